@@ -1,0 +1,82 @@
+"""State as a value: what a detector or a reference holds, as bytes that say what they are.
+
+A snapshot carries its kind and version, so that bytes of another detector, of a newer release or of an attacker are refused with a
+message instead of being misread. Arrays travel as dtype, shape and raw little-endian bytes (msgpack extension 1).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+_ARRAY = 1
+_DTYPES = frozenset(["|b1", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f4", "<f8"])
+
+
+class StateError(ValueError):
+    """The bytes are not a state of this kind and version; the message says what they are."""
+
+
+class _Envelope(msgspec.Struct, array_like=True):
+    kind: str
+    version: int
+    body: dict[str, Any]
+
+
+def pack(kind: str, version: int, body: dict[str, Any]) -> bytes:
+    """The bytes of a state: numbers, strings, lists, dicts and numpy arrays (of bool, int or float).
+
+    Args:
+        kind: what it is, such as ``"drift.detector"``; `unpack` refuses any other.
+        version: of the layout of ``body``; raise it when the meaning of a field changes.
+        body: by field name.
+
+    Example:
+        >>> import numpy as np
+        >>> blob = pack("counts", 1, {"n": 3, "cells": np.arange(4)})
+        >>> unpack(blob, "counts", 1)["cells"].sum()
+        np.int64(6)
+    """
+    return msgspec.msgpack.encode(_Envelope(kind, version, body), enc_hook=_encode_array)
+
+
+def unpack(blob: bytes, kind: str, version: int) -> dict[str, Any]:
+    """The body that `pack` was given; arrays are fresh and writable.
+
+    Raises:
+        StateError: when the bytes are damaged, or of another kind or version.
+    """
+    try:
+        envelope = msgspec.msgpack.decode(blob, type=_Envelope, ext_hook=_decode_array)
+    except (msgspec.DecodeError, ValueError, TypeError) as error:
+        raise StateError(f"not a {kind} state: {error}") from error
+    if (envelope.kind, envelope.version) != (kind, version):
+        raise StateError(f"expected {kind} version {version}, got {envelope.kind} version {envelope.version}")
+    return envelope.body
+
+
+def _encode_array(value: Any) -> msgspec.msgpack.Ext:
+    if isinstance(value, np.generic):
+        value = np.asarray(value)
+    if not isinstance(value, np.ndarray):
+        raise NotImplementedError(f"a state holds numbers, strings, lists, dicts and arrays, not {type(value).__name__}")
+    little = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
+    if little.dtype.str not in _DTYPES:
+        raise NotImplementedError(f"arrays of {value.dtype} have no place in a state")
+    return msgspec.msgpack.Ext(_ARRAY, msgspec.msgpack.encode((little.dtype.str, value.shape, little.tobytes())))
+
+
+def _decode_array(code: int, data: memoryview) -> NDArray[Any]:
+    if code != _ARRAY:
+        raise ValueError(f"unknown extension {code}")
+    dtype, shape, raw = msgspec.msgpack.decode(data, type=tuple[str, tuple[int, ...], bytes])
+    if dtype not in _DTYPES:
+        raise ValueError(f"unknown dtype {dtype!r}")
+    kind = np.dtype(dtype)
+    if min(shape, default=0) < 0 or math.prod(shape) * kind.itemsize != len(raw):
+        raise ValueError(f"{len(raw)} bytes are not an array of {dtype} and shape {shape}")
+    return np.frombuffer(raw, kind).reshape(shape).copy()
