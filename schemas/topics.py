@@ -1,0 +1,109 @@
+"""The Kafka topics: who is keyed by what, how long it is kept, how large a record may be.
+
+The table is the contract between the SDK, the worker and every other consumer. Creating the topics is the worker's
+business (``streams``); the numbers are here, once.
+"""
+
+from typing import Literal
+
+import msgspec
+
+__all__ = ["Topic", "topics"]
+
+Cleanup = Literal["delete", "compact", "compact,delete"]
+
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
+_MIB = 1 << 20
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
+    """One topic and the configuration it must have.
+
+    Attributes:
+        name: Full name, prefix included.
+        key: What the record key is, in words; the partition follows from it.
+        partitions: Number of partitions. Topics that are joined partition by partition have the same number.
+        replication: Replication factor.
+        cleanup: Kafka's ``cleanup.policy``.
+        retention_ms: Kafka's ``retention.ms``; -1 keeps for ever (a compacted topic keeps the last record of a key).
+        max_message_bytes: Kafka's ``max.message.bytes``, the largest record batch.
+        delete_retention_ms: How long a tombstone stays readable, for compacted topics; ``None`` leaves the broker's.
+    """
+
+    name: str
+    key: str
+    partitions: int
+    replication: int
+    cleanup: Cleanup
+    retention_ms: int
+    max_message_bytes: int
+    delete_retention_ms: int | None = None
+
+    @property
+    def config(self) -> dict[str, str]:
+        """The topic configuration as Kafka's admin API takes it: strings by name.
+
+        >>> next(t for t in topics() if t.name.endswith(".references")).config["max.message.bytes"]
+        '16777216'
+        """
+        config = {
+            "cleanup.policy": self.cleanup,
+            "retention.ms": str(self.retention_ms),
+            "max.message.bytes": str(self.max_message_bytes),
+            "min.insync.replicas": "2" if self.replication >= 3 else "1",
+        }
+        if self.delete_retention_ms is not None:
+            config["delete.retention.ms"] = str(self.delete_retention_ms)
+        return config
+
+
+def topics(prefix: str = "inferwatch", partitions: int = 12, replication: int = 1) -> tuple[Topic, ...]:
+    """Every topic of an installation, in a fixed order.
+
+    Args:
+        prefix: What the names begin with. Two installations on one cluster need two prefixes.
+        partitions: Partitions of every topic, 1 to 1000 (default 12; the embedded broker uses 4). It cannot be lowered
+            later, and raising it moves clients to other partitions, so their evidence starts again.
+        replication: Copies of each partition, 1 to 9. With three or more a write needs two copies to be acknowledged.
+
+    Raises:
+        ValueError: ``prefix`` is no Kafka name, or a number is out of range.
+
+    >>> [t.name for t in topics("iw", partitions=4)][:2]
+    ['iw.events', 'iw.windows']
+    """
+    if not prefix or len(prefix) > 200 or not all(c.isascii() and (c.isalnum() or c in "._-") for c in prefix):
+        raise ValueError(f"topic prefix {prefix!r}: expected 1 to 200 of a-z A-Z 0-9 . _ -")
+    if not 1 <= partitions <= 1000:
+        raise ValueError(f"partitions = {partitions}: expected 1 to 1000")
+    if not 1 <= replication <= 9:
+        raise ValueError(f"replication = {replication}: expected 1 to 9")
+
+    def topic(name: str, key: str, cleanup: Cleanup, retention_ms: int, max_message_bytes: int = _MIB) -> Topic:
+        return Topic(
+            name=f"{prefix}.{name}",
+            key=key,
+            partitions=partitions,
+            replication=replication,
+            cleanup=cleanup,
+            retention_ms=retention_ms,
+            max_message_bytes=max_message_bytes,
+            delete_retention_ms=_DAY_MS if "compact" in cleanup else None,
+        )
+
+    return (
+        # A restarted worker replays events from its snapshot, so two days outlast a weekend's outage of the worker.
+        topic("events", "model, client", "delete", 2 * _DAY_MS),
+        topic("windows", "model", "delete", 7 * _DAY_MS),
+        topic("findings", "model", "delete", 7 * _DAY_MS),
+        topic("lifecycle", "model", "delete", 30 * _DAY_MS),
+        # Labels may come weeks after the event.
+        topic("labels", "model", "delete", 30 * _DAY_MS),
+        # A reference holds histograms and clients' covariance: the one large record.
+        topic("references", "model, version", "compact", -1, 16 * _MIB),
+        topic("alerts", "alert id", "compact,delete", 90 * _DAY_MS),
+        topic("verdicts", "model, client", "compact", -1),
+        topic("dlq", "partition of the source", "delete", 14 * _DAY_MS, 2 * _MIB),
+        topic("state", "kind, partition, chunk", "compact", -1, 4 * _MIB),
+    )
