@@ -1,0 +1,63 @@
+"""An alert: one cause, one identity, from the ticket that opened it to the message that it is over."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+
+from schemas.windows import Severity
+
+Detector = Literal["drift", "quality", "completeness", "extraction", "evasion", "membership", "cost"]
+State = Literal["pending", "firing", "resolved"]
+
+ALERTNAMES: dict[str, str] = {
+    "drift": "InferwatchDrift",
+    "quality": "InferwatchDataQuality",
+    "completeness": "InferwatchTelemetryGap",
+    "extraction": "InferwatchExtraction",
+    "evasion": "InferwatchEvasion",
+    "membership": "InferwatchMembership",
+    "cost": "InferwatchCost",
+}
+"""Alertmanager's ``alertname`` by detector."""
+
+
+class Alert(msgspec.Struct, kw_only=True, frozen=True):
+    """One state of an alert, as it goes to the alerts topic (key `alert_id`), to ClickHouse and to Alertmanager."""
+
+    alert_id: str
+    model: str
+    version: str
+    detector: Detector
+    severity: Severity
+    state: State
+    at_ns: int
+    """When this state began."""
+    opened_at_ns: int
+    resolved_at_ns: int | None = None
+    client: str | None = None
+    clients: tuple[str, ...] = ()
+    feature: str | None = None
+    n_events: int = 0
+    log_evidence: float = 0.0
+    summary: str = ""
+    evidence: dict[str, Any] = {}
+    techniques: tuple[str, ...] = ()
+    owasp: tuple[str, ...] = ()
+
+    @property
+    def alertname(self) -> str:
+        """Its name for Alertmanager and the runbook."""
+        return ALERTNAMES[self.detector]
+
+
+def alert_id(model: str, version: str, detector: str, cause: str, opened_at_ns: int) -> str:
+    """The identity of an alert: the same cause at the same time gives the same id, in every worker and after every restart.
+
+    Example:
+        >>> alert_id("fraud", "7", "drift", "", 0)
+        'd78e9e8d8cfb'
+    """
+    return hashlib.blake2b("\0".join((model, version, detector, cause, str(opened_at_ns))).encode(), digest_size=6).hexdigest()

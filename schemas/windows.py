@@ -1,0 +1,119 @@
+"""What a shard tells the judge: counts of a closed window, and findings about clients. Messages on Kafka, msgpack, keyed by model.
+
+Every message carries its partition and a running number of that partition's shard; the judge skips a number that it has seen, so a message
+sent twice counts once.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Family = Literal["extraction", "evasion", "membership", "cost"]
+Severity = Literal["none", "ticket", "page"]
+
+
+class Producer(msgspec.Struct, kw_only=True):
+    """What arrived from one instance on one partition, since the shard first saw it. Cumulative, so the last message wins."""
+
+    service: str
+    received: int
+    highest: int
+    """Highest running number seen; -1 when the instance gives none."""
+    last_at_ns: int
+
+
+class ClientLine(msgspec.Struct, kw_only=True):
+    """One client in one window, for the client table: only those that stand out, at most some hundreds."""
+
+    client: str
+    n: int
+    errors: int
+    denied: int
+    repeats: int
+    severity: Severity
+    evidence: dict[str, float]
+    """ln evidence by family."""
+
+
+class WindowPartial(msgspec.Struct, kw_only=True):
+    """One partition's share of one window of one model version. Shares add up."""
+
+    model: str
+    version: str
+    reference: str
+    """Id of the reference whose bins `cells` are in; empty without one."""
+    start_ns: int
+    end_ns: int
+    partition: int
+    sequence: int
+    n: int
+    """Accepted events."""
+    late: int
+    """Of these, events of an earlier window that had closed already."""
+    suspect: int
+    """Of these, events of clients under suspicion: counted here, left out of `cells`."""
+    clients: int
+    squares: float
+    """Sum over clients of the square of their counted events: how much of the window is few clients' doing."""
+    cells: bytes
+    """int64 counts, in the reference's layout; empty without a reference."""
+    counted: int
+    """Events in `cells`."""
+    rejected: dict[str, int]
+    anomalies: dict[str, int]
+    """Accepted events with something wrong in them, by kind."""
+    status: dict[str, int]
+    latency: bytes
+    """int64 counts of the latency bins of `schemas.latency`."""
+    classes: dict[str, int]
+    producers: dict[str, Producer]
+    lines: list[ClientLine]
+
+
+class Finding(msgspec.Struct, kw_only=True):
+    """A client's evidence rose to a ticket or a page, or still stands there (`renewed`)."""
+
+    model: str
+    version: str
+    partition: int
+    sequence: int
+    at_ns: int
+    family: Family
+    severity: Severity
+    client: str
+    clients: list[str]
+    """Members, for a pooled finding; empty for one client."""
+    n_events: int
+    log_evidence: float
+    statistic: str
+    evidence: dict[str, float | int | str | list[str]]
+    event_id: str
+    renewed: bool
+
+
+Message = WindowPartial | Finding
+
+
+def encode(message: Message) -> bytes:
+    """The message's bytes."""
+    return msgspec.msgpack.encode(message)
+
+
+def decode_partial(payload: bytes) -> WindowPartial:
+    """The partial of these bytes.
+
+    Raises:
+        msgspec.DecodeError: when they are anything else.
+    """
+    return msgspec.msgpack.decode(payload, type=WindowPartial)
+
+
+def decode_finding(payload: bytes) -> Finding:
+    """The finding of these bytes.
+
+    Raises:
+        msgspec.DecodeError: when they are anything else.
+    """
+    return msgspec.msgpack.decode(payload, type=Finding)

@@ -1,0 +1,258 @@
+"""What users set, in one place: types, defaults, limits, environment names.
+
+One TOML file into one frozen tree; every setting can be given by the environment as ``INFERWATCH_SECTION_NAME`` instead, or as
+``INFERWATCH_SECTION_NAME_FILE`` with the path of a file that holds it. Secrets come only in these two ways, and are never printed.
+There are no alarm thresholds here: they follow from ``budget.false_pages_per_30d``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+PREFIX = "INFERWATCH_"
+MASK = "***"
+SECRETS = {("kafka", "sasl_password"), ("membership", "key"), ("clickhouse", "password")}
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+
+class SettingsError(ValueError):
+    """A setting is unknown, missing or out of range; the message names its path and what is allowed."""
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class Kafka(_Section, frozen=True):
+    """The broker, and how much of it we use."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    topic_prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = "inferwatch"
+    partitions: PositiveInt = 12
+    replication: PositiveInt = 1
+    group: str = "inferwatch-worker"
+    session_timeout_s: Positive = 10.0
+    security: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
+    ca_file: str = ""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str = ""
+    sasl_password: str = ""
+
+
+class ClickHouse(_Section, frozen=True):
+    """The store: ``http(s)://user@host:port/database`` of a server, or ``chdb:///folder`` for the engine inside the worker."""
+
+    dsn: str = "http://default@127.0.0.1:8123/inferwatch"
+    password: str = ""
+    flush_s: Positive = 1.0
+
+
+class Alertmanager(_Section, frozen=True):
+    """The pager's way. Every URL gets every alert (high-availability peers); empty: alerts stay on their topic and in the store."""
+
+    urls: tuple[str, ...] = ()
+    resend_s: Positive = 30.0
+
+
+class Budget(_Section, frozen=True):
+    """How many false pages a month on-call accepts for one model, and which detector may spend which share of them."""
+
+    false_pages_per_30d: Positive = 1.0
+    drift_share: Share = 0.35
+    quality_share: Share = 0.20
+    client_share: Share = 0.25
+    membership_share: Share = 0.05
+    client_events_per_30d: Positive = 2_500_000.0
+    """Events of clients that the client detectors judge in 30 days: their threshold is this over (budget x share)."""
+
+
+class Window(_Section, frozen=True):
+    """How long counts are gathered before they are judged, in event time."""
+
+    length_s: Positive = 300.0
+    settle_s: Positive = 10.0
+    """How long the judge waits for slow partitions after a window's end."""
+    max_open: PositiveInt = 4
+    """Windows that a partition keeps open for one model; older events count into the oldest of them, as late."""
+
+
+class Drift(_Section, frozen=True):
+    """What is too small to page for."""
+
+    materiality: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.01
+
+
+class Clock(_Section, frozen=True):
+    """How far an event's time may lie from the time at which it was received."""
+
+    past_s: Positive = 7 * 86_400.0
+    future_s: Positive = 300.0
+
+
+class Limits(_Section, frozen=True):
+    """Bounds on what an attacker could make us remember, per partition."""
+
+    models: PositiveInt = 64
+    clients: PositiveInt = 20_000
+    instances: PositiveInt = 1_000
+    provisional_rows: PositiveInt = 2_000
+    """Events from which a provisional reference is made for a model that has none."""
+    outbox: PositiveInt = 10_000
+    """Messages and rows that wait for Kafka or ClickHouse before the worker stops reading."""
+    dead_letter_share: Share = 0.5
+    """Above this share of unreadable records (of the last 1,000) a partition stops loudly."""
+
+
+class Sampling(_Section, frozen=True):
+    """Events kept whole for people to look at. 0 keeps none."""
+
+    events_per_window: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 32
+    features: bool = True
+
+
+class Membership(_Section, frozen=True):
+    """The key of the member fingerprints. Without it the filters of published references can't be used, and say so."""
+
+    key: str = ""
+
+
+class State(_Section, frozen=True):
+    """Where snapshots live, and how often they are taken."""
+
+    folder: str = ".inferwatch/state"
+    snapshot_s: Positive = 1.0
+
+
+class Metrics(_Section, frozen=True):
+    """Where ``/metrics`` and ``/healthz`` are served; port 0 picks a free one."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - a container's port is published on purpose
+    port: Port = 9464
+    stall_s: Positive = 30.0
+    """The worker exits when records wait and none has moved for so long."""
+
+
+class Log(_Section, frozen=True):
+    """How the worker writes its log: ``json`` lines for machines, ``text`` for people."""
+
+    format: Literal["json", "text"] = "json"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(_Section, frozen=True):
+    """The whole tree."""
+
+    kafka: Kafka = Kafka()
+    clickhouse: ClickHouse = ClickHouse()
+    alertmanager: Alertmanager = Alertmanager()
+    budget: Budget = Budget()
+    window: Window = Window()
+    drift: Drift = Drift()
+    clock: Clock = Clock()
+    limits: Limits = Limits()
+    sampling: Sampling = Sampling()
+    membership: Membership = Membership()
+    state: State = State()
+    metrics: Metrics = Metrics()
+    log: Log = Log()
+
+
+def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of a file (or the defaults), with what the environment overrides.
+
+    Raises:
+        SettingsError: naming the path of what is unknown, of the wrong type, out of range, or a secret in the file.
+
+    Example:
+        >>> load(None, {"INFERWATCH_BUDGET_FALSE_PAGES_PER_30D": "2"}).budget.false_pages_per_30d
+        2.0
+        >>> load(None, {"INFERWATCH_WINDOW_LENGHT_S": "60"})
+        Traceback (most recent call last):
+        streams.settings.SettingsError: INFERWATCH_WINDOW_LENGHT_S: no such setting; [window] has length_s, max_open, settle_s
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise SettingsError(f"{path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path}: {error}") from error
+        _refuse_secrets(path, tree)
+    _override(tree, os.environ if environ is None else environ)
+    try:
+        return msgspec.convert(tree, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{path or 'settings'}: {error}") from error
+
+
+def masked(settings: Settings) -> dict[str, Any]:
+    """The tree as it may be shown: secrets and passwords inside URLs replaced by `MASK`."""
+    tree: dict[str, Any] = msgspec.to_builtins(settings)
+    for section, name in SECRETS:
+        if tree[section][name]:
+            tree[section][name] = MASK
+    tree["clickhouse"]["dsn"] = mask_url(settings.clickhouse.dsn)
+    tree["alertmanager"]["urls"] = [mask_url(url) for url in settings.alertmanager.urls]
+    return tree
+
+
+def mask_url(url: str) -> str:
+    """The URL without its password.
+
+    Example:
+        >>> mask_url("https://writer:hunter2@db:8443/inferwatch")
+        'https://writer:***@db:8443/inferwatch'
+    """
+    return re.sub(r"(://[^/@:]*):[^@]*@", rf"\1:{MASK}@", url)
+
+
+def _refuse_secrets(path: Path, tree: dict[str, Any]) -> None:
+    for section, name in SECRETS:
+        if isinstance(tree.get(section), dict) and name in tree[section]:
+            variable = f"{PREFIX}{section}_{name}".upper()
+            raise SettingsError(f"{path}: {section}.{name} is a secret; give it as {variable} or {variable}_FILE, not in a settings file")
+    dsn = tree.get("clickhouse", {}).get("dsn", "") if isinstance(tree.get("clickhouse"), dict) else ""
+    if isinstance(dsn, str) and mask_url(dsn) != dsn:
+        raise SettingsError(
+            f"{path}: clickhouse.dsn holds a password; give it as {PREFIX}CLICKHOUSE_PASSWORD or {PREFIX}CLICKHOUSE_PASSWORD_FILE"
+        )
+
+
+def _override(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
+    sections = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    for variable, given in sorted(environ.items()):
+        if not variable.startswith(PREFIX):
+            continue
+        section, _, name = variable.removeprefix(PREFIX).lower().partition("_")
+        if section not in sections or not name:
+            continue  # the SDK and the tools have variables of their own
+        fields = {field.name for field in msgspec.structs.fields(sections[section])}
+        value = given
+        if name not in fields and name.endswith("_file") and name.removesuffix("_file") in fields:
+            name = name.removesuffix("_file")
+            value = _read_secret(variable, given)
+        if name not in fields:
+            raise SettingsError(f"{variable}: no such setting; [{section}] has {', '.join(sorted(fields))}")
+        part = tree.setdefault(section, {})
+        if not isinstance(part, dict):
+            raise SettingsError(f"{section}: expected a table, got {type(part).__name__}")
+        part[name] = [v.strip() for v in value.split(",") if v.strip()] if name == "urls" else value
+
+
+def _read_secret(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"{variable}: {path}: {error.strerror}") from error
