@@ -15,7 +15,7 @@ import msgspec
 
 Role = Literal["events", "windows", "findings", "lifecycle", "labels"]
 """Which topic a record came from, without prefix."""
-Destination = Literal["windows", "findings", "alerts", "dlq", "rows"]
+Destination = Literal["windows", "findings", "alerts", "references", "dlq", "rows"]
 """Where a message goes: a topic, without prefix, or the store."""
 
 
