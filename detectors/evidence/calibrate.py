@@ -1,0 +1,145 @@
+"""Null rates and yardsticks that the reference rows give: what ordinary rows do by themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.evidence import constants as c
+from detectors.evidence.residual import Floats, energy, find_curved, fit_residual
+
+Indices = NDArray[np.int64]
+
+
+def moved_pictures(X: Floats, image: tuple[int, ...], rng: np.random.Generator) -> Floats:
+    """Five copies of every picture: itself and four one-pixel shifts, with other gain and noise; half of the originals untouched."""
+    height, width = image[:2]
+    n = len(X)
+    pixels = X.reshape(n, height, width, -1)
+    copies = [X]
+    step = max(1, height // 16)
+    for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+        moved = np.roll(pixels, (dy * step, dx * step), (1, 2)).copy()
+        if dy:
+            moved[:, slice(0, step) if dy > 0 else slice(-step, None)] = 0
+        if dx:
+            moved[:, :, slice(0, step) if dx > 0 else slice(-step, None)] = 0
+        copies.append(moved.reshape(n, -1))
+    out = np.concatenate(copies)
+    top = np.quantile(X, 0.999)
+    gain = rng.uniform(*c.PICTURE_GAIN, (len(out), 1))
+    out = out * gain + c.PICTURE_NOISE * top * rng.uniform(0, 1, (len(out), 1)) * rng.normal(size=out.shape)
+    out[:n:2] = X[::2]
+    return out
+
+
+def joint_rates(
+    Z: Floats, X: Floats, targets: Indices, fold: Indices, curved: NDArray[np.bool_], knots: Floats | None, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """E1's limits and tolerated rates.
+
+    Limits: quantiles of the energy of differences between cross-fitted reference rows. Tolerated rate of a limit: the 90 % quantile,
+    over populations left out of the fit (the tails of each column), of that population's own exceedance rate.
+
+    Returns:
+        limits (3,) in log energy, rates (3,).
+    """
+    n, d = Z.shape
+    R = np.empty((n, len(targets)))
+    for k in range(5):
+        out = fold == k
+        if out.any():
+            R[out] = fit_residual(Z[~out], targets, curved, knots)(Z[out])
+    pairs = []
+    for k in range(5):
+        members = np.flatnonzero(fold == k)
+        pairs += [energy((R[members] - R[rng.permutation(members)]) / np.sqrt(2)) for _ in range(4)]
+    e = np.concatenate(pairs)
+    e = e[e > -8]
+    if not len(e):
+        raise ValueError("evidence reference: no two reference rows differ in their joint residual; more distinct rows are needed")
+    limits = np.quantile(e, c.JOINT_QUANTILES)
+
+    tail, quantile = c.JOINT_LEFT_OUT
+    populations = []
+    for j in range(d) if d <= 40 else rng.choice(d, 40, replace=False):
+        v = X[:, j]
+        for members in (np.flatnonzero(v <= np.quantile(v, tail)), np.flatnonzero(v >= np.quantile(v, 1 - tail))):
+            if max(10, 0.03 * n) <= len(members) <= 0.4 * n:
+                populations.append(members)
+    rates = []
+    for members in populations[:12] if d > 100 else populations:
+        kept = np.ones(n, bool)
+        kept[members] = False
+        r = fit_residual(Z[kept], targets, curved, knots)(Z[members])
+        e = energy((r - r[rng.permutation(len(r))]) / np.sqrt(2))
+        rates.append((e[:, None] > limits).mean(0))
+    tolerated = np.quantile(rates, quantile, axis=0) if rates else c.JOINT_FLOOR
+    return limits, np.clip(tolerated, c.JOINT_FLOOR, c.JOINT_CAP)
+
+
+def curved_columns(Z: Floats, fold: Indices, image: bool) -> tuple[NDArray[np.bool_], Floats | None]:
+    """The columns that are curved functions of others, and the knots of their regression (None where the table is unfit for it)."""
+    n, d = Z.shape
+    if image or d > c.CURVED_WIDTH or n < c.CURVED_ROWS * d:
+        return np.zeros(d, bool), None
+    knots: Floats = np.quantile(Z, [0.25, 0.5, 0.75], axis=0)
+    return find_curved(Z, fold, knots), knots
+
+
+def distances(Z: Floats, rng: np.random.Generator) -> tuple[float, float]:
+    """Median nearest-neighbour distance of distinct rows, and median distance of random pairs."""
+    rows = np.unique(Z, axis=0)
+    if len(rows) < 2:
+        raise ValueError("evidence reference: all rows are the same; there is nothing to compare a client's rows with")
+    rows = rows[rng.permutation(len(rows))]
+    queries = rows[:400]
+    squares = (queries**2).sum(1)[:, None] + (rows**2).sum(1) - 2 * queries @ rows.T
+    i = np.arange(len(queries))
+    squares[i, i] = np.inf
+    nearest = float(np.median(np.sqrt(np.maximum(squares.min(1), 1e-12))))
+    a, b = rng.integers(0, len(rows), (2, 2000))
+    return nearest, float(np.median(np.linalg.norm(rows[a] - rows[b], axis=1)))
+
+
+def equal_share(H: Floats, X: Floats, rng: np.random.Generator) -> float:
+    """99 % quantile of the share of sampled values (n, fields) that two different reference rows have in common."""
+    i, j = rng.integers(0, len(X), (2, 4000))
+    different = (X[i] != X[j]).any(1)
+    return float(np.quantile((H[i[different]] == H[j[different]]).mean(1), 0.99)) if different.any() else 1.0
+
+
+def repeated_share(H: Floats, low: Floats, high: Floats, rng: np.random.Generator) -> float:
+    """Mean share of sampled values, not limits, that occur in three or more of 16 other random reference rows."""
+    n = len(H)
+    shares = []
+    for _ in range(60):
+        rows = H[rng.choice(n, min(c.RING + 1, n), replace=False)]
+        limit = (rows[0] <= low) | (rows[0] >= high)
+        shares.append((((rows[1:] == rows[0]).sum(0) >= c.IMPUTED_REPEATS) & ~limit).mean())
+    return float(np.mean(shares))
+
+
+def flat_rates(Y: Floats, limit: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
+    """E2's tolerated rates (3,): how often the step from a reference row to the nearest of MEMORY others is that flat.
+
+    Args:
+        Y: (n, fields) sampled values in units of their range.
+        limit: (n, fields) where the value is the column's minimum or maximum.
+        rng: draws the rows.
+    """
+    n, fields = Y.shape
+    least = 3 if fields < 8 else fields // 2
+    found = []
+    for _ in range(40):
+        others = Y[rng.choice(n, min(c.MEMORY, n - 1), replace=False)]
+        for a in rng.integers(0, n, 8):
+            step = np.abs(others - Y[a])
+            step = step[step.sum(1) > 0]
+            if not len(step):
+                continue
+            nearest = step[(step**2).sum(1).argmin()]
+            moved = nearest[(nearest > 1e-4) | ~limit[a]]
+            found.append(moved.mean() / np.sqrt((moved**2).mean()) if len(moved) >= least else 0.0)
+    rates = (np.array(found)[:, None] > c.FLATNESS).mean(0) if found else np.ones(3)
+    return np.maximum(c.FLAT_U, 2 * rates)

@@ -1,0 +1,170 @@
+"""All clients of one model on one partition: what their queries look like, and who asks like an attacker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.evidence import layout
+from detectors.evidence.constants import SR_CAP
+from detectors.evidence.core import gains, stream, yardsticks
+from detectors.evidence.derive import derive
+from detectors.evidence.layout import STATISTICS, State
+from detectors.evidence.reference import EvidenceReference
+from detectors.state import StateError, pack, unpack
+
+FAMILIES = ("extraction", "evasion")
+_KIND, _VERSION = "evidence.clients", 1
+
+
+@dataclass(frozen=True)
+class Crossings:
+    """One entry each time a client's family rises: none, ticket, page. Columns of equal length, in order of arrival."""
+
+    index: NDArray[np.int64]  # row of the batch that did it
+    slot: NDArray[np.int64]
+    family: NDArray[np.int64]  # into FAMILIES
+    severity: NDArray[np.int64]  # 1 ticket, 2 page
+    statistic: NDArray[np.int64]  # into STATISTICS
+    ln_evidence: NDArray[np.float64]  # nats
+    queries: NDArray[np.int64]  # of that client so far, this one included
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+class ClientEvidence:
+    """Evidence per client that its queries are made by an extraction or evasion program, in at most 4 KB a client.
+
+    Six statistics of the order, spacing and joint plausibility of a client's rows (`detectors.evidence.core`), each a mixture of
+    Shiryaev-Roberts recursions, so that false crossings of threshold A are at most one per A rows at the tolerated rates. A family
+    rises when its strongest statistic passes its gate; it never falls: `clear` starts a client anew.
+
+    Bulk jobs, form edits, retries, sensors, new populations and integrators stay below; explainers (LIME, SHAP against the service)
+    do not, since they send what extraction sends. Blind to plausible independent rows at an ordinary pace, whatever their purpose.
+
+    Cost: 1.5-2 us a row at 20 columns. Same rows in the same order give the same bits whatever the batches.
+
+    Args:
+        reference: fitted rows of the model's owner.
+        ln_page: threshold in nats, such as ln 1e7.
+        ln_ticket: lower threshold, such as ln 1e5.
+        capacity: number of slots.
+
+    Raises:
+        ValueError: thresholds or capacity out of range.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> X = (rng.normal(size=(600, 4)) @ rng.normal(size=(4, 6)) + .1 * rng.normal(size=(600, 6))).astype(np.float32)
+        >>> none = np.empty((600, 0), np.float32)
+        >>> reference = EvidenceReference.fit(X, none, None, low=np.full(6, -12.), high=np.full(6, 12.))
+        >>> clients = ClientEvidence(reference, ln_page=np.log(1e7), ln_ticket=np.log(1e5), capacity=2)
+        >>> shuffled = rng.permuted(X[:300], axis=0)                      # slot 1 asks rows whose columns do not belong together
+        >>> both = np.concatenate([X[:300], shuffled])
+        >>> crossings = clients.update(np.repeat([0, 1], 300).astype(np.int32), both, none, np.full(600, -1, np.int32))
+        >>> set(crossings.slot.tolist()), crossings.queries.max() < 40
+        ({1}, np.True_)
+    """
+
+    def __init__(self, reference: EvidenceReference, *, ln_page: float, ln_ticket: float, capacity: int = 1024) -> None:
+        if not 0 < ln_ticket <= ln_page < np.log(SR_CAP):
+            raise ValueError(f"need 0 < ln_ticket <= ln_page < {np.log(SR_CAP):.1f}, got {ln_ticket} and {ln_page}")
+        if capacity < 1:
+            raise ValueError(f"capacity must be at least 1, got {capacity}")
+        self.reference = reference
+        self._yardsticks = yardsticks(reference, ln_page, ln_ticket)
+        self._gains = gains(reference)
+        self._state = layout.empty(reference, capacity)
+
+    @property
+    def capacity(self) -> int:
+        """Number of slots."""
+        return len(self._state.counts)
+
+    @property
+    def bytes_per_client(self) -> int:
+        """Bytes of state a slot takes; at most 4,096."""
+        return layout.bytes_per_client(self.reference)
+
+    def update(self, slot: NDArray[np.int32], X: NDArray[np.float32], scores: NDArray[np.float32], label: NDArray[np.int32]) -> Crossings:
+        """Applies a batch in arrival order; any number of rows of one client.
+
+        Args:
+            slot: (n,) whose row it is.
+            X: (n, d) raw feature values; NaN counts as the reference's median, other values are clipped.
+            scores: (n, classes) or (n, 0); stands in for missing labels (the largest).
+            label: (n,) predicted class, -1 where unknown. Without either, label flips are not seen.
+
+        Raises:
+            ValueError: wrong widths or lengths, or a slot beyond the capacity.
+        """
+        n = len(slot)
+        if X.shape != (n, self.reference.width):
+            raise ValueError(f"evidence: rows have shape {X.shape}, expected ({n}, {self.reference.width})")
+        if scores.ndim != 2 or len(scores) != n or label.shape != (n,):
+            raise ValueError(f"evidence: scores {scores.shape} and label {label.shape} do not belong to {n} rows")
+        if n and not 0 <= int(slot.min()) <= int(slot.max()) < self.capacity:
+            raise ValueError(f"evidence: slots {slot.min()} to {slot.max()}, but there are {self.capacity}")
+        if scores.shape[1] and (label < 0).any():
+            known = np.isfinite(scores).all(1)
+            label = np.where((label < 0) & known, scores.argmax(1), label)
+        columns = derive(self.reference, X.astype(np.float32))  # a copy: one compiled signature, whatever the array
+        out, evidence = np.empty((2 * n, 6), np.int64), np.empty(2 * n)
+        k = stream(slot.astype(np.int64), columns, label.astype(np.int32), self._state, self._gains, self._yardsticks, out, evidence)
+        index, slots, family, severity, statistic, queries = out[:k].T
+        return Crossings(index, slots, family, severity, statistic, np.log(evidence[:k]), queries)
+
+    def resize(self, capacity: int) -> None:
+        """More slots; the present ones keep their numbers.
+
+        Raises:
+            ValueError: fewer than now.
+        """
+        if capacity < self.capacity:
+            raise ValueError(f"evidence: cannot shrink from {self.capacity} to {capacity} slots")
+        grown = layout.empty(self.reference, capacity)
+        for new, old in zip(grown, self._state, strict=True):
+            new[: len(old)] = old
+        self._state = grown
+
+    def clear(self, slots: NDArray[np.int64]) -> None:
+        """Evicted clients' slots start anew."""
+        for array in self._state:
+            array[slots] = 0
+
+    def log_evidence(self, slots: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Log evidence (len(slots), len(STATISTICS)) in nats, before the gates; -inf where nothing was judged yet."""
+        out = np.empty((len(slots), len(STATISTICS)), np.float32)
+        for k, (first, number) in enumerate(zip(layout.FIRST_ARM, layout.ARMS, strict=True)):
+            with np.errstate(divide="ignore"):
+                out[:, k] = np.log(self._state.reals[slots, first : first + number].mean(1, dtype=np.float64))
+        return out
+
+    def counts(self, slots: NDArray[np.int64]) -> dict[str, NDArray[np.int32]]:
+        """What the evidence was made of, by name, each (len(slots),); halved together every 2^30 rows of a client."""
+        return {name: self._state.counts[slots, column] for name, column in layout.COUNTS.items()}
+
+    def severity(self, slots: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Highest severity reached so far (len(slots), families): 0 none, 1 ticket, 2 page."""
+        packed = self._state.counts[slots, layout.SEVERITY]
+        return np.stack([packed & 3, packed >> 2 & 3], axis=1)
+
+    def snapshot(self) -> bytes:
+        """The state of all slots."""
+        return pack(_KIND, _VERSION, self._state._asdict())
+
+    def restore(self, blob: bytes) -> None:
+        """Continues bit for bit where the snapshot was taken (same reference and thresholds).
+
+        Raises:
+            detectors.state.StateError: damaged bytes, or a state made with another reference layout.
+        """
+        state = State(**unpack(blob, _KIND, _VERSION))
+        expected = layout.empty(self.reference, len(state.counts))
+        for name, new, old in zip(State._fields, state, expected, strict=True):
+            if new.shape != old.shape or new.dtype != old.dtype:
+                raise StateError(f"evidence: {name} is {new.dtype} {new.shape}, this reference needs {old.dtype} {old.shape}")
+        self._state = state

@@ -1,0 +1,99 @@
+"""Every constant of the query-pattern evidence, with the measurement that fixed it.
+
+None of them is an alarm threshold: the two thresholds (ticket, page) are arguments, in nats, and follow from the false-page budget.
+Measured on recorded ART attacks (four services), and on simulated services with 40 benign kinds; "81 settings" below means that halving
+or doubling the constant together with its neighbours changed neither a benign alert nor a miss there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+MIN_REFERENCE_ROWS = 50  # five cross-fitting folds of ten rows; fewer make the 95 % quantile of the residual an extreme value
+MAX_REFERENCE_ROWS = 4_000  # quantiles move < 2 % beyond it and the fit stays below a second at 20 features
+
+# --- scaling and what is kept of a row -------------------------------------------------------------------------------------------
+RING = 16  # recent distinct rows of a client; 8 lose Square, 32 gain nothing
+MEMORY = 120  # earlier rows searched for a parent; JBDA's step-back is one generation, 64 lose its third round
+COORDINATES = 16  # projections, and sampled columns; equality of 16 separates edits (>= 12 equal) from fresh rows (<= 8)
+TARGETS = 48  # columns whose joint residual is kept; 48 of 784 find what all find
+RESIDUAL_CLIP = 8.0  # standardised values beyond it say "absurd", not "how absurd"
+PROJECTION_CLIP = 1e3  # keeps float32 exact to 1e-4 beside an absurd value, so that one column cannot blind the distances
+QUANTUM = 0.012  # of a column's 5-95 % range: 255 levels cover -.75 to 2.3 ranges, so a remembered row is one byte a column
+CODE_LOW, CODE_HIGH = -0.75, 2.3
+CODE_ZERO = 62  # the code of a column's reference minimum
+
+# --- curvature: small tables whose columns are functions of each other (an instrument's calibration curve) ------------------------
+CURVED_WIDTH = 16  # columns at most, ...
+CURVED_ROWS = 12  # ... and rows per column at least: 1 + 4 d + d (d + 1) / 2 terms stay well below the rows
+CURVED_GAIN = 0.15  # a column switches when its cross-fitted mean log abs residual drops by this much
+RIDGE = 0.02  # share of each term's mean square
+
+# --- pictures: a real service sees moved, dimmed and noisy copies -----------------------------------------------------------------
+PICTURE_GAIN = (0.75, 1.1)
+PICTURE_NOISE = 0.03  # of the 99.9 % quantile of the pixels
+
+# --- E1: a row breaks the joint distribution of its columns -----------------------------------------------------------------------
+JOINT_QUANTILES = (0.95, 0.99, 0.999)  # of the reference's own energy
+JOINT_FLOOR = np.array([0.50, 0.33, 0.20])  # tolerated share of rows above them: shifted clients reach .30-.45 above the first
+JOINT_CAP = np.array([0.60, 0.50, 0.40])  # above it shuffled rows (.8-1.0) could no longer be told apart
+JOINT_Q = (0.55, 0.75, 0.93)
+JOINT_CAP_ENERGY = 25.0  # one absurd column counts at most this much in the mean over columns
+JOINT_LEFT_OUT = (0.15, 0.90)  # tail of a column left out of the fit, and the quantile over such populations that is tolerated
+JOINT_MIN_ROWS = 24  # distinct rows before E1 may speak: eight people with wrong units crossed at 12
+JOINT_EDGE_ROWS = 64  # rows with rare limit values that are not judged (integrators send zeros and limits), then they are
+JOINT_DEFAULT = 1_000  # weight of a row holding the reference's median, mean or zero where these are rare: never judged
+EDGE_RARE, DEFAULT_RARE = 0.03, 0.02  # share of reference rows below which a limit or default value is remarkable
+TEMPLATE_EXCESS = 0.15  # more equal fields than reference pairs have: the row continues the previous one, no fresh draw
+IMPUTED_EXCESS = 0.10  # repeated inner values above the reference's: imputed fields, so E1 can only open a ticket
+IMPUTED_REPEATS = 3  # of the ring's rows
+
+# --- E2: every column moved by the same amount away from an earlier row (Jacobian sign steps) -------------------------------------
+FLATNESS = (0.90, 0.95, 0.98)  # mean / rms of abs(delta): 1 for a sign step, .80 for Gaussian steps
+FLAT_U = 0.05
+FLAT_OFF = 0.7  # a reference rate above which flatness means nothing on this service (few three-valued columns)
+FLAT_Q = (0.15, 0.4, 0.8)
+FLAT_MIXED = 0.7  # pictures: share of one sign above which the step is a change of exposure
+
+# --- E3: the answer flips between neighbours, at ever smaller distance ------------------------------------------------------------
+FLIP_RADII = (0.5, 0.1, 0.02)  # of the median nearest-neighbour distance of the reference
+FLIP_EDIT_RADIUS = 0.05  # the largest of them for rows that share most fields (people edit forms near a boundary)
+FLIP_U = (0.12, 0.06, 0.04)
+FLIP_Q = (0.1, 0.2, 0.4, 0.7)
+OCTAVES = 12  # distance bins; of factor 4 for neighbours, of factor 2 for consecutive rows
+FLIP_BINS = 3  # bins with >= 2 flips each, the largest with <= .8 of them: a sensor at a boundary flips at one scale, an attack closes in
+FLIP_BIN_MIN = 2
+FLIP_BIN_SHARE = 0.8
+LAG_TICKET, LAG_PAGE = 4, 5  # octaves with >= 3 consecutive flips that also open the gate (whole-number walks)
+LAG_BIN_MIN = 3
+
+# --- E5: probes in pairs x + h u, x - h u -----------------------------------------------------------------------------------------
+SYMMETRIC_CENTRE = 0.1  # the pair's centre is the previous row, within this share of the step
+SYMMETRIC_COSINE = 0.97  # or the centre moved along the previous step only
+SYMMETRIC_TURN = 0.7
+SYMMETRIC_U = 0.12
+SYMMETRIC_Q = (0.25, 0.4, 0.8)
+
+# --- E6: flips between consecutive rows that share most fields (walks on whole numbers) -------------------------------------------
+LATTICE_EQUAL = 0.5
+LATTICE_EXCESS = 0.1
+LATTICE_U = 0.25
+LATTICE_Q = (0.4, 0.55, 0.7)
+
+# --- E7: plus or minus eps in several fields (Square) -----------------------------------------------------------------------------
+TWO_VALUED_FIELDS = 3
+TWO_VALUED_FLAT = 0.97
+TWO_VALUED_STEP = 0.03  # of the range; rounding noise is flat too
+TWO_VALUED_DISTINCT = 34  # columns with fewer values move by whole steps anyway
+TWO_VALUED_U = 0.15
+TWO_VALUED_Q = (0.35, 0.6, 0.9)
+
+# --- which family a joint or flat alarm belongs to --------------------------------------------------------------------------------
+LOCAL_STEP = 0.25  # of the median random-pair distance
+LOCAL_MEMORY = 0.1
+LOCAL_SHARE = 0.6  # below this share of far rows the client works around points: evasion
+
+EDIT_SHARE = 0.7
+EDIT_SHARE_NARROW = 0.5  # with five columns or fewer
+ARM_MARGIN = 1.05  # an alternative q within 5 % of the tolerated rate has no power and is left out
+SR_CAP = np.float32(1e36)  # ln 83: above any budget, within float32

@@ -1,0 +1,81 @@
+"""Where each part of a client's state lies: four rows of fixed width (float32, uint8, int16, int32), one per client and kind.
+
+Rings are stored field by field (field-major), so that comparing one row with all remembered rows is one run over contiguous memory.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.evidence import constants as c
+from detectors.evidence.reference import EvidenceReference
+
+# Shiryaev-Roberts arms, in the float32 row: (first, number) of each statistic
+STATISTICS = ("joint", "flat", "flips", "symmetric", "lattice", "two_valued")
+JOINT, FLAT, FLIPS, SYMMETRIC, LATTICE, TWO_VALUED = range(6)
+ARMS = (9, 9, 12, 3, 3, 3)
+FIRST_ARM = (0, 9, 18, 30, 33, 36)
+ARM_COUNT = 39
+
+# float32 row: arms, then these, then D1, D2, ring
+REPEATED = ARM_COUNT  # smoothed share of repeated inner values, above the reference's
+NEAR_SHARE = REPEATED + 1  # smoothed share of rows close to a recent one
+STEP_1 = NEAR_SHARE + 1  # last difference of consecutive rows, then the one before, then the ring
+
+# int32 row
+QUERIES, DISTINCT, EXACT, NEAR, EDITS, FLIPPED, SCORED, ABOVE_1, ABOVE_2, ABOVE_3, STEPS, FLAT_STEPS, PAIRS, PAIR_HITS = range(14)
+LATTICE_TRIALS, LATTICE_FLIPS, TWO_TRIALS, TWO_HITS, MISSING, REMEMBERED, LAST, LABEL, EDGED, HAS_RESIDUAL, SEVERITY = range(14, 25)
+INT_COUNT = 25
+COUNTS = {
+    "queries": QUERIES, "distinct_rows": DISTINCT, "exact_repeats": EXACT, "near": NEAR, "edits": EDITS, "near_flips": FLIPPED,
+    "joint_scored": SCORED, "joint_above_95": ABOVE_1, "joint_above_99": ABOVE_2, "joint_above_999": ABOVE_3, "steps": STEPS,
+    "flat_steps": FLAT_STEPS, "pairs": PAIRS, "symmetric_pairs": PAIR_HITS, "consecutive": LATTICE_TRIALS,
+    "consecutive_edit_flips": LATTICE_FLIPS, "two_valued_scored": TWO_TRIALS, "two_valued": TWO_HITS, "missing_values": MISSING,
+}  # fmt: skip
+
+
+class State(NamedTuple):
+    """All clients; row = slot."""
+
+    reals: NDArray[np.float32]
+    codes: NDArray[np.uint8]  # hashes ring, codes ring, codes memory, then two rows of distance bins
+    words: NDArray[np.int16]  # last residual, labels ring
+    counts: NDArray[np.int32]
+
+
+def widths(reference: EvidenceReference) -> tuple[int, int, int, int]:
+    """Columns of the four arrays for this reference: at most 4,096 bytes together."""
+    positions = reference.projection.shape[1] or reference.width
+    fields = len(reference.sampled)
+    return (
+        STEP_1 + (2 + c.RING) * positions,
+        (2 * c.RING + c.MEMORY) * fields + 2 * c.OCTAVES,
+        reference.residual_weights.shape[1] + c.RING,
+        INT_COUNT,
+    )
+
+
+def bytes_per_client(reference: EvidenceReference) -> int:
+    """Bytes of one client's state.
+
+    Example:
+        >>> # 16 projections, 16 fields, 48 targets: 4 * (41 + 18 * 16) + 152 * 16 + 24 + 2 * 64 + 100
+        >>> 4 * (41 + 18 * 16) + 152 * 16 + 24 + 2 * 64 + 4 * 25
+        4000
+    """
+    reals, codes, words, counts = widths(reference)
+    return 4 * reals + codes + 2 * words + 4 * counts
+
+
+def empty(reference: EvidenceReference, capacity: int) -> State:
+    """State of ``capacity`` clients of whom nothing is known."""
+    reals, codes, words, counts = widths(reference)
+    return State(
+        np.zeros((capacity, reals), np.float32),
+        np.zeros((capacity, codes), np.uint8),
+        np.zeros((capacity, words), np.int16),
+        np.zeros((capacity, counts), np.int32),
+    )
