@@ -1,0 +1,306 @@
+"""The rows that leave the worker: one frozen struct a ClickHouse table, and their way into Arrow columns.
+
+Every table is a ``ReplacingMergeTree(revision)`` ordered by `Row.key`. A row sent again replaces itself; one with the
+same key and a higher ``revision`` replaces the older. So a worker that restarts may repeat what it sent, and no count
+doubles: read with ``FINAL`` or ``argMax(..., revision)``.
+
+Times are UTC nanoseconds since 1970 as everywhere in inferwatch, and are stored with millisecond resolution.
+A measure that was not taken is ``None`` (``NULL``), so averages skip it; infinities have no place in a table.
+"""
+
+from typing import ClassVar
+
+from msgspec import field
+
+from schemas.columns import (
+    Column,
+    Count,
+    CountOf,
+    Counts,
+    MaybeTime,
+    Measure,
+    Name,
+    Names,
+    Number,
+    NumberOf,
+    Row,
+    RowError,
+    Scores,
+    Text,
+    TextOf,
+    Texts,
+    Time,
+    columns,
+    to_arrow,
+)
+
+__all__ = [
+    "TABLES",
+    "AlertRow",
+    "ClientWindowRow",
+    "Column",
+    "FeatureWindowRow",
+    "ProducerRow",
+    "QualityWindowRow",
+    "Row",
+    "RowError",
+    "SampledEventRow",
+    "WindowRow",
+    "columns",
+    "to_arrow",
+]
+
+
+class WindowRow(Row, frozen=True, kw_only=True):
+    """One judged window of one model version: how much, how fast, how well, how far from its reference.
+
+    Attributes:
+        start: Begin of the window, inclusive.
+        end: End of the window, exclusive.
+        reference: Id of the reference the window was judged against, "" when there was none.
+        n: Events counted in the window.
+        n_effective: Effective sample size after the measured overdispersion.
+        late: Events of this window that came after it was judged, and went into the next.
+        rejected: Refused events by reason.
+        status: Events by status (ok, error, unauthenticated, ...).
+        errors: Events with status error.
+        denied: Events with status unauthenticated or forbidden.
+        latency_bins: Counts of answered requests in log-spaced bins; add them to merge windows.
+        latency_p50: Median latency of answered requests, ms; ``None`` when nothing was answered.
+        classes: Events by predicted class.
+        drift_severity: "", "ticket" or "page".
+        drift_log_evidence: ln of the Shiryaev-Roberts statistic over all features.
+        judged_at: When the judge closed the window.
+    """
+
+    table: ClassVar[str] = "windows"
+    key: ClassVar[tuple[str, ...]] = ("model", "version", "start")
+
+    model: Name
+    version: Name
+    start: Time
+    end: Time
+    reference: Name = ""
+    n: Count
+    n_clients: Count = 0
+    n_effective: Number = 0.0
+    accepted: Count = 0
+    late: Count = 0
+    rejected: CountOf = field(default_factory=dict)
+    status: CountOf = field(default_factory=dict)
+    errors: Count = 0
+    denied: Count = 0
+    latency_bins: Counts = ()
+    latency_p50: Measure = None
+    latency_p95: Measure = None
+    latency_p99: Measure = None
+    classes: CountOf = field(default_factory=dict)
+    drift_severity: Name = ""
+    drift_log_evidence: Number = 0.0
+    judged_at: Time
+
+
+class FeatureWindowRow(Row, frozen=True, kw_only=True):
+    """One feature of one judged window: effect sizes, the evidence, and the cell counts behind both.
+
+    Attributes:
+        kind: "numeric", "categorical", "embedding" or "output".
+        n: Events that carried the feature.
+        missing: Events without it.
+        unseen: Values of a category the reference does not know.
+        below: Values under the reference's range.
+        above: Values over the reference's range.
+        psi: Population stability index, nats.
+        w1: Wasserstein-1 distance in reference standard deviations.
+        js: Jensen-Shannon divergence, nats.
+        ks: Kolmogorov-Smirnov distance.
+        log_evidence: ln of this feature's Shiryaev-Roberts statistic.
+        severity: "", "ticket" or "page".
+        cells: Counts by the reference's cells.
+    """
+
+    table: ClassVar[str] = "feature_windows"
+    key: ClassVar[tuple[str, ...]] = ("model", "version", "start", "feature")
+
+    model: Name
+    version: Name
+    start: Time
+    feature: Name
+    kind: Name
+    n: Count
+    missing: Count = 0
+    unseen: Count = 0
+    below: Count = 0
+    above: Count = 0
+    psi: Measure = None
+    w1: Measure = None
+    js: Measure = None
+    ks: Measure = None
+    log_evidence: Number = 0.0
+    severity: Name = ""
+    cells: Counts = ()
+
+
+class ClientWindowRow(Row, frozen=True, kw_only=True):
+    """One client of one window: what it did and the evidence against it, by family.
+
+    Attributes:
+        client: Pseudonym, as in the events.
+        repeats: Requests that repeat an earlier input of this client.
+        ln_extraction: ln of the e-process for model extraction.
+        ln_evasion: ln of the e-process for adversarial search.
+        ln_membership: ln of the e-process for membership probing.
+        severity: "", "ticket" or "page".
+        evidence: Named figures behind the three, for the analyst.
+    """
+
+    table: ClassVar[str] = "client_windows"
+    key: ClassVar[tuple[str, ...]] = ("model", "version", "start", "client")
+
+    model: Name
+    version: Name
+    start: Time
+    client: Text
+    n: Count
+    errors: Count = 0
+    denied: Count = 0
+    repeats: Count = 0
+    ln_extraction: Number = 0.0
+    ln_evasion: Number = 0.0
+    ln_membership: Number = 0.0
+    severity: Name = ""
+    evidence: NumberOf = field(default_factory=dict)
+
+
+class AlertRow(Row, frozen=True, kw_only=True):
+    """One transition of one alert. The history of an alert is all its rows; its present is the row with the largest ``at``.
+
+    Attributes:
+        severity: "ticket" or "page".
+        state: "pending", "firing" or "resolved".
+        opened_at: When this alert opened; an alert id that opens again has another.
+        at: When it came to this state and severity.
+        client: The client it is about, or "".
+        clients: Members, when it is about several.
+        n_events: Events behind it.
+        summary: One sentence.
+        evidence: A JSON object.
+        techniques: MITRE ATLAS technique ids.
+        owasp: OWASP ML Top 10 ids.
+        runbook: Link.
+    """
+
+    table: ClassVar[str] = "alerts"
+    key: ClassVar[tuple[str, ...]] = ("alert_id", "opened_at", "state", "severity")
+
+    alert_id: Text
+    model: Name
+    version: Name
+    detector: Name
+    alertname: Name
+    severity: Name
+    state: Name
+    opened_at: Time
+    at: Time
+    resolved_at: MaybeTime = None
+    client: Text = ""
+    clients: Texts = ()
+    feature: Name = ""
+    n_events: Count = 0
+    log_evidence: Number = 0.0
+    summary: Text = ""
+    evidence: Text = "{}"
+    techniques: Names = ()
+    owasp: Names = ()
+    runbook: Text = ""
+
+
+class SampledEventRow(Row, frozen=True, kw_only=True):
+    """One event that was kept whole, and why. Features are already redacted by the allow-list.
+
+    Attributes:
+        reason: "random", "evidence" or "dead-letter".
+    """
+
+    table: ClassVar[str] = "sampled_events"
+    key: ClassVar[tuple[str, ...]] = ("model", "version", "at", "event_id")
+
+    model: Name
+    version: Name
+    at: Time
+    event_id: Text
+    client: Text = ""
+    service: Name = ""
+    instance: Name = ""
+    trace_id: Text = ""
+    features: NumberOf = field(default_factory=dict)
+    categories: TextOf = field(default_factory=dict)
+    scores: Scores = ()
+    prediction: Text = ""
+    latency_ms: Measure = None
+    status: Name = "ok"
+    reason: Name
+
+
+class ProducerRow(Row, frozen=True, kw_only=True):
+    """One heartbeat of one producer: what it says it sent, beside what arrived. Counts are totals since it started.
+
+    Attributes:
+        accepted: Events its ``record`` calls took.
+        sent: Events handed to Kafka.
+        dropped: Events it threw away, because its buffer was full.
+        received: Events of it that the worker has read.
+        highest_number: Highest running number read.
+        completeness: received / (sent + dropped), 0 to 1; ``None`` before the first event.
+    """
+
+    table: ClassVar[str] = "producers"
+    key: ClassVar[tuple[str, ...]] = ("service", "instance", "model", "version", "at")
+
+    service: Name
+    instance: Name
+    model: Name = ""
+    version: Name = ""
+    at: Time
+    accepted: Count = 0
+    sent: Count = 0
+    dropped: Count = 0
+    received: Count = 0
+    highest_number: Count = 0
+    rss_bytes: Count = 0
+    cpu_seconds: Number = 0.0
+    completeness: Measure = None
+
+
+class QualityWindowRow(Row, frozen=True, kw_only=True):
+    """One kind of bad input of one service in one window.
+
+    Attributes:
+        kind: missing, wrong_type, out_of_bounds, unseen_category, wrong_width, ...
+        n: Events with it.
+        per_10k: The same per 10,000 events of the service.
+        severity: "", "ticket" or "page".
+    """
+
+    table: ClassVar[str] = "quality_windows"
+    key: ClassVar[tuple[str, ...]] = ("model", "version", "start", "service", "kind")
+
+    model: Name
+    version: Name
+    start: Time
+    service: Name
+    kind: Name
+    n: Count
+    per_10k: Number
+    severity: Name = ""
+
+
+TABLES: tuple[type[Row], ...] = (
+    WindowRow,
+    FeatureWindowRow,
+    ClientWindowRow,
+    AlertRow,
+    SampledEventRow,
+    ProducerRow,
+    QualityWindowRow,
+)
