@@ -1,0 +1,66 @@
+"""Cells of one variable: where a value is counted, fixed when the reference is fitted.
+
+Numeric: below the reference's minimum, up to ten bins of equal reference mass, above its maximum, missing. Interior edges are the distinct
+j/10 quantiles of the inverted CDF, a value on an edge belongs to the left bin (x <= q), so ties never straddle two cells and a column with
+three distinct values gets three bins. Categorical: the 30 most frequent categories, other, unseen, missing.
+
+Fixed bins rather than a quantile sketch: counts are exact and merge by addition, while a KLL sketch of 2.5 KB adds 1.65 % of error in
+each cell, more than the usual materiality of 1 %.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_EDGES = 16
+"""Thresholds per numeric variable, padded with +inf: one fixed length lets the compiler turn the search into vector compares."""
+
+BINS = 10
+TOP_CATEGORIES = 30
+MAX_CATEGORIES = 4096
+
+
+def numeric_edges(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Thresholds t_0 < ... < t_m; a value's cell is the number of thresholds it exceeds.
+
+    t_0 is the float just below the minimum, then the distinct deciles, then the maximum: cell 0 is "below", cell m + 1 is "above".
+
+    Args:
+        values: reference values, shape (n,), n >= 1; NaN and infinities must have been removed.
+
+    Example:
+        >>> numeric_edges(np.float32([1, 1, 1, 2, 3]))[1:]
+        array([1., 2., 3.], dtype=float32)
+    """
+    quantiles = np.quantile(values, np.arange(1, BINS) / BINS, method="inverted_cdf")
+    low, high = values.min(), values.max()
+    inner = np.unique(quantiles[quantiles < high])
+    return np.concatenate([[np.nextafter(low, np.float32(-np.inf))], inner, [high]]).astype(np.float32)
+
+
+def numeric_cells(values: NDArray[np.float32], edges: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Counts per cell (below, bins, above, missing), shape (len(edges) + 2,): the plain numpy twin of the compiled pass."""
+    finite = values[~np.isnan(values)]
+    found = np.searchsorted(edges, finite, side="left")
+    counts = np.bincount(found, minlength=edges.size + 1)
+    return np.append(counts, values.size - finite.size).astype(np.int64)
+
+
+def category_cells(codes: NDArray[np.float32], categories: int) -> NDArray[np.int32]:
+    """Cell of each category code 0..K-1 by the reference's frequencies, shape (K,).
+
+    Cells: 0..top-1 the most frequent categories in the order of their codes, top = other (only when K > 30); unseen and missing follow.
+
+    Example:
+        >>> category_cells(np.float32([0, 2, 2]), 3)
+        array([0, 1, 2], dtype=int32)
+    """
+    if categories <= TOP_CATEGORIES:
+        return np.arange(categories, dtype=np.int32)
+    whole = codes[~np.isnan(codes)].astype(np.int64)
+    counts = np.bincount(whole[(whole >= 0) & (whole < categories)], minlength=categories)
+    top = np.sort(np.argsort(-counts, kind="stable")[:TOP_CATEGORIES])
+    cells = np.full(categories, TOP_CATEGORIES, np.int32)
+    cells[top] = np.arange(TOP_CATEGORIES, dtype=np.int32)
+    return cells

@@ -1,0 +1,205 @@
+"""The mergeable leaf of the drift detector: one window's counts, of which a shard only adds.
+
+Counts are kept in 16 groups of clients (a hash decides) beside a table of 1,024 hashed client volumes. Events of one client resemble each
+other, so the judge must know how much of a change comes from how many clients; groups tell, and still merge by addition.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+from detectors.drift.bins import MAX_EDGES
+from detectors.drift.reference import DriftReference
+from detectors.state import StateError, pack, unpack
+
+GROUPS = 16
+BUCKETS = 1024
+MOMENT_SCALE = 1 << 16
+MOMENT_CLIP = 16.0
+
+_KIND, _VERSION = "drift.counts", 1
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]  # numba ships no types
+def _count(columns, first, hashes, starts, edges, n_edges, numeric, lookup, lookup_starts, mean, scale, table, volumes, moments):  # type: ignore[no-untyped-def]  # compiled
+    """Add `columns` (n, m) as variables first..first+m-1; `volumes` is counted when it is not empty."""
+    n, m = columns.shape
+    for i in range(n):
+        h = hashes[i]
+        # the multiplier of splitmix64: neighbouring ids must not share a group
+        bucket = np.int64(((h ^ (h >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(54))
+        group = bucket % GROUPS
+        if volumes.size:
+            volumes[bucket] += 1
+        for j in range(m):
+            v = first + j
+            x = columns[i, j]
+            base = starts[v]
+            if numeric[v]:
+                k = 0
+                for e in range(MAX_EDGES):
+                    k += x > edges[v, e]
+                if x != x:
+                    k = n_edges[v] + 1
+                else:
+                    z = min(max((x - mean[v]) * scale[v], -MOMENT_CLIP), MOMENT_CLIP)
+                    moments[v, 0] += np.int64(z * MOMENT_SCALE)
+                    moments[v, 1] += np.int64(z * z * MOMENT_SCALE)
+            else:
+                size = lookup_starts[v + 1] - lookup_starts[v]
+                unseen = starts[v + 1] - base - 2
+                if x != x:
+                    k = unseen + 1
+                elif x >= 0 and x < size:
+                    k = lookup[lookup_starts[v] + np.int64(x)]
+                else:
+                    k = unseen
+            table[group, base + k] += 1
+
+
+class WindowCounts:
+    """Counts of one window of one model; merging is addition, in any order and grouping.
+
+    Attributes:
+        n: events.
+        table: int32, shape (16, n_cells), events per client group and cell.
+        volumes: int32, shape (1024,), events per hashed client, of events whose client is known; the group of bucket b is b mod 16.
+        moments: int64, shape (V, 2), sums of z and z^2 in 1/65,536, z = (x - reference mean) / reference sd clipped at +-16; fixed point,
+            so that addition associates exactly.
+
+    Cost: 0.2 us per event of 20 features and 10 scores in batches of 500. Memory: 64 bytes a cell + 4 KB (20 features, 10 scores: 31 KB).
+    """
+
+    def __init__(self, reference: DriftReference) -> None:
+        self.reference = reference
+        self.n = 0
+        self.table = np.zeros((GROUPS, reference.n_cells), np.int32)
+        self.volumes = np.zeros(BUCKETS, np.int32)
+        self.moments = np.zeros((len(reference.variables), 2), np.int64)
+        self._numeric = np.array([kind == "numeric" for kind in reference.kinds])
+        self._mean, self._scale = reference.mean.astype(np.float32), (1.0 / reference.sd).astype(np.float32)
+        self._no_volumes = np.empty(0, np.int32)
+
+    @property
+    def group_sizes(self) -> NDArray[np.int64]:
+        """Events per client group, shape (16,)."""
+        return self.table[:, : self.reference.starts[1]].sum(axis=1, dtype=np.int64)
+
+    @property
+    def cells(self) -> NDArray[np.int64]:
+        """Events per cell over all groups, int64, shape (n_cells,)."""
+        return self.table.sum(axis=0, dtype=np.int64)
+
+    def update(
+        self,
+        X: ArrayLike,
+        scores: ArrayLike | None = None,
+        label: ArrayLike | None = None,
+        value: ArrayLike | None = None,
+        clients: ArrayLike | None = None,
+    ) -> None:
+        """Count a batch in one compiled pass; the arrays are not kept.
+
+        Args:
+            X: features, shape (n, d), float32; categorical columns hold codes, NaN = missing, K or anything else = unseen.
+            scores: shape (n, C); NaN (or None) = missing.
+            label: predicted class codes, shape (n,); negative (or None) = missing.
+            value: shape (n,); NaN (or None) = missing.
+            clients: 64-bit hashes of the clients, shape (n,). None: events count as independent and are dealt to the groups in turn; with
+                real traffic that breaks the budget.
+
+        Raises:
+            ValueError: on other widths or lengths than the reference's.
+        """
+        reference = self.reference
+        X = np.asarray(X, np.float32)
+        if X.ndim != 2 or X.shape[1] != reference.n_features:
+            raise ValueError(f"X must have shape (events, {reference.n_features}), got {X.shape}")
+        n = X.shape[0]
+        hashes = np.arange(self.n, self.n + n, dtype=np.uint64) if clients is None else np.asarray(clients).astype(np.uint64, copy=False)
+        blocks = [X, self._column(scores, (n, reference.n_scores), "scores")]
+        if reference.has_class:
+            codes = self._column(label, (n,), "label")
+            blocks.append(np.where(codes < 0, np.float32(np.nan), codes)[:, None])
+        if reference.has_value:
+            blocks.append(self._column(value, (n,), "value")[:, None])
+        if hashes.shape != (n,):
+            raise ValueError(f"clients must have shape ({n},), got {hashes.shape}")
+        first, volumes = 0, self._no_volumes if clients is None else self.volumes
+        for block in blocks:
+            _count(
+                block,
+                first,
+                hashes,
+                reference.starts,
+                reference.edges,
+                reference.n_edges,
+                self._numeric,
+                reference.lookup,
+                reference.lookup_starts,
+                self._mean,
+                self._scale,
+                self.table,
+                volumes,
+                self.moments,
+            )
+            first, volumes = first + block.shape[1], self._no_volumes
+        self.n += n
+
+    @staticmethod
+    def _column(values: ArrayLike | None, shape: tuple[int, ...], name: str) -> NDArray[np.float32]:
+        if values is None:
+            return np.full(shape, np.nan, np.float32)
+        column = np.asarray(values, np.float32)
+        if column.shape != shape:
+            raise ValueError(f"{name} must have shape {shape}, got {column.shape}")
+        return column
+
+    def merge(self, other: WindowCounts) -> None:
+        """Add another partition's counts of the same window and reference; `other` is left alone.
+
+        Raises:
+            ValueError: when the cells differ.
+        """
+        if other.table.shape != self.table.shape or other.moments.shape != self.moments.shape:
+            raise ValueError(f"counts of {other.table.shape[1]} cells cannot be added to {self.table.shape[1]}: another reference")
+        self.n += other.n
+        self.table += other.table
+        self.volumes += other.volumes
+        self.moments += other.moments
+
+    def clear(self) -> None:
+        """Start the next window."""
+        self.n = 0
+        for array in (self.table, self.volumes, self.moments):
+            array[:] = 0
+
+    def to_bytes(self) -> bytes:
+        """The counts as bytes, zeros left out (a quiet window of 400 cells is a few KB)."""
+        at = np.flatnonzero(self.table).astype(np.int32)
+        busy = np.flatnonzero(self.volumes).astype(np.int32)
+        body = {"n": self.n, "cells": self.reference.n_cells, "at": at, "counts": self.table.ravel()[at]}
+        return pack(_KIND, _VERSION, body | {"buckets": busy, "volumes": self.volumes[busy], "moments": self.moments})
+
+    @classmethod
+    def from_bytes(cls, blob: bytes, reference: DriftReference) -> WindowCounts:
+        """Rebuild against the same reference.
+
+        Raises:
+            StateError: when the bytes are damaged or were counted against another reference.
+        """
+        body = unpack(blob, _KIND, _VERSION)
+        counts = cls(reference)
+        try:
+            if body["cells"] != reference.n_cells or body["moments"].shape != counts.moments.shape:
+                raise ValueError(f"counted in {body['cells']} cells, the reference has {reference.n_cells}")
+            for array, at, values in ((counts.table.ravel(), body["at"], body["counts"]), (counts.volumes, body["buckets"], body["volumes"])):
+                if at.size and (at.min() < 0 or at.max() >= array.size or values.min() < 0):
+                    raise ValueError("a cell outside the table, or a negative count")
+                array[at] = values
+            counts.n, counts.moments = int(body["n"]), np.asarray(body["moments"], np.int64)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise StateError(f"damaged {_KIND}: {error}") from error
+        return counts

@@ -1,0 +1,131 @@
+"""How much a window's events are worth, when events of one client resemble each other.
+
+Three facts about live traffic break tests that believe in independent events: one client's batch job fills a window; one sub-population
+has a single customer; a service's clients are few, so their mix is never the reference's. The model is survey statistics' random
+effects: a client's share of a cell scatters around the population's with variance rho p (1 - p), rho the intra-client correlation.
+
+1. **Tempering per group of clients.** n events with sum n_c^2 = Q are worth n / phi, phi = 1 + rho (Q / n - 1) (Kish's design effect). A job of
+   10,000 events counts 1 / rho of them, and the other clients keep theirs.
+2. **Mix tolerance.** With K effective clients the population's share is only known to +- z sqrt(rho p (1 - p) / K): that is added to the null.
+3. **No single group decides** (in `detector.py`): the strongest of the 16 groups is left out of every component, unless the service hardly has another.
+
+rho is learned per variable from past windows only, so every e-value stays conditionally valid (the tempering is predictable).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.drift.counts import BUCKETS, GROUPS, WindowCounts
+from detectors.drift.reference import DriftReference
+
+PRIOR_RHO = 0.1
+PRIOR_WEIGHT = 300.0
+DECAY = 0.999
+MIX_DECAY = 0.99
+MIX_Z = 3.0
+BASELINE_DECAY = 0.9
+BASELINE_EVENTS = 30.0
+
+_STATE = ("numerator", "denominator", "baseline", "mix", "rho")
+
+
+class Dependence:
+    """Intra-client correlation per variable, and how many clients the service really has; learned from closed windows.
+
+    Attributes:
+        rho: float64, shape (V,), used for the *next* window.
+    """
+
+    def __init__(self, reference: DriftReference) -> None:
+        V = len(reference.variables)
+        self._starts = reference.starts
+        self._rows = np.add.reduceat(reference.counts, reference.starts[:-1])
+        self._variable = np.repeat(np.arange(V), np.diff(reference.starts))
+        self.numerator, self.denominator = np.zeros(V), np.zeros(V)
+        self.baseline = (reference.counts + 0.5) / (self._rows + 0.5 * np.diff(reference.starts))[self._variable]
+        self.mix = np.zeros(BUCKETS)
+        self.rho = np.full(V, PRIOR_RHO)
+
+    @property
+    def clients(self) -> float:
+        """K, the effective number of clients over about the last hundred windows, (sum L)^2 / sum L^2; 0 while none is known."""
+        total = float(self.mix.sum())
+        if total <= 0:
+            return 0.0
+        # hashed buckets add chance collisions of (sum L)^2 / 1024; take them out, but never more than 95 % of what is there
+        squares = float((self.mix**2).sum())
+        return total**2 / max(squares - total**2 / BUCKETS, 0.05 * squares)
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Usual share of the traffic per client group, shape (16,)."""
+        groups = self.mix.reshape(-1, GROUPS).sum(axis=0)
+        total = float(groups.sum())
+        return groups / total if total > 0 else np.full(GROUPS, 1.0 / GROUPS)
+
+    def weights(self, counts: WindowCounts) -> NDArray[np.float64]:
+        """1 / phi per variable and group, float64 in (0, 1], shape (V, 16)."""
+        n, extra = _volumes(counts)
+        return 1.0 / (1.0 + self.rho[:, None] * (extra / np.maximum(n, 1.0))[None, :])
+
+    def mix_variance(self) -> NDArray[np.float64]:
+        """rho / K per variable: times p (1 - p) the variance of the population's share because its clients are few; 0 if none is known."""
+        clients = self.clients
+        return self.rho / clients if clients else np.zeros_like(self.rho)
+
+    def learn(self, counts: WindowCounts) -> None:
+        """Take a window that has been judged into account for the next ones."""
+        n, extra = _volumes(counts)
+        weights = self.weights(counts)
+        S = counts.table.astype(np.float64)
+        a = weights[self._variable].T
+        effective = a * S
+        pooled, pooled_n = effective.sum(axis=0), (weights * n).sum(axis=1)
+        # centre of a group: the other groups in the same window, so that a drift of the whole model is no heterogeneity, and a slow average
+        # of past windows for services where there are none
+        others_n = (pooled_n[:, None] - weights * n)[self._variable].T
+        centre = (pooled - effective + BASELINE_EVENTS * self.baseline) / (others_n + BASELINE_EVENTS)
+        spread = np.add.reduceat(centre * (1.0 - centre), self._starts[:-1], axis=1).T
+        deviation = np.add.reduceat((S - n[:, None] * centre) ** 2, self._starts[:-1], axis=1).T
+        usable = (extra[None, :] > 0) & (spread > 1e-9)
+        ratio = np.divide(deviation - n * spread, extra * spread, out=np.zeros_like(spread), where=usable)
+        weight = np.where(usable, (extra / (np.maximum(n, 1.0) + PRIOR_RHO * extra)) ** 2, 0.0)
+        self.numerator = DECAY * self.numerator + (weight * np.clip(ratio, -1.0, 1.0)).sum(axis=1)
+        self.denominator = DECAY * self.denominator + weight.sum(axis=1)
+        self.rho = np.clip((self.numerator + PRIOR_RHO * PRIOR_WEIGHT) / (self.denominator + PRIOR_WEIGHT), 0.0, 1.0)
+        if counts.n:
+            share = pooled / np.maximum(pooled_n, 1e-12)[self._variable]
+            self.baseline = BASELINE_DECAY * self.baseline + (1.0 - BASELINE_DECAY) * share
+        volumes = counts.volumes.astype(np.float64)
+        self.mix = MIX_DECAY * self.mix + volumes / (1.0 + float(np.median(self.rho)) * np.maximum(volumes - 1.0, 0.0))
+
+    def state(self) -> dict[str, object]:
+        """What `restore` needs, for `detectors.state.pack`."""
+        return {name: getattr(self, name).copy() for name in _STATE}
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Continue from `state` bit for bit.
+
+        Raises:
+            ValueError: when it was learned against another reference.
+        """
+        arrays = {name: np.asarray(state[name], np.float64) for name in _STATE}
+        for name, array in arrays.items():
+            if array.shape != getattr(self, name).shape:
+                raise ValueError(f"{name} has shape {array.shape}, not {getattr(self, name).shape}: another reference")
+        for name, array in arrays.items():
+            setattr(self, name, array.copy())
+
+
+def _volumes(counts: WindowCounts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Events n and sum n_c (n_c - 1) per group, chance collisions of the hash taken out."""
+    volumes = counts.volumes.astype(np.float64).reshape(-1, GROUPS)
+    n = counts.group_sizes.astype(np.float64)
+    per_group = BUCKETS // GROUPS
+    known = volumes.sum(axis=0)
+    chance = known**2 / per_group
+    # minus what chance gives, plus three of its standard deviations, so that it is never under-estimated by luck
+    squares = np.maximum((volumes**2).sum(axis=0) - chance + 3.0 * np.sqrt(2.0 / per_group) * chance, known)
+    return n, np.minimum(squares, (volumes**2).sum(axis=0)) - known

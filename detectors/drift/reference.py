@@ -1,0 +1,247 @@
+"""What a model version's data looked like: frozen edges, counts and probabilities of every tracked variable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaincinv
+
+from detectors.drift.bins import MAX_CATEGORIES, MAX_EDGES, category_cells, numeric_edges
+from detectors.state import StateError, pack, unpack
+
+Kind = Literal["numeric", "categorical"]
+
+MIN_ROWS = 200
+"""Below this a reference is "uncalibrated": twenty rows a bin, each bin's share is known to +-7 points only."""
+
+GAMMA = 0.005
+"""Probability, spent once per reference, that any cell's true share lies outside its tolerance."""
+
+_KIND, _VERSION = "drift.reference", 1
+
+
+class DriftReference:
+    """Frozen bins and shares of the tracked variables; build it with `fit` or `from_bytes`.
+
+    Tracked are the d features, then ``score:NAME`` per class score, then ``class`` (the predicted class) or ``value`` (regression).
+
+    Attributes:
+        variables: names, V of them.
+        kinds: "numeric" or "categorical" per variable.
+        rows: rows of the reference.
+        counts: reference count per cell, int64, shape (n_cells,).
+        starts: first cell of each variable and n_cells at the end, int64, shape (V + 1,).
+        edges: thresholds, float32, shape (V, 16), padded with +inf.
+        mean, sd: of the finite reference values, float64, shape (V,); sd is 1 for constants and categories.
+        status, reason: "calibrated", or "uncalibrated" and why; an uncalibrated reference may only open tickets.
+
+    Memory: about 300 bytes a variable, and 4 bytes per category.
+    """
+
+    def __init__(
+        self,
+        variables: tuple[str, ...],
+        kinds: tuple[Kind, ...],
+        n_features: int,
+        n_scores: int,
+        rows: int,
+        edges: NDArray[np.float32],
+        n_edges: NDArray[np.int64],
+        categories: tuple[tuple[str, ...], ...],
+        lookup: NDArray[np.int32],
+        lookup_starts: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        mean: NDArray[np.float64],
+        sd: NDArray[np.float64],
+    ) -> None:
+        self.variables, self.kinds, self.n_features, self.n_scores, self.rows = variables, kinds, n_features, n_scores, rows
+        self.edges, self.n_edges = edges, n_edges
+        self.categories, self.lookup, self.lookup_starts = categories, lookup, lookup_starts
+        self.counts, self.mean, self.sd = counts, mean, sd
+        sizes = []
+        for v, kind in enumerate(kinds):
+            codes = lookup[lookup_starts[v] : lookup_starts[v + 1]]
+            # numeric: m edges make m + 1 cells and missing; categorical: top, other if any, unseen, missing
+            sizes.append(int(n_edges[v]) + 2 if kind == "numeric" else int(codes.max(initial=-1)) + 3)
+        self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        if counts.shape != (self.n_cells,):
+            raise ValueError(f"counts must have shape ({self.n_cells},), got {counts.shape}")
+        self.status: Literal["calibrated", "uncalibrated"] = "calibrated" if rows >= MIN_ROWS else "uncalibrated"
+        self.reason = "" if rows >= MIN_ROWS else f"the reference has {rows} rows, fewer than {MIN_ROWS}"
+
+    @classmethod
+    def fit(
+        cls,
+        X: ArrayLike,
+        names: Sequence[str],
+        kinds: Sequence[Kind],
+        *,
+        categories: Mapping[str, Sequence[str]] | None = None,
+        scores: ArrayLike | None = None,
+        classes: Sequence[str] = (),
+        label: ArrayLike | None = None,
+        value: ArrayLike | None = None,
+        held_out: ArrayLike | None = None,
+    ) -> DriftReference:
+        """Freeze bins and shares.
+
+        Args:
+            X: shape (n, d), float32; categorical columns hold codes 0..K-1, NaN = missing.
+            names: of the columns, distinct.
+            kinds: "numeric" or "categorical" per column.
+            categories: names of the K categories of every categorical column.
+            scores: shape (n, C), the model's scores on these rows.
+            classes: names of the C classes.
+            label: predicted class codes, shape (n,).
+            value: regression output, shape (n,).
+            held_out: shape (n,) bool, rows the model was not trained on. Scores, class and value are taken from those only: a model is
+                over-confident on its own training rows, and live traffic would look like drift.
+
+        Raises:
+            ValueError: empty reference, wrong widths or lengths, duplicate names, categories missing, more than 4,096 categories.
+
+        Example:
+            >>> rng = np.random.default_rng(1)
+            >>> reference = DriftReference.fit(rng.normal(size=(1000, 2)), ["age", "income"], ["numeric", "numeric"])
+            >>> reference.variables, reference.n_cells, reference.status
+            (('age', 'income'), 26, 'calibrated')
+        """
+        X = np.asarray(X, np.float32)
+        if X.ndim != 2 or X.shape[0] == 0:
+            raise ValueError(f"X must have shape (rows, features) with at least one row, got {X.shape}")
+        n, d = X.shape
+        if len(names) != d or len(kinds) != d:
+            raise ValueError(f"X has {d} columns, but there are {len(names)} names and {len(kinds)} kinds")
+        keep = np.ones(n, bool) if held_out is None else np.asarray(held_out, bool)
+        if keep.shape != (n,) or not keep.any():
+            raise ValueError(f"held_out must have shape ({n},) and keep at least one row, got shape {keep.shape}")
+
+        columns: list[tuple[str, Kind, tuple[str, ...], NDArray[np.float32]]] = []
+        for j, (name, kind) in enumerate(zip(names, kinds, strict=True)):
+            if kind not in ("numeric", "categorical"):
+                raise ValueError(f"kind of {name!r} must be 'numeric' or 'categorical', got {kind!r}")
+            given = tuple((categories or {}).get(name, ()))
+            if kind == "categorical" and not 1 <= len(given) <= MAX_CATEGORIES:
+                raise ValueError(f"{name!r} needs 1 to {MAX_CATEGORIES} categories, got {len(given)}")
+            columns.append((name, kind, given, X[:, j]))
+        if scores is not None:
+            table = np.asarray(scores, np.float32)
+            if table.shape != (n, len(classes)):
+                raise ValueError(f"scores must have shape ({n}, {len(classes)}) (rows, classes), got {table.shape}")
+            columns += [(f"score:{c}", "numeric", (), table[keep, j]) for j, c in enumerate(classes)]
+        for name, given, output in (("class", tuple(classes), label), ("value", (), value)):
+            if output is None:
+                continue
+            column = np.asarray(output, np.float32)
+            if column.shape != (n,):
+                raise ValueError(f"{name} must have shape ({n},), got {column.shape}")
+            if name == "class" and not 1 <= len(given) <= MAX_CATEGORIES:
+                raise ValueError(f"label needs 1 to {MAX_CATEGORIES} classes, got {len(given)}")
+            if name == "class":
+                column = np.where(column < 0, np.float32(np.nan), column)
+            columns.append((name, "categorical" if name == "class" else "numeric", given, column[keep]))
+        if len({c[0] for c in columns}) != len(columns):
+            raise ValueError(f"names must be distinct, got {[c[0] for c in columns]}")
+        return cls._freeze(columns, d, 0 if scores is None else len(classes), n)
+
+    @classmethod
+    def _freeze(
+        cls, columns: list[tuple[str, Kind, tuple[str, ...], NDArray[np.float32]]], d: int, n_scores: int, rows: int
+    ) -> DriftReference:
+        V = len(columns)
+        edges, n_edges = np.full((V, MAX_EDGES), np.inf, np.float32), np.zeros(V, np.int64)
+        mean, sd = np.zeros(V), np.ones(V)
+        lookup, counts = [np.empty(0, np.int32)], []
+        lookup_starts = np.zeros(V + 1, np.int64)
+        for v, (_, kind, given, column) in enumerate(columns):
+            if kind == "numeric":
+                finite = column[np.isfinite(column)]
+                mine = numeric_edges(finite) if finite.size else np.zeros(1, np.float32)
+                edges[v, : mine.size], n_edges[v] = mine, mine.size
+                if finite.size:
+                    mean[v] = finite.mean(dtype=np.float64)
+                    spread = float(finite.std(dtype=np.float64))
+                    sd[v] = spread if spread > 1e-12 * (1.0 + abs(mean[v])) else 1.0
+                at = np.where(np.isnan(column), mine.size + 1, np.searchsorted(mine, column, side="left"))
+                counts.append(np.bincount(at, minlength=mine.size + 2))
+            else:
+                codes = category_cells(column, len(given))
+                lookup.append(codes)
+                unseen = int(codes.max()) + 1
+                known = (column >= 0) & (column < len(given))
+                at = np.full(column.size, unseen)
+                at[known] = codes[column[known].astype(np.int64)]
+                at[np.isnan(column)] = unseen + 1
+                counts.append(np.bincount(at, minlength=unseen + 2))
+            lookup_starts[v + 1] = lookup_starts[v] + (lookup[-1].size if kind == "categorical" else 0)
+        return cls(
+            tuple(c[0] for c in columns),
+            tuple(c[1] for c in columns),
+            d,
+            n_scores,
+            rows,
+            edges,
+            n_edges,
+            tuple(c[2] for c in columns),
+            np.concatenate(lookup).astype(np.int32),
+            lookup_starts,
+            np.concatenate(counts).astype(np.int64),
+            mean,
+            sd,
+        )
+
+    @property
+    def n_cells(self) -> int:
+        """Cells of all variables together."""
+        return int(self.starts[-1])
+
+    @property
+    def has_class(self) -> bool:
+        """Whether the predicted class is tracked."""
+        return "class" in self.variables[self.n_features :]
+
+    @property
+    def has_value(self) -> bool:
+        """Whether a regression value is tracked."""
+        return "value" in self.variables[self.n_features :]
+
+    def bounds(self, hits: NDArray[np.int64], rows: NDArray[np.int64], tests: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Clopper-Pearson limits of a cell's true share at confidence 1 - gamma / (2 tests) on each side.
+
+        Exact where the normal approximation z sqrt(p (1-p) / n) fails: cells that the reference never saw ("above", "missing", unseen).
+        For a cell edged by a quantile of the same rows it is exact too, since P(X <= x_(k)) ~ Beta(k, n + 1 - k).
+        """
+        level = GAMMA / (2 * max(tests, 1))
+        low = np.where(hits > 0, betaincinv(np.maximum(hits, 1), rows - hits + 1, level), 0.0)
+        high = np.where(hits < rows, betaincinv(hits + 1, np.maximum(rows - hits, 1), 1.0 - level), 1.0)
+        return low, high
+
+    def to_bytes(self) -> bytes:
+        """The reference as bytes; `from_bytes` gives the same one back."""
+        names = ("n_features", "n_scores", "rows", "edges", "n_edges", "lookup", "lookup_starts", "counts", "mean", "sd")
+        body = {name: getattr(self, name) for name in names}
+        body |= {"variables": list(self.variables), "kinds": list(self.kinds), "categories": [list(c) for c in self.categories]}
+        return pack(_KIND, _VERSION, body)
+
+    @classmethod
+    def from_bytes(cls, blob: bytes) -> DriftReference:
+        """Rebuild.
+
+        Raises:
+            StateError: when the bytes are not a reference of this version, or its parts disagree.
+        """
+        body = unpack(blob, _KIND, _VERSION)
+        try:
+            body["variables"], body["kinds"] = tuple(body["variables"]), cast("tuple[Kind, ...]", tuple(body["kinds"]))
+            body["categories"] = tuple(tuple(c) for c in body["categories"])
+            V = len(body["variables"])
+            if body["edges"].shape != (V, MAX_EDGES) or len(body["kinds"]) != V or body["lookup_starts"].shape != (V + 1,):
+                raise ValueError(f"{V} variables, but edges of shape {body['edges'].shape}")
+            if body["lookup"].size != body["lookup_starts"][-1] or body["n_edges"].shape != (V,):
+                raise ValueError("the category table has another length than its index")
+            return cls(**body)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise StateError(f"damaged {_KIND}: {error}") from error

@@ -1,0 +1,80 @@
+"""What the drift detector says about one window."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Severity = Literal["none", "ticket", "page"]
+
+
+class VariableDrift(msgspec.Struct, frozen=True):
+    """One variable in one window. Shares are of all its events; distances are effect sizes, `log_evidence` says how sure we are.
+
+    Attributes:
+        name: variable.
+        n: events, missing values included.
+        psi, js: in nats, from bins (outer cells folded into the outer bins) and missing, +0.5 smoothed.
+        w1: Wasserstein-1 in reference standard deviations; 0 for categories.
+        ks: largest difference of the binned CDFs; for categories, half the L1 distance.
+        missing, unseen, below, above: shares.
+        log_evidence: ln of the variable's Shiryaev-Roberts mixture; pages at ln A + ln V when alone.
+        since: index of the window at which the evidence of the strongest component started to grow.
+        direction: "up", "down", "shape", "missing", "unseen", "mix" or "", by that component.
+        reference_center, center: reference and window median (numeric) or the share of the cell that moved most (categorical).
+        detail: one line for people, such as "share of x <= 3.1: 0.30 -> 0.52".
+        rho: intra-client correlation used.
+    """
+
+    name: str
+    n: int
+    psi: float
+    w1: float
+    js: float
+    ks: float
+    missing: float
+    unseen: float
+    below: float
+    above: float
+    log_evidence: float
+    since: int
+    direction: str
+    reference_center: float
+    center: float
+    detail: str
+    rho: float
+
+
+class DriftReport(msgspec.Struct, frozen=True):
+    """The verdict on one closed window.
+
+    Attributes:
+        window: windows seen since the detector was made, this one included.
+        n: events of the window.
+        n_effective: what they are worth, median over variables.
+        severity: "page" while an episode is open, "ticket" at A / 100.
+        opened: whether a page episode opened with this window; count these against the budget.
+        log_evidence: ln M, the mixture over all variables.
+        log_page, log_ticket: the levels it is compared with.
+        variables: one entry per tracked variable, in the reference's order.
+        leading: names to show, strongest first (e-BH at 5 %, at most 10); empty when severity is "none".
+        since: window index at which the strongest evidence started.
+        clients: effective number of clients lately.
+        status, reason: "calibrated", or why only tickets are possible.
+    """
+
+    window: int
+    n: int
+    n_effective: float
+    severity: Severity
+    opened: bool
+    log_evidence: float
+    log_page: float
+    log_ticket: float
+    variables: tuple[VariableDrift, ...]
+    leading: tuple[str, ...]
+    since: int
+    clients: float
+    status: str
+    reason: str

@@ -1,0 +1,233 @@
+"""E-values and the Shiryaev-Roberts recursion: how a budget of false pages becomes a threshold, with a proof.
+
+Let e_t >= 0 with E[e_t | past] <= 1 as long as nothing is wrong. Then R_t = (R_{t-1} + 1) e_t, R_0 = 0, makes R_t - t a supermartingale, so
+paging when R_t >= A and starting again gives **at most T / A expected false pages in any T windows**, whatever the dependence. A mixture
+sum_k w_k R^(k) with sum w_k = 1 has the same bound, so features, sides and effect sizes share one threshold and cost only ln K of evidence.
+
+Everything works on logarithms: a strong drift overflows a float64 within two windows.
+
+Source: Shin, Ramdas, Rinaldo, "E-detectors: a nonparametric framework for sequential change detection", NEJSDS 2023, arXiv 2203.03532.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+TICKET_FRACTION = 0.01
+"""A ticket is opened at A / 100: a ticket budget of a hundred times the page budget, from the same state."""
+
+TICKET_FLOOR = 20.0
+"""... but never below 20 (or A / 2): with a generous budget every twentieth window would otherwise be a ticket."""
+
+ODDS = (1.3, 1.8, 3.0)
+"""Alternatives to the null's edge, as odds ratios: a small, a middling and a large change."""
+
+
+def page_threshold(windows: float, false_pages: float) -> float:
+    """A = T / b, the level of R at which `false_pages` are expected in `windows` windows at most.
+
+    "At most a 5 % chance of any false page" is ``false_pages=0.05``: three nats more evidence than one page.
+
+    Args:
+        windows: T, number of updates the budget covers (5-minute windows: 8,640 in 30 days), above 0.
+        false_pages: b, false pages allowed in those windows, the detector's share already taken, above 0 and below T.
+
+    Raises:
+        ValueError: when either is out of its range.
+
+    Example:
+        >>> page_threshold(8640, 1)
+        8640.0
+    """
+    if not (math.isfinite(windows) and windows > 0):
+        raise ValueError(f"windows must be finite and greater than 0, got {windows}")
+    if not 0 < false_pages < windows:
+        raise ValueError(f"false_pages must be greater than 0 and less than windows ({windows}), got {false_pages}")
+    return windows / false_pages
+
+
+def shift_odds(p: ArrayLike, odds: ArrayLike) -> NDArray[np.float64]:
+    """The probability whose odds are `odds` times those of p: o p / (1 - p + o p).
+
+    Example:
+        >>> shift_odds(0.5, 3.0).item()
+        0.75
+    """
+    p = np.asarray(p, np.float64)
+    return np.asarray(odds * p / (1.0 - p + odds * p), np.float64)
+
+
+def log_bernoulli(hits: ArrayLike, trials: ArrayLike, u: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:
+    """ln of the likelihood ratio S ln(q/u) + (n-S) ln((1-q)/(1-u)).
+
+    E[e] <= 1 for every true rate on u's side of q: each factor is linear in the rate and equals 1 at u. It depends only on sums, so counts
+    of many partitions are added first and it is computed once. Effective (fractional, smaller) counts keep the bound, by Jensen.
+
+    Args:
+        hits: S, events in the cell.
+        trials: n, events in all; broadcast with `hits`, `u`, `q`.
+        u: edge of the null, strictly between 0 and 1.
+        q: the alternative, strictly between 0 and 1; above u tests for an increase, below u for a decrease.
+
+    Example:
+        >>> log_bernoulli(30, 100, 0.1, 0.3).round(2).item()
+        15.37
+    """
+    hits, trials = np.asarray(hits, np.float64), np.asarray(trials, np.float64)
+    u, q = np.asarray(u, np.float64), np.asarray(q, np.float64)
+    return np.asarray(hits * np.log(q / u) + (trials - hits) * np.log1p((u - q) / (1.0 - u)), np.float64)
+
+
+def log_sr_step(log_r: NDArray[np.float64], log_e: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One step of R <- (R + 1) e in logarithms; R = 0 is -inf. Returns a new array.
+
+    Example:
+        >>> log_sr_step(np.array([-np.inf]), np.array([2.0])).item()
+        2.0
+    """
+    return np.logaddexp(log_r, 0.0) + log_e
+
+
+def log_mean_exp(values: NDArray[np.float64], log_weights: ArrayLike | None = None) -> float:
+    """ln sum_k w_k exp(v_k), uniform weights by default: the mixture of several recursions. -inf for no evidence at all.
+
+    Example:
+        >>> round(log_mean_exp(np.log([1.0, 3.0])), 6) == round(np.log(2.0), 6)
+        True
+    """
+    if not values.size:
+        return -math.inf
+    weighted = values + (-math.log(values.size) if log_weights is None else np.asarray(log_weights, np.float64))
+    top = float(weighted.max())
+    if not math.isfinite(top):
+        return top
+    return top + math.log(float(np.exp(weighted - top).sum()))
+
+
+def log_polya(hits: ArrayLike, trials: ArrayLike, a: ArrayLike, b: ArrayLike, odds: float) -> NDArray[np.float64]:
+    """ln e of a window against the beta-binomial predictive of a rate with its own history.
+
+    Question: did *this* rate change? Null: the window's hits are beta-binomial(n, a, b), where (a, b) are the prior plus what was seen
+    before, so a source that always was odd stays quiet. Alternative: the same with the odds of the mean multiplied by `odds`, at equal
+    a + b. The ratio of two probability mass functions has expectation exactly 1 under the first.
+
+    Args:
+        hits: S, in 0..n.
+        trials: n.
+        a: prior and past hits, above 0.
+        b: prior and past misses, above 0.
+        odds: above 1 tests for an increase.
+
+    Example:
+        >>> log_polya(9, 10, 1.0, 9.0, 3.0).item() > log_polya(1, 10, 1.0, 9.0, 3.0).item()
+        True
+    """
+    from scipy.special import betaln  # noqa: PLC0415 - not needed by users of the Bernoulli form, and slow to import
+
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    hits, trials = np.asarray(hits, np.float64), np.asarray(trials, np.float64)
+    mean = shift_odds(a / (a + b), odds)
+    a1, b1 = mean * (a + b), (1.0 - mean) * (a + b)
+    misses = trials - hits
+    return np.asarray(betaln(hits + a1, misses + b1) - betaln(a1, b1) - betaln(hits + a, misses + b) + betaln(a, b), np.float64)
+
+
+def e_bh(log_e: NDArray[np.float64], alpha: float) -> NDArray[np.intp]:
+    """Which of K streams to name: e-BH, false discovery rate <= alpha under arbitrary dependence, strongest first.
+
+    The largest k with e_(k) >= K / (alpha k). A strong stream lowers the bar for the weak ones ("piggybacking"), so what follows the first
+    is a list to look at, never a reason to page. Source: Wang and Ramdas, "False discovery rate control with e-values", JRSSB 2022.
+
+    Example:
+        >>> e_bh(np.log([5000.0, 0.5, 300.0]), 0.05)
+        array([0, 2])
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must be between 0 and 1, got {alpha}")
+    order = np.argsort(-log_e, kind="stable")
+    ranks = np.arange(1, log_e.size + 1)
+    passing = np.flatnonzero(log_e[order] >= math.log(log_e.size / alpha) - np.log(ranks)) if log_e.size else ranks
+    return order[: passing[-1] + 1] if passing.size else order[:0]
+
+
+class ShiryaevRoberts:
+    """A mixture of Shiryaev-Roberts recursions with one page threshold, and an episode that closes by itself.
+
+    Guarantee: expected false page *episodes* in T updates <= T / A. A page opens when M = sum w_k R^(k) >= A. While it is open, each R^(k)
+    is held at A / w_k at most, so that it can come down when the cause is gone; when M falls below A / 100 the episode closes and all start
+    at 0. (R + A * pages - t stays a supermartingale: capping and restarting only lower R.)
+
+    Args:
+        log_weights: ln w_k, shape (K,), sum w_k = 1.
+        threshold: A, above 1.
+
+    Memory: 16 bytes a component.
+    """
+
+    def __init__(self, log_weights: NDArray[np.float64], threshold: float) -> None:
+        if not threshold > 1:
+            raise ValueError(f"threshold must be greater than 1, got {threshold}")
+        if abs(log_mean_exp(np.zeros_like(log_weights), log_weights)) > 1e-6:
+            raise ValueError("log_weights must be the logarithms of weights that sum to 1")
+        self.log_weights = log_weights
+        self.log_page = math.log(threshold)
+        self.log_ticket = math.log(max(threshold * TICKET_FRACTION, min(threshold / 2.0, TICKET_FLOOR)))
+        self.log_r = np.full(log_weights.shape, -np.inf)
+        self.since = np.zeros(log_weights.shape, np.int64)
+        self.steps = 0
+        self.open = False
+
+    @property
+    def log_mixture(self) -> float:
+        """ln M of now."""
+        return log_mean_exp(self.log_r, self.log_weights)
+
+    def update(self, log_e: NDArray[np.float64], *, may_page: bool = True) -> tuple[str, bool]:
+        """Take one window's ln e of every component.
+
+        Args:
+            log_e: shape (K,).
+            may_page: False holds M below A (its cap is A / 2), so that what happened while uncalibrated cannot page later at once.
+
+        Returns:
+            severity ("none", "ticket", "page") and whether a page episode opened just now.
+        """
+        fresh = self.log_r <= 0.0
+        self.since[fresh] = self.steps  # R <= 1: whatever this component sees now starts here
+        self.steps += 1
+        cap = self.log_page - self.log_weights if may_page else self.log_page - math.log(2.0)
+        self.log_r = np.minimum(log_sr_step(self.log_r, log_e), cap)
+        level = self.log_mixture
+        opened = may_page and not self.open and level >= self.log_page
+        self.open = self.open or opened
+        if self.open and level < self.log_ticket:
+            self.reset()
+            return "none", False
+        if self.open:
+            return "page", opened
+        return ("ticket" if level >= self.log_ticket else "none"), False
+
+    def reset(self) -> None:
+        """Forget all evidence (a new model version, a new reference); the number of steps goes on."""
+        self.log_r[:] = -np.inf
+        self.since[:] = self.steps
+        self.open = False
+
+    def state(self) -> dict[str, object]:
+        """What `restore` needs, for `detectors.state.pack`."""
+        return {"log_r": self.log_r.copy(), "since": self.since.copy(), "steps": self.steps, "open": self.open}
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Continue from `state` bit for bit.
+
+        Raises:
+            ValueError: when it was taken from a mixture of another size.
+        """
+        log_r, since = np.asarray(state["log_r"], np.float64), np.asarray(state["since"], np.int64)
+        if log_r.shape != self.log_weights.shape or since.shape != log_r.shape:
+            raise ValueError(f"state of {log_r.size} components cannot continue a mixture of {self.log_weights.size}")
+        self.log_r, self.since = log_r.copy(), since.copy()
+        self.steps, self.open = int(str(state["steps"])), bool(state["open"])
