@@ -63,20 +63,24 @@ def replay(folder: Path, out: Path) -> None:
     )
 
 
+def rows(n: int, mix: Any, rng: np.random.Generator) -> Any:
+    """Rows with eight factors and as much noise."""
+    return (rng.normal(size=(n, len(mix))) @ mix + rng.normal(size=(n, mix.shape[1]))).astype(np.float32)
+
+
 def cost() -> None:
     """Microseconds per event at 1,000 clients and 500 events a batch."""
     rng = np.random.default_rng(0)
     for d, classes in ((20, 10), (784, 10)):
         mix = rng.normal(size=(8, d))
-        rows = lambda n, mix=mix, d=d: (rng.normal(size=(n, 8)) @ mix + rng.normal(size=(n, d))).astype(np.float32)
         start = time.perf_counter()
-        X = rows(2000)
+        X = rows(2000, mix, rng)
         image = (28, 28) if d == 784 else None
         reference = EvidenceReference.fit(X, np.empty((len(X), 0), np.float32), None, low=X.min(0), high=X.max(0), image=image)
         fitted = time.perf_counter() - start
         clients = ClientEvidence(reference, ln_page=LN_PAGE, ln_ticket=LN_TICKET, capacity=1000)
         n = 100_000 if d == 20 else 20_000
-        X, scores = rows(n), rng.dirichlet(np.ones(classes), n).astype(np.float32)
+        X, scores = rows(n, mix, rng), rng.dirichlet(np.ones(classes), n).astype(np.float32)
         label, slot = scores.argmax(1).astype(np.int32), rng.integers(0, 1000, n).astype(np.int32)
         best = np.inf
         for _ in range(3):

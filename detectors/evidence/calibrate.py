@@ -64,9 +64,8 @@ def joint_rates(
     populations = []
     for j in range(d) if d <= 40 else rng.choice(d, 40, replace=False):
         v = X[:, j]
-        for members in (np.flatnonzero(v <= np.quantile(v, tail)), np.flatnonzero(v >= np.quantile(v, 1 - tail))):
-            if max(10, 0.03 * n) <= len(members) <= 0.4 * n:
-                populations.append(members)
+        tails = (np.flatnonzero(v <= np.quantile(v, tail)), np.flatnonzero(v >= np.quantile(v, 1 - tail)))
+        populations += [members for members in tails if max(10, 0.03 * n) <= len(members) <= 0.4 * n]
     rates = []
     for members in populations[:12] if d > 100 else populations:
         kept = np.ones(n, bool)

@@ -16,6 +16,7 @@ from detectors.evidence.reference import EvidenceReference
 from detectors.state import StateError, pack, unpack
 
 FAMILIES = ("extraction", "evasion")
+Ints = NDArray[np.signedinteger]
 _KIND, _VERSION = "evidence.clients", 1
 
 
@@ -23,13 +24,13 @@ _KIND, _VERSION = "evidence.clients", 1
 class Crossings:
     """One entry each time a client's family rises: none, ticket, page. Columns of equal length, in order of arrival."""
 
-    index: NDArray[np.int64]  # row of the batch that did it
-    slot: NDArray[np.int64]
-    family: NDArray[np.int64]  # into FAMILIES
-    severity: NDArray[np.int64]  # 1 ticket, 2 page
-    statistic: NDArray[np.int64]  # into STATISTICS
+    index: Ints  # row of the batch that did it
+    slot: Ints
+    family: Ints  # into FAMILIES
+    severity: Ints  # 1 ticket, 2 page
+    statistic: Ints  # into STATISTICS
     ln_evidence: NDArray[np.float64]  # nats
-    queries: NDArray[np.int64]  # of that client so far, this one included
+    queries: Ints  # of that client so far, this one included
 
     def __len__(self) -> int:
         return len(self.index)
@@ -82,14 +83,14 @@ class ClientEvidence:
     @property
     def capacity(self) -> int:
         """Number of slots."""
-        return len(self._state.counts)
+        return int(self._state.counts.shape[0])
 
     @property
     def bytes_per_client(self) -> int:
         """Bytes of state a slot takes; at most 4,096."""
         return layout.bytes_per_client(self.reference)
 
-    def update(self, slot: NDArray[np.int32], X: NDArray[np.float32], scores: NDArray[np.float32], label: NDArray[np.int32]) -> Crossings:
+    def update(self, slot: Ints, X: NDArray[np.float32], scores: NDArray[np.float32], label: Ints) -> Crossings:
         """Applies a batch in arrival order; any number of rows of one client.
 
         Args:
@@ -126,16 +127,16 @@ class ClientEvidence:
         if capacity < self.capacity:
             raise ValueError(f"evidence: cannot shrink from {self.capacity} to {capacity} slots")
         grown = layout.empty(self.reference, capacity)
-        for new, old in zip(grown, self._state, strict=True):
-            new[: len(old)] = old
+        for name in State._fields:
+            getattr(grown, name)[: self.capacity] = getattr(self._state, name)
         self._state = grown
 
-    def clear(self, slots: NDArray[np.int64]) -> None:
+    def clear(self, slots: Ints) -> None:
         """Evicted clients' slots start anew."""
-        for array in self._state:
-            array[slots] = 0
+        for name in State._fields:
+            getattr(self._state, name)[slots] = 0
 
-    def log_evidence(self, slots: NDArray[np.int64]) -> NDArray[np.float32]:
+    def log_evidence(self, slots: Ints) -> NDArray[np.float32]:
         """Log evidence (len(slots), len(STATISTICS)) in nats, before the gates; -inf where nothing was judged yet."""
         out = np.empty((len(slots), len(STATISTICS)), np.float32)
         for k, (first, number) in enumerate(zip(layout.FIRST_ARM, layout.ARMS, strict=True)):
@@ -143,11 +144,11 @@ class ClientEvidence:
                 out[:, k] = np.log(self._state.reals[slots, first : first + number].mean(1, dtype=np.float64))
         return out
 
-    def counts(self, slots: NDArray[np.int64]) -> dict[str, NDArray[np.int32]]:
+    def counts(self, slots: Ints) -> dict[str, NDArray[np.int32]]:
         """What the evidence was made of, by name, each (len(slots),); halved together every 2^30 rows of a client."""
         return {name: self._state.counts[slots, column] for name, column in layout.COUNTS.items()}
 
-    def severity(self, slots: NDArray[np.int64]) -> NDArray[np.int32]:
+    def severity(self, slots: Ints) -> NDArray[np.int32]:
         """Highest severity reached so far (len(slots), families): 0 none, 1 ticket, 2 page."""
         packed = self._state.counts[slots, layout.SEVERITY]
         return np.stack([packed & 3, packed >> 2 & 3], axis=1)
@@ -164,7 +165,8 @@ class ClientEvidence:
         """
         state = State(**unpack(blob, _KIND, _VERSION))
         expected = layout.empty(self.reference, len(state.counts))
-        for name, new, old in zip(State._fields, state, expected, strict=True):
+        for name in State._fields:
+            new, old = getattr(state, name), getattr(expected, name)
             if new.shape != old.shape or new.dtype != old.dtype:
                 raise StateError(f"evidence: {name} is {new.dtype} {new.shape}, this reference needs {old.dtype} {old.shape}")
         self._state = state

@@ -1,7 +1,7 @@
 """From a batch of raw rows to the few columns that the streaming kernel needs: scaled, projected, sampled, coded.
 
-Written as loops with a fixed order of additions rather than as BLAS calls: a BLAS result may depend on where in the batch a row stands,
-and then an exact repeat would no longer be exact.
+Compiled loops rather than BLAS calls: a BLAS result may depend on where in the batch a row stands, and then an exact repeat would no
+longer be exact and a batch's cuts would matter.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from detectors.evidence.reference import EvidenceReference
 RESIDUAL_STEPS = 256  # residuals are kept as int16 in steps of 1/256
 _ZCLIP = np.float32(c.RESIDUAL_CLIP)
 _PCLIP = np.float32(c.PROJECTION_CLIP)
-_LOW, _HIGH, _QUANTUM, _ZERO = c.CODE_LOW, c.CODE_HIGH, c.QUANTUM, c.CODE_ZERO
-_DEFAULT = c.JOINT_DEFAULT
 
 
 class Columns(NamedTuple):
@@ -38,10 +36,10 @@ def derive(reference: EvidenceReference, X: NDArray[np.float32]) -> Columns:
     """The kernel's columns of raw rows (n, d); .4 us a row at 20 columns, 4 us at 784. NaN counts as the reference's median."""
     n = len(X)
     r = reference
-    d, targets = r.residual_weights.shape
+    targets, d = r.residual_weights.shape
     fields = len(r.sampled)
     out = Columns(
-        np.empty((n, r.projection.shape[1] or d), np.float32),
+        np.empty((n, len(r.projection) or d), np.float32),
         np.empty((n, targets), np.int16),
         np.empty((n, fields), np.uint8),
         np.empty((n, fields), np.uint8),
@@ -63,43 +61,35 @@ def _derive(
     rare: Any, missing: Any, curved: Any, knots: Any, coefficients: Any, scale: Any,
 ) -> None:  # fmt: skip
     n, d = X.shape
-    targets = weights.shape[1]
-    project = projection.shape[1] > 0
+    targets, projections = len(weights), len(projection)
     z = np.empty(d, np.float32)
     zc = np.empty(d, np.float32)
     r = np.empty(targets, np.float32)
-    g = np.empty(position.shape[1], np.float32)
     terms = np.empty(coefficients.shape[0], np.float32)
     predicted = np.empty(len(curved), np.float32)
+    held = np.empty(7, np.int64)
     for i in range(n):
+        x = X[i]
         bad = 0
-        e0 = e1 = e2 = e3 = defaults = 0
         for j in range(d):
-            x = X[i, j]
-            bad += x != x
-            e0 += x == remarkable[0, j]
-            e1 += x == remarkable[1, j]
-            e2 += x == remarkable[2, j]
-            e3 += x == remarkable[3, j]
-            defaults += (x == remarkable[4, j]) | (x == remarkable[5, j]) | (x == remarkable[6, j])
-            v = np.float32((np.float64(x) - centre[j]) * inverse_scale[j])
-            v = np.float32(0) if x != x else v
+            v = np.float32((np.float64(x[j]) - centre[j]) * inverse_scale[j])
+            v = np.float32(0) if x[j] != x[j] else v
             z[j] = min(max(v, -_PCLIP), _PCLIP)
             zc[j] = min(max(v, -_ZCLIP), _ZCLIP)
-        missing[i] = bad
-        rare[i] = _DEFAULT if defaults else max(max(e0, e1), max(e2, e3))
-        r[:] = -offset
         for j in range(d):
-            zj = zc[j]
-            for t in range(targets):
-                r[t] += zj * weights[j, t]
-        if project:
-            g[:] = 0
+            bad += x[j] != x[j]
+        missing[i] = bad
+        for k in range(7):
+            times = 0
             for j in range(d):
-                zj = z[j]
-                for t in range(g.shape[0]):
-                    g[t] += zj * projection[j, t]
-            position[i] = g
+                times += x[j] == remarkable[k, j]
+            held[k] = times
+        rare[i] = c.JOINT_DEFAULT if held[4] + held[5] + held[6] else held[:4].max()
+        for t in range(targets):
+            r[t] = _dot(zc, weights[t]) - offset[t]
+        if projections:
+            for t in range(projections):
+                position[i, t] = _dot(z, projection[t])
         else:
             position[i] = z
         if len(curved):
@@ -108,6 +98,15 @@ def _derive(
                 r[curved[k]] = (zc[curved[k]] - predicted[k]) / scale[k]
         for t in range(targets):
             residual[i, t] = np.int16(min(max(np.rint(r[t] * np.float32(RESIDUAL_STEPS)), np.float32(-32767)), np.float32(32767)))
+
+
+@njit(cache=True, fastmath={"contract", "nsz", "reassoc"})
+def _dot(a: Any, b: Any) -> Any:
+    """In the compiler's order of additions, which depends on the length alone."""
+    total = np.float32(0)
+    for j in range(len(a)):
+        total += a[j] * b[j]
+    return total
 
 
 @njit(cache=True, fastmath={"contract", "nsz"})
@@ -144,5 +143,5 @@ def _sample(X: Any, centre: Any, sampled: Any, low: Any, high: Any, inverse_rang
             h = (h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35)
             value[i, f] = np.uint8(h >> np.uint32(24))
             t = (np.float64(x) - low[f]) * inverse_range[f]
-            code[i, f] = np.uint8(_ZERO + np.rint(min(max(t, _LOW), _HIGH) / _QUANTUM))
+            code[i, f] = np.uint8(c.CODE_ZERO + np.rint(min(max(t, c.CODE_LOW), c.CODE_HIGH) / c.QUANTUM))
             limit[i, f] = (x <= low[f]) | (x >= high[f])

@@ -48,12 +48,12 @@ class State(NamedTuple):
 
 def widths(reference: EvidenceReference) -> tuple[int, int, int, int]:
     """Columns of the four arrays for this reference: at most 4,096 bytes together."""
-    positions = reference.projection.shape[1] or reference.width
+    positions = len(reference.projection) or reference.width
     fields = len(reference.sampled)
     return (
         STEP_1 + (2 + c.RING) * positions,
         (2 * c.RING + c.MEMORY) * fields + 2 * c.OCTAVES,
-        reference.residual_weights.shape[1] + c.RING,
+        len(reference.residual_weights) + c.RING,
         INT_COUNT,
     )
 

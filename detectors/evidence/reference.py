@@ -38,13 +38,13 @@ class EvidenceReference:
     rows: int  # reference rows used
     centre: Floats  # (d,) median
     inverse_scale: Floats  # (d,)
-    residual_weights: Float32s  # (d, targets)
+    residual_weights: Float32s  # (targets, d)
     residual_offset: Float32s  # (targets,)
     curved_targets: NDArray[np.int64]  # (k,) which residuals the regression replaces
     curved_knots: Float32s  # (3, d), or (0, d)
     curved_coefficients: Float32s  # (terms, k)
     curved_scale: Float32s  # (k,)
-    projection: Float32s  # (d, 16), or (d, 0) where the row itself is kept (d <= 16)
+    projection: Float32s  # (16, d), or (0, d) where the row itself is kept (d <= 16)
     remarkable: Float32s  # (7, d) limits and defaults that are rare in the reference; NaN where they are not
     sampled: NDArray[np.int64]  # (fields,) columns whose values are remembered
     sampled_low: Floats  # (fields,) reference minimum
@@ -86,44 +86,42 @@ class EvidenceReference:
         Raises:
             ValueError: fewer than 50 rows, wrong widths, or rows that are all the same.
         """
-        X, lo, hi, centre = _checked(X, scores, member, low, high, image)
+        rows, lo, hi, centre = _checked(X, scores, member, low, high, image)
         rng = np.random.default_rng(seed)
-        if len(X) > c.MAX_REFERENCE_ROWS:
-            X = X[rng.choice(len(X), c.MAX_REFERENCE_ROWS, replace=False)]
-        n, d = X.shape
-        sd = X.std(0)
-        scale = _scale(X, lo, hi, image is not None)
+        if len(rows) > c.MAX_REFERENCE_ROWS:
+            rows = rows[rng.choice(len(rows), c.MAX_REFERENCE_ROWS, replace=False)]
+        n, d = rows.shape
+        sd = rows.std(0)
+        scale = _scale(rows, lo, hi, image is not None)
 
-        base = X
-        group = np.arange(n)
+        seen, group = rows, np.arange(n)  # rows as a service may see them
         if image is not None:
-            X = calibrate.moved_pictures(X, image, rng)
-            group = np.tile(group, 5)
-            if len(X) > c.MAX_REFERENCE_ROWS:
-                kept = rng.choice(len(X), c.MAX_REFERENCE_ROWS, replace=False)
-                X, group = X[kept], group[kept]
-        Z = np.clip((X - centre) / scale, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
+            seen, group = calibrate.moved_pictures(rows, image, rng), np.tile(group, 5)
+            if len(seen) > c.MAX_REFERENCE_ROWS:
+                kept = rng.choice(len(seen), c.MAX_REFERENCE_ROWS, replace=False)
+                seen, group = seen[kept], group[kept]
+        Z = np.clip((seen - centre) / scale, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
         targets = np.arange(d) if d <= c.TARGETS else np.sort(rng.choice(d, c.TARGETS, replace=False))
-        fold = rng.integers(0, 5, n)[group]
+        fold = rng.choice(5, n)[group]
         curved, knots = calibrate.curved_columns(Z, fold, image is not None)
         residual = fit_residual(Z, targets, curved, knots)
-        joint_limits, joint_rates = calibrate.joint_rates(Z, X, targets, fold, curved, knots, rng)
+        joint_limits, joint_rates = calibrate.joint_rates(Z, seen, targets, fold, curved, knots, rng)
 
         projection = rng.normal(size=(d, c.COORDINATES)) / np.sqrt(c.COORDINATES) if d > c.COORDINATES else np.empty((d, 0))
-        clipped = np.clip((base - centre) / scale, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
+        clipped = np.clip((rows - centre) / scale, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
         nearest, far = calibrate.distances(clipped, rng)
         varied = np.flatnonzero(sd > 0)
         varied = varied if len(varied) >= 3 else np.arange(d)
         sampled = np.sort(rng.choice(varied, min(c.COORDINATES, len(varied)), replace=False))
-        smallest, largest = base.min(0), base.max(0)
-        spread = np.quantile(base, 0.95, axis=0) - np.quantile(base, 0.05, axis=0)
+        smallest, largest = rows.min(0), rows.max(0)
+        spread = np.quantile(rows, 0.95, axis=0) - np.quantile(rows, 0.05, axis=0)
         spread = np.full(d, np.median(hi - lo)) if image is not None else np.where(spread > 0, spread, hi - lo)
         spread = np.where(spread > 0, spread, 1.0)
-        H = base[:, sampled]
-        equal_share = calibrate.equal_share(H, base, rng)
+        H = rows[:, sampled]
+        equal_share = calibrate.equal_share(H, rows, rng)
         edit_share = c.EDIT_SHARE_NARROW if len(sampled) <= 5 else min(max(c.EDIT_SHARE, equal_share + 0.01), 0.99)
         repeated_share = calibrate.repeated_share(H, smallest[sampled], largest[sampled], rng)
-        limit = (H <= smallest[sampled] + 1e-9) | (H >= largest[sampled] - 1e-9)
+        limit = (smallest[sampled] + 1e-9 >= H) | (largest[sampled] - 1e-9 <= H)
         flat_rates = calibrate.flat_rates(H / spread[sampled], limit, rng)
         return cls(
             width=d,
@@ -136,8 +134,8 @@ class EvidenceReference:
             sampled_high=largest[sampled],
             sampled_range=spread[sampled],
             coarse=np.array([image is None and len(np.unique(column)) < c.TWO_VALUED_DISTINCT for column in H.T]),
-            projection=projection.astype(np.float32),
-            remarkable=_remarkable(base, lo, hi, centre, defaults=image is None),
+            projection=np.ascontiguousarray(projection.T, np.float32),
+            remarkable=_remarkable(rows, lo, hi, centre, defaults=image is None),
             nearest=nearest,
             far=far,
             equal_share=equal_share,
@@ -217,10 +215,10 @@ def _remarkable(X: Floats, lo: Floats, hi: Floats, centre: Floats, *, defaults: 
 def _as_float32(residual: Residual, d: int) -> dict[str, Any]:
     k = residual.curved
     return {
-        "residual_weights": residual.weights.astype(np.float32),
+        "residual_weights": np.ascontiguousarray(residual.weights.T, np.float32),
         "residual_offset": (residual.mean @ residual.weights).astype(np.float32),
         "curved_targets": np.empty(0, np.int64) if k is None else k.columns,
-        "curved_knots": np.empty((0, d), np.float32) if k is None else k.knots.astype(np.float32),
-        "curved_coefficients": np.empty((0, 0), np.float32) if k is None else k.coefficients.astype(np.float32),
+        "curved_knots": np.empty((0, d), np.float32) if k is None else np.ascontiguousarray(k.knots).astype(np.float32),
+        "curved_coefficients": np.empty((0, 0), np.float32) if k is None else np.ascontiguousarray(k.coefficients, np.float32),
         "curved_scale": np.empty(0, np.float32) if k is None else k.scale.astype(np.float32),
     }

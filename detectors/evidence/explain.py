@@ -1,0 +1,66 @@
+"""One crossing in words and numbers, for the page that a person reads."""
+
+from __future__ import annotations
+
+from detectors.evidence import constants as c
+from detectors.evidence.clients import FAMILIES, ClientEvidence, Crossings
+from detectors.evidence.layout import STATISTICS
+
+_SEEN = {
+    "joint": "rows whose columns do not belong together: each value ordinary, the combination not (random, shuffled or generated inputs)",
+    "flat": "rows that differ from an earlier one by the same amount in every column (sign steps of a substitute's gradient)",
+    "flips": "the answer flips between neighbouring rows at ever smaller distances (a search for the decision boundary)",
+    "symmetric": "probes in pairs on both sides of a row (finite differences)",
+    "lattice": "consecutive rows that share most fields and flip the answer (a boundary walk on whole numbers)",
+    "two_valued": "several columns moved by plus or minus one fixed amount (Square)",
+}
+_NOT_SAID = {
+    "joint": "intent: an explainer (LIME, SHAP), a client with wrong units or imputed fields, or drift of everybody can look the same",
+    "flat": "intent: a sweep of all inputs by a fixed share looks the same",
+    "flips": "success: whether an adversarial example was found or used",
+    "symmetric": "intent: a numerical sensitivity analysis looks the same",
+    "lattice": "intent: a person trying a form's values near a decision looks the same when it is done often enough",
+    "two_valued": "success: whether an adversarial example was found or used",
+}
+
+
+def explain(clients: ClientEvidence, crossings: Crossings, k: int) -> dict[str, float | int | str]:
+    """Evidence of crossing ``k``: what was seen how often, what is tolerated, and what it does not prove.
+
+    The counts are the client's present ones, so call it before later batches or a `clear`. Rates are shares of the rows that the
+    statistic could judge; ``tolerated`` is the rate up to which false crossings keep the budget.
+
+    Example:
+        >>> sorted(_SEEN) == sorted(_NOT_SAID) == sorted(STATISTICS)
+        True
+    """
+    statistic = STATISTICS[crossings.statistic[k]]
+    count = {name: int(values[0]) for name, values in clients.counts(crossings.slot[k : k + 1]).items()}
+    reference = clients.reference
+    out: dict[str, float | int | str] = {
+        "family": FAMILIES[crossings.family[k]],
+        "statistic": statistic,
+        "seen": _SEEN[statistic],
+        "not_said": _NOT_SAID[statistic],
+        "ln_evidence": round(float(crossings.ln_evidence[k]), 2),
+        "queries": int(crossings.queries[k]),
+        "distinct_rows": count["distinct_rows"],
+        "exact_repeats": count["exact_repeats"],
+        "near_rows": count["near"],
+        "edited_rows": count["edits"],
+        "missing_values": count["missing_values"],
+    }
+    hits, trials, tolerated = {
+        "joint": (count["joint_above_95"], count["joint_scored"], float(reference.joint_rates[0])),
+        "flat": (count["flat_steps"], count["steps"], float(reference.flat_rates[1])),
+        "flips": (count["near_flips"], count["distinct_rows"], c.FLIP_U[0]),
+        "symmetric": (count["symmetric_pairs"], count["pairs"], c.SYMMETRIC_U),
+        "lattice": (count["consecutive_edit_flips"], count["consecutive"], c.LATTICE_U),
+        "two_valued": (count["two_valued"], count["two_valued_scored"], c.TWO_VALUED_U),
+    }[statistic]
+    out |= {"hits": hits, "judged": trials, "rate": round(hits / max(trials, 1), 3), "tolerated": round(tolerated, 3)}
+    if statistic == "joint":
+        for name, rate in zip(("95", "99", "999"), reference.joint_rates, strict=True):
+            out[f"share_above_reference_{name}"] = round(count[f"joint_above_{name}"] / max(trials, 1), 3)
+            out[f"tolerated_above_reference_{name}"] = round(float(rate), 3)
+    return out

@@ -1,0 +1,198 @@
+"""The compiled pieces of the streaming kernel: one function per statistic, each a Bernoulli trial of its recursions.
+
+A statistic is a set of Shiryaev-Roberts recursions ``R <- (R + 1) (q/u if hit else (1 - q)/(1 - u))``, one per alternative q above the
+tolerated rate u; their mean is its evidence. ``real``, ``code``, ``word``, ``count`` are one client's rows of `layout.State`.
+
+Compiled code is cached by this file's time stamp: after an edit of constants.py or layout.py, touch the files that compile.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from detectors.evidence import constants as c
+from detectors.evidence import layout as at
+from detectors.evidence.derive import RESIDUAL_STEPS
+
+_DEVIATION_CLIP = int(np.ceil(np.sqrt(2 * c.JOINT_CAP_ENERGY) * RESIDUAL_STEPS))
+_ENERGY_CAP = int(2 * c.JOINT_CAP_ENERGY * RESIDUAL_STEPS**2)
+_ENERGY_UNIT = 2 * RESIDUAL_STEPS**2
+_LOG2, _LOG4 = np.log(2.0), np.log(4.0)
+_TWO_STEP = c.TWO_VALUED_STEP / c.QUANTUM
+
+
+@njit(cache=True)
+def trial(real: Any, first: int, number: int, gain: Any, hit: bool) -> None:
+    """One Bernoulli trial of the arms first .. first + number - 1."""
+    h = 1 if hit else 0
+    for a in range(first, first + number):
+        real[a] = min((real[a] + np.float32(1)) * gain[a, h], c.SR_CAP)
+
+
+@njit(cache=True)
+def mixture(real: Any, statistic: int) -> float:
+    """Mean of the statistic's arms."""
+    total = 0.0
+    first, number = at.FIRST_ARM[statistic], at.ARMS[statistic]
+    for a in range(first, first + number):
+        total += real[a]
+    return total / number
+
+
+@njit(cache=True, fastmath={"contract", "nsz"})
+def distances(real: Any, ring: int, g: Any, out: Any) -> None:
+    """Squared distances of a position to all rows of the ring."""
+    out[:] = 0
+    for f in range(len(g)):
+        x = g[f]
+        row = real[ring + f * c.RING : ring + (f + 1) * c.RING]
+        for k in range(c.RING):
+            t = x - row[k]
+            out[k] += t * t
+
+
+@njit(cache=True)
+def equal_fields(code: Any, value: Any, limit: Any, m: int, out: Any) -> int:
+    """Fields equal to each of the ring's rows (out), and how many inner values occur in three or more of them."""
+    out[:] = 0
+    repeated = 0
+    for f in range(len(value)):
+        h = value[f]
+        row = code[f * c.RING : (f + 1) * c.RING]
+        times = 0
+        for k in range(c.RING):
+            e = row[k] == h
+            out[k] += e
+            times += e & (k < m)
+        repeated += (times >= c.IMPUTED_REPEATS) & (limit[f] == 0)
+    return repeated
+
+
+@njit(cache=True)
+def consecutive(real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, d2: float, flip: bool, equal: float, y: Any) -> None:
+    """E5 and E6: what the step from the previous row, at squared distance d2, says."""
+    n = len(g)
+    one, two = at.STEP_1, at.STEP_1 + n
+    v2 = n2 = vd = dd = dn = 0.0
+    for f in range(n):
+        step = g[f] - real[ring + f * c.RING + count[at.LAST]]
+        before, earlier = real[one + f], real[two + f]
+        v = before + 0.5 * step
+        v2 += v * v
+        n2 += earlier * earlier
+        vd += v * earlier
+        dd += step * earlier
+        dn += before * before
+        real[two + f] = before
+        real[one + f] = step
+    if n2 > 0 and dn > 0:
+        hit = v2 < c.SYMMETRIC_CENTRE**2 * d2 or (
+            abs(vd) > c.SYMMETRIC_COSINE * np.sqrt(v2 * n2) and abs(dd) < c.SYMMETRIC_TURN * np.sqrt(n2 * d2)
+        )
+        trial(real, at.FIRST_ARM[at.SYMMETRIC], at.ARMS[at.SYMMETRIC], gain, hit)
+        count[at.PAIRS] += 1
+        count[at.PAIR_HITS] += hit
+    hit = flip and equal >= c.LATTICE_EQUAL and equal > y.equal_share + c.LATTICE_EXCESS
+    trial(real, at.FIRST_ARM[at.LATTICE], at.ARMS[at.LATTICE], gain, hit)
+    count[at.LATTICE_TRIALS] += 1
+    count[at.LATTICE_FLIPS] += hit
+    if flip:
+        octave = min(int(np.log(max(2 * np.sqrt(y.far2 / d2), 1.0)) / _LOG2), c.OCTAVES - 1)
+        bins[c.OCTAVES + octave] = min(bins[c.OCTAVES + octave] + 1, 255)
+
+
+@njit(cache=True)
+def near_flip(real: Any, count: Any, bins: Any, gain: Any, near: float, flip: bool, edit: bool) -> None:
+    """E3: does the answer differ from the nearest recent row's, at which distance."""
+    first = at.FIRST_ARM[at.FLIPS]
+    for r in range(3):
+        radius = min(c.FLIP_RADII[r], c.FLIP_EDIT_RADIUS) if edit else c.FLIP_RADII[r]
+        trial(real, first + 4 * r, 4, gain, flip and near < radius)
+    if flip and near < (c.FLIP_EDIT_RADIUS if edit else c.FLIP_RADII[0]):
+        count[at.FLIPPED] += 1
+        b = min(max(int(-np.log(max(near, 1e-6)) / _LOG4), 0), c.OCTAVES - 1)
+        bins[b] += 1
+        if bins[b] == 255:  # halve together: the gate asks for shares
+            for k in range(c.OCTAVES):
+                bins[k] = max(min(bins[k], 2), bins[k] // 2)
+
+
+@njit(cache=True)
+def two_valued(real: Any, count: Any, code: Any, gain: Any, x: Any, coarse: Any, k: int) -> None:
+    """E7: the step from the nearest recent row moves several columns by the same amount, some up and some down."""
+    n = len(x)
+    total: Any = 0
+    squares: Any = 0
+    moved = signs = 0
+    for f in range(n):
+        v = np.int64(x[f]) - np.int64(code[(n + f) * c.RING + k])
+        if v != 0 and not coarse[f]:
+            total += abs(v)
+            squares += v * v
+            moved += 1
+            signs += 1 if v > 0 else -1
+    if moved >= c.TWO_VALUED_FIELDS and abs(signs) < moved:
+        mean = total / moved
+        hit = mean > _TWO_STEP and mean > c.TWO_VALUED_FLAT * np.sqrt(squares / moved)
+        trial(real, at.FIRST_ARM[at.TWO_VALUED], at.ARMS[at.TWO_VALUED], gain, hit)
+        count[at.TWO_TRIALS] += 1
+        count[at.TWO_HITS] += hit
+
+
+@njit(cache=True)
+def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any) -> None:
+    """E1: energy of the joint residual's difference to the client's last judged row."""
+    total: Any = 0
+    for t in range(len(r)):
+        v: Any = min(abs(np.int32(r[t]) - np.int32(word[t])), _DEVIATION_CLIP)
+        total += min(v * v, _ENERGY_CAP)
+    e = total / (_ENERGY_UNIT * len(r))
+    first = at.FIRST_ARM[at.JOINT]
+    for k in range(3):
+        trial(real, first + 3 * k, 3, gain, e > limits[k])
+    count[at.SCORED] += 1
+    count[at.ABOVE_1] += e > limits[0]
+    count[at.ABOVE_2] += e > limits[1]
+    count[at.ABOVE_3] += e > limits[2]
+
+
+@njit(cache=True)
+def flat_step(real: Any, count: Any, memory: Any, gain: Any, x: Any, limit: Any, image: bool, squares: Any) -> None:
+    """E2: did all columns move by the same amount from the nearest remembered row; then remember this one."""
+    n = len(x)
+    held = min(count[at.REMEMBERED], c.MEMORY)
+    squares[:held] = 0
+    for f in range(n):
+        v = np.int32(x[f])
+        row = memory[f * c.MEMORY : f * c.MEMORY + held]
+        for k in range(held):
+            step: Any = v - np.int32(row[k])
+            squares[k] += step * step
+    best: Any = np.int32(2**31 - 1)
+    parent = -1
+    for k in range(held):
+        if 0 < squares[k] < best:
+            best = squares[k]
+            parent = k
+    if parent >= 0:
+        total: Any = 0
+        moved = signs = 0
+        for f in range(n):
+            t: Any = np.int64(x[f]) - np.int64(memory[f * c.MEMORY + parent])
+            total += abs(t)
+            moved += t != 0 or limit[f] == 0  # a column stuck at its limit could not move
+            signs += 1 if t > 0 else (-1 if t < 0 else 0)
+        usable = moved >= (3 if n < 8 else n // 2) and not (image and abs(signs) > c.FLAT_MIXED * moved)
+        flatness = total / np.sqrt(np.float64(best) * moved) if usable else 0.0
+        first = at.FIRST_ARM[at.FLAT]
+        for k in range(3):
+            trial(real, first + 3 * k, 3, gain, flatness > c.FLATNESS[k])
+        count[at.STEPS] += 1
+        count[at.FLAT_STEPS] += flatness > c.FLATNESS[1]
+    k = count[at.REMEMBERED] % c.MEMORY
+    count[at.REMEMBERED] += 1
+    for f in range(n):
+        memory[f * c.MEMORY + k] = x[f]

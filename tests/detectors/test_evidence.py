@@ -1,0 +1,308 @@
+"""Promises of the query-pattern evidence: laws of the state, and who is found."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from detectors.evidence import FAMILIES, STATISTICS, ClientEvidence, Crossings, EvidenceReference, explain
+from detectors.state import StateError
+
+Rows = NDArray[np.float32]
+Ints = NDArray[np.int32]
+Crossing = tuple[int, int, int, int, int, float]  # index, slot, family, severity, statistic, ln_evidence
+LN_PAGE, LN_TICKET = float(np.log(1e7)), float(np.log(1e5))
+D = 8
+MIX = np.random.default_rng(5).normal(size=(3, D))
+
+
+def rows(n: int, seed: int) -> Rows:
+    rng = np.random.default_rng(seed)
+    X: Rows = (rng.normal(size=(n, 3)) @ MIX + 0.3 * rng.normal(size=(n, D))).astype(np.float32)
+    return X
+
+
+def answer(X: Rows) -> Ints:
+    y: Ints = (np.nan_to_num(X)[:, 0] > 0).astype(np.int32)
+    return y
+
+
+def nothing(n: int) -> Rows:
+    return np.empty((n, 0), np.float32)
+
+
+@pytest.fixture(scope="module")
+def reference() -> EvidenceReference:
+    X = rows(800, 1)
+    return EvidenceReference.fit(X, nothing(800), None, low=np.full(D, -np.inf), high=np.full(D, np.nan))
+
+
+def make(reference: EvidenceReference, capacity: int = 8) -> ClientEvidence:
+    return ClientEvidence(reference, ln_page=LN_PAGE, ln_ticket=LN_TICKET, capacity=capacity)
+
+
+def feed(clients: ClientEvidence, slot: Ints, X: Rows, cuts: list[int]) -> list[Crossing]:
+    found: list[Crossing] = []
+    for a, b in zip([0, *cuts], [*cuts, len(X)], strict=True):
+        c = clients.update(slot[a:b], X[a:b], nothing(b - a), answer(X[a:b]))
+        found += [
+            (a + int(c.index[k]), int(c.slot[k]), int(c.family[k]), int(c.severity[k]), int(c.statistic[k]), float(c.ln_evidence[k]))
+            for k in range(len(c))
+        ]
+    return found
+
+
+def boundary_search(n: int, seed: int) -> Rows:
+    """Bisections between two rows with different answers, then small probes around the boundary: HopSkipJump's pattern."""
+    rng = np.random.default_rng(seed)
+    X, y = rows(200, seed), answer(rows(200, seed))
+    out: list[NDArray[np.float64]] = []
+    while len(out) < n:
+        a, b = X[rng.choice(np.flatnonzero(y == 0))].astype(float), X[rng.choice(np.flatnonzero(y == 1))].astype(float)
+        for _ in range(14):
+            middle = (a + b) / 2
+            out.append(middle)
+            a, b = (a, middle) if middle[0] > 0 else (middle, b)
+        out += [(a + b) / 2 + scale * rng.normal(size=D) for scale in (0.2, 0.05, 0.01) for _ in range(8)]
+    return np.array(out[:n], np.float32)
+
+
+def traffic(seed: int) -> tuple[Ints, Rows]:
+    """Ordinary clients 0-4, one that shuffles columns (5), one that searches a boundary (6), one that repeats (7); interleaved."""
+    rng = np.random.default_rng(seed)
+    parts = [rows(60, seed + k) for k in range(5)]
+    parts += [rng.permuted(rows(60, seed + 9), axis=0), boundary_search(200, seed), np.repeat(rows(3, seed), 20, axis=0)]
+    slot = np.concatenate([np.full(len(p), k, np.int32) for k, p in enumerate(parts)])
+    order = np.argsort(rng.random(len(slot)) + np.concatenate([np.arange(len(p)) for p in parts]) * 1.0, kind="stable")
+    return slot[order], np.concatenate(parts)[order]
+
+
+# --- laws ---------------------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 50), cuts=st.lists(st.integers(0, 540), max_size=8))
+def test_batch_cuts_do_not_matter(reference: EvidenceReference, seed: int, cuts: list[int]) -> None:
+    slot, X = traffic(seed)
+    whole, cut = make(reference), make(reference)
+    assert feed(whole, slot, X, []) == feed(cut, slot, X, sorted(min(c, len(X)) for c in cuts))
+    assert whole.snapshot() == cut.snapshot()
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 50), at=st.integers(0, 540))
+def test_a_restored_snapshot_continues_bit_for_bit(reference: EvidenceReference, seed: int, at: int) -> None:
+    slot, X = traffic(seed)
+    whole, first = make(reference), make(reference)
+    expected = feed(whole, slot, X, [at])
+    found = feed(first, slot[:at], X[:at], [])
+    second = make(EvidenceReference.from_bytes(reference.to_bytes()), capacity=1)
+    second.restore(first.snapshot())
+    found += [(i + at, s, f, v, w, e) for i, s, f, v, w, e in feed(second, slot[at:], X[at:], [])]
+    assert found == expected
+    assert second.snapshot() == whole.snapshot()
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 50))
+def test_a_client_is_judged_by_its_own_rows_alone(reference: EvidenceReference, seed: int) -> None:
+    slot, X = traffic(seed)
+    together, alone = make(reference), make(reference)
+    feed(together, slot, X, [])
+    for k in range(8):
+        feed(alone, slot[slot == k], X[slot == k], [])
+    assert together.snapshot() == alone.snapshot()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 50),
+    values=st.lists(st.sampled_from([np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-40, 0.0, -0.0]), min_size=1, max_size=40),
+)
+def test_absurd_values_neither_crash_nor_blind(reference: EvidenceReference, seed: int, values: list[float]) -> None:
+    rng = np.random.default_rng(seed)
+    X = boundary_search(300, seed)
+    X[:, 3] = np.resize(np.array(values, np.float32), len(X))  # one column of nonsense beside a real search
+    X[rng.integers(0, 300, 5)] = np.float32(values[0])
+    clients = make(reference)
+    feed(clients, np.zeros(300, np.int32), X, [])
+    assert not np.isnan(clients.log_evidence(np.arange(1))).all()
+    assert clients.counts(np.arange(1))["missing_values"][0] == np.isnan(X).sum()
+    if len(set(map(repr, values))) == 1:
+        assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("flips")] > LN_PAGE
+
+
+def test_inputs_are_neither_changed_nor_kept(reference: EvidenceReference) -> None:
+    slot, X = traffic(0)
+    y, scores = answer(X), np.full((len(X), 2), 0.5, np.float32)
+    copies = [a.copy() for a in (slot, X, scores, y)]
+    a: NDArray[Any]
+    for a in (slot, X, scores, y):
+        a.flags.writeable = False
+    clients = make(reference)
+    clients.update(slot, X, scores, y)
+    before = clients.snapshot()
+    for a, copy in zip((slot, X, scores, y), copies, strict=True):
+        assert (a == copy).all()
+        a.flags.writeable = True
+        a[:] = 1
+    assert clients.snapshot() == before
+
+
+def test_scores_stand_in_for_missing_labels(reference: EvidenceReference) -> None:
+    X = boundary_search(150, 2)
+    slot, y = np.zeros(150, np.int32), answer(X)
+    by_label, by_score, by_neither = make(reference), make(reference), make(reference)
+    by_label.update(slot, X, nothing(150), y)
+    by_score.update(slot, X, np.eye(2, dtype=np.float32)[y], np.full(150, -1, np.int32))
+    found = by_neither.update(slot, X, nothing(150), np.full(150, -1, np.int32))
+    assert by_label.snapshot() == by_score.snapshot()
+    assert by_neither.counts(slot[:1])["near_flips"][0] == 0
+    assert "flips" not in {STATISTICS[k] for k in found.statistic}
+
+
+def test_a_cleared_slot_starts_anew_and_a_resized_one_goes_on(reference: EvidenceReference) -> None:
+    slot, X = traffic(3)
+    clients = make(reference)
+    feed(clients, slot, X, [])
+    clients.resize(20)
+    assert clients.capacity == 20
+    assert clients.severity(np.array([5]))[0, 0] == 2
+    clients.clear(np.array([5]))
+    assert clients.severity(np.array([5]))[0, 0] == 0
+    fresh = make(reference, 20)
+    feed(fresh, slot[slot != 5], X[slot != 5], [])
+    assert clients.snapshot() == fresh.snapshot()
+    with pytest.raises(ValueError, match="shrink"):
+        clients.resize(3)
+
+
+# --- who is found -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_attackers_are_paged_and_ordinary_clients_are_not(reference: EvidenceReference, seed: int) -> None:
+    slot, X = traffic(100 + 20 * seed)
+    clients = make(reference)
+    pages = {(client, FAMILIES[family]) for _, client, family, severity, _, _ in feed(clients, slot, X, []) if severity == 2}
+    assert pages == {(5, "extraction"), (6, "evasion")}
+
+
+def test_a_family_rises_to_a_ticket_then_a_page_and_is_silent_after(reference: EvidenceReference) -> None:
+    X = np.random.default_rng(0).permuted(rows(400, 4), axis=0)
+    clients = ClientEvidence(reference, ln_page=40.0, ln_ticket=LN_TICKET, capacity=1)
+    found = feed(clients, np.zeros(400, np.int32), X, [])
+    assert [severity for _, _, family, severity, _, _ in found if family == 0] == [1, 2]
+
+
+def test_drawn_copies_of_the_reference_stay_silent(reference: EvidenceReference) -> None:
+    slot = np.repeat(np.arange(40, dtype=np.int32), 250)
+    assert feed(make(reference, 40), slot, rows(len(slot), 77), []) == []
+
+
+def test_repeats_say_nothing(reference: EvidenceReference) -> None:
+    X = np.repeat(np.random.default_rng(1).permuted(rows(10, 1), axis=0), 100, axis=0)
+    clients = make(reference)
+    assert feed(clients, np.zeros(len(X), np.int32), X, []) == []
+    assert clients.counts(np.zeros(1, np.int64))["exact_repeats"][0] == len(X) - 10
+
+
+def test_a_page_says_what_was_seen_and_what_it_does_not_prove(reference: EvidenceReference) -> None:
+    slot, X = traffic(7)
+    clients = make(reference)
+    crossings = clients.update(slot, X, nothing(len(X)), answer(X))
+    for k in range(len(crossings)):
+        page = explain(clients, crossings, k)
+        assert page["statistic"] == STATISTICS[crossings.statistic[k]]
+        assert float(page["rate"]) > float(page["tolerated"])
+        assert page["not_said"]
+
+
+def test_pictures_are_judged_too() -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:8, :8]
+
+    def pictures(n: int) -> Rows:
+        cy, cx, w = rng.uniform(2, 5, (3, n, 1, 1))
+        X: Rows = (255 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / w)).reshape(n, 64).round().astype(np.float32)
+        return X
+
+    reference = EvidenceReference.fit(pictures(400), nothing(400), None, low=np.zeros(64), high=np.full(64, 255.0), image=(8, 8))
+    X = np.concatenate([pictures(100), rng.uniform(0, 255, (100, 64)).astype(np.float32)])
+    found = make(reference).update(np.repeat(np.arange(2, dtype=np.int32), 100), X, nothing(200), np.zeros(200, np.int32))
+    assert set(found.slot.tolist()) == {1}
+    assert found.severity.max() == 2
+
+
+# --- bounds -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("d", [1, 2, 5, 16, 17, 60, 300])
+def test_a_client_takes_at_most_four_kilobytes_and_a_reference_a_megabyte(d: int) -> None:
+    rng = np.random.default_rng(d)
+    X = rng.normal(size=(60, d)).astype(np.float32)
+    reference = EvidenceReference.fit(X, nothing(60), np.ones(60, bool), low=np.full(d, -5.0), high=np.full(d, 5.0))
+    clients = make(reference, 100)
+    clients.update(np.zeros(60, np.int32), X, nothing(60), np.zeros(60, np.int32))
+    assert clients.bytes_per_client <= 4096
+    assert len(clients.snapshot()) <= 100 * 4096 + 500
+    assert len(reference.to_bytes()) < 1 << 20
+
+
+def test_a_column_without_any_value_is_carried() -> None:
+    X = rows(100, 0)
+    X[:, 2] = np.nan
+    reference = EvidenceReference.fit(X, nothing(100), None, low=np.full(D, -9.0), high=np.full(D, 9.0))
+    assert feed(make(reference), np.zeros(100, np.int32), X, []) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"X": rows(49, 0), "scores": nothing(49)}, "at least 50"),
+        ({"X": np.ones((80, D), np.float32), "scores": nothing(80)}, "all rows are the same"),
+        ({"scores": nothing(3)}, "scores have shape"),
+        ({"member": np.ones(3, bool)}, "member has shape"),
+        ({"low": np.zeros(3)}, "bounds have shapes"),
+        ({"image": (2, 3)}, "a picture of"),
+    ],
+)
+def test_a_reference_refuses_what_it_cannot_use(change: dict[str, object], message: str) -> None:
+    given_: dict[str, object] = {"X": rows(80, 0), "scores": nothing(80), "member": None, "low": np.full(D, -9.0), "high": np.full(D, 9.0)}
+    given_ |= change
+    with pytest.raises(ValueError, match=message):
+        EvidenceReference.fit(**given_)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_wrong_batches_are_refused(reference: EvidenceReference) -> None:
+    clients, y, slot = make(reference), np.zeros(4, np.int32), np.zeros(4, np.int32)
+    before = clients.snapshot()
+    with pytest.raises(ValueError, match="expected \\(4, 8\\)"):
+        clients.update(slot, np.zeros((4, 7), np.float32), nothing(4), y)
+    with pytest.raises(ValueError, match="do not belong"):
+        clients.update(slot, rows(4, 0), nothing(3), y)
+    with pytest.raises(ValueError, match="slots"):
+        clients.update(slot + 8, rows(4, 0), nothing(4), y)
+    with pytest.raises(ValueError, match="ln_ticket"):
+        ClientEvidence(reference, ln_page=1.0, ln_ticket=2.0)
+    with pytest.raises(ValueError, match="capacity"):
+        ClientEvidence(reference, ln_page=3.0, ln_ticket=2.0, capacity=0)
+    assert clients.snapshot() == before
+    assert len(clients.update(slot[:0], rows(0, 0), nothing(0), y[:0])) == 0
+
+
+def test_a_snapshot_of_another_width_is_refused(reference: EvidenceReference) -> None:
+    X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    other = EvidenceReference.fit(X, nothing(60), None, low=np.full(3, -5.0), high=np.full(3, 5.0))
+    with pytest.raises(StateError, match="this reference needs"):
+        make(reference).restore(make(other).snapshot())
+
+
+def test_crossings_are_columns_of_equal_length(reference: EvidenceReference) -> None:
+    slot, X = traffic(1)
+    found: Crossings = make(reference).update(slot, X, nothing(len(X)), answer(X))
+    assert {len(getattr(found, name)) for name in Crossings.__dataclass_fields__} == {len(found)}
+    assert (slot[found.index] == found.slot).all()
