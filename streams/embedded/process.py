@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-# Waits for the end of the parent (the pipe's other end closes, however it dies), then kills the child and removes its folder.
-# The pause lets the killed process give up its files; rmdir clears the shared parent folder once the last child's is gone.
-_WATCHER = 'read _; kill -9 "$1"; [ -n "$2" ] || exit 0; sleep 0.2; rm -rf -- "$2"; rmdir -- "${2%/*}"'
+# Waits for the end of the parent (the pipe's other end closes, however it dies), then kills the child and removes its folder,
+# after a pause in which the killed process (and others with the same folder) give up their files.
+_WATCHER = 'read _; kill -9 "$1"; [ -n "$2" ] && sleep 0.2 && rm -rf -- "$2"'
 
 # A user's own JVM settings are meant for their programs, and some of them would stop ours from starting.
 _NOT_INHERITED = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH")
@@ -72,7 +72,7 @@ class Child:
         name: what error messages call it.
         argv: the command.
         log: where its output goes (appended).
-        temporary: a folder to remove if this Python dies; `stop` leaves it to the caller.
+        temporary: a folder to remove if this Python dies (children may share it); `stop` leaves it to the caller.
 
     Cost: one more process (a shell that sleeps in `read`).
     Misleads: a process *forked* from this one (not spawned) keeps the pipe open, and so the child alive, until it ends too.
