@@ -18,7 +18,7 @@ MAX_BYTES = 64 * 1024 * 1024
 _MAGIC = b"IWREF1\n"
 
 
-class ReferenceError(ValueError):  # noqa: A001 - the field's word; Python's own ReferenceError is about weak references
+class ReferenceFormatError(ValueError):
     """The bytes are no reference, or no sound one; the message says why."""
 
 
@@ -69,22 +69,22 @@ def decode(blob: bytes) -> Reference:
     """The reference of these bytes.
 
     Raises:
-        ReferenceError: when they are damaged, too large, or no reference.
+        ReferenceFormatError: when they are damaged, too large, or no reference.
     """
     head = len(_MAGIC) + 8
     if not blob.startswith(_MAGIC) or len(blob) < head:
-        raise ReferenceError("not a reference: it does not begin with IWREF1. Build one with `inferwatch reference build`.")
+        raise ReferenceFormatError("not a reference: it does not begin with IWREF1. Build one with `inferwatch reference build`.")
     size = int.from_bytes(blob[len(_MAGIC) : head], "little")
     if size > MAX_BYTES:
-        raise ReferenceError(f"a reference of {size} bytes; at most {MAX_BYTES}")
+        raise ReferenceFormatError(f"a reference of {size} bytes; at most {MAX_BYTES}")
     body = bytearray(size)
     try:
         written = cramjam.zstd.decompress_into(blob[head:], body)
         if written != size:
-            raise ReferenceError(f"truncated reference: {written} of {size} bytes")
+            raise ReferenceFormatError(f"truncated reference: {written} of {size} bytes")
         return msgspec.msgpack.decode(bytes(body), type=Reference)
     except (cramjam.DecompressionError, msgspec.DecodeError) as error:
-        raise ReferenceError(f"damaged reference: {error}") from error
+        raise ReferenceFormatError(f"damaged reference: {error}") from error
 
 
 def key_of(model: str, version: str) -> bytes:

@@ -43,24 +43,23 @@ class WindowPartial(msgspec.Struct, kw_only=True):
     model: str
     version: str
     reference: str
-    """Id of the reference whose bins `cells` are in; empty without one."""
+    """Id of the reference whose bins `counts` are in; empty without one."""
     start_ns: int
     end_ns: int
     partition: int
+    epoch: int
+    """Of the shard's state: sequence numbers begin again with a new one."""
     sequence: int
     n: int
     """Accepted events."""
     late: int
     """Of these, events of an earlier window that had closed already."""
     suspect: int
-    """Of these, events of clients under suspicion: counted here, left out of `cells`."""
+    """Of these, events of clients under suspicion: counted here, left out of `counts`."""
     clients: int
-    squares: float
-    """Sum over clients of the square of their counted events: how much of the window is few clients' doing."""
-    cells: bytes
-    """int64 counts, in the reference's layout; empty without a reference."""
-    counted: int
-    """Events in `cells`."""
+    """Distinct clients seen."""
+    counts: bytes
+    """`detectors.drift.WindowCounts` in the reference's bins; empty without a reference."""
     rejected: dict[str, int]
     anomalies: dict[str, int]
     """Accepted events with something wrong in them, by kind."""
@@ -78,6 +77,7 @@ class Finding(msgspec.Struct, kw_only=True):
     model: str
     version: str
     partition: int
+    epoch: int
     sequence: int
     at_ns: int
     family: Family

@@ -1,0 +1,153 @@
+"""The life of alerts: one per cause, opened once, rising from ticket to page, resolved once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from schemas import techniques
+from schemas.alerts import Alert, Detector, State, alert_id
+from schemas.windows import Severity
+
+MAX_OPEN = 1_000
+"""Open alerts of one model version; a storm beyond is counted, not kept."""
+_REMEMBERED = 10_000
+_GROWTH = 4.605170185988092
+"""Ln 100: how much a resolved cause's evidence must have grown before it opens again without a fresh crossing."""
+_RANK: dict[Severity, int] = {"none": 0, "ticket": 1, "page": 2}
+_KIND = dict[str, Any]
+
+
+class _Open(msgspec.Struct):
+    alert: Alert
+    renewed_ns: int
+
+
+class AlertBook:
+    """The alerts of one model version.
+
+    Args:
+        model: its name.
+        version: its version.
+        emit: takes each transition: opened, risen, resolved.
+        resolve_after_ns: a cause that nothing renews for so long is over.
+    """
+
+    def __init__(self, model: str, version: str, emit: Callable[[Alert], None], resolve_after_ns: int) -> None:
+        self.model, self.version, self.resolve_after_ns = model, version, resolve_after_ns
+        self.suppressed = 0
+        self._emit = emit
+        self._open: dict[tuple[Detector, str], _Open] = {}
+        self._past: OrderedDict[tuple[Detector, str], float] = OrderedDict()
+
+    @property
+    def open(self) -> list[Alert]:
+        """Alerts that are not resolved."""
+        return [one.alert for one in self._open.values()]
+
+    def raise_(
+        self,
+        detector: Detector,
+        cause: str,
+        severity: Severity,
+        at_ns: int,
+        *,
+        summary: str,
+        log_evidence: float = 0.0,
+        evidence: _KIND | None = None,
+        client: str | None = None,
+        clients: Iterable[str] = (),
+        feature: str | None = None,
+        n_events: int = 0,
+        pending: bool = False,
+    ) -> None:
+        """Evidence for a cause at this severity: opens its alert, lets it rise, or renews it; it never falls.
+
+        Args:
+            detector: who says so.
+            cause: what makes two alerts of a detector the same: the client, the members, the feature, the instance; empty: the model.
+            severity: "ticket" or "page"; "none" does nothing.
+            at_ns: event time.
+            summary: one sentence.
+            log_evidence: nats.
+            evidence: figures behind it.
+            client: whom it names alone.
+            clients: members, for a pooled alert.
+            feature: what it is about.
+            n_events: events behind it.
+            pending: it must be raised once more before it fires.
+        """
+        if severity == "none":
+            return
+        key = detector, cause
+        held = self._open.get(key)
+        state: State = "pending" if pending and held is None else "firing"
+        if held is not None:
+            held.renewed_ns = max(held.renewed_ns, at_ns)
+            rises = _RANK[severity] > _RANK[held.alert.severity] or (held.alert.state == "pending" and state == "firing")
+            if not rises:
+                return
+            severity = severity if _RANK[severity] > _RANK[held.alert.severity] else held.alert.severity
+        elif len(self._open) >= MAX_OPEN:
+            self.suppressed += 1
+            return
+        opened_ns = held.alert.opened_at_ns if held is not None else at_ns
+        ids, owasp = techniques.BY_DETECTOR[detector]
+        alert = Alert(
+            alert_id=alert_id(self.model, self.version, detector, cause, opened_ns),
+            model=self.model,
+            version=self.version,
+            detector=detector,
+            severity=severity,
+            state=state,
+            at_ns=at_ns,
+            opened_at_ns=opened_ns,
+            client=client,
+            clients=tuple(clients),
+            feature=feature,
+            n_events=n_events,
+            log_evidence=log_evidence,
+            summary=summary,
+            evidence=evidence or {},
+            techniques=ids,
+            owasp=owasp,
+        )
+        self._open[key] = _Open(alert, max(at_ns, held.renewed_ns if held else at_ns))
+        self._emit(alert)
+
+    def renew(self, detector: Detector, cause: str, at_ns: int, log_evidence: float) -> bool:
+        """The cause still stands; False when no alert of it is open and its evidence has grown enough to open one."""
+        held = self._open.get((detector, cause))
+        if held is not None:
+            held.renewed_ns = max(held.renewed_ns, at_ns)
+            return True
+        return log_evidence < self._past.get((detector, cause), float("inf")) + _GROWTH
+
+    def settle(self, now_ns: int) -> None:
+        """Resolves what nothing has renewed for `resolve_after_ns`; a pending alert that never fired goes without a word."""
+        for key, held in list(self._open.items()):
+            if now_ns - held.renewed_ns < self.resolve_after_ns:
+                continue
+            del self._open[key]
+            self._past[key] = held.alert.log_evidence
+            if len(self._past) > _REMEMBERED:
+                self._past.popitem(last=False)
+            if held.alert.state == "firing":
+                self._emit(msgspec.structs.replace(held.alert, state="resolved", at_ns=now_ns, resolved_at_ns=now_ns))
+
+    def dump(self) -> _KIND:
+        """For a snapshot."""
+        held = [(detector, cause, one) for (detector, cause), one in self._open.items()]
+        past = [(detector, cause, value) for (detector, cause), value in self._past.items()]
+        return {"open": msgspec.msgpack.encode(held), "past": msgspec.msgpack.encode(past), "suppressed": self.suppressed}
+
+    def load(self, body: _KIND) -> None:
+        """From a snapshot."""
+        held = msgspec.msgpack.decode(body["open"], type=list[tuple[Detector, str, _Open]])
+        self._open = {(detector, cause): one for detector, cause, one in held}
+        past = msgspec.msgpack.decode(body["past"], type=list[tuple[Detector, str, float]])
+        self._past = OrderedDict(((detector, cause), value) for detector, cause, value in past)
+        self.suppressed = body["suppressed"]

@@ -1,0 +1,208 @@
+"""From what a producer sent to the columns that the reference knows: names to positions, categories to codes, and what was wrong.
+
+Nothing is rejected here but a row of the wrong width: a value that makes no sense becomes missing and is counted, so one broken feature
+does not hide the others.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inferwatch import EventColumns, Strings
+from schemas.reference import Feature
+
+_PLANS = 256
+"""Distinct sets of feature names remembered; a producer who makes up names can't fill the memory."""
+
+
+class WidthError(ValueError):
+    """Features by position, but not as many as the reference has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """Columns in the reference's order.
+
+    Attributes:
+        X: (n, d) float32; categorical columns hold codes, the number of known categories stands for an unseen one; NaN is missing.
+        scores: (n, c) float32, or (n, 0) when there are none.
+        label: (n,) int32 class index of the answer; -1 when unknown.
+        anomalies: values (not events) by kind of fault.
+    """
+
+    X: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    label: NDArray[np.int32]
+    anomalies: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Where the columns of a set of names go."""
+
+    numeric_from: NDArray[np.intp]
+    numeric_to: NDArray[np.intp]
+    whole: bool
+    """The numeric columns are the reference's, in its order: no copy needed."""
+    numeric_to_codes: tuple[tuple[int, int], ...]
+    text_to_codes: tuple[tuple[int, int], ...]
+    text_to_numbers: tuple[tuple[int, int], ...]
+    missing: int
+    unknown: int
+
+
+class Aligner:
+    """Aligns batches of one model version to its reference's schema.
+
+    Args:
+        features: the reference's columns, in order.
+        classes: the reference's classes, in the order of its scores; empty for a regression.
+    """
+
+    def __init__(self, features: Sequence[Feature], classes: Sequence[str]) -> None:
+        self.features = tuple(features)
+        self.classes = tuple(classes)
+        self._position = {feature.name: j for j, feature in enumerate(features)}
+        self._codes = {j: {c: k for k, c in enumerate(f.categories)} for j, f in enumerate(features) if f.kind == "categorical"}
+        self._class = {name: k for k, name in enumerate(classes)}
+        self._low = np.array([-np.inf if f.low is None else f.low for f in features], np.float32)
+        self._high = np.array([np.inf if f.high is None else f.high for f in features], np.float32)
+        for j in self._codes:
+            self._low[j], self._high[j] = -np.inf, np.inf
+        self._plans: dict[tuple[tuple[str, ...], tuple[str, ...]], _Plan] = {}
+
+    def align(self, events: EventColumns) -> Aligned:
+        """The events in the reference's columns.
+
+        Raises:
+            WidthError: features by position of another width than the reference's.
+        """
+        n, d = len(events), len(self.features)
+        anomalies: Counter[str] = Counter()
+        if not events.names and events.numeric.shape[1]:
+            if events.numeric.shape[1] != d or events.category_names:
+                raise WidthError(f"{events.numeric.shape[1]} features by position; the reference of {events.model} has {d}")
+            X = events.numeric
+        else:
+            X = self._by_name(events, anomalies)
+        if not np.isfinite(X).all():
+            infinite = np.isinf(X)
+            if infinite.any():
+                anomalies["non_finite"] += int(infinite.sum())
+                X = np.where(infinite, np.float32(np.nan), X)
+        outside = np.count_nonzero((self._low > X) | (self._high < X)) if n and d else 0
+        if outside:
+            anomalies["out_of_bounds"] += int(outside)
+        scores = self._scores(events, anomalies)
+        return Aligned(X, scores, self._label(events, scores, anomalies), anomalies)
+
+    def _by_name(self, events: EventColumns, anomalies: Counter[str]) -> NDArray[np.float32]:
+        n = len(events)
+        plan = self._plan(events)
+        if plan.missing:
+            anomalies["missing_feature"] += plan.missing * int(np.count_nonzero(events.status == 0))
+        if plan.unknown:
+            anomalies["unknown_feature"] += plan.unknown * n
+        if plan.whole:
+            return events.numeric
+        X = np.full((n, len(self.features)), np.nan, np.float32)
+        X[:, plan.numeric_to] = events.numeric[:, plan.numeric_from]
+        for source, j in plan.text_to_codes:
+            X[:, j] = self._text_codes(events.categories[source], j, anomalies)
+        for source, j in plan.numeric_to_codes:
+            X[:, j] = self._number_codes(events.numeric[:, source], j, anomalies)
+        for source, j in plan.text_to_numbers:
+            X[:, j] = _numbers(events.categories[source], anomalies)
+        return X
+
+    def _plan(self, events: EventColumns) -> _Plan:
+        key = (events.names, events.category_names)
+        plan = self._plans.get(key)
+        if plan is None:
+            numeric = [(k, self._position[name]) for k, name in enumerate(events.names) if name in self._position]
+            text = [(k, self._position[name]) for k, name in enumerate(events.category_names) if name in self._position]
+            plain = [(k, j) for k, j in numeric if j not in self._codes]
+            plan = _Plan(
+                numeric_from=np.array([k for k, _ in plain], np.intp),
+                numeric_to=np.array([j for _, j in plain], np.intp),
+                whole=not text and [j for _, j in plain] == list(range(len(self.features))) and len(plain) == len(events.names),
+                numeric_to_codes=tuple((k, j) for k, j in numeric if j in self._codes),
+                text_to_codes=tuple((k, j) for k, j in text if j in self._codes),
+                text_to_numbers=tuple((k, j) for k, j in text if j not in self._codes),
+                missing=len(self.features) - len(numeric) - len(text),
+                unknown=len(events.names) + len(events.category_names) - len(numeric) - len(text),
+            )
+            if len(self._plans) >= _PLANS:
+                self._plans.clear()
+            self._plans[key] = plan
+        return plan
+
+    def _text_codes(self, column: Strings, j: int, anomalies: Counter[str]) -> NDArray[np.float32]:
+        known = self._codes[j]
+        table = np.array([known.get(value, len(known)) for value in column.values] + [np.nan], np.float32)
+        codes = table[column.codes]  # -1, missing, takes the last entry
+        self._count_unseen(codes, j, anomalies)
+        return codes
+
+    def _number_codes(self, values: NDArray[np.float32], j: int, anomalies: Counter[str]) -> NDArray[np.float32]:
+        """A category that a producer sends as a number: 3 means "3"."""
+        known = self._codes[j]
+        distinct, inverse = np.unique(values, return_inverse=True)
+        names = [str(int(v)) if np.isfinite(v) and float(v).is_integer() else str(v) for v in distinct]
+        codes = np.array([known.get(name, len(known)) for name in names], np.float32)[inverse]
+        codes[np.isnan(values)] = np.nan
+        self._count_unseen(codes, j, anomalies)
+        return codes
+
+    def _count_unseen(self, codes: NDArray[np.float32], j: int, anomalies: Counter[str]) -> None:
+        unseen = int(np.count_nonzero(codes == len(self._codes[j])))
+        if unseen:
+            anomalies["unseen_category"] += unseen
+
+    def _scores(self, events: EventColumns, anomalies: Counter[str]) -> NDArray[np.float32]:
+        scores, n, c = events.scores, len(events), len(self.classes)
+        if scores is None or c == 0:
+            return np.empty((n, 0), np.float32)
+        if events.score_names and events.score_names != self.classes:
+            if set(events.score_names) != set(self.classes):
+                anomalies["wrong_scores"] += n
+                return np.empty((n, 0), np.float32)
+            scores = scores[:, [events.score_names.index(name) for name in self.classes]]
+        if scores.shape[1] != c:
+            anomalies["wrong_scores"] += n
+            return np.empty((n, 0), np.float32)
+        return scores
+
+    def _label(self, events: EventColumns, scores: NDArray[np.float32], anomalies: Counter[str]) -> NDArray[np.int32]:
+        n = len(events)
+        label = np.full(n, -1, np.int32)
+        if events.prediction is not None:
+            table = np.array([self._class.get(value, -2) for value in events.prediction.values] + [-1], np.int32)
+            label = table[events.prediction.codes]
+            unknown = int(np.count_nonzero(label == -2))
+            if unknown:
+                if self.classes:
+                    anomalies["unknown_class"] += unknown
+                label = np.maximum(label, -1)
+        if scores.shape[1] and (label < 0).any():
+            sound = np.isfinite(scores).all(1)
+            label = np.where((label < 0) & sound, np.argmax(scores, 1).astype(np.int32), label)
+        return label
+
+
+def _numbers(column: Strings, anomalies: Counter[str]) -> NDArray[np.float32]:
+    """Numbers that a producer sends as text; what is none becomes missing."""
+    table = np.full(len(column.values) + 1, np.nan, np.float32)
+    wrong = np.zeros(len(column.values) + 1, bool)
+    for k, value in enumerate(column.values):
+        try:
+            table[k] = float(value)
+        except ValueError:
+            wrong[k] = True
+    anomalies["wrong_type"] += int(np.count_nonzero(wrong[column.codes]))
+    return table[column.codes]

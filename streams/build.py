@@ -1,0 +1,160 @@
+"""Building a reference: from rows that the model's owner has to the frozen parts that the detectors judge by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.drift import DriftReference
+from detectors.evidence import EvidenceReference
+from detectors.membership import MembershipReference
+from schemas.reference import Feature, Reference
+
+
+class BuildError(ValueError):
+    """The rows make no reference; the message says what is wrong with them and what to do."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the owner has, in columns.
+
+    Attributes:
+        features: schema of the columns of `X`.
+        X: (n, d) float32; categorical columns hold codes into the feature's categories; NaN is missing.
+        scores: (n, c) what the model answers to these rows, or None.
+        classes: names of the scores' columns.
+        y: (n,) true class as index into `classes`, -1 unknown; or None.
+        member: (n,) whether the model was trained on the row; or None.
+        value: (n,) answers of a regression, or None.
+        image: (height, width) or (height, width, channels) when a row is a picture.
+    """
+
+    features: tuple[Feature, ...]
+    X: NDArray[np.float32]
+    scores: NDArray[np.float32] | None = None
+    classes: tuple[str, ...] = ()
+    y: NDArray[np.int32] | None = None
+    member: NDArray[np.bool_] | None = None
+    value: NDArray[np.float64] | None = None
+    image: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Built:
+    """A reference, and what it could not get from the rows."""
+
+    reference: Reference
+    notes: tuple[str, ...]
+
+
+def build(
+    model: str,
+    version: str,
+    rows: Rows,
+    *,
+    membership_key: bytes = b"",
+    built_at_ns: int,
+    source: Literal["file", "provisional"] = "file",
+    seed: int = 0,
+) -> Built:
+    """Fits every detector's part that the rows allow; what they don't allow is a note, not an error.
+
+    The same rows, key and seed give the same reference, whatever the time and machine.
+
+    Raises:
+        BuildError: no rows, no features, widths that disagree, or a class out of range.
+    """
+    rows = _checked(rows)
+    n = len(rows.X)
+    notes: list[str] = []
+    parts: dict[str, bytes] = {}
+    member = np.zeros(n, bool) if rows.member is None else rows.member
+    parts["drift"] = _drift(rows, member, notes).to_bytes()
+    low, high = _bounds(rows)
+    scores = np.empty((n, 0), np.float32) if rows.scores is None else rows.scores
+    try:
+        parts["evidence"] = EvidenceReference.fit(rows.X, scores, rows.member, low=low, high=high, image=rows.image, seed=seed).to_bytes()
+    except ValueError as error:
+        notes.append(f"no query patterns: {error}")
+    gauge: dict[str, Any] = {}
+    if rows.member is None or not member.any():
+        notes.append("no membership risk: the rows do not say which were trained on (column member)")
+    elif rows.scores is None or rows.y is None:
+        notes.append("no membership risk: it needs the model's probabilities and the true class (columns probs and y)")
+    elif len(membership_key) < 16:
+        notes.append("no member fingerprints: INFERWATCH_MEMBERSHIP_KEY is not set, or shorter than 16 bytes")
+    else:
+        known = rows.y >= 0
+        image = rows.image[:2] if rows.image is not None and len(rows.image) == 2 else None
+        fitted = MembershipReference.fit(
+            rows.X[known], rows.scores[known], rows.y[known], member[known], key=membership_key, low=low, high=high, image=image, seed=seed
+        )
+        parts["membership"] = fitted.to_bytes()
+        gauge = asdict(fitted.gauge.report())
+    reference = Reference(
+        model=model,
+        version=version,
+        built_at_ns=built_at_ns,
+        source=source,
+        rows=n,
+        members=int(member.sum()),
+        features=rows.features,
+        classes=rows.classes,
+        image=rows.image,
+        parts=parts,
+        gauge=gauge,
+    )
+    return Built(reference, tuple(notes))
+
+
+def _drift(rows: Rows, member: NDArray[np.bool_], notes: list[str]) -> DriftReference:
+    held_out = ~member
+    if rows.member is not None and rows.scores is not None and not held_out.any():
+        notes.append("scores are drift-checked against training rows, where a model is over-confident: add held-out rows")
+        held_out[:] = True
+    names = [feature.name for feature in rows.features]
+    categories: dict[str, Sequence[str]] = {f.name: f.categories for f in rows.features if f.kind == "categorical"}
+    label = None if rows.scores is None else np.argmax(np.nan_to_num(rows.scores), axis=1).astype(np.int32)
+    return DriftReference.fit(
+        rows.X,
+        names,
+        [feature.kind for feature in rows.features],
+        categories=categories,
+        scores=rows.scores,
+        classes=rows.classes,
+        label=label,
+        value=rows.value,
+        held_out=held_out,
+    )
+
+
+def _bounds(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    low = np.array([np.nan if f.low is None else f.low for f in rows.features])
+    high = np.array([np.nan if f.high is None else f.high for f in rows.features])
+    return low, high
+
+
+def _checked(rows: Rows) -> Rows:
+    n, d = rows.X.shape if rows.X.ndim == 2 else (0, 0)
+    if n == 0:
+        raise BuildError("the reference has no rows; give it a sample of the training and held-out data, 2,000 rows or more")
+    if d != len(rows.features) or d == 0:
+        raise BuildError(f"rows have {d} columns, but {len(rows.features)} features are named")
+    names = [feature.name for feature in rows.features]
+    if len(set(names)) != d:
+        raise BuildError(f"a feature is named twice: {sorted({name for name in names if names.count(name) > 1})}")
+    for what, column in (("scores", rows.scores), ("y", rows.y), ("member", rows.member), ("value", rows.value)):
+        if column is not None and len(column) != n:
+            raise BuildError(f"{what} has {len(column)} rows, the features have {n}")
+    if rows.scores is not None and rows.scores.shape[1] != len(rows.classes):
+        raise BuildError(f"probs have {rows.scores.shape[1]} columns, but {len(rows.classes)} classes are named")
+    if rows.y is not None and rows.classes and len(rows.y) and int(rows.y.max()) >= len(rows.classes):
+        raise BuildError(f"y says class {int(rows.y.max())}, but there are {len(rows.classes)} classes")
+    if rows.image is not None and int(np.prod(rows.image)) != d:
+        raise BuildError(f"a picture of {rows.image} has {int(np.prod(rows.image))} values, the rows have {d}")
+    return rows

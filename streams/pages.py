@@ -1,0 +1,44 @@
+"""The words of an alert: one sentence that says what happened, to whom, how sure we are and how big it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from detectors.drift import DriftReport, VariableDrift
+from schemas.windows import Finding
+
+_WHAT = {
+    "extraction": "asks the model the way a copying program does",
+    "evasion": "searches for an input that the model gets wrong",
+    "membership": "tests which records the model was trained on",
+    "cost": "uses far more of the service than it ever did",
+}
+
+
+def finding(found: Finding) -> str:
+    """The sentence for a finding about one client or several."""
+    who = f"Client {found.client}" if found.client else f"{len(found.clients)} clients together"
+    return (
+        f"{who} {_WHAT[found.family]}: {found.statistic or 'joint'} evidence e^{found.log_evidence:.1f} "
+        f"after {found.n_events:,} events on {found.model} {found.version}."
+    )
+
+
+def drift(report: DriftReport, model: str, version: str) -> str:
+    """The sentence for drift: which variables, how far, how sure."""
+    leading = leading_variables(report)
+    if not leading:
+        return f"The traffic of {model} {version} no longer looks like its reference (evidence e^{report.log_evidence:.1f})."
+    first = leading[0]
+    others = f" and {len(leading) - 1} more" if len(leading) > 1 else ""
+    size = f"PSI {first.psi:.3f}, W1 {first.w1:.2f} sd" if first.w1 else f"PSI {first.psi:.3f}"
+    return (
+        f"{first.name}{others} of {model} {version} moved {first.direction or 'away'} from the reference: {first.detail or size} "
+        f"({size}; evidence e^{report.log_evidence:.1f}, {report.n:,} events in the window)."
+    )
+
+
+def leading_variables(report: DriftReport) -> Sequence[VariableDrift]:
+    """The variables to show, strongest first."""
+    by_name = {variable.name: variable for variable in report.variables}
+    return [by_name[name] for name in report.leading if name in by_name]

@@ -1,0 +1,103 @@
+"""Which events are kept whole for people to look at: a few of each window, whatever the batches, and those that tipped a scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from inferwatch import EventColumns
+from schemas.rows import SampledEventRow
+from streams.align import Aligned
+from streams.window import STATUSES
+
+MAX_FEATURES = 256
+"""Features kept of one event: a picture of thousands of pixels is no row for a table."""
+
+
+class Sampler:
+    """Bottom-k sample of each open window by the events' 64-bit keys: uniform over events, mergeable, no randomness.
+
+    Args:
+        per_window: k; 0 keeps none, not even those that evidence points at.
+        features: whether their features are kept.
+    """
+
+    def __init__(self, per_window: int, features: bool) -> None:
+        self._k, self._features = per_window, features
+        self._kept: dict[int, list[tuple[int, SampledEventRow]]] = {}
+
+    def offer(
+        self,
+        start_ns: int,
+        events: EventColumns,
+        aligned: Aligned,
+        rows: NDArray[np.intp],
+        at_ns: NDArray[np.int64],
+        keys: NDArray[np.uint64],
+    ) -> None:
+        """Shows the sampler accepted events of a window."""
+        if not self._k:
+            return
+        kept = self._kept.setdefault(start_ns, [])
+        best = np.arange(len(rows)) if len(rows) <= self._k else np.argpartition(keys, self._k)[: self._k]
+        if len(kept) >= self._k:
+            best = best[keys[best] < np.uint64(kept[-1][0])]
+        if len(best):
+            kept += [(int(keys[i]), self._row(events, int(rows[i]), int(at_ns[i]), "random")) for i in best.tolist()]
+            kept.sort(key=lambda one: one[0])
+            del kept[self._k :]
+
+    def keep(self, events: EventColumns, row: int, at_ns: int, emit: Callable[[SampledEventRow], None]) -> None:
+        """Keeps an event that a finding points at."""
+        if self._k:
+            emit(self._row(events, row, at_ns, "evidence"))
+
+    def close(self, start_ns: int, emit: Callable[[SampledEventRow], None]) -> None:
+        """The sample of a window that closed leaves."""
+        for _, row in self._kept.pop(start_ns, []):
+            emit(row)
+
+    def _row(self, events: EventColumns, row: int, at_ns: int, reason: str) -> SampledEventRow:
+        features: dict[str, float] = {}
+        categories: dict[str, str] = {}
+        if self._features:
+            names = events.names or [str(j) for j in range(events.numeric.shape[1])]
+            values = events.numeric[row, :MAX_FEATURES].tolist()
+            features = {name: value for name, value in zip(names, values, strict=False) if math.isfinite(value)}
+            for name, column in zip(events.category_names, events.categories, strict=True):
+                value = column[row]
+                if value is not None and len(categories) < MAX_FEATURES:
+                    categories[name] = value
+        scores = [] if events.scores is None else events.scores[row, :MAX_FEATURES].tolist()
+        latency = float(events.latency_ms[row])
+        return SampledEventRow(
+            model=events.model,
+            version=events.version,
+            at=at_ns,
+            event_id=events.id_of(row),
+            client=events.client[row] or "",
+            service=events.service,
+            instance=events.instance,
+            trace_id=(events.trace_id[row] if events.trace_id is not None else None) or "",
+            features=features,
+            categories=categories,
+            scores=[s if math.isfinite(s) else 0.0 for s in scores],
+            prediction=(events.prediction[row] if events.prediction is not None else None) or "",
+            latency_ms=latency if math.isfinite(latency) else None,
+            status=STATUSES[events.status[row]],
+            reason=reason,
+        )
+
+    def dump(self) -> dict[str, Any]:
+        """For a snapshot."""
+        return {str(start): msgspec.msgpack.encode(kept) for start, kept in self._kept.items()}
+
+    def load(self, body: dict[str, Any]) -> None:
+        """From a snapshot."""
+        kind = list[tuple[int, SampledEventRow]]
+        self._kept = {int(start): msgspec.msgpack.decode(kept, type=kind) for start, kept in body.items()}

@@ -1,0 +1,213 @@
+"""The shard: one partition of the event stream, from bytes to counts, findings and rows."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Any, Literal
+
+import msgspec
+
+from detectors.state import pack, unpack
+from inferwatch import CONTENT_TYPE_JSON, DecodeError, EventColumns, decode
+from schemas import reference, windows
+from schemas.rows import Row
+from schemas.windows import Finding, WindowPartial
+from streams.model_shard import NS, ModelShard
+from streams.owner import Out, Outbox, Record, Role, TooManyDeadLettersError
+from streams.provisional import Provisional
+from streams.references import References
+from streams.settings import Settings
+
+_GRACE_NS = NS
+"""How long after its end a window stays open for the events of other producers."""
+_IDLE_NS = 2 * NS
+"""A partition without records for so long has none on their way, and closes its windows by the clock."""
+_KEPT_BYTES = 65_536
+"""Bytes of an unreadable record that go to the dead letters."""
+_RECENT_RECORDS = 1_000
+_MIN_RECORDS = 50
+_KIND, _VERSION = "streams.shard", 1
+
+
+class Shard:
+    """Owner of one partition of ``inferwatch.events``; see `streams.owner.Owner` for the contract.
+
+    Args:
+        partition: its number.
+        settings: of the worker.
+        references: the registry of the process.
+        epoch: distinguishes this state from one that began before or after it (its creation time); a snapshot brings its own.
+
+    Attributes:
+        received: events in all.
+        rejected: events refused in all, by reason. Accepted + rejected = received, always.
+        dead_letters: records that could not be read, by reason.
+    """
+
+    def __init__(self, partition: int, settings: Settings, references: References, epoch: int = 0) -> None:
+        self.partition = partition
+        self.outbox = Outbox()
+        self.next: dict[Role, int] = {"events": 0}
+        self.received = 0
+        self.rejected: Counter[str] = Counter()
+        self.dead_letters: Counter[str] = Counter()
+        self._settings, self._references = settings, references
+        self._models: dict[tuple[str, str], ModelShard] = {}
+        self._provisional: dict[tuple[str, str], Provisional] = {}
+        self._epoch, self._sequence = epoch, 0
+        self._readable: deque[bool] = deque(maxlen=_RECENT_RECORDS)
+        self._active = False
+        self._active_ns = 0
+        references.watch(self._reference_changed)
+
+    def close(self) -> None:
+        """Lets go of the registry; for an owner that is dropped."""
+        self._references.unwatch(self._reference_changed)
+
+    @property
+    def models(self) -> dict[tuple[str, str], ModelShard]:
+        """State by model version."""
+        return self._models
+
+    @property
+    def evicted(self) -> int:
+        """Clients forgotten for lack of room, in all."""
+        return sum(model.table.evicted for model in self._models.values())
+
+    def apply(self, record: Record) -> bool:
+        """Takes a record in; False when it is in the state already.
+
+        Raises:
+            TooManyDeadLettersError: more than `limits.dead_letter_share` of the recent records could not be read.
+        """
+        if record.offset < self.next["events"]:
+            return False
+        content_type = record.headers.get("content-type", CONTENT_TYPE_JSON)
+        try:
+            batches, bad = decode(record.value, content_type)
+        except DecodeError as error:
+            self._dead_letter(record, error, 1)
+        else:
+            for batch in batches:
+                self.take(batch, record.at_ns)
+            if bad:
+                self._dead_letter(record, bad[0], len(bad))
+            else:
+                self._readable.append(True)
+        self.next["events"] = record.offset + 1
+        self._active = True
+        return True
+
+    def take(self, events: EventColumns, received_ns: int) -> None:
+        """Takes in decoded events of one model version."""
+        self.received += len(events)
+        key = events.model, events.version
+        model = self._models.get(key)
+        if model is None:
+            if len(self._models) >= self._settings.limits.models:
+                self.rejected["too_many_models"] += len(events)
+                return
+            model = self._models[key] = self._new(*key)
+        if model.loaded is None:
+            self._gather(key, events)
+        self.rejected.update(model.apply(events, received_ns))
+        if model.watermark_ns:
+            model.close_until(model.watermark_ns - _GRACE_NS)
+
+    def tick(self, now_ns: int) -> None:
+        """Closes windows by the clock where no records come any more."""
+        if self._active:
+            self._active, self._active_ns = False, now_ns
+        if now_ns - self._active_ns >= _IDLE_NS:
+            for model in self._models.values():
+                model.close_until(now_ns - _GRACE_NS)
+
+    def finish(self) -> None:
+        """Closes all windows, at the end of a recording."""
+        for model in self._models.values():
+            model.close_until(None)
+
+    def snapshot(self) -> bytes:
+        """The whole state, outbox included."""
+        next_id, waiting = self.outbox.dump()
+        return pack(
+            _KIND,
+            _VERSION,
+            {
+                "partition": self.partition,
+                "next": self.next["events"],
+                "epoch": self._epoch,
+                "sequence": self._sequence,
+                "received": self.received,
+                "rejected": dict(self.rejected),
+                "dead_letters": dict(self.dead_letters),
+                "models": [[*key, model.snapshot()] for key, model in self._models.items()],
+                "provisional": [[*key, one.snapshot()] for key, one in self._provisional.items()],
+                "outbox": [next_id, msgspec.msgpack.encode(waiting)],
+            },
+        )
+
+    def restore(self, blob: bytes) -> None:
+        """Goes on from a snapshot, in a fresh object.
+
+        Raises:
+            StateError: when it is no shard's, or another partition's.
+        """
+        body = unpack(blob, _KIND, _VERSION)
+        self.next["events"], self._epoch, self._sequence = body["next"], body["epoch"], body["sequence"]
+        self.received = body["received"]
+        self.rejected, self.dead_letters = Counter(body["rejected"]), Counter(body["dead_letters"])
+        next_id, waiting = body["outbox"]
+        self.outbox.load(next_id, msgspec.msgpack.decode(waiting, type=list[Out]))
+        for name, version, state in body["models"]:
+            model = self._models[name, version] = self._new(name, version)
+            model.restore(state)
+        for name, version, state in body["provisional"]:
+            self._provisional[name, version] = Provisional.restore(state)
+
+    def _new(self, model: str, version: str) -> ModelShard:
+        return ModelShard(model, version, self.partition, self._settings, self._references.get(model, version), self._emit)
+
+    def _reference_changed(self, model: str, version: str) -> None:
+        self._provisional.pop((model, version), None)
+        if (model, version) in self._models:
+            self._models[model, version].use(self._references.get(model, version))
+
+    def _gather(self, key: tuple[str, str], events: EventColumns) -> None:
+        """Keeps the first rows of a model without a reference, and makes a provisional one of them when there are enough."""
+        gathered = self._provisional.get(key)
+        if gathered is None:
+            gathered = self._provisional[key] = Provisional(self._settings.limits.provisional_rows)
+        gathered.add(events)
+        if gathered.full:
+            made = gathered.build(*key)
+            if made is not None:
+                self.outbox.add("references", reference.key_of(*key), reference.encode(made))
+                self._references.put(made)
+
+    def _emit(self, message: WindowPartial | Finding | Row) -> None:
+        if isinstance(message, Row):
+            self.outbox.add("rows", message.table.encode(), msgspec.msgpack.encode(message))
+            return
+        message.epoch, message.sequence, self._sequence = self._epoch, self._sequence, self._sequence + 1
+        to: Literal["windows", "findings"] = "windows" if isinstance(message, WindowPartial) else "findings"
+        self.outbox.add(to, message.model.encode(), windows.encode(message))
+
+    def _dead_letter(self, record: Record, error: DecodeError, events: int) -> None:
+        self.received += events
+        self.rejected[error.reason] += events
+        self.dead_letters[error.reason] += 1
+        headers = {"reason": error.reason, "error": str(error)[:500], "source": f"events/{self.partition}/{record.offset}"}
+        self.outbox.add("dlq", str(self.partition).encode(), record.value[:_KEPT_BYTES], headers | _printable(record.headers))
+        self._readable.append(False)
+        lost = self._readable.count(False)
+        if len(self._readable) >= _MIN_RECORDS and lost > self._settings.limits.dead_letter_share * len(self._readable):
+            raise TooManyDeadLettersError(
+                f"partition {self.partition}: {lost} of the last {len(self._readable)} records could not be read (last: {error}). "
+                "Look at the dead letters, stop the producer that sends them, then restart the worker; "
+                "to let them pass raise limits.dead_letter_share."
+            )
+
+
+def _printable(headers: dict[str, str]) -> dict[str, Any]:
+    return {f"original-{name[:100]}": value[:200] for name, value in list(headers.items())[:16]}

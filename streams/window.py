@@ -1,0 +1,103 @@
+"""An open window of one model version on one partition: everything that is counted until it closes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.drift import DriftReference, WindowCounts
+from schemas import latency
+
+STATUSES = ("ok", "error", "unauthenticated", "forbidden", "rate_limited", "invalid_input")
+_DENIED = (2, 3)
+
+
+class OpenWindow:
+    """Counts of one window. It only adds; nothing in it depends on the order of events.
+
+    Args:
+        start_ns: where it begins, event time.
+        drift: the reference whose bins are counted; None without one.
+        capacity: client slots.
+    """
+
+    def __init__(self, start_ns: int, drift: DriftReference | None, capacity: int) -> None:
+        self.start_ns = start_ns
+        self.drift = None if drift is None else WindowCounts(drift)
+        self.n = self.late = self.suspect = self.clients_gone = 0
+        self.rejected: Counter[str] = Counter()
+        self.anomalies: Counter[str] = Counter()
+        self.status = np.zeros(len(STATUSES), np.int64)
+        self.latency = np.zeros(latency.BINS, np.int64)
+        self.classes: Counter[str] = Counter()
+        self.client_n = np.zeros(capacity, np.int32)
+        self.client_errors = np.zeros(capacity, np.int32)
+        self.client_denied = np.zeros(capacity, np.int32)
+
+    @property
+    def clients(self) -> int:
+        """Distinct clients seen, the evicted ones included."""
+        return int(np.count_nonzero(self.client_n)) + self.clients_gone
+
+    def add(self, slot: NDArray[np.int32], status: NDArray[np.uint8], latency_ms: NDArray[np.float32]) -> None:
+        """Counts events by status, latency of answers, and client."""
+        self.n += len(slot)
+        self.status += np.bincount(status, minlength=len(STATUSES))
+        answered = latency_ms[status == 0]
+        if len(answered) and not np.isnan(answered).all():
+            self.latency += latency.counts_of(answered)
+        known = slot >= 0
+        np.add.at(self.client_n, slot[known], 1)
+        if status.any():
+            np.add.at(self.client_errors, slot[known & (status == 1)], 1)
+            np.add.at(self.client_denied, slot[known & np.isin(status, _DENIED)], 1)
+
+    def resize(self, capacity: int) -> None:
+        """Room for more client slots."""
+        for name in ("client_n", "client_errors", "client_denied"):
+            before = getattr(self, name)
+            setattr(self, name, np.concatenate([before, np.zeros(capacity - len(before), np.int32)]))
+
+    def forget(self, slots: NDArray[np.int32]) -> None:
+        """Frees the slots of evicted clients; that they were there stays counted."""
+        self.clients_gone += int(np.count_nonzero(self.client_n[slots]))
+        self.client_n[slots] = self.client_errors[slots] = self.client_denied[slots] = 0
+
+    def dump(self) -> dict[str, Any]:
+        """For a snapshot."""
+        used = np.flatnonzero(self.client_n).astype(np.int32)
+        return {
+            "start_ns": self.start_ns,
+            "drift": None if self.drift is None else self.drift.to_bytes(),
+            "n": self.n,
+            "late": self.late,
+            "suspect": self.suspect,
+            "clients_gone": self.clients_gone,
+            "rejected": dict(self.rejected),
+            "anomalies": dict(self.anomalies),
+            "status": self.status,
+            "latency": self.latency,
+            "classes": dict(self.classes),
+            "used": used,
+            "client_n": self.client_n[used],
+            "client_errors": self.client_errors[used],
+            "client_denied": self.client_denied[used],
+        }
+
+    @classmethod
+    def load(cls, body: dict[str, Any], drift: DriftReference | None, capacity: int) -> OpenWindow:
+        """From a snapshot taken with the same reference and capacity."""
+        window = cls(body["start_ns"], drift, capacity)
+        if drift is not None and body["drift"] is not None:
+            window.drift = WindowCounts.from_bytes(body["drift"], drift)
+        window.n, window.late, window.suspect = body["n"], body["late"], body["suspect"]
+        window.clients_gone = body["clients_gone"]
+        window.rejected, window.anomalies = Counter(body["rejected"]), Counter(body["anomalies"])
+        window.classes = Counter(body["classes"])
+        window.status, window.latency = body["status"], body["latency"]
+        for name in ("client_n", "client_errors", "client_denied"):
+            getattr(window, name)[body["used"]] = body[name]
+        return window
