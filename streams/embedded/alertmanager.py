@@ -1,8 +1,12 @@
-"""One Alertmanager node: what groups, inhibits, silences and delivers the pages."""
+"""One Alertmanager node: what groups, inhibits, silences and delivers the pages.
+
+`python -m streams.embedded.alertmanager` is quiet when there is a binary, else it ends with 1 and says how to get one.
+"""
 
 import json
 import os
 import shutil
+import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -211,3 +215,8 @@ def _answers(url: str) -> bool:
         return False
     except OSError:
         return False
+
+
+if __name__ == "__main__":
+    where = find_alertmanager()
+    sys.exit(f"No Alertmanager binary was found: {HOW_TO_GET_ALERTMANAGER}." if where is None else None)

@@ -1,0 +1,59 @@
+# Everything a checkout needs, from a machine with Python 3.11-3.13 and make. `make` alone lists the targets.
+#   make test ARGS="-k drift"      ARGS goes to the program behind the target
+#   make demo PYTHON=python3.12    another interpreter than the first that fits
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+VENV := $(or $(UV_PROJECT_ENVIRONMENT),.venv)
+CACHE := $(or $(INFERWATCH_CACHE),$(HOME)/.cache/inferwatch)
+READY := $(VENV)/.inferwatch-ready
+BIN := $(VENV)/bin
+export PYTHON
+
+.PHONY: help demo test check lint format bench setup kafka tools clean
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
+
+demo: $(READY) kafka  ## watch a model being served, drifting and being attacked, on this machine
+	@$(BIN)/inferwatch demo $(ARGS)
+
+# Without Kafka the tests still run, and say loudly which were skipped.
+test: check  ## everything: check, then the tests with warnings as errors, doctests too
+	@$(MAKE) kafka || true
+	@$(BIN)/pytest $(ARGS)
+
+check: lint  ## lint, types, who may import whom, generated files are fresh
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+# generated files: their freshness checks go here
+
+lint: $(READY)  ## ruff, and its formatting
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+format: $(READY)  ## let ruff rewrite what it can
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: $(READY) kafka  ## measure throughput and latency
+	@$(BIN)/python -m bench $(ARGS)
+
+setup: $(READY) kafka  ## only the set-up that demo and test do by themselves
+
+# Fetches Kafka once; quiet afterwards. Whoever has a Kafka (KAFKA_BOOTSTRAP_SERVERS) needs none of it.
+kafka: $(READY)
+	@[ -n "$$KAFKA_BOOTSTRAP_SERVERS" ] || $(BIN)/python -m streams.embedded
+
+# One stamp in the environment: newer project files mean another sync.
+$(READY): pyproject.toml sdk/pyproject.toml uv.lock
+	@.ci/setup.sh $(VENV)
+	@touch $@
+
+tools: $(READY)  ## install Alertmanager, which the pager tests and real pages need
+	@$(BIN)/python -m streams.embedded.alertmanager 2>/dev/null || { .ci/alertmanager.sh $(CACHE)/bin && $(BIN)/python -m streams.embedded.alertmanager; }
+
+clean:  ## remove what was made here; the cache in the home folder stays
+	@rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .inferwatch
+	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
