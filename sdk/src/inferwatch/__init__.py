@@ -1,5 +1,12 @@
-"""inferwatch: records what a machine-learning service answers, without ever getting in its way."""
+"""inferwatch: records what a machine-learning service answers, without ever getting in its way.
 
+`Client` is what services use, `MemoryTransport` what their tests use. The rest is the contract with the server: events as columns
+(`EventColumns`), their bytes (`encode`, `decode`), the JSON messages (`Event`, `Label`, `Lifecycle`, `Heartbeat`) and who goes where
+(`partition_of`, `partition_of_key`).
+"""
+
+from inferwatch._account import Account, DropReason, Stats
+from inferwatch._client import Client
 from inferwatch._codec import decode, encode
 from inferwatch._columns import EventColumns, Strings
 from inferwatch._contract import (
@@ -12,20 +19,35 @@ from inferwatch._contract import (
     Lifecycle,
     Status,
 )
-from inferwatch._partition import partition_of
+from inferwatch._kafka import KafkaTransport
+from inferwatch._memory import MemoryTransport, rows_of
+from inferwatch._partition import partition_of, partition_of_key
+from inferwatch._pseudonym import pseudonym_of
+from inferwatch._transport import Record, Transport
 
 __all__ = [
     "CONTENT_TYPE_COLUMNS",
     "CONTENT_TYPE_JSON",
+    "Account",
+    "Client",
     "DecodeError",
+    "DropReason",
     "Event",
     "EventColumns",
     "Heartbeat",
+    "KafkaTransport",
     "Label",
     "Lifecycle",
+    "MemoryTransport",
+    "Record",
+    "Stats",
     "Status",
     "Strings",
+    "Transport",
     "decode",
     "encode",
     "partition_of",
+    "partition_of_key",
+    "pseudonym_of",
+    "rows_of",
 ]

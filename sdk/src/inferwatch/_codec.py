@@ -7,7 +7,6 @@ events/s to read) and JSON (one event or a list; for curl, Go and KServe).
 from __future__ import annotations
 
 import datetime
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,10 +21,12 @@ from inferwatch._contract import (
     MAX_EVENTS,
     MAX_FEATURES,
     MAX_RECORD_BYTES,
+    MAX_TEXT,
     DecodeError,
     Event,
     Status,
 )
+from inferwatch._rows import columns_of, nanoseconds
 
 VERSION = 1
 _STATUS = {status.name.lower(): int(status) for status in Status}
@@ -85,7 +86,7 @@ def encode(events: EventColumns) -> bytes:
         >>> decode_columns(encode(two)).numeric.tolist()
         [[0.5], [nan]]
     """
-    return _encode_wire(
+    return _pack(
         _Wire(
             v=VERSION,
             model=events.model,
@@ -114,6 +115,21 @@ def encode(events: EventColumns) -> bytes:
             cost=None if events.cost is None else _bytes(events.cost, "<f4"),
         )
     )
+
+
+def _pack(wire: _Wire) -> bytes:
+    try:
+        return _encode_wire(wire)
+    except UnicodeEncodeError:  # half a surrogate pair, as Python's json makes of "\\ud800": replaced, so that its neighbours travel
+        return _encode_wire(_scrubbed(msgspec.to_builtins(wire, builtin_types=(bytes,))))
+
+
+def _scrubbed(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_scrubbed(one) for one in value]
+    return {key: _scrubbed(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def decode_columns(payload: bytes) -> EventColumns:
@@ -178,6 +194,9 @@ def decode_json(payload: bytes) -> tuple[list[EventColumns], list[DecodeError]]:
     groups: dict[tuple[Any, ...], list[Event]] = {}
     for event in events:
         features, scores = event.features, event.scores
+        if wrong := _beyond_the_types(event):
+            bad.append(DecodeError("invalid_event", wrong))
+            continue
         key = (
             event.model,
             event.version,
@@ -231,99 +250,44 @@ def _decode_each(payload: bytes, bad: list[DecodeError]) -> list[Event]:
     return events
 
 
+def _beyond_the_types(event: Event) -> str:
+    """What is wrong with an event although its types are right: it would cost its neighbours their column."""
+    if isinstance(event.at, datetime.datetime) and event.at.year > 2261:
+        return f"at {event.at.isoformat()} is beyond 2261, the end of 64-bit nanoseconds"
+    if type(event.prediction) is int and not -(10**MAX_TEXT) < event.prediction < 10**MAX_TEXT:
+        return f"prediction of more than {MAX_TEXT} digits"
+    return ""
+
+
 def _columns(events: Sequence[Event]) -> EventColumns:
     """Columns of events that share model version, producer and the names of features and scores."""
     first = events[0]
-    names, numeric, category_names, categories = _features(events)
-    score_names: tuple[str, ...] = ()
-    scores = None
-    if first.scores is not None:
-        rows = [list(e.scores.values()) if isinstance(e.scores, dict) else e.scores or [] for e in events]
-        scores = np.array(rows, np.float32).reshape(len(events), len(first.scores))
-        score_names = tuple(first.scores) if isinstance(first.scores, dict) else ()
-    return EventColumns(
+    return columns_of(
         model=first.model,
         version=first.version,
         service=first.service,
         instance=first.instance,
-        client=Strings.of([e.client for e in events]),
-        at_ns=np.array([_at_ns(e.at) for e in events], np.int64),
-        number=np.array([-1 if e.number is None else e.number for e in events], np.int64),
-        status=np.array([_STATUS[e.status] for e in events], np.uint8),
-        latency_ms=_floats([e.latency_ms for e in events]),
-        names=names,
-        numeric=numeric,
-        category_names=category_names,
-        categories=categories,
-        score_names=score_names,
-        scores=scores,
-        value=_optional_floats([e.value for e in events], np.float64),
-        prediction=_optional_strings([None if e.prediction is None else _text(e.prediction) for e in events]),
-        event_id=_optional_strings([e.event_id or None for e in events]),
-        trace_id=_optional_strings([e.trace_id for e in events]),
-        owner=_optional_strings([e.owner for e in events]),
-        source=_optional_strings([e.source for e in events]),
-        cost=_optional_floats([e.cost for e in events], np.float32),
+        names=tuple(first.features) if isinstance(first.features, dict) else None,
+        features=[_values(e.features) for e in events],
+        score_names=tuple(first.scores) if isinstance(first.scores, dict) else (),
+        scores=None if first.scores is None else [_values(e.scores) for e in events],
+        client=[e.client for e in events],
+        at_ns=[nanoseconds(e.at) for e in events],
+        number=[-1 if e.number is None else e.number for e in events],
+        status=[_STATUS[e.status] for e in events],
+        latency_ms=[e.latency_ms for e in events],
+        value=[e.value for e in events],
+        prediction=[e.prediction for e in events],
+        event_id=[e.event_id or None for e in events],
+        trace_id=[e.trace_id for e in events],
+        owner=[e.owner for e in events],
+        source=[e.source for e in events],
+        cost=[e.cost for e in events],
     )
 
 
-def _features(events: Sequence[Event]) -> tuple[tuple[str, ...], NDArray[np.float32], tuple[str, ...], tuple[Strings, ...]]:
-    first = events[0].features
-    if first is None:
-        return (), np.empty((len(events), 0), np.float32), (), ()
-    if isinstance(first, list):
-        flat = itertools.chain.from_iterable(e.features for e in events if isinstance(e.features, list))
-        return (), _floats(list(flat)).reshape(len(events), len(first)), (), ()
-    names = tuple(first)
-    rows = [list(e.features.values()) for e in events if isinstance(e.features, dict)]
-    if set(map(type, itertools.chain.from_iterable(rows))) <= {float, int}:  # the common case: one pass
-        with np.errstate(over="ignore"):
-            numbers = np.fromiter(itertools.chain.from_iterable(rows), np.float64, len(rows) * len(names)).astype(np.float32)  # type: ignore[arg-type]
-        return names, numbers.reshape(len(rows), len(names)), (), ()
-    columns = list(zip(*rows, strict=True))
-    text = [any(isinstance(value, (str, bool)) for value in column) for column in columns]
-    numeric = [_floats(column) for column, is_text in zip(columns, text, strict=True) if not is_text]
-    return (
-        tuple(name for name, is_text in zip(names, text, strict=True) if not is_text),
-        np.stack(numeric, 1) if numeric else np.empty((len(rows), 0), np.float32),
-        tuple(name for name, is_text in zip(names, text, strict=True) if is_text),
-        tuple(
-            Strings.of([None if v is None else _text(v) for v in column]) for column, is_text in zip(columns, text, strict=True) if is_text
-        ),
-    )
-
-
-def _text(value: object) -> str:
-    """Text of a category or a prediction; ``True`` and 1.0 as every language writes them in JSON."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def _at_ns(at: int | datetime.datetime | None) -> int:
-    if at is None:
-        return -1
-    if isinstance(at, int):
-        return at
-    aware = at if at.tzinfo else at.replace(tzinfo=datetime.UTC)
-    return max(-1, int(aware.timestamp()) * 1_000_000_000 + aware.microsecond * 1000)
-
-
-def _floats(values: Sequence[float | None]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, and is counted as such
-        return np.array([np.nan if v is None else v for v in values], np.float64).astype(np.float32)
-
-
-def _optional_floats(values: Sequence[float | None], dtype: Any) -> NDArray[Any] | None:
-    if all(v is None for v in values):
-        return None
-    return np.array([np.nan if v is None else v for v in values], dtype)
-
-
-def _optional_strings(values: Sequence[str | None]) -> Strings | None:
-    return None if all(v is None for v in values) else Strings.of(values)
+def _values(of: dict[str, Any] | list[Any] | None) -> list[Any]:
+    return list(of.values()) if isinstance(of, dict) else of or []
 
 
 def _bytes(array: NDArray[Any], dtype: str) -> bytes:

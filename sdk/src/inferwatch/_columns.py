@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -35,9 +35,20 @@ class Strings:
         code = self.codes[row]
         return None if code < 0 else self.values[code]
 
-    def take(self, rows: NDArray[Any]) -> Strings:
-        """The given rows (indices or mask); the dictionary is shared."""
+    def take(self, rows: NDArray[Any] | slice) -> Strings:
+        """The given rows (indices, mask or slice); the dictionary is shared."""
         return Strings(self.values, self.codes[rows])
+
+    def compact(self) -> Strings:
+        """The same rows with a dictionary of only the values that occur.
+
+        Example:
+            >>> Strings(["a", "b", "c"], np.array([2, -1, 2], np.int32)).compact().values
+            ['c']
+        """
+        used, codes = np.unique(self.codes, return_inverse=True)
+        none = int(used.size > 0 and used[0] < 0)
+        return Strings([self.values[code] for code in used[none:]], (codes - none).astype(np.int32))
 
     def check(self, what: str, n: int) -> None:
         """Raises DecodeError ``inconsistent`` unless there are n rows and every code is in the dictionary."""
@@ -85,6 +96,22 @@ class EventColumns:
 
     def __len__(self) -> int:
         return len(self.at_ns)
+
+    def take(self, rows: NDArray[Any] | slice) -> EventColumns:
+        """The given rows (indices, mask or slice); names and dictionaries are shared."""
+        changes: dict[str, Any] = {
+            field.name: column[rows] if isinstance(column, np.ndarray) else column.take(rows)
+            for field in fields(self)
+            if isinstance(column := getattr(self, field.name), (np.ndarray, Strings))
+        }
+        return replace(self, **changes, categories=tuple(column.take(rows) for column in self.categories))
+
+    def compact(self) -> EventColumns:
+        """The same rows with dictionaries of only the values that occur."""
+        changes: dict[str, Any] = {
+            field.name: column.compact() for field in fields(self) if isinstance(column := getattr(self, field.name), Strings)
+        }
+        return replace(self, **changes, categories=tuple(column.compact() for column in self.categories))
 
     def id_of(self, row: int) -> str:
         """The event's id: the one given, else ``instance:number``."""

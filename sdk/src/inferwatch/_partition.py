@@ -1,4 +1,4 @@
-"""Which partition an event belongs to."""
+"""Which partition a record belongs to."""
 
 from __future__ import annotations
 
@@ -15,4 +15,14 @@ def partition_of(model: str, client: str, partitions: int) -> int:
         >>> partition_of("fraud", "c0ffee", 12)
         10
     """
-    return zlib.crc32(f"{model}\0{client}".encode("utf-8", "surrogatepass")) % partitions
+    return partition_of_key(f"{model}\0{client}", partitions)
+
+
+def partition_of_key(key: str, partitions: int) -> int:
+    """CRC-32 of the record's key in UTF-8, modulo the number of partitions: for labels and lifecycle, whose key is the model.
+
+    Example:
+        >>> partition_of_key("fraud", 12)
+        10
+    """
+    return zlib.crc32(key.encode("utf-8", "surrogatepass")) % partitions

@@ -1,0 +1,133 @@
+"""Kafka, by confluent-kafka (librdkafka). The library is imported when the first record is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from inferwatch._log import RateLimited
+from inferwatch._transport import Record
+
+
+class KafkaTransport:
+    """An idempotent producer: every record is acknowledged by all in-sync replicas, once and in order, or counted as failed.
+
+    An absent broker costs the service nothing: records wait in a bounded buffer, then in the client's bounded queue.
+
+    Args:
+        bootstrap_servers: ``host:port[,host:port]``.
+        options: More of librdkafka's options (SASL, TLS, message.timeout.ms). They win over the defaults here.
+
+    Raises:
+        ValueError: librdkafka refuses an option; the message says which.
+    """
+
+    def __init__(self, bootstrap_servers: str, options: Mapping[str, Any] | None = None) -> None:
+        self._config: dict[str, Any] = {
+            "bootstrap.servers": bootstrap_servers,
+            "enable.idempotence": True,
+            "acks": "all",
+            "compression.type": "zstd",
+            "linger.ms": 5,
+            "message.max.bytes": 1_000_000,
+            "batch.size": 1_000_000,
+            "queue.buffering.max.messages": 100_000,
+            "queue.buffering.max.kbytes": 65_536,
+            "socket.keepalive.enable": True,
+            "log_level": 0,  # librdkafka writes to stderr by itself; errors come through error_cb
+            **(options or {}),
+        }
+        self._producer: Any = None
+        self._broken = ""
+        self._log = RateLimited()
+        if options:
+            self._make()  # a misspelt option should be an error here, not a silence later
+            self._producer = None
+
+    def __repr__(self) -> str:
+        return f"KafkaTransport({self._config['bootstrap.servers']!r})"
+
+    def partitions(self, topic: str, timeout_s: float) -> int | None:
+        """Asks the cluster; the topic is not created by asking where ``allow.auto.create.topics`` is off at the broker."""
+        from confluent_kafka import KafkaException
+
+        try:
+            found = self._ready().list_topics(topic, timeout=timeout_s).topics.get(topic)
+        except KafkaException as error:
+            self._log.line("metadata", "no answer from the brokers about topic %s: %s", topic, _brief(error))
+            return None
+        if found is None or found.error is not None or not found.partitions:
+            self._log.line("topic", "topic %s does not exist yet; events wait. The inferwatch worker creates it.", topic)
+            return None
+        return len(found.partitions)
+
+    def send(self, record: Record, done: Callable[[str | None], None]) -> bool:
+        """Hands the record to librdkafka's queue."""
+        from confluent_kafka import KafkaException
+
+        try:
+            self._ready().produce(
+                record.topic,
+                record.value,
+                record.key,
+                record.partition,
+                on_delivery=lambda error, _: done(None if error is None else error.name()),
+                headers=record.headers,
+            )
+        except BufferError:
+            return False
+        except KafkaException as error:
+            done(_brief(error))
+        return True
+
+    def poll(self) -> None:
+        """Delivery reports."""
+        if self._producer is not None:
+            self._producer.poll(0)
+
+    def close(self, timeout_s: float) -> None:
+        """Waits for the broker at most `timeout_s`, then reports the rest as failed."""
+        if self._producer is not None:
+            self._producer.flush(max(0.0, timeout_s))
+            self._discard()
+
+    def after_fork(self) -> None:
+        """Leaves the parent's producer alone: destroying it here would wait for threads that the child does not have."""
+        if self._producer is not None:
+            import ctypes
+
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._producer))  # one leaked object instead of a second's wait at exit
+            self._producer = None
+        self._broken = ""
+
+    def _ready(self) -> Any:
+        if self._broken:
+            self._log.line("fatal", "the producer failed for good (%s); a new one takes over", self._broken)
+            self._discard()
+        if self._producer is None:
+            self._producer = self._make()
+        return self._producer
+
+    def _make(self) -> Any:
+        from confluent_kafka import KafkaException, Producer
+
+        try:
+            return Producer({**self._config, "error_cb": self._on_error})
+        except KafkaException as error:
+            raise ValueError(f"Kafka options refused: {error.args[0].str()}. See kafka_options and librdkafka's CONFIGURATION.md") from None
+
+    def _discard(self) -> None:
+        producer, self._producer, self._broken = self._producer, None, ""
+        if producer is not None:
+            producer.purge()
+            producer.flush(1.0)  # runs the reports of what was purged; waits for nothing else
+
+    def _on_error(self, error: Any) -> None:
+        if error.fatal():
+            self._broken = error.name()
+        self._log.line(error.name(), "Kafka: %s", error.str())
+
+
+def _brief(error: Exception) -> str:
+    cause = error.args[0] if error.args else None
+    return str(cause.name()) if cause is not None and hasattr(cause, "name") else type(error).__name__

@@ -1,0 +1,381 @@
+"""The one thread that does the work: takes events from the queue, packs them into records, sends them and keeps the books."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import threading
+import time
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from inferwatch._account import MAX_STREAMS, DropReason, Ledger, Stream
+from inferwatch._batch import Batch, split
+from inferwatch._buffer import Buffer, ColumnBuffer, RowBuffer, Shape
+from inferwatch._codec import encode
+from inferwatch._columns import EventColumns
+from inferwatch._contract import CONTENT_TYPE_COLUMNS, CONTENT_TYPE_JSON, MAX_EVENTS, Heartbeat
+from inferwatch._log import RateLimited
+from inferwatch._partition import partition_of_key
+from inferwatch._process import cpu_seconds, rss_bytes
+from inferwatch._pseudonym import Clients
+from inferwatch._settings import Settings
+from inferwatch._transport import Record, Transport
+
+SLICE = 64
+"""Events between two chances for the host's threads to run: the sender holds the interpreter about 0.2 ms at a time."""
+MAX_BUFFERS = 2_000
+"""Half-filled records; above it all are sent (whoever chooses feature names could open one an event)."""
+MAX_SHAPES = 1_000
+RECORD_BYTES = 900_000
+"""An encoded record above this is cut in two."""
+LOOK_UP_EVERY_S = 300.0
+
+
+class Sender:
+    """Owned by a client; the thread holds it, not the client, so that a forgotten client can be collected."""
+
+    def __init__(self, settings: Settings, transport: Transport, gauges: dict[str, float]) -> None:
+        self.settings = settings
+        self.events = Ledger()
+        self.signals = Ledger()
+        self.wake = threading.Event()
+        self._transport = transport
+        self._gauges = gauges
+        self._thread: threading.Thread | None = None
+        self._starting = threading.RLock()  # a signal handler may record while its own thread is here
+        self._log = RateLimited()
+        self._flush_until = 0.0
+        self._deadline: float | None = None
+        self._over = False
+        self._partitions = settings.partitions
+        self._next_look_up = 0.0
+        self._clients: Clients | None = None
+        self._numbers: dict[str, int] = {}
+        self._shapes: dict[Any, Shape] = {}
+        self._row_buffers: dict[tuple[Any, ...], RowBuffer] = {}
+        self._column_buffers: dict[tuple[Any, ...], ColumnBuffer] = {}
+        self._ready: deque[tuple[Record, Ledger, Stream, int]] = deque()
+        self._record_ids = itertools.count()
+        self._next_beat = time.monotonic() + settings.heartbeat_s
+
+    # Any thread.
+
+    def start(self) -> None:
+        """Starts the thread once; a storm of first callers starts one."""
+        with self._starting:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="inferwatch", daemon=True)
+                self._thread = thread
+                try:
+                    thread.start()
+                except RuntimeError:  # no more threads, or the interpreter is ending: the next event tries again, `join` does without
+                    self._thread = None
+
+    @property
+    def started(self) -> bool:
+        """There is, or was, a thread."""
+        return self._thread is not None
+
+    def flush(self, timeout_s: float) -> int:
+        """Sends half-filled records too; waits at most `timeout_s`; returns what was handed in before the call and is not settled yet."""
+        deadline = time.monotonic() + timeout_s
+        goal = sum(ledger.account().accepted for ledger in (self.events, self.signals))
+        pause = 0.001
+        while True:
+            left = goal - sum(ledger.account().settled for ledger in (self.events, self.signals))
+            if left <= 0 or self._over or time.monotonic() >= deadline:
+                return max(0, left)
+            self._flush_until = time.monotonic() + 0.1
+            self.wake.set()
+            time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+            pause = min(pause * 2, 0.01)
+
+    def stop(self, timeout_s: float) -> None:
+        """Tells the thread to deliver what it can within the time and to end. Returns at once."""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + timeout_s
+            self.wake.set()
+
+    def join(self, timeout_s: float) -> None:
+        """Waits for the end; does the work itself where the interpreter would start no thread any more."""
+        thread = self._thread
+        if thread is None:
+            if self.events.held or self.signals.held:
+                self._run()
+        elif thread is not threading.current_thread():
+            thread.join(timeout_s)
+
+    # The sender's thread.
+
+    def _run(self) -> None:
+        while self._deadline is None:
+            try:
+                busy = self._step()
+            except Exception as error:  # noqa: BLE001  # nothing may end the thread: a later event may be better
+                self._log.line("step", "%s in the sender; it goes on", type(error).__name__)
+                busy = False
+            self.wake.wait(min(0.025, self.settings.flush_age_s / 4) if busy else self.settings.flush_age_s)
+            self.wake.clear()
+        self._finish(self._deadline)
+
+    def _step(self) -> bool:
+        """One round; True when there is more to come soon."""
+        now = time.monotonic()
+        self._look_up(now)
+        if self._partitions:
+            self._take_signals(self._partitions)
+            while self._push():
+                items = self.events.take(SLICE)
+                if not items:
+                    break
+                for item in items:
+                    self._accept(item, now)
+                time.sleep(0)  # lets a caller who waits for the interpreter go first
+            self._flush(now)
+            if now >= self._next_beat:
+                self._next_beat = now + self.settings.heartbeat_s
+                self._beat(closing=False)
+            self._push()
+        self._transport.poll()
+        return bool(self.events.held or self.signals.held)
+
+    def _look_up(self, now: float) -> None:
+        """The number of partitions: until it is known events wait, and a topic that grows is noticed within minutes."""
+        if self.settings.partitions is not None or now < self._next_look_up:
+            partitions = self._partitions
+        else:
+            patience = 1.0 if self._deadline is None else min(1.0, max(0.05, self._deadline - now))
+            partitions = self._transport.partitions(f"{self.settings.topic_prefix}.events", patience) or self._partitions
+            self._next_look_up = time.monotonic() + (LOOK_UP_EVERY_S if partitions else 0.25)
+        if partitions and (self._clients is None or partitions != self._partitions):
+            self._partitions = partitions
+            self._clients = Clients(self.settings.key, partitions)
+
+    def _accept(self, item: Any, now: float) -> None:
+        rows, stream = 1, None
+        try:
+            if type(item) is Batch:
+                rows = item.rows
+                stream = self.events.stream(item.model, item.version)
+                stream.taken += rows
+                self._accept_batch(item, rows, now)
+                return
+            model, version, client, at_ns, status, latency_ms, features, scores, *rest = item
+            stream = self.events.stream(model, version)
+            stream.taken += 1
+            clients = self._clients
+            assert clients is not None, "partitions are known"  # noqa: S101  # for the type checker; _step saw to it
+            pseudonym, partition = clients.of(model, client)
+            shape = self._shape(features)
+            score_names = None if scores is None else tuple(map(str, scores)) if type(scores) is dict else len(scores)
+            key = (partition, model, version, shape, score_names)
+            buffer = self._row_buffers.get(key)
+            if buffer is None:
+                buffer = self._row_buffers[key] = RowBuffer(model, version, shape, score_names, now)
+            number = self._number(model, 1)
+            values = shape.values(features)
+            buffer.held.append(
+                (pseudonym, at_ns, number, status, latency_ms, values, tuple(scores.values()) if type(scores) is dict else scores, *rest)
+            )
+            if buffer.rows >= self.settings.flush_events or buffer.bytes >= self.settings.flush_bytes:
+                del self._row_buffers[key]
+                self._pack(buffer, stream, partition)
+        except Exception as error:  # noqa: BLE001  # whatever a caller handed in costs that event only
+            self._drop(stream or self.events.stream("", ""), rows, "invalid", error)
+
+    def _accept_batch(self, batch: Batch, rows: int, now: float) -> None:
+        assert self._clients is not None, "partitions are known"  # noqa: S101  # for the type checker; _step saw to it
+        stream = self.events.stream(batch.model, batch.version)
+        parts = split(batch, self._clients, self._number(batch.model, rows), self.settings.allow, self.settings.redact)
+        for partition, part in parts:
+            key = (partition, part.model, part.version, part.names, part.numeric.shape[1], part.category_names, part.score_names,
+                   None if part.scores is None else part.scores.shape[1], part.value is None, part.cost is None,
+                   *(getattr(part, name) is None for name in ("prediction", "event_id", "trace_id", "owner", "source")))  # fmt: skip
+            start = 0
+            while start < len(part):
+                buffer = self._column_buffers.get(key)
+                if buffer is None:
+                    buffer = self._column_buffers[key] = ColumnBuffer(now)
+                end = min(len(part), start + self.settings.flush_events - buffer.rows)
+                buffer.add(part.take(slice(start, end)))
+                start = end
+                if buffer.rows >= self.settings.flush_events or buffer.bytes >= self.settings.flush_bytes:
+                    del self._column_buffers[key]
+                    self._pack(buffer, stream, partition)
+
+    def _shape(self, features: Any) -> Shape:
+        kind: Any = tuple(features) if type(features) is dict else None if features is None else len(features)
+        shape = self._shapes.get(kind)
+        if shape is None:
+            if len(self._shapes) >= MAX_SHAPES:
+                self._shapes.clear()
+            shape = self._shapes[kind] = Shape(kind, self.settings.allow, self.settings.redact)
+        return shape
+
+    def _number(self, model: str, rows: int) -> int:
+        """The next running number of this model, in the order of acceptance; -1 beyond MAX_STREAMS models."""
+        number = self._numbers.get(model, 0 if len(self._numbers) < MAX_STREAMS else -1)
+        if number >= 0:
+            self._numbers[model] = number + rows
+        return number
+
+    def _flush(self, now: float) -> None:
+        """Packs the buffers that are old enough, or all of them."""
+        everything = now < self._flush_until or self._deadline is not None
+        oldest = now - self.settings.flush_age_s
+        kinds: tuple[dict[tuple[Any, ...], Any], ...] = (self._row_buffers, self._column_buffers)
+        for buffers in kinds:
+            all_of_them = everything or len(buffers) > MAX_BUFFERS
+            for key in [key for key, buffer in buffers.items() if all_of_them or buffer.born <= oldest]:
+                self._pack(buffers.pop(key), self.events.stream(key[1], key[2]), key[0])
+
+    def _pack(self, buffer: Buffer, stream: Stream, partition: int) -> None:
+        try:
+            columns = self._columns(buffer, stream)
+        except Exception as error:  # noqa: BLE001  # a record that cannot be made is counted; the next may be better
+            self._drop(stream, buffer.rows, "invalid", error)
+        else:
+            self._encode(columns, stream, partition)
+
+    def _columns(self, buffer: Buffer, stream: Stream) -> EventColumns:
+        """The buffer's events; one bad event does not cost its neighbours."""
+        try:
+            return buffer.columns(self.settings.service, self.settings.instance)
+        except (ValueError, TypeError, OverflowError) as error:
+            if not isinstance(buffer, RowBuffer):
+                raise
+            held, buffer.held = buffer.held, buffer.sound().held
+            if not buffer.held or len(buffer.held) == len(held):
+                buffer.held = held
+                raise
+            self._drop(stream, len(held) - len(buffer.held), "invalid", error)
+            return buffer.columns(self.settings.service, self.settings.instance)
+
+    def _encode(self, columns: EventColumns, stream: Stream, partition: int) -> None:
+        n = len(columns)
+        try:
+            payload = encode(columns)
+        except Exception as error:  # noqa: BLE001  # as above
+            self._drop(stream, n, "invalid", error)
+            return
+        if len(payload) > RECORD_BYTES:
+            if n == 1:
+                self._drop(stream, 1, "oversized", None)
+                return
+            for half in (slice(0, n // 2), slice(n // 2, n)):
+                self._encode(columns.take(half).compact(), stream, partition)
+            return
+        self._ready.append((self._record("events", partition, None, payload, "events", CONTENT_TYPE_COLUMNS), self.events, stream, n))
+
+    def _take_signals(self, partitions: int) -> None:
+        for topic, kind, model, version, payload in self.signals.take(1_000):
+            if kind == "lifecycle":
+                self.events.stream(model, version)  # a loaded model has heartbeats before its first event
+            record = self._record(topic, partition_of_key(model, partitions), model, payload, kind, CONTENT_TYPE_JSON)
+            self._ready.append((record, self.signals, self.signals.stream("", ""), 1))
+
+    def _beat(self, *, closing: bool) -> None:
+        """A heartbeat for each model version; left out while records wait for the broker, since the next one says the same."""
+        if self._ready and not closing:
+            return
+        partitions = self._partitions
+        refused: dict[tuple[str, str], int] = {}
+        for (model, version, _), n in self.events.refused().items():
+            self.events.stream(model, version)
+            refused[model, version] = refused.get((model, version), 0) + n
+        for (model, version), stream in list(self.events.streams.items()):
+            lost = refused.get((model, version), 0)
+            heartbeat = Heartbeat(
+                model=model,
+                version=version,
+                service=self.settings.service,
+                instance=self.settings.instance,
+                at=time.time_ns(),
+                accepted=stream.taken + lost,
+                sent=stream.sent,
+                dropped=stream.dropped + lost,
+                queued=stream.taken - stream.sent - stream.dropped,
+                rss_bytes=rss_bytes(),
+                cpu_seconds=cpu_seconds(),
+                closing=closing,
+                gauges=dict(self._gauges),
+            )
+            place = partition_of_key(model, partitions or 1)
+            record = self._record("lifecycle", place, model, msgspec.json.encode(heartbeat), "heartbeat", CONTENT_TYPE_JSON)
+            if not self._transport.send(record, lambda _: None):
+                return
+
+    def _record(self, topic: str, partition: int, key: str | None, payload: bytes, kind: str, content_type: str) -> Record:
+        settings = self.settings
+        headers = {
+            "content-type": content_type,
+            "ce_specversion": "1.0",
+            "ce_type": f"inferwatch.{kind}.v1",
+            "ce_source": f"/{settings.service}/{settings.instance}",
+            "ce_id": f"{settings.instance}:{next(self._record_ids)}",
+        }
+        encoded = [(name, value.encode("utf-8", "replace")) for name, value in headers.items()]
+        raw_key = None if key is None else key.encode("utf-8", "replace")
+        return Record(f"{settings.topic_prefix}.{topic}", partition, raw_key, payload, encoded)
+
+    def _push(self) -> bool:
+        """Hands packed records to the transport; False when it has no room."""
+        while self._ready:
+            record, ledger, stream, n = self._ready[0]
+            if not self._transport.send(record, functools.partial(self._done, ledger, stream, n)):
+                return False
+            self._ready.popleft()
+        return True
+
+    def _done(self, ledger: Ledger, stream: Stream, n: int, error: str | None) -> None:
+        if self._over:
+            return  # written off already
+        ledger.settle(stream, n, None if error is None else "delivery")
+        if error is not None:
+            self._log.line("delivery", "a record of %d was not delivered: %s", n, error)
+
+    def _drop(self, stream: Stream, n: int, reason: DropReason, error: Exception | None) -> None:
+        self.events.settle(stream, n, reason)
+        self._log.line(reason, "%d events of model %s dropped: %s %s", n, stream.model, reason, _brief(error))
+
+    def _finish(self, deadline: float) -> None:
+        """Delivers until the deadline, writes off the rest, says goodbye."""
+        reserve = min(0.5, max(0.0, deadline - time.monotonic()) / 4)
+        while time.monotonic() < deadline - reserve:
+            try:
+                if not self._step():
+                    break
+            except Exception as error:  # noqa: BLE001  # closing must come to its end
+                self._log.line("step", "%s while closing", type(error).__name__)
+            time.sleep(0.002)
+        self._over = True
+        self._write_off()
+        try:
+            if self._partitions:
+                self._beat(closing=True)
+            self._transport.close(max(0.0, deadline - time.monotonic()))
+        except Exception as error:  # noqa: BLE001  # closing must come to its end
+            self._log.line("close", "%s while closing", type(error).__name__)
+
+    def _write_off(self) -> None:
+        """What is still held is dropped as ``closed``, each event on its own model's account."""
+        while items := self.events.take(MAX_EVENTS):
+            for item in items:
+                batch = type(item) is Batch
+                stream = self.events.stream(*((item.model, item.version) if batch else item[:2]))
+                stream.taken += item.rows if batch else 1
+        for stream in self.events.streams.values():
+            self.events.settle(stream, stream.taken - stream.sent - stream.dropped, "closed")
+        self.signals.take(MAX_EVENTS)
+        self.signals.settle(self.signals.stream("", ""), self.signals.held, "closed")
+        self._row_buffers.clear()
+        self._column_buffers.clear()
+        self._ready.clear()
+
+
+def _brief(error: Exception | None) -> str:
+    """The kind of error, never its text: that may quote an event."""
+    return "" if error is None else type(error).__name__
