@@ -102,7 +102,7 @@ class EvidenceReference:
                 seen, group = seen[kept], group[kept]
         Z = np.clip((seen - centre) / scale, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
         targets = np.arange(d) if d <= c.TARGETS else np.sort(rng.choice(d, c.TARGETS, replace=False))
-        fold = rng.choice(5, n)[group]
+        fold = np.asarray(rng.integers(0, 5, n))[group]
         curved, knots = calibrate.curved_columns(Z, fold, image is not None)
         residual = fit_residual(Z, targets, curved, knots)
         joint_limits, joint_rates = calibrate.joint_rates(Z, seen, targets, fold, curved, knots, rng)
