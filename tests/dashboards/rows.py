@@ -1,0 +1,68 @@
+"""Rows of a day in the life of two models, so that every panel has something to show."""
+
+from datetime import UTC, datetime
+
+from schemas.rows import AlertRow, ClientWindowRow, FeatureWindowRow, ProducerRow, QualityWindowRow, Row, WindowRow
+
+END = datetime(2090, 1, 1, 12, tzinfo=UTC)  # far ahead: rows older than their retention vanish when they are inserted
+END_NS = int(END.timestamp()) * 10**9
+MINUTE = 60 * 10**9
+HOSTILE = "o'brien \\ (x, y) $model"
+"""A client and model name that breaks naive quoting."""
+
+
+def rows(models: tuple[str, ...] = ("fraud", "churn"), minutes: int = 30) -> list[Row]:
+    """Windows, features, clients, input quality and heartbeats of ``models``, and a few alerts in all states."""
+    found: list[Row] = []
+    for model in models:
+        for i in range(minutes):
+            start = END_NS - (minutes - i) * MINUTE
+            found += _minute(model, start, i)
+    return found + _alerts(models)
+
+
+def _minute(model: str, start: int, i: int) -> list[Row]:
+    window = WindowRow(
+        model=model, version="1", start=start, end=start + MINUTE, reference="r1", n=600, n_clients=2, n_effective=400.0, accepted=600,
+        rejected={"unknown_model": 2, "not_finite": 1}, status={"ok": 590, "error": 6, "forbidden": 4}, errors=6, denied=4,
+        latency_bins=(0, 500, 90), latency_p50=12.0, latency_p95=40.0, latency_p99=90.0, classes={"a": 400, "b": 200},
+        drift_log_evidence=0.3 * i, judged_at=start + MINUTE + 2 * 10**9,
+    )  # fmt: skip
+    features = [
+        FeatureWindowRow(
+            model=model, version="1", start=start, feature=name, kind="numeric", n=600, psi=0.01 * i * k, w1=0.02 * i,
+            log_evidence=0.3 * i, severity="ticket" if i > 20 else "", cells=(100, 500),
+        )
+        for k, name in enumerate(("amount", "age"), 1)
+    ]  # fmt: skip
+    clients = [
+        ClientWindowRow(model=model, version="1", start=start, client=name, n=300, repeats=i, ln_extraction=0.2 * i, ln_evasion=0.1 * i)
+        for name in ("c0ffee", HOSTILE)
+    ]
+    quality = QualityWindowRow(model=model, version="1", start=start, service="shop", kind="missing", n=3, per_10k=50.0)
+    beats = [
+        ProducerRow(
+            service="shop", instance="shop-1", model=model, version="1", at=start + k * 10**10, accepted=600 * i, sent=600 * i, dropped=i,
+            received=599 * i, highest_number=600 * i, rss_bytes=2 * 10**8, cpu_seconds=6.0 * i + k, completeness=0.995,
+        )
+        for k in range(6)
+    ]  # fmt: skip
+    return [window, *features, *clients, quality, *beats]
+
+
+def _alerts(models: tuple[str, ...]) -> list[Row]:
+    def alert(alert_id: str, state: str, minutes_ago: int, severity: str, **fields: str | tuple[str, ...]) -> AlertRow:
+        about = {"model": models[0], "version": "1", "detector": "drift", "alertname": "InputDrift"} | fields
+        opened = END_NS - 20 * MINUTE
+        at = END_NS - minutes_ago * MINUTE
+        given = {"opened_at": opened, "at": at, "log_evidence": 9.0, "n_events": 100, "resolved_at": at if state == "resolved" else None}
+        return AlertRow(alert_id=alert_id, state=state, severity=severity, runbook="https://runbooks.example/x", **about, **given)  # type: ignore[arg-type]  # names are AlertRow's
+
+    return [
+        alert("a1", "firing", 20, "ticket", summary="amount moved"),
+        alert("a1", "firing", 10, "page", summary="amount moved by 0.3 PSI"),
+        alert("a2", "firing", 15, "page", client=HOSTILE, detector="evasion", techniques=("AML.T0043",), owasp=("ML01",)),
+        alert("a2", "resolved", 5, "page", client=HOSTILE, detector="evasion"),
+        alert("a3", "firing", 12, "ticket", clients=("c0ffee", "beef"), detector="extraction"),
+        alert("a4", "pending", 1, "ticket", detector="completeness"),
+    ]
