@@ -6,7 +6,7 @@ sent twice counts once.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -88,7 +88,7 @@ class Finding(msgspec.Struct, kw_only=True):
     n_events: int
     log_evidence: float
     statistic: str
-    evidence: dict[str, float | int | str | list[str]]
+    evidence: dict[str, Any]
     event_id: str
     renewed: bool
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.evidence import ClientEvidence
+from detectors.evidence.explain import explain
 from detectors.membership import ClientMembership
 from detectors.state import pack, unpack
 from inferwatch import EventColumns
@@ -203,7 +204,7 @@ class ModelShard:
             found = self._evidence.update(slot, X, scores, label)
             for k in range(len(found.index)):
                 family = FAMILIES[found.family[k]]
-                why = self._evidence.explain(found, k)
+                why = explain(self._evidence, found, k)
                 findings.append((int(found.index[k]), family, int(found.severity[k]), float(found.ln_evidence[k]), why))
         if self._membership is not None:
             hits = self._membership.update(slot, at_ns / NS, X, label)

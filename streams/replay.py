@@ -1,0 +1,275 @@
+"""A recording through the very same shard and judge, without a broker: backtest, debugging, benchmark and test are one path.
+
+The clock is the recording's: windows close when its events have passed them, and nothing written to ``alerts.jsonl`` or ``clients.parquet``
+depends on the machine, the time or the batches' cut, so the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from inferwatch import EventColumns, Strings
+from schemas import windows
+from schemas.alerts import Alert
+from schemas.reference import Reference
+from streams import tables
+from streams.build import build
+from streams.judge import Judge
+from streams.model_shard import NS
+from streams.references import References
+from streams.settings import Settings
+from streams.shard import Shard
+from streams.tables import TableError
+
+BATCH = 500
+_READ = 50 * BATCH
+_ANY_S = 1e10
+_VERSION = "recorded"
+_KEY = b"a recording keeps nothing to itself"
+_NEEDED = ("ts", "client_id", "features")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a replay did; also the content of ``summary.json``."""
+
+    events: int
+    accepted: int
+    rejected: dict[str, int]
+    anomalies: dict[str, int]
+    clients: int
+    alerts: dict[str, int]
+    recorded_seconds: float
+    seconds: float
+    cpu_seconds: float
+    reference_cpu_seconds: float
+    peak_memory_mb: float
+    notes: tuple[str, ...]
+
+
+def replay(folder: Path, out: Path, settings: Settings, progress: Callable[[int, int], None] | None = None) -> Summary:
+    """Judges the events of a folder against its reference.
+
+    Args:
+        folder: holds ``reference.parquet``, ``events.parquet`` and perhaps ``meta.json``.
+        out: gets ``alerts.jsonl``, ``clients.parquet`` and ``summary.json``; made if it isn't there, older ones are replaced.
+        settings: budget, window, bounds. The clock's are put aside: a recording is as old as it is.
+        progress: called with events done and events in all.
+
+    Raises:
+        TableError: a file is missing or unreadable, naming column and row.
+        BuildError: the reference rows make no reference.
+    """
+    began, cpu_began = time.perf_counter(), time.process_time()
+    meta = tables.read_meta(folder / "meta.json")
+    rows = tables.read_reference(folder / "reference.parquet", meta)
+    model = folder.resolve().name
+    built = build(model, _VERSION, rows, membership_key=_KEY, built_at_ns=0)
+    cpu_reference = time.process_time() - cpu_began
+    names = tuple(feature.name for feature in rows.features)
+    run = _Run(settings, built.reference)
+    total = 0
+    for events, all_events in _batches(folder / "events.parquet", model, names, rows.classes, run.rejected):
+        run.take(events)
+        total += len(events)
+        if progress is not None:
+            progress(min(total, all_events), all_events)
+    run.finish()
+    out.mkdir(parents=True, exist_ok=True)
+    lines = run.lines()
+    (out / "alerts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    clients = _write_clients(out / "clients.parquet", run.shard)
+    rejected = run.shard.rejected + run.rejected
+    summary = Summary(
+        events=run.shard.received + sum(run.rejected.values()),
+        accepted=run.shard.received - sum(run.shard.rejected.values()),
+        rejected=dict(sorted(rejected.items())),
+        anomalies=dict(sorted(run.anomalies.items())),
+        clients=clients,
+        alerts=dict(sorted(Counter(f"{line['detector']}:{line['severity']}" for line in lines).items())),
+        recorded_seconds=run.span_s,
+        seconds=time.perf_counter() - began,
+        cpu_seconds=time.process_time() - cpu_began,
+        reference_cpu_seconds=cpu_reference,
+        peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        notes=built.notes,
+    )
+    (out / "summary.json").write_bytes(msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+    return summary
+
+
+def line_of(alert: Alert) -> dict[str, Any]:
+    """An alert as a line of ``alerts.jsonl``."""
+    return {
+        "at": alert.at_ns / NS,
+        "detector": alert.detector,
+        "severity": alert.severity,
+        "model": alert.model,
+        "client": alert.client,
+        "clients": list(alert.clients),
+        "feature": alert.feature,
+        "n_events": alert.n_events,
+        "log_evidence": round(alert.log_evidence, 6),
+        "evidence": _plain(alert.evidence),
+        "techniques": list(alert.techniques),
+        "summary": alert.summary,
+    }
+
+
+class _Run:
+    """Shard and judge wired to each other, and what came out."""
+
+    def __init__(self, settings: Settings, reference: Reference) -> None:
+        clock = msgspec.structs.replace(settings.clock, past_s=_ANY_S, future_s=_ANY_S)
+        sampling = msgspec.structs.replace(settings.sampling, events_per_window=0)
+        settings = msgspec.structs.replace(settings, clock=clock, sampling=sampling)
+        settings = msgspec.structs.replace(settings, window=msgspec.structs.replace(settings.window, settle_s=1e-9))
+        references = References(_KEY)
+        references.put(reference)
+        self.shard, self.judge = Shard(0, settings, references), Judge(0, settings, references)
+        self.rejected: Counter[str] = Counter()
+        self.anomalies: Counter[str] = Counter()
+        self.span_s = 0.0
+        self._first_ns = self._last_ns = -1
+        self._lines: list[dict[str, Any]] = []
+
+    def take(self, events: EventColumns) -> None:
+        last = int(events.at_ns.max())
+        self._first_ns = int(events.at_ns.min()) if self._first_ns < 0 else self._first_ns
+        self._last_ns = max(self._last_ns, last)
+        self.shard.take(events, last)
+        self._pass_on(self._last_ns)
+
+    def finish(self) -> None:
+        self.shard.finish()
+        self._pass_on(self._last_ns)
+        self.span_s = (self._last_ns - self._first_ns) / NS
+
+    def _pass_on(self, now_ns: int) -> None:
+        for out in self.shard.outbox:
+            if out.to == "windows":
+                partial = windows.decode_partial(out.value)
+                self.anomalies.update(partial.anomalies)
+                self.judge.partial(partial, partial.end_ns)
+            elif out.to == "findings":
+                self.judge.finding(windows.decode_finding(out.value))
+        self.shard.outbox.ack([out.id for out in self.shard.outbox])
+        self.judge.tick(now_ns)
+        for out in self.judge.outbox:
+            if out.to == "alerts":
+                alert = msgspec.json.decode(out.value, type=Alert)
+                if alert.state == "firing":
+                    self._lines.append(line_of(alert))
+        self.judge.outbox.ack([out.id for out in self.judge.outbox])
+
+    def lines(self) -> list[dict[str, Any]]:
+        """In order of time; alerts of one moment in the order in which they were raised."""
+        return sorted(self._lines, key=lambda line: float(line["at"]))
+
+
+def _batches(
+    path: Path, model: str, names: tuple[str, ...], classes: tuple[str, ...], rejected: Counter[str]
+) -> Iterator[tuple[EventColumns, int]]:
+    """Batches of events as a producer would send them, and how many events the file has."""
+    try:
+        file = pq.ParquetFile(path)
+    except FileNotFoundError as error:
+        raise TableError(f"{path}: no such file") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TableError(f"{path}: not a parquet file ({str(error).splitlines()[0]})") from error
+    with file:
+        present = file.schema_arrow.names
+        absent = [name for name in _NEEDED if name not in present]
+        if absent:
+            raise TableError(f"{path}: no column {', '.join(absent)}; it has {', '.join(present)}")
+        columns = [name for name in (*_NEEDED, "probs", "label") if name in present]
+        number = 0
+        for part in file.iter_batches(_READ, columns=columns):
+            table = pa.Table.from_batches([part])
+            ts = np.asarray(table["ts"].combine_chunks().cast(pa.float64()).to_numpy(zero_copy_only=False))
+            X = tables.matrix(path, table["features"], "features")
+            scores = tables.matrix(path, table["probs"], "probs") if "probs" in columns else None
+            label = np.asarray(table["label"].combine_chunks().cast(pa.int64()).fill_null(-1)) if "label" in columns else None
+            client = table["client_id"].combine_chunks().cast(pa.string()).fill_null("").dictionary_encode()
+            names_of, codes = client.dictionary.to_pylist(), np.asarray(client.indices)
+            good = np.isfinite(ts) & (ts >= 0) & (ts < 9e9)
+            if not good.all():
+                rejected["clock"] += int(np.count_nonzero(~good))
+            keep = np.flatnonzero(good)
+            for a in range(0, len(keep), BATCH):
+                rows = keep[a : a + BATCH]
+                yield _columns(model, names, classes, ts, X, scores, label, names_of, codes, rows, number + rows), file.metadata.num_rows
+            number += len(ts)
+
+
+def _columns(
+    model: str,
+    names: tuple[str, ...],
+    classes: tuple[str, ...],
+    ts: NDArray[np.float64],
+    X: NDArray[np.float32],
+    scores: NDArray[np.float32] | None,
+    label: NDArray[np.int64] | None,
+    clients: list[str],
+    codes: NDArray[Any],
+    rows: NDArray[np.intp],
+    number: NDArray[np.intp],
+) -> EventColumns:
+    n = len(rows)
+    used, inverse = np.unique(codes[rows], return_inverse=True)
+    prediction = None
+    if label is not None:
+        distinct, which = np.unique(label[rows], return_inverse=True)
+        texts = [classes[v] if 0 <= v < len(classes) else str(v) for v in distinct.tolist()]
+        prediction = Strings(texts, np.where(label[rows] < 0, -1, which).astype(np.int32))
+    return EventColumns(
+        model=model,
+        version=_VERSION,
+        service="",
+        instance="recording",
+        client=Strings([clients[k] for k in used.tolist()], inverse.astype(np.int32)),
+        # one ns later than the floor: an alert is never before the event that raised it, whatever the rounding
+        at_ns=np.floor(ts[rows] * NS).astype(np.int64) + 1,
+        number=number.astype(np.int64),
+        status=np.zeros(n, np.uint8),
+        latency_ms=np.full(n, np.nan, np.float32),
+        names=names if X.shape[1] == len(names) else (),
+        numeric=X[rows],
+        scores=None if scores is None else scores[rows],
+        prediction=prediction,
+    )
+
+
+def _write_clients(path: Path, shard: Shard) -> int:
+    parts = []
+    for model in shard.models.values():
+        rows = model.client_rows()
+        parts.append(pa.table({name: pa.array(values) for name, values in rows.items()}))
+    table = pa.concat_tables(parts, promote_options="default") if parts else pa.table({"client": pa.array([], pa.string())})
+    pq.write_table(table.sort_by("client"), path)
+    return len(table)
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinities; floats to nine digits, so that the last bit of a sum is no difference."""
+    if isinstance(value, float):
+        return float(f"{value:.9g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
