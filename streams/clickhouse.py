@@ -52,6 +52,7 @@ class ClickHouse:
     Args:
         dsn: ``http://user:password@host:8123/inferwatch``, ``https://...``, or ``chdb:///var/lib/inferwatch`` for the engine in
             this process (one directory a process, one process a directory). Without a database it is ``inferwatch``.
+        password: The password, where the DSN holds none; "" for none.
         connect_timeout: Seconds to wait for a connection, 1 to 600.
         timeout: Seconds to wait for an answer, 1 to 3600.
 
@@ -62,12 +63,12 @@ class ClickHouse:
     ClickHouse('http://worker:***@clickhouse:8123/inferwatch')
     """
 
-    def __init__(self, dsn: str, *, connect_timeout: int = 5, timeout: int = 30) -> None:
+    def __init__(self, dsn: str, *, password: str = "", connect_timeout: int = 5, timeout: int = 30) -> None:
         if not 1 <= connect_timeout <= 600:
             raise ValueError(f"connect_timeout = {connect_timeout}: expected 1 to 600 seconds")
         if not 1 <= timeout <= 3600:
             raise ValueError(f"timeout = {timeout}: expected 1 to 3600 seconds")
-        target = _parse(dsn)
+        target = _parse(dsn, password)
         self.database, self.target, self._secrets = target.database, target.printable, target.secrets
         self._options: dict[str, Any] = target.options | {"tz_mode": "aware"}
         if target.options["interface"] != "chdb":
@@ -208,7 +209,7 @@ class _Target(msgspec.Struct, frozen=True):
     secrets: tuple[str, ...] = ()
 
 
-def _parse(dsn: str) -> _Target:
+def _parse(dsn: str, given: str) -> _Target:
     """Take a DSN apart. Errors do not repeat it: it may hold a password."""
     url = urlsplit(dsn)
     query = dict(parse_qsl(url.query))
@@ -224,7 +225,9 @@ def _parse(dsn: str) -> _Target:
             raise ValueError(f"ClickHouse DSN: the port is no number from 0 to 65535; {_DSN}") from None
         if not url.hostname:
             raise ValueError(f"ClickHouse DSN: no host; {_DSN}")
-        user, password = unquote(url.username or "default"), unquote(url.password or "")
+        if given and url.password:
+            raise ValueError("ClickHouse DSN: it holds a password and one is given beside it; leave one of them out")
+        user, password = unquote(url.username or "default"), given or unquote(url.password or "")
         database = query.get("database") or path.strip("/") or "inferwatch"
         target = _Target(
             {"interface": url.scheme, "host": url.hostname, "port": port, "username": user, "password": password},

@@ -199,6 +199,16 @@ def test_a_servers_refusal_is_told_without_the_password(refusing: int) -> None:
         assert caught.value.__suppress_context__
 
 
+def test_a_password_given_apart_is_kept_as_secret(refusing: int) -> None:
+    with ClickHouse(f"http://worker@127.0.0.1:{refusing}/iw", password=SECRET) as connection:
+        assert repr(connection) == f"ClickHouse('http://worker:***@127.0.0.1:{refusing}/iw')"
+        with pytest.raises(ClickHouseError) as caught:
+            connection.query("SELECT 1")
+        assert SECRET not in str(caught.value)
+    with pytest.raises(ValueError, match="leave one of them out"):
+        ClickHouse("http://worker:one@h/iw", password="two")
+
+
 def test_a_server_that_is_away_is_an_error_only_when_it_is_needed() -> None:
     with ClickHouse("http://worker:hunter2@127.0.0.1:9/iw", connect_timeout=1) as connection:
         with pytest.raises(ClickHouseError, match=r"http://worker:\*\*\*@127.0.0.1:9/iw") as caught:
