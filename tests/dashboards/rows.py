@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from schemas.rows import AlertRow, ClientWindowRow, FeatureWindowRow, ProducerRow, QualityWindowRow, Row, WindowRow
 
-END = datetime(2090, 1, 1, 12, tzinfo=UTC)  # far ahead: rows older than their retention vanish when they are inserted
+END = datetime(2090, 1, 1, 12, tzinfo=UTC)  # far ahead: rows older than their retention vanish at the next merge
 END_NS = int(END.timestamp()) * 10**9
 MINUTE = 60 * 10**9
 HOSTILE = "o'brien \\ (x, y) $model"
