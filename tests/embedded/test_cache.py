@@ -10,7 +10,7 @@ import pytest
 
 from streams.embedded.cache import cache_root, filled_once
 
-# Its fill ends only when the other process has asked too, so that the two really meet.
+# Its fill ends only when the other process has asked too, and leaves it the time to fill as well if nothing held it back.
 _FILLER = """
 import pathlib, sys, time
 from streams.embedded.cache import filled_once
@@ -22,6 +22,9 @@ def fill(content):
     end = time.monotonic() + 20
     while len(list(here.glob("asked-*"))) < 2:
         assert time.monotonic() < end
+        time.sleep(0.01)
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end and (here / "fills").read_text() == me:
         time.sleep(0.01)
     (content / "jar").write_text("whole")
 (here / f"asked-{me}").touch()
