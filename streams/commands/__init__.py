@@ -1,0 +1,1 @@
+"""The commands of ``inferwatch``, one a module; each has a click command named ``command``."""

@@ -1,0 +1,44 @@
+"""What commands share: the settings option, and how a mistake is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from streams.settings import Settings, SettingsError, load
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Mistake(click.ClickException):
+    """What was given makes no sense: exit code 2, the message alone."""
+
+    exit_code = 2
+
+
+class Failure(click.ClickException):
+    """It was tried and failed: exit code 1."""
+
+    exit_code = 1
+
+
+def settings_option(function: _F) -> _F:
+    """``--settings FILE``."""
+    return click.option(
+        "--settings",
+        "settings_file",
+        type=click.Path(path_type=Path),
+        envvar="INFERWATCH_SETTINGS",
+        help="TOML file; every setting can also be given as INFERWATCH_SECTION_NAME, secrets only so.  [default: built-in settings]",
+    )(function)
+
+
+def settings_from(path: Path | None) -> Settings:
+    """The settings, or a `Mistake` that names the path of what is wrong."""
+    try:
+        return load(path)
+    except SettingsError as error:
+        raise Mistake(str(error)) from error

@@ -1,0 +1,165 @@
+"""``inferwatch reference build | publish | show``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from detectors.drift import DriftReference
+from detectors.evidence import EvidenceReference
+from detectors.state import StateError
+from schemas.reference import Reference, ReferenceFormatError, decode, encode
+from streams import tables
+from streams.build import BuildError, build
+from streams.commands.common import Failure, Mistake, settings_from, settings_option
+from streams.settings import Settings
+
+
+@click.group("reference")
+def command() -> None:
+    """What is ordinary for a model version: its features' distributions, how they hang together, fingerprints of its training rows.
+
+    Build one from rows that the model's owner has, then publish it; workers take it up within a second.
+    """
+
+
+@command.command("build")
+@click.argument("rows_file", metavar="ROWS.parquet", type=click.Path(path_type=Path))
+@click.option("--model", required=True, help="The model's name, as its services send it.")
+@click.option("--version", required=True, help="The model's version.")
+@click.option("--features", default="", help="Comma-separated columns, in the model's order.  [default: all that are nothing else]")
+@click.option(
+    "--meta", "meta_file", type=click.Path(path_type=Path), help="meta.json with names, bounds, image size.  [default: beside ROWS]"
+)
+@click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: MODEL-VERSION.iwref]")
+@click.option("--publish", "publish_it", is_flag=True, help="Publish it at once.")
+@settings_option
+def build_command(
+    rows_file: Path,
+    model: str,
+    version: str,
+    features: str,
+    meta_file: Path | None,
+    out: Path | None,
+    publish_it: bool,
+    settings_file: Path | None,
+) -> None:
+    r"""Build a reference from a parquet file of rows.
+
+    Either a list column `features`, or one column a feature (numbers, text, booleans). Optional: `probs` (list, or columns
+    `prob_CLASS`), `y` (true class), `member` (true: the model was trained on this row), `value`. Give held-out rows too: a model is
+    over-confident on its training rows, and they are needed to measure membership risk. 2,000 rows or more of each.
+
+    The fingerprints of training rows are keyed with INFERWATCH_MEMBERSHIP_KEY (16 bytes or more); workers need the same key.
+
+    \b
+    Example:
+      inferwatch reference build --model fraud --version 7 --features amount,country,age rows.parquet
+    """
+    settings = settings_from(settings_file)
+    try:
+        meta = tables.read_meta(meta_file or rows_file.parent / "meta.json")
+        names = [name.strip() for name in features.split(",") if name.strip()]
+        rows = tables.read_reference(rows_file, meta, names=names)
+        with Console(stderr=True).status(f"Fitting {len(rows.X):,} rows of {len(rows.features)} features"):
+            built = build(model, version, rows, membership_key=settings.membership.key.encode(), built_at_ns=time.time_ns())
+    except (tables.TableError, BuildError) as error:
+        raise Mistake(str(error)) from error
+    path = out or Path(f"{model}-{version}.iwref".replace("/", "_"))
+    blob = encode(built.reference)
+    try:
+        path.write_bytes(blob)
+    except OSError as error:
+        raise Mistake(f"{path}: {error.strerror}") from error
+    click.echo(f"Reference {built.reference.id} of {model} {version}: {len(rows.X):,} rows, {len(blob) / 1024:.0f} KB, in {path}.")
+    for note in built.notes:
+        click.echo(f"Note: {note}.")
+    if publish_it:
+        _publish(built.reference, blob, settings)
+
+
+@command.command("publish")
+@click.argument("reference_file", metavar="FILE.iwref", type=click.Path(path_type=Path))
+@settings_option
+def publish_command(reference_file: Path, settings_file: Path | None) -> None:
+    """Publish a built reference to the workers, by the references topic. The newest for a model version counts."""
+    settings = settings_from(settings_file)
+    reference, blob = _read(reference_file)
+    _publish(reference, blob, settings)
+
+
+@command.command("show")
+@click.argument("reference_file", metavar="FILE.iwref", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def show_command(reference_file: Path, as_json: bool) -> None:
+    """Show what a reference holds: schema, parts, membership gauge."""
+    reference, blob = _read(reference_file)
+    if as_json:
+        body = msgspec.to_builtins(reference)
+        body["parts"] = {name: len(part) for name, part in reference.parts.items()}
+        click.echo(msgspec.json.format(msgspec.json.encode(body | {"id": reference.id})).decode())
+        return
+    console = Console()
+    console.print(f"[bold]{reference.model} {reference.version}[/bold]  reference {reference.id}, {len(blob) / 1024:.0f} KB")
+    rows = f"{reference.rows:,} rows ({reference.members:,} trained on)"
+    console.print(f"{rows}, {len(reference.features)} features, classes: {_list(reference.classes)}")
+    try:
+        drift = DriftReference.from_bytes(reference.parts["drift"]) if "drift" in reference.parts else None
+        if drift is not None:
+            console.print(f"drift: {len(drift.variables)} variables in {drift.n_cells} cells, {drift.status} {drift.reason}")
+        if "evidence" in reference.parts:
+            EvidenceReference.from_bytes(reference.parts["evidence"])
+            console.print(f"query patterns: {len(reference.parts['evidence']) / 1024:.0f} KB")
+    except StateError as error:
+        raise Failure(f"{reference_file}: {error}") from error
+    if "membership" in reference.parts:
+        console.print(f"member fingerprints: {len(reference.parts['membership']) / 1024:.0f} KB, locked by their key")
+    if reference.gauge:
+        accuracy = reference.gauge.get("balanced_accuracy") or {}
+        console.print(f"membership gauge: loss attack's balanced accuracy {accuracy.get('value', float('nan')):.3f} (0.5 is chance)")
+    table = Table("feature", "kind", "low", "high", "categories", box=None)
+    for feature in reference.features[:50]:
+        table.add_row(feature.name, feature.kind, _number(feature.low), _number(feature.high), _list(feature.categories))
+    console.print(table)
+    if len(reference.features) > 50:
+        console.print(f"... and {len(reference.features) - 50} more")
+
+
+def _publish(reference: Reference, blob: bytes, settings: Settings) -> None:
+    from confluent_kafka import KafkaException
+
+    from schemas.topics import topics
+    from streams.kafka import TopicError, ensure_topics, publish_reference
+
+    bound = next(topic.max_message_bytes for topic in topics() if topic.name.endswith(".references"))
+    if len(blob) > bound:
+        raise Mistake(f"the reference has {len(blob):,} bytes; the topic takes {bound:,}. Build it from fewer training rows.")
+    try:
+        ensure_topics(settings.kafka)
+        publish_reference(settings.kafka, reference.model, reference.version, blob)
+    except (KafkaException, TopicError) as error:
+        raise Failure(f"Kafka at {settings.kafka.bootstrap_servers}: {error}") from error
+    click.echo(f"Published {reference.id} for {reference.model} {reference.version} to {settings.kafka.topic_prefix}.references.")
+
+
+def _read(path: Path) -> tuple[Reference, bytes]:
+    try:
+        blob = path.read_bytes()
+        return decode(blob), blob
+    except OSError as error:
+        raise Mistake(f"{path}: {error.strerror}") from error
+    except ReferenceFormatError as error:
+        raise Mistake(f"{path}: {error}") from error
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
+def _list(values: tuple[str, ...]) -> str:
+    return ", ".join(values[:8]) + (f", ... ({len(values)})" if len(values) > 8 else "")
