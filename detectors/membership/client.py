@@ -11,21 +11,23 @@ from numba import njit
 from numpy.typing import NDArray
 
 from detectors.bloom import float_bits
-from detectors.membership import hits
+from detectors.membership import hits, label_only
 from detectors.membership.reference import MembershipReference
 from detectors.membership.slots import Layout, Slots
 from detectors.state import StateError, pack, unpack
 
 _KIND = "membership.clients"
 _VERSION = 1
-STATISTICS = ("rate", "order")
+STATISTICS = ("rate", "order", "copies", "chains")
 TICKET, PAGE = 1, 2
 _ORDER_FLOOR = math.log(1e4)
-_LAYOUT: Layout = {**hits.LAYOUT, "levels": ("uint8", (len(STATISTICS),), 0), "now": ("float64", (len(STATISTICS),), -np.inf)}
+_COPIES_FLOOR = (math.log(150), math.log(1e4))
+_LN_QUERIES_PER_CLUSTER = math.log(1000)
+_LEVELS: Layout = {"levels": ("uint8", (len(STATISTICS),), 0), "now": ("float64", (len(STATISTICS),), -np.inf)}
 LIMITS = (
     "Members asked once each in random order look like a customer whose own records were trained on.",
-    "Targets that were not trained on leave no hit: only the share of members shows.",
-    "Records changed in any value are no hit.",
+    "Records that the owner did not give as members leave no hit.",
+    "Copies further from their record than records are from each other are not seen as copies.",
 )
 
 
@@ -43,17 +45,20 @@ class Crossings:
     """
 
     index: NDArray[np.int64]
-    slot: NDArray[np.int32]
-    severity: NDArray[np.uint8]
-    statistic: NDArray[np.uint8]
+    slot: NDArray[np.int64]
+    severity: NDArray[np.int64]
+    statistic: NDArray[np.int64]
     ln_evidence: NDArray[np.float64]
     queries: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.index)
 
 
 @njit(cache=True)
 def _rise(slot: Any, evidence: Any, thresholds: Any, levels: Any, now: Any) -> Any:
     n, kinds = evidence.shape
-    index, kind, severity = np.empty(2 * n * kinds, np.int64), np.empty(2 * n * kinds, np.uint8), np.empty(2 * n * kinds, np.uint8)
+    index, kind, severity = np.empty(n * kinds, np.int64), np.empty(n * kinds, np.int64), np.empty(n * kinds, np.int64)
     found = 0
     for i in range(n):
         s = slot[i]
@@ -71,11 +76,18 @@ def _rise(slot: Any, evidence: Any, thresholds: Any, levels: Any, now: Any) -> A
 
 
 class ClientMembership:
-    """Member hits of every client of one model version, in slots; see `detectors.membership.hits` for the statistics.
+    """Who tests training rows, per client slot of one model version; about 2 KB a client, 2-4 us an event.
 
-    Nothing here pages: customers whose records were trained on and attackers who test records send the same rows. The *order* statistic
-    tickets at max(ln_ticket, ln 1e4); *rate* is exposure that `explain` shows, and tickets only where no honest client is expected to send
-    training rows. A client that has fallen to no evidence (ln e <= 0) can rise again. About 0.3 us an event of 20 values.
+    Statistics, in the order of `STATISTICS` (`detectors.membership.hits`, `detectors.membership.label_only`):
+
+    - *rate* of exact member hits: exposure that `explain` shows; it tickets only where no honest client sends training rows.
+    - *order* of those hits within one sitting: tickets at max(ln_ticket, ln 1e4), never pages, because customers whose records were
+      trained on and attackers who test records send the same rows.
+    - *copies*: changed copies of members around which queries cluster; ticket at max(ln_ticket - ln 1000, ln 150), page at
+      max(ln_page - ln 1000, ln 1e4), a cluster being at most a thousandth as frequent as a query.
+    - *chains* of boundary probes after exact members: two ticket, three page.
+
+    A client whose evidence has fallen to ln e <= 0 can rise again.
 
     Args:
         reference: of the model version.
@@ -108,11 +120,17 @@ class ClientMembership:
         if not 0 < ln_ticket <= ln_page <= 600:
             raise ValueError(f"ln_ticket {ln_ticket} and ln_page {ln_page} must satisfy 0 < ln_ticket <= ln_page <= 600")
         self.reference = reference
-        self._thresholds = np.array([[np.inf if members_expected else ln_ticket, np.inf], [max(ln_ticket, _ORDER_FLOOR), np.inf]])
+        # An ordinary client has less than one cluster in a thousand queries, so a cluster may cost less evidence than a query.
+        ticket, page = (max(f, ln - _LN_QUERIES_PER_CLUSTER) for f, ln in zip(_COPIES_FLOOR, (ln_ticket, ln_page), strict=True))
+        rate = np.inf if members_expected else ln_ticket
+        self._thresholds = np.array([[rate, np.inf], [max(ln_ticket, _ORDER_FLOOR), np.inf], [ticket, page], [ticket, page]])
+        self._rule = (reference.u, ticket, page)
         # R beyond a thousand times the page only makes a client slower to forgive.
         self._nulls = (reference.u, *reference.prior, math.exp(ln_page) * 1e3)
         self._identity = reference.identity()
-        self._slots = Slots(_LAYOUT, capacity)
+        near = reference.neighbours
+        self._copies = label_only.layout(near.members.shape[1], len(near.fields)) if near else {}
+        self._slots = Slots({**hits.LAYOUT, **self._copies, **_LEVELS}, capacity)
 
     @property
     def capacity(self) -> int:
@@ -131,7 +149,7 @@ class ClientMembership:
             slot: (n,) client slots, 0 <= slot < capacity.
             at_s: (n,) event time, s.
             X: (n, width) feature rows; NaN equals NaN.
-            label: (n,) predicted class, not used by these statistics.
+            label: (n,) predicted class; no statistic needs it yet, the interface is that of the other client detectors.
 
         Raises:
             ValueError: when shapes do not fit or a slot is out of range; nothing has changed then.
@@ -144,15 +162,21 @@ class ClientMembership:
         if n and not 0 <= slot.min() <= slot.max() < self.capacity:
             raise ValueError(f"slots run from {slot.min()} to {slot.max()}; capacity is {self.capacity}")
         columns = self._slots.arrays
+        # Copies: one compiled signature whatever the arrays (read-only, strided, other integers).
+        slots, times, rows = slot.astype(np.int64), at_s.astype(np.float64), X.astype(np.float32, order="C")
+        bloom, near = self.reference.bloom, self.reference.neighbours
+        queries, evidence = np.empty(n, np.int64), np.zeros((n, len(STATISTICS)))
+        out = flags, _, row_hash = np.empty(n, np.uint8), queries, np.empty(n, np.uint64)
         state = tuple(columns[name] for name in hits.LAYOUT)
-        bloom = self.reference.bloom
-        flags, queries, evidence = np.empty(n, np.uint8), np.empty(n, np.int64), np.empty((n, len(STATISTICS)))
-        hits.update_hits(
-            float_bits(X), slot, at_s, (bloom.bits, bloom.probes), bloom.seed, bloom.table, self._nulls, state, flags, queries, evidence
-        )
+        shape = (bloom.bits, bloom.probes)
+        hits.update_hits(float_bits(rows), slots, times, shape, bloom.seed, bloom.table, self._nulls, state, out, evidence)
         np.log(evidence[:, 0], out=evidence[:, 0])
-        index, kind, severity = _rise(slot, evidence, self._thresholds, columns["levels"], columns["now"])
-        return Crossings(index, slot[index].astype(np.int32), severity, kind, evidence[index, kind], queries[index])
+        if near:
+            index, state = (near.members, near.starts, near.edges, near.codes), tuple(columns[name] for name in self._copies)
+            place = (near[:6], index, near.fields, near.radii)
+            label_only.update_copies(rows, slots, times, row_hash, flags, *place, self._rule, state, evidence)
+        at, kind, severity = _rise(slots, evidence, self._thresholds, columns["levels"], columns["now"])
+        return Crossings(at, slots[at], severity, kind, evidence[at, kind], queries[at])
 
     def resize(self, capacity: int) -> None:
         """More or fewer client slots; the first ones keep what they hold.
@@ -167,7 +191,7 @@ class ClientMembership:
         self._slots.clear(slots)
 
     def log_evidence(self, slots: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-        """(len(slots), 2) ln e of each of `STATISTICS` after the client's last event; -inf before its first."""
+        """(len(slots), 4) ln e of each of `STATISTICS` after the client's last event; -inf before its first."""
         now: NDArray[np.float64] = self._slots.arrays["now"][slots]
         return now
 
@@ -183,6 +207,8 @@ class ClientMembership:
         counts = {name: int(values[0]) for name, values in self.counts(np.array([slot])).items()}
         misses = counts["trials"] - counts["hits"]
         base = self.reference.base
+        columns = [label_only.MEMBERS, label_only.OTHERS, label_only.CHAINED]
+        centres = self._slots.arrays["tally"][slot, columns].tolist() if self._copies else [0, 0, 0]
         return {
             **counts,
             "share": counts["hits"] / max(1, counts["trials"]),
@@ -190,6 +216,9 @@ class ClientMembership:
             "base_share": None if math.isnan(base) else base,
             "null_share": self.reference.u,
             "false_hits_expected": misses * self.reference.bloom.false_positive_rate(),
+            "member_centres": centres[0],
+            "other_centres": centres[1],
+            "chains": centres[2],
             "ln_evidence": dict(zip(STATISTICS, self.log_evidence(np.array([slot]))[0].tolist(), strict=True)),
             "cannot_say": list(LIMITS),
         }

@@ -63,9 +63,9 @@ def order_evidence(sitting: int, hits: int, ln_markov: float) -> float:
 
 @njit(cache=True)
 def update_hits(
-    bits: Any, slot: Any, at_s: Any, bloom: Any, seed: Any, table: Any, nulls: Any, arrays: Any, flags: Any, queries: Any, evidence: Any
+    bits: Any, slot: Any, at_s: Any, bloom: Any, seed: Any, table: Any, nulls: Any, arrays: Any, out: Any, evidence: Any
 ) -> None:
-    """One pass over a batch in its order; fills ``flags`` (REPEAT, HIT) and ``evidence`` (mean R, ln e of the sitting) per event.
+    """One pass over a batch in its order; fills ``out`` and ``evidence`` (mean R, ln e of the sitting) per event.
 
     Args:
         bits: (n, d) uint32 bits of the float32 rows.
@@ -76,11 +76,12 @@ def update_hits(
         table: its bytes.
         nulls: (u, a, b, cap): fixed rate, Beta prior, largest R kept.
         arrays: (seen, registers, whole, real) of `LAYOUT`, changed in place.
-        flags: (n,) uint8, out.
-        queries: (n,) int64, out: what the client has sent, this one included.
+        out: (flags, queries, row_hash), each (n,): REPEAT and HIT (uint8), what the client has sent with this row (int64), the row's keyed
+            hash (uint64).
         evidence: (n, >= 2) float64, out.
     """
     seen, registers, whole, real = arrays
+    flags, queries, row_hash = out
     u, a, b, cap = nulls
     m, probes = bloom
     for i in range(bits.shape[0]):
@@ -89,6 +90,7 @@ def update_hits(
         w[QUERIES] += 1
         queries[i] = w[QUERIES]
         code = hash_row(bits[i], seed)
+        row_hash[i] = code
         flags[i] = HIT if holds(table, m, probes, code) else 0
         tag = max(np.uint16(1), np.uint16(code >> np.uint64(48)))
         cell = np.int64(code >> np.uint64(40)) & (_SEEN - 1)

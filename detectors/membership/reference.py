@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from detectors.bloom import BloomFilter
 from detectors.membership.gauge import MembershipGauge
+from detectors.membership.neighbours import Neighbours, fit_neighbours, load_neighbours
 from detectors.state import StateError, pack, unpack
 
 _KIND = "membership.reference"
@@ -27,7 +28,7 @@ _PRIOR_WEIGHT = 10.0
 class MembershipReference:
     """Fitted once per model version from training rows and held-out rows.
 
-    The filter holds every member; who lacks the key can't test a row against it.
+    The filter holds every member; who lacks the key can't test a row against it. `neighbours` does hold members, scaled and turned.
 
     Attributes:
         width: values in a row.
@@ -35,6 +36,8 @@ class MembershipReference:
         base: share of the held-out rows that are byte for byte a member, or NaN when none were given.
         gauge: how leaky the model is (`MembershipGauge`).
         bloom: the members.
+        neighbours: where at most 16,000 members lie, in 2 MB, or None below 50 distinct ones. Coordinates of training rows: whoever may
+            read a reference may read training data.
 
     Example:
         >>> import numpy as np
@@ -53,6 +56,7 @@ class MembershipReference:
     base: float
     gauge: MembershipGauge
     bloom: BloomFilter
+    neighbours: Neighbours | None
 
     @property
     def u(self) -> float:
@@ -97,8 +101,8 @@ class MembershipReference:
         """
         if X.ndim != 2 or X.shape[1] < 1 or member.shape != (len(X),):
             raise ValueError(f"X {X.shape} and member {member.shape} must be (n, width) and (n,)")
-        if low.shape != (X.shape[1],) or high.shape != low.shape:
-            raise ValueError(f"low {low.shape} and high {high.shape} must be ({X.shape[1]},)")
+        if low.shape != (X.shape[1],) or high.shape != low.shape or not np.all(low <= high):
+            raise ValueError(f"low {low.shape} and high {high.shape} must be ({X.shape[1]},), low <= high, without NaN")
         if image is not None and image[0] * image[1] != X.shape[1]:
             raise ValueError(f"a picture of {image} has not {X.shape[1]} pixels")
         member = member.astype(bool)
@@ -109,7 +113,8 @@ class MembershipReference:
         codes = bloom.hashes(X)
         inside = np.unique(codes[member])
         base = float(np.isin(codes[~member], inside).mean()) if not member.all() else float("nan")
-        return cls(X.shape[1], len(inside), base, MembershipGauge.fit(scores, y, member), bloom)
+        neighbours = fit_neighbours(X.astype(np.float32), member, low, high, image, seed)
+        return cls(X.shape[1], len(inside), base, MembershipGauge.fit(scores, y, member), bloom, neighbours)
 
     def identity(self) -> str:
         """Hex digest that changes with anything in the reference; snapshots of clients carry it."""
@@ -117,10 +122,9 @@ class MembershipReference:
 
     def to_bytes(self) -> bytes:
         """The reference without its key."""
-        body = {"width": self.width, "members": self.members, "base": self.base, "gauge": self.gauge.to_bytes()} | {
-            "bloom": self.bloom.to_bytes()
-        }
-        return pack(_KIND, _VERSION, body)
+        neighbours = self.neighbours._asdict() if self.neighbours else None
+        body = {"width": self.width, "members": self.members, "base": self.base, "gauge": self.gauge.to_bytes()}
+        return pack(_KIND, _VERSION, body | {"bloom": self.bloom.to_bytes(), "neighbours": neighbours})
 
     @classmethod
     def from_bytes(cls, blob: bytes, key: bytes) -> MembershipReference:
@@ -137,4 +141,4 @@ class MembershipReference:
             raise StateError(f"a membership reference lacks a field or has a wrong one: {error}") from error
         if bloom.width != width or members < 1 or base < 0 or base > 1:
             raise StateError(f"a membership reference of {members} members {width} wide with base rate {base} makes no sense")
-        return cls(width, members, base, gauge, bloom)
+        return cls(width, members, base, gauge, bloom, load_neighbours(body.get("neighbours"), width))

@@ -166,7 +166,7 @@ def test_state_is_bounded_whatever_a_client_sends() -> None:
     for seed in range(5):
         send(watch, mix(0.5, 3000, seed))
     assert abs(len(watch.snapshot()) - size) < 100
-    assert watch.bytes_per_client < 512
+    assert watch.bytes_per_client < 4096
 
 
 def test_slots_grow_and_forget() -> None:
@@ -177,7 +177,7 @@ def test_slots_grow_and_forget() -> None:
     assert watch.counts(np.arange(5))["hits"].tolist() == [0, 50, 0, 0, 10]
     watch.clear(np.array([1]))
     assert watch.counts(np.arange(5))["hits"].tolist() == [0, 0, 0, 0, 10]
-    assert watch.log_evidence(np.array([1]))[0].tolist() == [-np.inf, -np.inf]
+    assert watch.log_evidence(np.array([1]))[0].tolist() == [-np.inf] * 4
 
 
 def test_wrong_input_is_refused_before_anything_changes() -> None:

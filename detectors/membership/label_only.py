@@ -1,0 +1,252 @@
+"""Label-only membership tests: changed copies of members, asked around each of them (Choquette-Choo et al. 2021; Li and Zhang 2021).
+
+The attacker asks noisy or shifted copies of a record, or searches the class boundary around it, and reads membership from how firm the
+label is. What shows is that the rows around which a client's queries cluster are training rows more often than chance allows (recipe 2):
+
+- *copies*: a cluster is 4 rows around one of the client's 12 latest own centres, or 3 changed copies of one member within 6 hours in any
+  order (2 where rows are pictures: a shift that cuts lines off is no copy). Its centre is a member when one of its rows is or lies near
+  one, when two rows vote for the same member, or when its mean does. With k member centres among T:
+  L = k ln(.5/u) + (T - k) ln(.5/(1 - u)), from k = 4 for a ticket and k = 6 for a page.
+- *chains*: a cluster of 12 rows within 150 queries after an exact member, for 2 members (ticket) or 3 (page). A rule, not an e-value.
+
+*Near* a member: within a radius that natural rows seldom reach, and nearer than .7 of the second nearest member. Edits (at most a fifth
+of the fields changed against one of the last two rows, the cluster's first row or the member) count nowhere, so that forms do not look
+like attacks.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from detectors.membership.hits import HIT, REPEAT
+from detectors.membership.neighbours import describe, distance2, field_code, two_nearest
+from detectors.membership.slots import Layout
+
+LEADERS, COPIES, CHAINS = 12, 128, 8
+RATIO2 = np.float32(0.7**2)
+_VOTE = np.float32(0.72)
+_CLUSTER, _CHAIN, _CHAIN_WITHIN, _FULL = 4, 12, 150, 16
+_INSIDE = 0.6
+_TICK_S, _WINDOW_TICKS = 512.0, 42  # 6 hours
+_COUNTED = 255
+_NOT_INDEXED = 1 << 20
+Q = 0.5
+TICKET_FROM, PAGE_FROM = 4, 6
+# Columns of `tally`.
+ROWS, MEMBERS, OTHERS, NEAR, EXACT, LAST_EXACT_ROW, LAST_EXACT, NEXT, CHAINED, CHAIN = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+# Columns of a leader in `lead` and `lead_real`.
+SIZE, MEMBER, VOTE, VOTES = 0, 1, 2, 3
+
+
+def layout(axes: int, fields: int) -> Layout:
+    """State of a client, about 2 KB."""
+    return {
+        "tally": ("int32", (CHAIN + CHAINS,), 0),
+        "likelihood": ("float64", (), 0.0),
+        "recent": ("uint8", (2, fields), 0),
+        "lead": ("int32", (LEADERS, 4), 0),
+        "lead_mean": ("float32", (LEADERS, axes), 0),
+        "lead_spread": ("float32", (LEADERS,), 0),
+        "lead_codes": ("uint8", (LEADERS, fields), 0),
+        "copy_member": ("uint16", (COPIES,), 0),
+        "copy_count": ("uint8", (COPIES,), 0),
+        "copy_tick": ("uint16", (COPIES,), 0),
+    }
+
+
+@njit(inline="always")
+def _edit(a: Any, b: Any, limit: int) -> bool:
+    """Whether at most ``limit`` fields differ; never for pictures, which have no fields."""
+    if a.shape[0] == 0:
+        return False
+    changed = 0
+    for k in range(a.shape[0]):
+        changed += a[k] != b[k]
+    return changed <= limit
+
+
+@njit(inline="always")
+def _tick(at_s: float) -> Any:
+    return np.uint16(np.int64(at_s / _TICK_S) & 0xFFFF) if np.isfinite(at_s) else np.uint16(0)
+
+
+@njit(cache=True)
+def _count_copy(member: int, tick: Any, ids: Any, counts: Any, ticks: Any, needed: int) -> bool:
+    """Count a changed copy of a member; True when it is the ``needed``-th within 6 hours and the member was not counted before."""
+    at = member % COPIES
+    if ids[at] != member or counts[at] == 0:
+        ids[at], counts[at], ticks[at] = member, 1, tick
+        return False
+    if counts[at] == _COUNTED:
+        return False
+    if np.uint16(tick - ticks[at]) > _WINDOW_TICKS:
+        counts[at], ticks[at] = 1, tick
+        return False
+    counts[at] += 1
+    if counts[at] >= needed:
+        counts[at] = _COUNTED
+        return True
+    return False
+
+
+@njit(cache=True)
+def _mark(member: int, tick: Any, ids: Any, counts: Any, ticks: Any) -> bool:
+    """Count a member centre; False when the member was counted before."""
+    if member >= _NOT_INDEXED:
+        return True
+    at = member % COPIES
+    if ids[at] == member and counts[at] == _COUNTED:
+        return False
+    ids[at], counts[at], ticks[at] = member, _COUNTED, tick
+    return True
+
+
+@njit(cache=True)
+def _likelihood(t: Any, u: float, page: float) -> Any:
+    """L of the member centres; below the page while they are fewer than 6, 0 while fewer than 4."""
+    k = t[MEMBERS]
+    if k < TICKET_FROM:
+        return 0.0
+    trials = float(k + t[OTHERS])
+    if t[OTHERS] < 0.25 * k:
+        # Asked round by round: the clusters of the other rows are never seen, so they are reckoned from the rows sent.
+        trials = max(trials, t[ROWS] / max(5.0, (t[NEAR] + t[EXACT]) / k))
+    value = k * math.log(Q / u) + (trials - k) * math.log((1 - Q) / (1 - u))
+    return value if k >= PAGE_FROM else min(value, page - 1e-6)
+
+
+@njit(cache=True)
+def update_copies(
+    rows: Any,
+    slot: Any,
+    at_s: Any,
+    row_hash: Any,
+    flags: Any,
+    geometry: Any,
+    index: Any,
+    fields: Any,
+    radii: Any,
+    rule: Any,
+    arrays: Any,
+    evidence: Any,
+) -> None:
+    """One pass over a batch in its order; fills ``evidence[:, 2:4]`` (copies, chains).
+
+    Args:
+        rows: (n, d) float32.
+        slot: (n,) client of each row.
+        at_s: (n,) event time, s.
+        row_hash: (n,) uint64.
+        flags: (n,) of `detectors.membership.hits.update_hits`.
+        geometry: first six fields of `Neighbours`.
+        index: (members, starts, edges, codes) of `Neighbours`.
+        fields: (f,) columns compared.
+        radii: (3,) of `Neighbours`.
+        rule: (u, ticket, page).
+        arrays: of `layout`, changed in place.
+        evidence: (n, 4), out.
+    """
+    tally, likelihood, recent, lead, lead_mean, lead_spread, lead_codes, copy_member, copy_count, copy_tick = arrays
+    members, starts, edges, member_codes = index
+    u, ticket, page = rule
+    f, axes = fields.shape[0], members.shape[1]
+    limit = max(2, f // 5)
+    needed = 3 if f else 2
+    z, terms = np.empty(rows.shape[1], np.float32), np.empty(geometry[4].shape[0], np.float32)
+    place, codes = np.empty(axes, np.float32), np.empty(f, np.uint8)
+    near2, repeated2, own2 = np.float32(radii[0] ** 2), np.float32(radii[1] ** 2), np.float32(radii[2] ** 2)
+    bits = rows.view(np.uint32)
+    for i in range(rows.shape[0]):
+        s = slot[i]
+        t = tally[s]
+        if not flags[i] & REPEAT:
+            describe(rows[i], geometry, z, terms, place)
+            for k in range(f):
+                codes[k] = field_code(bits[i, fields[k]])
+            edit = t[ROWS] > 0 and (_edit(codes, recent[s, 0], limit) or (t[ROWS] > 1 and _edit(codes, recent[s, 1], limit)))
+            recent[s, 1] = recent[s, 0]
+            recent[s, 0] = codes
+            t[ROWS] += 1
+            tick = _tick(at_s[i])
+            ids, counts, ticks = copy_member[s], copy_count[s], copy_tick[s]
+
+            own: Any = -1
+            closest = own2
+            for k in range(LEADERS):
+                if lead[s, k, SIZE] > 0:
+                    distance = distance2(place, lead_mean[s, k], closest)
+                    if distance < closest:
+                        own, closest = k, distance
+
+            exact = flags[i] == HIT
+            hit = exact
+            member: Any = -1
+            distance = np.float32(0)
+            if exact or not edit:
+                cap = repeated2
+                if own >= 0 and lead[s, own, SIZE] < _FULL:
+                    cap = max(cap, _VOTE * closest)
+                member, distance, second = two_nearest(place, members, starts, edges, cap / RATIO2, -1)
+                if member >= 0 and distance > RATIO2 * second:
+                    member = -1
+                copy = member >= 0 and not exact and not _edit(codes, member_codes[member], limit)
+                hit = exact or (copy and distance <= near2)
+                if exact and (member < 0 or distance > 1e-8):
+                    member = _NOT_INDEXED + np.int64(row_hash[i] & np.uint64(0xFFFFF))
+                if exact:
+                    t[EXACT] += 1
+                    t[LAST_EXACT_ROW], t[LAST_EXACT] = t[ROWS], member
+                elif copy and distance <= repeated2:
+                    t[NEAR] += 1
+                    if _count_copy(member, tick, ids, counts, ticks, needed):
+                        t[MEMBERS] += 1
+                        likelihood[s] = _likelihood(t, u, page)
+
+            if own < 0:
+                own = t[NEXT]
+                t[NEXT] = (own + 1) % LEADERS
+                lead[s, own, SIZE], lead[s, own, VOTE], lead[s, own, VOTES] = 1, -1, 0
+                lead[s, own, MEMBER] = member if hit else -1
+                lead_mean[s, own] = place
+                lead_spread[s, own] = 0
+                lead_codes[s, own] = codes
+            elif not edit and not _edit(codes, lead_codes[s, own], limit):
+                one = lead[s, own]
+                one[SIZE] += 1
+                for k in range(axes):
+                    step = place[k] - lead_mean[s, own, k]
+                    lead_mean[s, own, k] += step / np.float32(one[SIZE])
+                    lead_spread[s, own] += step * (place[k] - lead_mean[s, own, k])
+                if one[MEMBER] < 0 and hit:
+                    one[MEMBER] = member
+                elif one[MEMBER] < 0 and member >= 0 and distance < _VOTE * closest:
+                    if one[VOTE] == member:
+                        one[VOTES] += 1
+                    elif one[VOTES] <= 1:
+                        one[VOTE], one[VOTES] = member, 1
+                    if one[VOTES] >= 2:
+                        one[MEMBER] = one[VOTE]
+                if one[SIZE] == _CLUSTER:
+                    if one[MEMBER] < 0:
+                        inside = np.float32(_INSIDE) * lead_spread[s, own] / np.float32(_CLUSTER)
+                        centre, away, second = two_nearest(lead_mean[s, own], members, starts, edges, inside / RATIO2, -1)
+                        if centre >= 0 and away <= RATIO2 * second and away <= inside:
+                            one[MEMBER] = centre
+                    if one[MEMBER] < 0:
+                        t[OTHERS] += 1
+                    elif _mark(one[MEMBER], tick, ids, counts, ticks):
+                        t[MEMBERS] += 1
+                    likelihood[s] = _likelihood(t, u, page)
+                if one[SIZE] >= _CHAIN and t[EXACT] > 0 and t[ROWS] - t[LAST_EXACT_ROW] <= _CHAIN_WITHIN and t[CHAINED] < CHAINS:
+                    known = False
+                    for k in range(t[CHAINED]):
+                        known |= t[CHAIN + k] == t[LAST_EXACT]
+                    if not known:
+                        t[CHAIN + t[CHAINED]] = t[LAST_EXACT]
+                        t[CHAINED] += 1
+        evidence[i, 2] = likelihood[s]
+        evidence[i, 3] = page if t[CHAINED] >= 3 else ticket if t[CHAINED] == 2 else 0.0

@@ -1,0 +1,264 @@
+"""Where the members lie, coarsely: what it takes to see that a client asks for changed copies of them.
+
+Tables are scaled by median and standard deviation; pictures become magnitudes of low frequencies, which a shift by a pixel leaves as they
+are. Both are then turned onto at most 16 principal axes; members lie in slabs along the first, sorted along the second, so that those
+within a radius of a row are a few runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from detectors.state import StateError
+
+MAX_MEMBERS = 16_000
+_MAX_BYTES = 2_000_000
+_AXES = 16
+_FIELDS = 16
+_FREQUENCIES = 5
+_PICTURE_TERMS = _FREQUENCIES + (_FREQUENCIES - 1) * (2 * _FREQUENCIES - 1)
+_CLIP = 10.0
+_MIN_ROWS = 50
+_PROBES = 1500
+
+
+class Neighbours(NamedTuple):
+    """Arrays that the kernels read; all float32 unless said.
+
+    Attributes:
+        across: (2, w, 5) cosines and sines along a picture's rows; (2, 0, 5) for a table.
+        down: (2, h, 9) the same along its columns.
+        center: (width,) subtracted from a row.
+        inverse: (width,) multiplied then; 0 for a constant column.
+        origin: (terms,) mean of the descriptor.
+        axes: (terms, axes) principal directions, widest first.
+        fields: (f,) int64, columns compared to tell edits from copies; none for pictures.
+        members: (m, axes) along the axes, slab by slab.
+        starts: (slabs + 1,) int64, first member of each slab.
+        edges: (slabs + 1,) where the slabs begin along the first axis.
+        codes: (m, f) uint8, hashes of the members' fields.
+        radii: (3,) float64: near a member; near a member, for repeated copies; around a client's own row.
+    """
+
+    across: NDArray[np.float32]
+    down: NDArray[np.float32]
+    center: NDArray[np.float32]
+    inverse: NDArray[np.float32]
+    origin: NDArray[np.float32]
+    axes: NDArray[np.float32]
+    fields: NDArray[np.int64]
+    members: NDArray[np.float32]
+    starts: NDArray[np.int64]
+    edges: NDArray[np.float32]
+    codes: NDArray[np.uint8]
+    radii: NDArray[np.float64]
+
+
+@njit(cache=True)
+def describe(row: Any, geometry: Any, z: Any, terms: Any, out: Any) -> None:
+    """The place of one float32 row along the axes, into ``out``; missing values count as the median."""
+    across, down, center, inverse, origin, axes = geometry
+    d = row.shape[0]
+    for j in range(d):
+        value = (row[j] - center[j]) * inverse[j]
+        z[j] = min(max(value, np.float32(-_CLIP)), np.float32(_CLIP)) if value == value else np.float32(0)
+    if down.shape[1] == 0:
+        terms[:] = z
+    else:
+        _magnitudes(z, across, down, terms)
+    out[:] = 0
+    for j in range(terms.shape[0]):
+        t = terms[j] - origin[j]
+        for p in range(out.shape[0]):
+            out[p] += t * axes[j, p]
+
+
+@njit(cache=True)
+def _magnitudes(z: Any, across: Any, down: Any, out: Any) -> None:
+    """|DFT| of the picture padded to twice its size, at the frequencies 0..4 by -4..4 (half of them at 0), over sqrt(pixels)."""
+    k, w, h = across.shape[2], across.shape[1], down.shape[1]
+    re, im = np.zeros((h, k), np.float32), np.zeros((h, k), np.float32)
+    for y in range(h):
+        for x in range(w):
+            value = z[y * w + x]
+            for u in range(k):
+                re[y, u] += value * across[0, x, u]
+                im[y, u] -= value * across[1, x, u]
+    at = 0
+    for u in range(k):
+        for v in range(0 if u else k - 1, down.shape[2]):
+            a, b = np.float32(0), np.float32(0)
+            for y in range(h):
+                c, s = down[0, y, v], down[1, y, v]
+                a += re[y, u] * c + im[y, u] * s
+                b += im[y, u] * c - re[y, u] * s
+            out[at] = np.sqrt((a * a + b * b) / np.float32(h * w))
+            at += 1
+
+
+def _waves(image: tuple[int, int] | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    h, w = image or (0, 0)
+    k = _FREQUENCIES
+    turns = [np.pi * np.outer(np.arange(n), f) / max(1, n) for n, f in ((w, np.arange(k)), (h, np.arange(1 - k, k)))]
+    across, down = (np.stack([np.cos(t), np.sin(t)]).astype(np.float32) for t in turns)
+    return across, down
+
+
+@njit(cache=True)
+def describe_all(rows: Any, geometry: Any) -> Any:
+    """`describe` for every row (n, width): (n, axes)."""
+    terms, out = np.empty(geometry[4].shape[0], np.float32), np.empty((rows.shape[0], geometry[5].shape[1]), np.float32)
+    z = np.empty(rows.shape[1], np.float32)
+    for i in range(rows.shape[0]):
+        describe(rows[i], geometry, z, terms, out[i])
+    return out
+
+
+@njit(inline="always")
+def distance2(a: Any, b: Any, cap: Any) -> Any:
+    """Squared distance, or a number not below ``cap`` once it is known not to be below."""
+    total = np.float32(0)
+    for k in range(a.shape[0]):
+        t = a[k] - b[k]
+        total += t * t
+        if total >= cap:
+            return total
+    return total
+
+
+@njit(cache=True)
+def two_nearest(point: Any, members: Any, starts: Any, edges: Any, cap: Any, skip: int) -> Any:
+    """Index of the nearest member (-1: none within), its squared distance and the second one's, both looked for below ``cap``."""
+    best, second, index = cap, cap, -1
+    reach = np.sqrt(cap)
+    for slab in range(starts.shape[0] - 1):
+        if edges[slab + 1] < point[0] - reach or edges[slab] > point[0] + reach:
+            continue
+        begin, end = starts[slab], starts[slab + 1]
+        for j in range(begin + np.searchsorted(members[begin:end, 1], point[1] - reach), end):
+            if members[j, 1] - point[1] > reach:
+                break
+            if j == skip:
+                continue
+            s = distance2(point, members[j], second)
+            if s < best:
+                second, best, index = best, s, j
+            elif s < second:
+                second = s
+    return index, best, second
+
+
+@njit(inline="always")
+def field_code(bits: Any) -> Any:
+    """Eight bits of one value, to tell whether it changed."""
+    return np.uint8((bits * np.uint32(2654435761)) >> np.uint32(24))
+
+
+@njit(cache=True)
+def _nearest_distances(points: Any, members: Any, starts: Any, edges: Any, own: bool) -> Any:
+    out = np.empty(points.shape[0])
+    for i in range(points.shape[0]):
+        out[i] = np.sqrt(two_nearest(points[i], members, starts, edges, np.float32(np.inf), i if own else -1)[1])
+    return out
+
+
+def _quantile(distances: NDArray[Any], q: float) -> float:
+    """Of the distances that are not zero."""
+    distances = distances[np.isfinite(distances) & (distances > 1e-4)]
+    return float(np.quantile(distances, q)) if len(distances) else 1e-4
+
+
+def fit_neighbours(
+    X: NDArray[np.float32], member: NDArray[np.bool_], low: NDArray[Any], high: NDArray[Any], image: tuple[int, int] | None, seed: int
+) -> Neighbours | None:
+    """The geometry of a reference, or None when there are too few members (50) to know what near means.
+
+    Of more members than 16,000, or than 2 MB hold, a random part is kept; copies of the others are then not seen.
+    """
+    rng = np.random.default_rng(seed)
+    d = X.shape[1]
+    X = np.where(np.isfinite(X), X, np.nan)
+    X = np.where(np.isfinite(X).any(0), X, 0)
+    center = np.nanmedian(X, 0) if image is None else np.zeros(d)
+    spread = np.nanstd(X, 0) if image is None else np.full(d, np.nanstd(X))
+    usable = spread > np.maximum(0, 1e-6 * (high - low))
+    inverse = np.divide(1.0, spread, out=np.zeros(d), where=usable)
+    across, down = _waves(image)
+    terms = _PICTURE_TERMS if image else d
+    identity = np.eye(terms, dtype=np.float32)
+    raw = (across, down, center.astype(np.float32), inverse.astype(np.float32), np.zeros(terms, np.float32), identity)
+    bits = np.ascontiguousarray(X, np.float32)
+    T = describe_all(bits, raw)
+    origin = T.mean(0)
+    _, _, V = np.linalg.svd((T - origin) / np.sqrt(len(T)), full_matrices=False)
+    axes = np.ascontiguousarray(V[:_AXES].T, np.float32)
+    place = np.ascontiguousarray((T - origin) @ axes)
+    varied = np.flatnonzero(usable) if image is None else np.empty(0, np.int64)
+    fields = np.sort(rng.choice(varied, min(_FIELDS, len(varied)), replace=False)).astype(np.int64)
+
+    M, first = np.unique(place[member], axis=0, return_index=True)
+    first = np.flatnonzero(member)[first]
+    keep = min(len(M), MAX_MEMBERS, _MAX_BYTES // (4 * axes.shape[1] + len(fields)))
+    if len(M) < _MIN_ROWS:
+        return None
+    chosen = np.sort(rng.choice(len(M), keep, replace=False))
+    M, first = M[chosen], first[chosen]
+    slabs = max(1, int(np.sqrt(keep / 8)))
+    starts = np.linspace(0, keep, slabs + 1).astype(np.int64)
+    by_first = np.argsort(M[:, 0], kind="stable")
+    order = np.concatenate([run[np.argsort(M[run, min(1, M.shape[1] - 1)], kind="stable")] for run in np.split(by_first, starts[1:-1])])
+    edges = M[by_first[np.minimum(starts, keep - 1)], 0]
+    M, first = np.ascontiguousarray(M[order]), first[order]
+    codes = ((bits[first][:, fields].view(np.uint32) * np.uint32(2654435761)) >> np.uint32(24)).astype(np.uint8)
+
+    others = place[~member]
+    own = len(others) < _MIN_ROWS
+    probe = M if own else rng.permutation(others)
+    to_member = _nearest_distances(np.ascontiguousarray(probe[:_PROBES]), M, starts, edges, own)
+    if image is None:
+        # Natural rows hit some member three times less than once among 800 queries, within reason.
+        near = _quantile(to_member, 0.03)
+        repeated = max(near, _quantile(to_member, float(np.clip((3 / len(M)) ** (1 / 3) * len(M) / 800, 0.01, 0.3))))
+        around = []
+        for i in rng.integers(0, len(place), 300):
+            r = ((place[:4000] - place[i]) ** 2).sum(1)
+            similar = np.argsort(r)[1 : max(25, len(r) // 10)]
+            around.append(np.sqrt(r[rng.choice(similar, min(24, len(similar)))].min()))
+        own_radius = max(_quantile(np.array(around), 0.2), near)
+    else:
+        near = repeated = _quantile(to_member, 0.005)
+        a, b = rng.integers(0, len(place), (2, 2000))
+        own_radius = _quantile(np.sqrt(((place[a] - place[b]) ** 2).sum(1)), 0.01)
+    radii = np.array([near, repeated, own_radius])
+    return Neighbours(across, down, raw[2], raw[3], origin.astype(np.float32), axes, fields, M, starts, edges, codes, radii)
+
+
+def load_neighbours(body: Any, width: int) -> Neighbours | None:
+    """The geometry out of a stored reference; None stays None.
+
+    Raises:
+        StateError: when an array is missing, has another dtype or a shape that does not fit the others.
+    """
+    if body is None:
+        return None
+    try:
+        n = Neighbours(**body)
+        terms, axes, m, f = n.axes.shape[0], n.axes.shape[1], len(n.members), len(n.fields)
+        h, w, k = n.down.shape[1], n.across.shape[1], _FREQUENCIES
+        expected = {
+            "across": ("<f4", (2, w, k)), "down": ("<f4", (2, h, 2 * k - 1)), "center": ("<f4", (width,)), "inverse": ("<f4", (width,)),
+            "origin": ("<f4", (terms,)), "axes": ("<f4", (terms, axes)), "fields": ("<i8", (f,)), "members": ("<f4", (m, axes)),
+            "starts": ("<i8", n.starts.shape[:1]), "edges": ("<f4", n.starts.shape[:1]), "codes": ("|u1", (m, f)), "radii": ("<f8", (3,)),
+        }  # fmt: skip
+        wrong = [name for name, (dtype, shape) in expected.items() if (body[name].dtype.str, body[name].shape) != (dtype, shape)]
+    except (TypeError, AttributeError, IndexError, ValueError) as error:
+        raise StateError(f"the members' places lack an array or have a wrong one: {error}") from error
+    fits = not wrong and h * w in (0, width) and terms == (_PICTURE_TERMS if h * w else width) and 1 <= axes <= _AXES and m > 0
+    # The kernels index with these and check nothing.
+    if not fits or np.any((n.fields < 0) | (n.fields >= width)) or np.any(np.diff(n.starts) < 0) or n.starts[0] != 0 or n.starts[-1] != m:
+        raise StateError(f"the members' places do not fit each other or rows {width} wide: {wrong}")
+    return n

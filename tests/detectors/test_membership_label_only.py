@@ -1,0 +1,225 @@
+"""Promises about label-only membership tests: changed copies of training rows."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from detectors.membership import STATISTICS, ClientMembership, MembershipReference
+from detectors.membership.neighbours import Neighbours, describe_all, fit_neighbours, two_nearest
+from detectors.state import StateError, pack, unpack
+
+KEY = b"a deployment key of 32 bytes ..."
+D = 10
+Rows = NDArray[np.float32]
+_RNG = np.random.default_rng(3)
+_MIX = _RNG.normal(size=(D, D))
+MEMBERS, OTHERS, FRESH = ((_RNG.normal(size=(n, D)) @ _MIX).astype(np.float32) for n in (600, 400, 3000))
+SPREAD = MEMBERS.std(0)
+
+
+def reference(members: Rows, others: Rows, image: tuple[int, int] | None = None) -> MembershipReference:
+    X = np.concatenate([members, others])
+    n = len(X)
+    scores, y, member = np.full((n, 2), 0.5), np.zeros(n, np.int64), np.arange(n) < len(members)
+    bounds = np.full(X.shape[1], -1e3), np.full(X.shape[1], 1e3)
+    return MembershipReference.fit(X, scores, y, member, key=KEY, low=bounds[0], high=bounds[1], image=image)
+
+
+TABLE = reference(MEMBERS, OTHERS)
+
+
+def watch(of: MembershipReference = TABLE) -> ClientMembership:
+    return ClientMembership(of, ln_page=16.1, ln_ticket=11.5, capacity=4)
+
+
+def send(clients: ClientMembership, rows: Rows, pace: float = 1.0) -> list[tuple[int, str, int]]:
+    n = len(rows)
+    rose = clients.update(np.zeros(n, np.int32), np.arange(n, dtype=np.float64) * pace, rows, np.zeros(n, np.int32))
+    return [(int(i), STATISTICS[k], int(v)) for i, k, v in zip(rose.index, rose.statistic, rose.severity, strict=True)]
+
+
+def targets(n: int, share: float, seed: int = 0) -> Rows:
+    rng = np.random.default_rng(seed)
+    k = round(n * share)
+    return rng.permutation(np.concatenate([MEMBERS[rng.choice(600, k, False)], FRESH[rng.choice(3000, n - k, False)]]))
+
+
+def noisy(rows: Rows, copies: int, seed: int = 0, size: float = 0.05) -> NDArray[np.float32]:
+    """(targets, 1 + copies, D): each target and its noisy copies."""
+    rng = np.random.default_rng(seed)
+    made = [rows] + [rows + (rng.normal(size=rows.shape) * SPREAD * size).astype(np.float32) for _ in range(copies)]
+    return np.stack(made, 1)
+
+
+@pytest.mark.parametrize("original", [True, False])
+def test_noisy_copies_target_by_target_page_within_forty_targets(original: bool) -> None:
+    rows = noisy(targets(100, 0.5), 5)[:, 0 if original else 1 :]
+    rose = {severity: i / rows.shape[1] for i, kind, severity in send(watch(), rows.reshape(-1, D)) if kind == "copies"}
+    assert rose[1] < 25
+    assert rose[2] < 40
+
+
+def test_noisy_copies_round_by_round_page_too() -> None:
+    rows = noisy(targets(80, 0.5), 8).transpose(1, 0, 2).reshape(-1, D)
+    assert any(severity == 2 for _, kind, severity in send(watch(), rows) if kind == "copies")
+
+
+def test_ordinary_rows_and_measurements_repeated_with_noise_stay_quiet() -> None:
+    assert send(watch(), FRESH) == []
+    for seed in range(6):
+        assert send(watch(), noisy(targets(100, 0.1, seed), 4, seed).reshape(-1, D)) == []
+
+
+def test_a_form_that_edits_a_training_record_field_by_field_is_no_attack() -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for record in MEMBERS[:40]:
+        row = record.copy()
+        for field in rng.choice(D, 8):
+            row[field] += 0.1 * SPREAD[field]
+            rows.append(row.copy())
+    assert send(watch(), np.array(rows)) == []
+
+
+def test_copies_months_apart_are_records_that_changed() -> None:
+    rows = noisy(targets(80, 0.9), 6).transpose(1, 0, 2).reshape(-1, D)
+    assert all(severity < 2 for _, _, severity in send(watch(), rows, pace=1800.0))
+
+
+def test_boundary_probes_after_three_members_page() -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for k in range(3):
+        middle = FRESH[k] * 0.5 + MEMBERS[k] * 0.5
+        probes = middle + rng.normal(size=(40, D)) * SPREAD * 0.01
+        rows += [MEMBERS[k], *probes.astype(np.float32)]
+    assert [(kind, severity) for _, kind, severity in send(watch(), np.array(rows)) if kind == "chains"] == [("chains", 1), ("chains", 2)]
+
+
+def moved(rows: Rows, dx: int, dy: int) -> Rows:
+    return np.roll(rows.reshape(-1, 10, 10), (dy, dx), (1, 2)).reshape(-1, 100)
+
+
+def pictures(n: int, seed: int) -> Rows:
+    """Blobs of two strokes away from the border."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:10, :10]
+    out = np.zeros((n, 10, 10))
+    for _ in range(2):
+        cx, cy, angle, long = rng.uniform(3.5, 5.5, n), rng.uniform(3.5, 5.5, n), rng.uniform(0, np.pi, n), rng.uniform(1, 2.5, n)
+        c, s = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
+        dx, dy = x - cx[:, None, None], y - cy[:, None, None]
+        out += np.exp(-(((dx * c + dy * s) / long[:, None, None]) ** 2) - ((dy * c - dx * s) / 0.8) ** 2)
+    return (out * 200).round().reshape(n, 100).astype(np.float32)
+
+
+def test_pictures_moved_by_a_pixel_are_copies() -> None:
+    members, others, fresh = pictures(400, 0), pictures(300, 1), pictures(1000, 2)
+    of = reference(members, others, (10, 10))
+    assert send(watch(of), fresh) == []
+    asked = np.concatenate([members[:30], fresh[:30]])[np.random.default_rng(0).permutation(60)]
+    rows = np.stack([asked] + [moved(asked, *by) for by in ((1, 0), (-1, 0), (0, 1), (0, -1))], 1).reshape(-1, 100)
+    assert any(kind == "copies" and severity == 2 for _, kind, severity in send(watch(of), rows))
+    few = np.stack([fresh[:60]] + [moved(fresh[:60], *by) for by in ((1, 0), (-1, 0), (0, 1), (0, -1))], 1).reshape(-1, 100)
+    assert send(watch(of), few) == []
+
+
+def test_a_picture_lies_where_its_moved_self_lies() -> None:
+    some = pictures(50, 4)
+    places = fit_neighbours(some, np.ones(50, bool), some.min(0), some.max(0), (10, 10), 0)
+    assert places is not None
+    here, there = describe_all(some, places[:6]), describe_all(moved(some, 1, -1), places[:6])
+    assert np.median(np.linalg.norm(here - there, axis=1)) < 0.1 * np.median(np.linalg.norm(here - here[::-1], axis=1))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(50, 400), st.integers(0, 2**32), st.floats(0.1, 5))
+def test_the_index_finds_what_brute_force_finds(n: int, seed: int, reach: float) -> None:
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 5)).astype(np.float32)
+    places = fit_neighbours(X, np.ones(n, bool), X.min(0), X.max(0), None, 0)
+    assert places is not None
+    for point in describe_all(rng.normal(size=(5, 5)).astype(np.float32), places[:6]):
+        d2 = ((places.members - point) ** 2).sum(1)
+        index, best, second = two_nearest(point, places.members, places.starts, places.edges, np.float32(reach**2), -1)
+        if d2.min() < reach**2 * 0.999:
+            assert index == d2.argmin()
+            assert best == pytest.approx(d2.min(), rel=1e-4, abs=1e-6)
+            assert second == pytest.approx(min(np.sort(d2)[1], reach**2), rel=1e-4, abs=1e-6)
+        elif d2.min() > reach**2 * 1.001:
+            assert index == -1
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 360), max_size=5), st.integers(0, 1000))
+def test_batches_and_restarts_change_nothing(cuts: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = noisy(targets(60, 0.5, seed), 5, seed).reshape(-1, D)
+    rows[rng.random(360) < 0.05] = np.nan
+    slot, at, label = rng.integers(0, 2, 360).astype(np.int32), np.cumsum(rng.exponential(5, 360)), np.zeros(360, np.int32)
+    whole, parts = watch(), watch()
+    expected, found = whole.update(slot, at, rows, label), []
+    for part in np.split(np.arange(360), sorted(cuts)):
+        rose = parts.update(slot[part], at[part], rows[part], label[part])
+        found += list(zip(part[rose.index], rose.statistic, rose.severity, rose.ln_evidence, strict=True))
+        blob, parts = parts.snapshot(), watch()
+        parts.restore(blob)
+    assert found == list(zip(expected.index, expected.statistic, expected.severity, expected.ln_evidence, strict=True))
+    assert parts.snapshot() == whole.snapshot()
+
+
+def test_a_client_takes_less_than_4_kb() -> None:
+    wide = np.random.default_rng(0).normal(size=(200, 300)).astype(np.float32)
+    assert watch(reference(wide[:100], wide[100:])).bytes_per_client < 3000
+
+
+def test_too_few_members_leave_the_rest_working() -> None:
+    of = reference(MEMBERS[:40], OTHERS)
+    assert of.neighbours is None
+    assert MembershipReference.from_bytes(of.to_bytes(), KEY).neighbours is None
+    clients = watch(of)
+    assert send(clients, noisy(MEMBERS[:40], 5).reshape(-1, D)) == []
+    assert clients.counts(np.array([0]))["hits"][0] == 40
+    assert clients.explain(0)["member_centres"] == 0
+
+
+def test_constant_and_missing_columns_do_no_harm() -> None:
+    members, others = MEMBERS.copy(), OTHERS.copy()
+    for X in (members, others):
+        X[:, 0] = 7
+        X[:, 1] = np.nan
+        X[0, 2] = np.inf
+    clients = watch(reference(members, others))
+    rows = noisy(members[:50], 5).reshape(-1, D)
+    assert any(severity == 2 for _, _, severity in send(clients, rows))
+
+
+def _no_starts(body: dict[str, NDArray[np.float32]]) -> None:
+    body["starts"] = body["starts"] + 5
+
+
+def _narrow(body: dict[str, NDArray[np.float32]]) -> None:
+    body["members"] = body["members"][:, :-1]
+
+
+def _missing(body: dict[str, NDArray[np.float32]]) -> None:
+    del body["codes"]
+
+
+@pytest.mark.parametrize("spoil", [_no_starts, _narrow, _missing])
+def test_a_damaged_index_is_refused(spoil: Callable[[dict[str, NDArray[np.float32]]], None]) -> None:
+    body = unpack(TABLE.to_bytes(), "membership.reference", 1)
+    spoil(body["neighbours"])
+    with pytest.raises(StateError, match="places"):
+        MembershipReference.from_bytes(pack("membership.reference", 1, body), KEY)
+
+
+def test_the_index_comes_back_as_it_was() -> None:
+    back = MembershipReference.from_bytes(TABLE.to_bytes(), KEY).neighbours
+    assert back is not None
+    assert TABLE.neighbours is not None
+    assert all(np.array_equal(getattr(back, name), getattr(TABLE.neighbours, name)) for name in Neighbours._fields)
