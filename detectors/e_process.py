@@ -12,9 +12,13 @@ Source: Shin, Ramdas, Rinaldo, "E-detectors: a nonparametric framework for seque
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaln
+
+Severity = Literal["none", "ticket", "page"]
 
 TICKET_FRACTION = 0.01
 """A ticket is opened at A / 100: a ticket budget of a hundred times the page budget, from the same state."""
@@ -56,12 +60,12 @@ def shift_odds(p: ArrayLike, odds: ArrayLike) -> NDArray[np.float64]:
         >>> shift_odds(0.5, 3.0).item()
         0.75
     """
-    p = np.asarray(p, np.float64)
+    p, odds = np.asarray(p, np.float64), np.asarray(odds, np.float64)
     return np.asarray(odds * p / (1.0 - p + odds * p), np.float64)
 
 
 def log_bernoulli(hits: ArrayLike, trials: ArrayLike, u: ArrayLike, q: ArrayLike) -> NDArray[np.float64]:
-    """ln of the likelihood ratio S ln(q/u) + (n-S) ln((1-q)/(1-u)).
+    """Natural logarithm of of the likelihood ratio S ln(q/u) + (n-S) ln((1-q)/(1-u)).
 
     E[e] <= 1 for every true rate on u's side of q: each factor is linear in the rate and equals 1 at u. It depends only on sums, so counts
     of many partitions are added first and it is computed once. Effective (fractional, smaller) counts keep the bound, by Jensen.
@@ -92,11 +96,11 @@ def log_sr_step(log_r: NDArray[np.float64], log_e: NDArray[np.float64]) -> NDArr
 
 
 def log_mean_exp(values: NDArray[np.float64], log_weights: ArrayLike | None = None) -> float:
-    """ln sum_k w_k exp(v_k), uniform weights by default: the mixture of several recursions. -inf for no evidence at all.
+    """Natural logarithm of sum_k w_k exp(v_k), uniform weights by default: the mixture of several recursions. -inf for no evidence at all.
 
     Example:
-        >>> round(log_mean_exp(np.log([1.0, 3.0])), 6) == round(np.log(2.0), 6)
-        True
+        >>> round(log_mean_exp(np.log([1.0, 3.0])), 6)
+        0.693147
     """
     if not values.size:
         return -math.inf
@@ -108,7 +112,7 @@ def log_mean_exp(values: NDArray[np.float64], log_weights: ArrayLike | None = No
 
 
 def log_polya(hits: ArrayLike, trials: ArrayLike, a: ArrayLike, b: ArrayLike, odds: float) -> NDArray[np.float64]:
-    """ln e of a window against the beta-binomial predictive of a rate with its own history.
+    """Natural logarithm of e of a window against the beta-binomial predictive of a rate with its own history.
 
     Question: did *this* rate change? Null: the window's hits are beta-binomial(n, a, b), where (a, b) are the prior plus what was seen
     before, so a source that always was odd stays quiet. Alternative: the same with the odds of the mean multiplied by `odds`, at equal
@@ -125,8 +129,6 @@ def log_polya(hits: ArrayLike, trials: ArrayLike, a: ArrayLike, b: ArrayLike, od
         >>> log_polya(9, 10, 1.0, 9.0, 3.0).item() > log_polya(1, 10, 1.0, 9.0, 3.0).item()
         True
     """
-    from scipy.special import betaln  # noqa: PLC0415 - not needed by users of the Bernoulli form, and slow to import
-
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     hits, trials = np.asarray(hits, np.float64), np.asarray(trials, np.float64)
     mean = shift_odds(a / (a + b), odds)
@@ -182,10 +184,10 @@ class ShiryaevRoberts:
 
     @property
     def log_mixture(self) -> float:
-        """ln M of now."""
+        """Natural logarithm of M of now."""
         return log_mean_exp(self.log_r, self.log_weights)
 
-    def update(self, log_e: NDArray[np.float64], *, may_page: bool = True) -> tuple[str, bool]:
+    def update(self, log_e: NDArray[np.float64], *, may_page: bool = True) -> tuple[Severity, bool]:
         """Take one window's ln e of every component.
 
         Args:

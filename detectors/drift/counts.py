@@ -22,7 +22,7 @@ MOMENT_CLIP = 16.0
 _KIND, _VERSION = "drift.counts", 1
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]  # numba ships no types
+@njit(cache=True, nogil=True)
 def _count(columns, first, hashes, starts, edges, n_edges, numeric, lookup, lookup_starts, mean, scale, table, volumes, moments):  # type: ignore[no-untyped-def]  # compiled
     """Add `columns` (n, m) as variables first..first+m-1; `volumes` is counted when it is not empty."""
     n, m = columns.shape
@@ -85,12 +85,12 @@ class WindowCounts:
     @property
     def group_sizes(self) -> NDArray[np.int64]:
         """Events per client group, shape (16,)."""
-        return self.table[:, : self.reference.starts[1]].sum(axis=1, dtype=np.int64)
+        return np.asarray(self.table[:, : self.reference.starts[1]].sum(axis=1, dtype=np.int64))
 
     @property
     def cells(self) -> NDArray[np.int64]:
         """Events per cell over all groups, int64, shape (n_cells,)."""
-        return self.table.sum(axis=0, dtype=np.int64)
+        return np.asarray(self.table.sum(axis=0, dtype=np.int64))
 
     def update(
         self,
@@ -195,7 +195,8 @@ class WindowCounts:
         try:
             if body["cells"] != reference.n_cells or body["moments"].shape != counts.moments.shape:
                 raise ValueError(f"counted in {body['cells']} cells, the reference has {reference.n_cells}")
-            for array, at, values in ((counts.table.ravel(), body["at"], body["counts"]), (counts.volumes, body["buckets"], body["volumes"])):
+            parts = (counts.table.ravel(), body["at"], body["counts"]), (counts.volumes, body["buckets"], body["volumes"])
+            for array, at, values in parts:
                 if at.size and (at.min() < 0 or at.max() >= array.size or values.min() < 0):
                     raise ValueError("a cell outside the table, or a negative count")
                 array[at] = values

@@ -4,10 +4,11 @@ Three facts about live traffic break tests that believe in independent events: o
 has a single customer; a service's clients are few, so their mix is never the reference's. The model is survey statistics' random
 effects: a client's share of a cell scatters around the population's with variance rho p (1 - p), rho the intra-client correlation.
 
-1. **Tempering per group of clients.** n events with sum n_c^2 = Q are worth n / phi, phi = 1 + rho (Q / n - 1) (Kish's design effect). A job of
-   10,000 events counts 1 / rho of them, and the other clients keep theirs.
-2. **Mix tolerance.** With K effective clients the population's share is only known to +- z sqrt(rho p (1 - p) / K): that is added to the null.
-3. **No single group decides** (in `detector.py`): the strongest of the 16 groups is left out of every component, unless the service hardly has another.
+1. **Tempering per group of clients.** n events with sum n_c^2 = Q are worth n / phi, phi = 1 + rho (Q / n - 1) (Kish's design effect).
+   A job of 10,000 events counts 1 / rho of them, and the other clients keep theirs.
+2. **Mix tolerance.** With K effective clients the population's share is only known to +- z sqrt(rho p (1 - p) / K): added to the null. K is
+   that of the last ten windows and this one, because a mix of active clients persists for about as long as evidence accumulates.
+3. **No one or two groups decide** (in `detector.py`): the loudest are left out, unless one usually is the service.
 
 rho is learned per variable from past windows only, so every e-value stays conditionally valid (the tempering is predictable).
 """
@@ -23,12 +24,13 @@ from detectors.drift.reference import DriftReference
 PRIOR_RHO = 0.1
 PRIOR_WEIGHT = 300.0
 DECAY = 0.999
-MIX_DECAY = 0.99
-MIX_Z = 3.0
+USUAL_DECAY = 0.995
+RECENT_DECAY = 0.9
+MIX_Z = 3.5
 BASELINE_DECAY = 0.9
 BASELINE_EVENTS = 30.0
 
-_STATE = ("numerator", "denominator", "baseline", "mix", "rho")
+_STATE = ("numerator", "denominator", "baseline", "usual", "recent", "rho")
 
 
 class Dependence:
@@ -45,23 +47,21 @@ class Dependence:
         self._variable = np.repeat(np.arange(V), np.diff(reference.starts))
         self.numerator, self.denominator = np.zeros(V), np.zeros(V)
         self.baseline = (reference.counts + 0.5) / (self._rows + 0.5 * np.diff(reference.starts))[self._variable]
-        self.mix = np.zeros(BUCKETS)
+        self.usual, self.recent = np.zeros(BUCKETS), np.zeros(BUCKETS)
         self.rho = np.full(V, PRIOR_RHO)
 
-    @property
-    def clients(self) -> float:
-        """K, the effective number of clients over about the last hundred windows, (sum L)^2 / sum L^2; 0 while none is known."""
-        total = float(self.mix.sum())
-        if total <= 0:
-            return 0.0
-        # hashed buckets add chance collisions of (sum L)^2 / 1024; take them out, but never more than 95 % of what is there
-        squares = float((self.mix**2).sum())
-        return total**2 / max(squares - total**2 / BUCKETS, 0.05 * squares)
+    def clients(self, counts: WindowCounts) -> float:
+        """K, the effective number of clients over about the last ten windows and this one, (sum L)^2 / sum L^2; 0 while none is known."""
+        return _effective(RECENT_DECAY * self.recent + self._worth(counts))
+
+    def _worth(self, counts: WindowCounts) -> NDArray[np.float64]:
+        volumes = counts.volumes.astype(np.float64)
+        return np.asarray(volumes / (1.0 + float(np.median(self.rho)) * np.maximum(volumes - 1.0, 0.0)), np.float64)
 
     @property
     def shares(self) -> NDArray[np.float64]:
         """Usual share of the traffic per client group, shape (16,)."""
-        groups = self.mix.reshape(-1, GROUPS).sum(axis=0)
+        groups = self.usual.reshape(-1, GROUPS).sum(axis=0)
         total = float(groups.sum())
         return groups / total if total > 0 else np.full(GROUPS, 1.0 / GROUPS)
 
@@ -70,9 +70,9 @@ class Dependence:
         n, extra = _volumes(counts)
         return 1.0 / (1.0 + self.rho[:, None] * (extra / np.maximum(n, 1.0))[None, :])
 
-    def mix_variance(self) -> NDArray[np.float64]:
-        """rho / K per variable: times p (1 - p) the variance of the population's share because its clients are few; 0 if none is known."""
-        clients = self.clients
+    def mix_variance(self, counts: WindowCounts) -> NDArray[np.float64]:
+        """Variance of the population's share because its clients are few, over p (1 - p): rho / K, shape (V,); 0 if none is known."""
+        clients = self.clients(counts)
         return self.rho / clients if clients else np.zeros_like(self.rho)
 
     def learn(self, counts: WindowCounts) -> None:
@@ -98,8 +98,8 @@ class Dependence:
         if counts.n:
             share = pooled / np.maximum(pooled_n, 1e-12)[self._variable]
             self.baseline = BASELINE_DECAY * self.baseline + (1.0 - BASELINE_DECAY) * share
-        volumes = counts.volumes.astype(np.float64)
-        self.mix = MIX_DECAY * self.mix + volumes / (1.0 + float(np.median(self.rho)) * np.maximum(volumes - 1.0, 0.0))
+        worth = self._worth(counts)
+        self.usual, self.recent = USUAL_DECAY * self.usual + worth, RECENT_DECAY * self.recent + worth
 
     def state(self) -> dict[str, object]:
         """What `restore` needs, for `detectors.state.pack`."""
@@ -129,3 +129,9 @@ def _volumes(counts: WindowCounts) -> tuple[NDArray[np.float64], NDArray[np.floa
     # minus what chance gives, plus three of its standard deviations, so that it is never under-estimated by luck
     squares = np.maximum((volumes**2).sum(axis=0) - chance + 3.0 * np.sqrt(2.0 / per_group) * chance, known)
     return n, np.minimum(squares, (volumes**2).sum(axis=0)) - known
+
+
+def _effective(volumes: NDArray[np.float64]) -> float:
+    """(sum L)^2 / sum L^2 with the chance collisions of 1,024 buckets taken out, 20 times the raw figure at most."""
+    total, squares = float(volumes.sum()), float((volumes**2).sum())
+    return total**2 / max(squares - total**2 / BUCKETS, 0.05 * squares) if total > 0 else 0.0

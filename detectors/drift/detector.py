@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from detectors.drift.counts import GROUPS, WindowCounts
 from detectors.drift.dependence import MIX_Z, Dependence
-from detectors.drift.describe import describe
+from detectors.drift.describe import Strongest, describe
+from detectors.drift.effect import EffectSizer
 from detectors.drift.reference import DriftReference
 from detectors.drift.report import DriftReport
-from detectors.e_process import ODDS, ShiryaevRoberts, e_bh, log_mean_exp, page_threshold, shift_odds
+from detectors.e_process import ODDS, Severity, ShiryaevRoberts, e_bh, page_threshold, shift_odds
 from detectors.state import StateError, pack, unpack
 
 MIN_WINDOWS = 12
@@ -22,6 +23,9 @@ MIN_WINDOWS = 12
 DOMINANT = 0.5
 """Usual share above which a client group is the service, so that its evidence is not left out."""
 
+MANY_CLIENTS = 50
+"""Effective clients from which the loudest group alone is left out; with fewer it is the two loudest, with unknown ones none."""
+
 _KIND, _VERSION = "drift.detector", 1
 
 
@@ -29,11 +33,17 @@ class DriftDetector:
     """Count Shiryaev-Roberts detector of marginal drift: features, scores, class mix, output value.
 
     Question: is any cell's share outside [low - delta, high + delta]? Cells are the bins, below, above, missing, unseen, and the CDF cells
-    (x <= q_j) that carry the power for shifts. [low, high] is the reference's Clopper-Pearson interval (gamma = 0.5 % over all cells and
-    sides), widened in quadrature by the client mix, 3 sqrt(rho p (1 - p) / K); delta is the materiality. Per cell, side and odds in
-    {1.3, 1.8, 3.0}: ln e = sum_g a_g [S_g ln(q/u) + (n_g - S_g) ln((1-q)/(1-u))] over client groups g with weights a_g = 1 / phi_g, *without the
-    group that speaks loudest* (the least of 16 e-values is an e-value). Then the mixture of `e_process.ShiryaevRoberts` with equal weight
-    per variable and per component within it.
+    (x <= q_j) that carry the power for shifts. [low, high] is the reference's Clopper-Pearson interval (gamma = 0.5 % over all cells
+    and sides), widened in quadrature by the client mix, 3.5 sqrt(rho p (1 - p) / K); delta is the materiality. Per cell, side and odds
+    in {1.3, 1.8, 3.0}: ln e = sum_g a_g [S_g ln(q/u) + (n_g - S_g) ln((1-q)/(1-u))] over client groups g with weights a_g = 1 / phi_g,
+    *without the one or two groups that speak loudest* (the least of several e-values is an e-value): what one or two clients do is no
+    drift of the model. A group that usually sends more than half of the traffic is spared, so a gateway's drift is found. Then the
+    mixture of `e_process.ShiryaevRoberts` with equal weight per variable and per component within it. Small windows need no merging:
+    the recursion adds them up.
+
+    Measured (30-day budget of one page, materiality 0.01, 300 events a window, reference 20,000 rows, 20 features, one of them shifted
+    by 0.25 / 0.5 / 1 sd after 50 windows), median delay in windows: independent events 5 / 1 / 1; 5,000 clients 6 / 2 / 1; 30 Zipf
+    clients never / 5 / 1; a single client never / 33 / 2, and 2 at 0.5 sd after 300 windows, when rho has been learned.
 
     Args:
         reference: what is normal.
@@ -41,9 +51,24 @@ class DriftDetector:
         windows: T.
         materiality: delta, in points of probability; smaller moves are no news.
 
-    Cost: about 1 ms a window at 31 variables. Memory: 24 bytes a component, 132 components a variable: 0.1 MB at 31 variables, 0.36 MB at 112.
+    Cost: about 5 ms a window at 31 variables. Memory: 16 bytes a component, 130 components a variable: 65 KB at 31 variables.
     Misleads: correlation that changes while the marginals stay is not seen.
-    Source: DOI-less brief of the project's statistics, after Shin et al. 2023 (e-detectors) and Kish 1965, "Survey Sampling" (design effect).
+    Source: Shin et al., "E-detectors", NEJSDS 2023; Kish, "Survey Sampling", 1965 (design effect).
+
+    Raises:
+        ValueError: on a budget or materiality out of range.
+
+    Example:
+        >>> rng = np.random.default_rng(7)
+        >>> reference = DriftReference.fit(rng.normal(size=(5000, 2)), ["age", "income"], ["numeric", "numeric"])
+        >>> detector = DriftDetector(reference, false_pages=1, windows=8640)
+        >>> for t in range(30):
+        ...     window, X = WindowCounts(reference), rng.normal(size=(300, 2))
+        ...     window.update(X + [0.0, 0.8 * (t >= 20)], clients=rng.integers(0, 100, 300))
+        ...     report = detector.update(window)
+        ...     if report.opened:
+        ...         print(t, report.leading, report.variables[1].direction, report.since)
+        20 ('income',) up 20
     """
 
     def __init__(self, reference: DriftReference, *, false_pages: float, windows: float, materiality: float = 0.01) -> None:
@@ -69,6 +94,8 @@ class DriftDetector:
         log_weights = -np.log(sizes[self.variable] * float(len(reference.variables)))
         self.sr = ShiryaevRoberts(np.tile(log_weights, 2 * len(ODDS)), page_threshold(windows, false_pages))
         self.dependence = Dependence(reference)
+        self._firsts = np.concatenate([[0], np.cumsum(np.bincount(self.variable))])
+        self._sizer = EffectSizer(reference)
         self._report: DriftReport | None = None
 
     def _sums(self, cells: NDArray[Any]) -> NDArray[Any]:
@@ -77,22 +104,27 @@ class DriftDetector:
         np.cumsum(cells, axis=-1, out=cumulative[..., 1:])
         return np.asarray(cumulative[..., self.high] - cumulative[..., self.low])
 
-    def _log_e(self, counts: WindowCounts, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _log_e(self, counts: WindowCounts, weights: NDArray[np.float64], clients: float) -> NDArray[np.float64]:
         a = weights[self.variable].T
         hits = a * self._sums(counts.table)
         misses = a * counts.group_sizes[:, None] - hits
-        mix = MIX_Z * np.sqrt(self.dependence.mix_variance()[self.variable] * self.p * (1.0 - self.p))
+        mix = MIX_Z * np.sqrt(self.dependence.mix_variance(counts)[self.variable] * self.p * (1.0 - self.p))
         upper = self.p + np.hypot(self._upper - self.p, mix) + self.materiality
         lower = self.p - np.hypot(self.p - self._lower, mix) - self.materiality
         spared = self.dependence.shares > DOMINANT
+        left_out = 0 if not clients else 1 if clients >= MANY_CLIENTS else 2
         out = np.full((2 * len(ODDS), self.p.size), -np.inf)
         for side, (edge, valid) in enumerate(((upper, upper < 1.0), (lower, lower > 0.0))):
             u = np.clip(edge, 1e-12, 1.0 - 1e-12)
             for k, odds in enumerate(ODDS):
                 q = shift_odds(u, odds if side == 0 else 1.0 / odds)
                 each = hits * np.log(q / u) + misses * np.log((1.0 - q) / (1.0 - u))
-                loudest = np.where(spared[:, None], 0.0, each).max(axis=0)
-                out[side * len(ODDS) + k] = np.where(valid, each.sum(axis=0) - np.maximum(loudest, 0.0), -np.inf)
+                total = each.sum(axis=0)
+                if left_out:
+                    loudest = np.maximum(each, 0.0)
+                    loudest[spared] = 0.0
+                    total -= np.partition(loudest, GROUPS - left_out, axis=0)[GROUPS - left_out :].sum(axis=0)
+                out[side * len(ODDS) + k] = np.where(valid, total, -np.inf)
         return out.ravel()
 
     def update(self, counts: WindowCounts) -> DriftReport:
@@ -103,14 +135,15 @@ class DriftDetector:
         """
         if counts.table.shape != (GROUPS, self.reference.n_cells):
             raise ValueError(f"counts have {counts.table.shape[1]} cells, the reference has {self.reference.n_cells}")
-        weights = self.dependence.weights(counts)
-        severity, opened = "none", False
+        weights, clients = self.dependence.weights(counts), self.dependence.clients(counts)
+        severity: Severity = "page" if self.sr.open else "none"
+        opened = False
         if counts.n:
-            log_e = self._log_e(counts, weights)
+            log_e = self._log_e(counts, weights, clients)
             severity, opened = self.sr.update(log_e, may_page=not self._why_not())
             self.dependence.learn(counts)
         worth = float(np.median((weights * counts.group_sizes).sum(axis=1)))
-        self._report = self._describe(counts, worth, severity, opened)
+        self._report = self._describe(counts, worth, clients, severity, opened)
         return self._report
 
     def _why_not(self) -> str:
@@ -121,25 +154,26 @@ class DriftDetector:
             return f"{self.sr.steps} windows seen, pages start after {MIN_WINDOWS}"
         return ""
 
-    def _describe(self, counts: WindowCounts, worth: float, severity: str, opened: bool) -> DriftReport:
-        reference, sr = self.reference, self.sr
-        V = len(reference.variables)
-        K = self.p.size
-        table = sr.log_r.reshape(-1, K)
-        by_variable, details = np.full(V, -np.inf), []
-        cells = counts.cells
-        firsts = np.concatenate([[0], np.cumsum(np.bincount(self.variable, minlength=V))])
-        for v in range(V):
-            block = table[:, firsts[v] : firsts[v + 1]]
-            by_variable[v] = log_mean_exp(block.ravel())
-            row, column = np.unravel_index(int(block.argmax()), block.shape)
-            k = int(firsts[v] + column)
-            evidence = (float(by_variable[v]), int(sr.since.reshape(-1, K)[row, k]), int(row) // len(ODDS), int(self.low[k]), int(self.high[k]))
-            details.append(describe(reference, counts, cells, v, evidence, float(self.dependence.rho[v])))
+    def _strongest(self) -> list[Strongest]:
+        """Per variable: ln of its own mixture, and its strongest component."""
+        table, since = self.sr.log_r.reshape(2 * len(ODDS), -1), self.sr.since.reshape(2 * len(ODDS), -1)
+        found = []
+        for first, end in zip(self._firsts[:-1].tolist(), self._firsts[1:].tolist(), strict=True):
+            block = table[:, first:end]
+            row, column = divmod(int(block.argmax()), end - first)
+            k = first + column
+            top = float(block[row, column])
+            mixture = top + math.log(float(np.exp(block - top).mean())) if math.isfinite(top) else top
+            found.append(Strongest(mixture, int(since[row, k]), int(self.low[k]), int(self.high[k])))
+        return found
+
+    def _describe(self, counts: WindowCounts, worth: float, clients: float, severity: Severity, opened: bool) -> DriftReport:
+        sr, strongest = self.sr, self._strongest()
+        by_variable = np.array([one.log_evidence for one in strongest])
         leading: tuple[str, ...] = ()
         if severity != "none":
-            named = e_bh(by_variable, 0.05)[:10]
-            leading = tuple(reference.variables[v] for v in (named if named.size else [int(by_variable.argmax())]))
+            named = e_bh(by_variable, 0.05)[:10].tolist()
+            leading = tuple(self.reference.variables[v] for v in named or [int(by_variable.argmax())])
         why = self._why_not()
         return DriftReport(
             window=sr.steps,
@@ -150,10 +184,10 @@ class DriftDetector:
             log_evidence=sr.log_mixture,
             log_page=sr.log_page,
             log_ticket=sr.log_ticket,
-            variables=tuple(details),
+            variables=describe(self._sizer, counts, strongest, self.dependence.rho),
             leading=leading,
-            since=details[int(by_variable.argmax())].since,
-            clients=self.dependence.clients,
+            since=strongest[int(by_variable.argmax())].since,
+            clients=clients,
             status="uncalibrated" if why else "calibrated",
             reason=why,
         )

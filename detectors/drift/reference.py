@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
-from detectors.drift.bins import MAX_CATEGORIES, MAX_EDGES, category_cells, numeric_edges
+from detectors.drift.bins import MAX_CATEGORIES, MAX_EDGES, TOP_CATEGORIES, category_cells, numeric_edges
 from detectors.state import StateError, pack, unpack
 
 Kind = Literal["numeric", "categorical"]
@@ -61,6 +61,16 @@ class DriftReference:
         self.edges, self.n_edges = edges, n_edges
         self.categories, self.lookup, self.lookup_starts = categories, lookup, lookup_starts
         self.counts, self.mean, self.sd = counts, mean, sd
+        # the compiled pass indexes by these without checks, and a reference may come from outside
+        if lookup.size and not (lookup.min() >= 0 and lookup.max() <= TOP_CATEGORIES):
+            raise ValueError(f"category cells must be 0 to {TOP_CATEGORIES}")
+        if (
+            n_edges.min(initial=0) < 0
+            or n_edges.max(initial=0) > MAX_EDGES
+            or np.diff(lookup_starts).min(initial=0) < 0
+            or lookup_starts[0] != 0
+        ):
+            raise ValueError(f"a variable has 0 to {MAX_EDGES} edges, and category tables follow one another")
         sizes = []
         for v, kind in enumerate(kinds):
             codes = lookup[lookup_starts[v] : lookup_starts[v + 1]]
@@ -238,10 +248,10 @@ class DriftReference:
             body["variables"], body["kinds"] = tuple(body["variables"]), cast("tuple[Kind, ...]", tuple(body["kinds"]))
             body["categories"] = tuple(tuple(c) for c in body["categories"])
             V = len(body["variables"])
-            if body["edges"].shape != (V, MAX_EDGES) or len(body["kinds"]) != V or body["lookup_starts"].shape != (V + 1,):
+            if body["edges"].shape != (V, MAX_EDGES) or len(body["kinds"]) != V or body["lookup_starts"].shape != (V + 1,) or not V:
                 raise ValueError(f"{V} variables, but edges of shape {body['edges'].shape}")
-            if body["lookup"].size != body["lookup_starts"][-1] or body["n_edges"].shape != (V,):
-                raise ValueError("the category table has another length than its index")
+            if body["lookup"].size != body["lookup_starts"][-1] or any(body[k].shape != (V,) for k in ("n_edges", "mean", "sd")):
+                raise ValueError("tables of different lengths")
             return cls(**body)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise StateError(f"damaged {_KIND}: {error}") from error

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
-Severity = Literal["none", "ticket", "page"]
+from detectors.e_process import Severity
 
 
 class VariableDrift(msgspec.Struct, frozen=True):
@@ -21,7 +19,9 @@ class VariableDrift(msgspec.Struct, frozen=True):
         missing, unseen, below, above: shares.
         log_evidence: ln of the variable's Shiryaev-Roberts mixture; pages at ln A + ln V when alone.
         since: index of the window at which the evidence of the strongest component started to grow.
-        direction: "up", "down", "shape", "missing", "unseen", "mix" or "", by that component.
+        direction: of that component: "missing", "unseen" or "mix" (categories); else "up" or "down" when the mean moved by 0.1 sd, else
+            "shape".
+        mean_shift: (window mean - reference mean) / reference sd, values clipped at +-16 sd; 0 for categories.
         reference_center, center: reference and window median (numeric) or the share of the cell that moved most (categorical).
         detail: one line for people, such as "share of x <= 3.1: 0.30 -> 0.52".
         rho: intra-client correlation used.
@@ -40,6 +40,7 @@ class VariableDrift(msgspec.Struct, frozen=True):
     log_evidence: float
     since: int
     direction: str
+    mean_shift: float
     reference_center: float
     center: float
     detail: str

@@ -1,0 +1,131 @@
+"""Telemetry completeness: of what the instances produced, how much did we receive, and who fell silent?"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Literal
+
+import msgspec
+
+TICKET_BELOW = 0.999
+PERIODS = 12
+
+
+class CompletenessReport(msgspec.Struct, frozen=True):
+    """Completeness of one model over the last twelve periods.
+
+    Attributes:
+        share: received / (produced + dropped by the SDK), at most 1; 1 when nothing was produced.
+        received, produced, dropped: events.
+        missing: produced - received, lost on the way, at least 0.
+        silent: instances not heard for `silent_after_s`, sorted, at most 100.
+        instances: instances known.
+        untracked: updates of instances beyond the cap; they are not in any other figure.
+        severity: "page" when all known instances are silent, "ticket" when share < 99.9 %.
+    """
+
+    share: float
+    received: int
+    produced: int
+    dropped: int
+    missing: int
+    silent: tuple[str, ...]
+    instances: int
+    untracked: int
+    severity: Literal["none", "ticket", "page"]
+
+
+class _Instance(msgspec.Struct):
+    base: int
+    highest: int
+    dropped_base: int
+    dropped: int
+    heard_s: float
+
+
+class Completeness:
+    """Counts per instance by the producers' running numbers; time is an argument.
+
+    A running number starts at 1 and counts events that the instance handed to the network; `dropped` counts those it had to throw away.
+    An instance first heard in mid-stream is counted from the lowest number seen of it.
+
+    Args:
+        silent_after_s: seconds without a sign of life until an instance is silent, above 0.
+        forget_after_s: seconds until a silent instance is forgotten (scaled in, replaced), more than `silent_after_s`.
+        max_instances: cap; later ones are counted in `untracked`.
+
+    Misleads: events still on the way at a period's end count as missing until the next period; the twelve-period sum smooths that.
+
+    Example:
+        >>> watch = Completeness(silent_after_s=60)
+        >>> watch.update("a", received=990, lowest=1, highest=1000, dropped=0, at_s=10)
+        >>> watch.close(20).share, watch.close(20).missing, watch.close(500).severity
+        (0.99, 10, 'page')
+    """
+
+    def __init__(self, *, silent_after_s: float = 120.0, forget_after_s: float = 86_400.0, max_instances: int = 10_000) -> None:
+        if not 0 < silent_after_s < forget_after_s:
+            raise ValueError(f"need 0 < silent_after_s < forget_after_s, got {silent_after_s} and {forget_after_s}")
+        if max_instances < 1:
+            raise ValueError(f"max_instances must be at least 1, got {max_instances}")
+        self.silent_after_s, self.forget_after_s, self.max_instances = silent_after_s, forget_after_s, max_instances
+        self._instances: dict[str, _Instance] = {}
+        self._periods: deque[tuple[int, int, int]] = deque(maxlen=PERIODS)
+        self._received = self._retired = self._retired_dropped = self._untracked = 0
+
+    def update(self, instance: str, *, received: int, lowest: int, highest: int, dropped: int, at_s: float) -> None:
+        """Take what arrived from one instance, in any order; a heartbeat has received 0 and repeats the highest number.
+
+        Raises:
+            ValueError: when received, highest or dropped is negative, or lowest is above highest + 1.
+        """
+        if received < 0 or highest < 0 or dropped < 0 or not 0 <= lowest <= highest + 1:
+            raise ValueError(f"impossible numbers of {instance!r}: received={received} lowest={lowest} highest={highest} dropped={dropped}")
+        known = self._instances.get(instance)
+        if known is None:
+            if len(self._instances) >= self.max_instances:
+                self._untracked += 1
+                return
+            start = max(lowest - 1, 0) if received else highest
+            # drops of before our time are not ours: only an instance heard from its first event counts them all
+            self._instances[instance] = _Instance(start, highest, dropped if start else 0, dropped, at_s)
+        else:
+            known.highest, known.dropped = max(known.highest, highest), max(known.dropped, dropped)
+            known.heard_s = max(known.heard_s, at_s)
+        self._received += received
+
+    def close(self, now_s: float) -> CompletenessReport:
+        """End a period and report on the last twelve."""
+        produced, dropped = self._retired, self._retired_dropped
+        silent = []
+        for name, one in list(self._instances.items()):
+            produced += one.highest - one.base
+            dropped += one.dropped - one.dropped_base
+            one.base, one.dropped_base = one.highest, one.dropped
+            if now_s - one.heard_s > self.forget_after_s:
+                del self._instances[name]
+            elif now_s - one.heard_s > self.silent_after_s:
+                silent.append(name)
+        self._periods.append((self._received, produced, dropped))
+        self._received = self._retired = self._retired_dropped = 0
+        got, made, lost = (sum(column) for column in zip(*self._periods, strict=True))
+        share = min(1.0, got / (made + lost)) if made + lost else 1.0
+        everyone = bool(self._instances) and len(silent) == len(self._instances)
+        return CompletenessReport(
+            share=share,
+            received=got,
+            produced=made,
+            dropped=lost,
+            missing=max(made - got, 0),
+            silent=tuple(sorted(silent)[:100]),
+            instances=len(self._instances),
+            untracked=self._untracked,
+            severity="page" if everyone else "ticket" if share < TICKET_BELOW else "none",
+        )
+
+    def stopped(self, instance: str) -> None:
+        """An instance said goodbye: what it produced still counts, its silence does not."""
+        gone = self._instances.pop(instance, None)
+        if gone is not None:
+            self._retired += gone.highest - gone.base
+            self._retired_dropped += gone.dropped - gone.dropped_base
