@@ -48,6 +48,14 @@ TEMPLATE_EXCESS = 0.15  # more equal fields than reference pairs have: the row c
 IMPUTED_EXCESS = 0.10  # repeated inner values above the reference's: imputed fields, so E1 can only open a ticket
 IMPUTED_REPEATS = 3  # of the ring's rows
 
+# --- E1 follows the present population ---------------------------------------------------------------------------------------------
+POPULATION = 128  # most recently judged clients; a swarm of 60 is no majority, and half a table turns over in ~500 rows
+POPULATION_KNOWN = 6  # clients below which "everybody has moved" cannot be told from "this one is odd": E1 then opens tickets only ...
+POPULATION_ALONE = 200  # ... up to this many distinct rows
+POPULATION_ROWS = (8, 64)  # judged rows between a client's reports: at first, and after the second number of rows
+POPULATION_AGE = 512  # reports after which an entry is forgotten
+POPULATION_STEP = 0.02  # smaller moves of the tolerated rate are ignored
+
 # --- E2: every column moved by the same amount away from an earlier row (Jacobian sign steps) -------------------------------------
 FLATNESS = (0.90, 0.95, 0.98)  # mean / rms of abs(delta): 1 for a sign step, .80 for Gaussian steps
 FLAT_U = 0.05

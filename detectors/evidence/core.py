@@ -12,6 +12,7 @@ from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 from detectors.evidence import trials
 from detectors.evidence.derive import Columns
+from detectors.evidence.population import EPOCH, KNOWN, Population, reconsider, report, set_arms
 from detectors.evidence.reference import EvidenceReference
 
 _COUNT_LIMIT = 1 << 30
@@ -28,6 +29,7 @@ class Yardsticks(NamedTuple):
     repeated_share: float
     energy: NDArray[np.float64]  # (3,) limits of the mean capped square
     coarse: NDArray[np.bool_]
+    joint_rates: NDArray[np.float64]  # (3,)
     page: float  # thresholds of the evidence itself, not of its logarithm
     ticket: float
 
@@ -36,34 +38,28 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
     """Plain numbers for the kernel."""
     r = reference
     return Yardsticks(
-        r.image, r.nearest, r.far**2, r.equal_share, r.edit_share, r.repeated_share, np.exp(r.joint_limits) - 1e-4, r.coarse,
+        r.image, r.nearest, r.far**2, r.equal_share, r.edit_share, r.repeated_share, np.exp(r.joint_limits) - 1e-4, r.coarse, r.joint_rates,
         float(np.exp(ln_page)), float(np.exp(ln_ticket)),
     )  # fmt: skip
 
 
 def gains(reference: EvidenceReference) -> NDArray[np.float32]:
-    """Factors of every arm (39, 2): on a miss, on a hit. Both 0 where the alternative has no power: such an arm stays at 0."""
+    """Factors of every arm (39, 2): on a miss, on a hit."""
     out = np.zeros((at.ARM_COUNT, 2), np.float32)
-
-    def arms(first: int, u: float, qs: tuple[float, ...]) -> None:
-        for k, q in enumerate(qs):
-            if q > c.ARM_MARGIN * u:
-                out[first + k] = (1 - q) / (1 - u), q / u
-
     for k in range(3):
-        arms(at.FIRST_ARM[at.JOINT] + 3 * k, float(reference.joint_rates[k]), c.JOINT_Q)
+        set_arms(out, at.FIRST_ARM[at.JOINT] + 3 * k, float(reference.joint_rates[k]), c.JOINT_Q)
         if reference.flat_rates[k] < c.FLAT_OFF:
-            arms(at.FIRST_ARM[at.FLAT] + 3 * k, float(reference.flat_rates[k]), c.FLAT_Q)
-        arms(at.FIRST_ARM[at.FLIPS] + 4 * k, c.FLIP_U[k], c.FLIP_Q)
-    arms(at.FIRST_ARM[at.SYMMETRIC], c.SYMMETRIC_U, c.SYMMETRIC_Q)
+            set_arms(out, at.FIRST_ARM[at.FLAT] + 3 * k, float(reference.flat_rates[k]), c.FLAT_Q)
+        set_arms(out, at.FIRST_ARM[at.FLIPS] + 4 * k, c.FLIP_U[k], c.FLIP_Q)
+    set_arms(out, at.FIRST_ARM[at.SYMMETRIC], c.SYMMETRIC_U, c.SYMMETRIC_Q)
     if not reference.image:
-        arms(at.FIRST_ARM[at.LATTICE], c.LATTICE_U, c.LATTICE_Q)
-    arms(at.FIRST_ARM[at.TWO_VALUED], c.TWO_VALUED_U, c.TWO_VALUED_Q)
+        set_arms(out, at.FIRST_ARM[at.LATTICE], c.LATTICE_U, c.LATTICE_Q)
+    set_arms(out, at.FIRST_ARM[at.TWO_VALUED], c.TWO_VALUED_U, c.TWO_VALUED_Q)
     return out
 
 
 @njit(cache=True)
-def _judge(real: Any, count: Any, bins: Any, family: int, y: Yardsticks) -> tuple[int, int, float]:
+def _judge(real: Any, count: Any, bins: Any, family: int, known: bool, y: Yardsticks) -> tuple[int, int, float]:
     """The family's severity (0, 1 ticket, 2 page) by its strongest statistic that passes its gate."""
     severity, which, evidence = 0, -1, 0.0
     for statistic in range(6):
@@ -77,7 +73,7 @@ def _judge(real: Any, count: Any, bins: Any, family: int, y: Yardsticks) -> tupl
         if statistic == at.JOINT:
             if count[at.DISTINCT] < c.JOINT_MIN_ROWS:
                 s = 0
-            elif real[at.REPEATED] > c.IMPUTED_EXCESS:
+            elif not (known or count[at.DISTINCT] >= c.POPULATION_ALONE) or real[at.REPEATED] > c.IMPUTED_EXCESS:
                 s = 1
         elif statistic in (at.FLIPS, at.LATTICE):
             filled = total = largest = octaves = 0
@@ -103,9 +99,11 @@ def _halve(count: Any) -> None:
 
 
 @njit(cache=True)
-def stream(slot: Any, columns: Columns, label: Any, state: at.State, gain: Any, y: Yardsticks, out: Any, out_evidence: Any) -> int:
+def stream(
+    slot: Any, columns: Columns, label: Any, state: at.State, population: Population, y: Yardsticks, out: Any, out_evidence: Any
+) -> int:
     """Applies rows in order; writes crossings into out (2 n, 6) int64 and out_evidence (2 n,), returns how many there are."""
-    crossings = 0
+    crossings, gain = 0, population.gain
     positions, fields, targets = columns.position.shape[1], columns.code.shape[1], columns.residual.shape[1]
     ring = at.STEP_1 + 2 * positions
     memory_at, bins_at = 2 * c.RING * fields, (2 * c.RING + c.MEMORY) * fields
@@ -120,6 +118,8 @@ def stream(slot: Any, columns: Columns, label: Any, state: at.State, gain: Any, 
         count[at.MISSING] += columns.missing[i]
         if max(count[at.QUERIES], count[at.MISSING]) >= _COUNT_LIMIT:
             _halve(count)
+        if count[at.EPOCH] != population.clock[EPOCH]:
+            reconsider(real, count, population)
         m = min(count[at.DISTINCT], c.RING)
         trials.distances(real, ring, g, distance)
         repeated = trials.equal_fields(code, columns.value[i], limit, m, equal)
@@ -167,6 +167,8 @@ def stream(slot: Any, columns: Columns, label: Any, state: at.State, gain: Any, 
         template = fresh and not y.image and equal[newest] / fields > y.equal_share + c.TEMPLATE_EXCESS
         if (fresh or (close and not edit)) and not template and count[at.HAS_RESIDUAL] == 1:
             trials.joint(real, count, word, gain, residual, y.energy)
+            if count[at.SCORED] % (c.POPULATION_ROWS[0] if count[at.SCORED] <= c.POPULATION_ROWS[1] else c.POPULATION_ROWS[1]) == 0:
+                report(population, slot[i], count, y.joint_rates)
         if m > 0:
             here = edit or close or distance[newest] < c.LOCAL_STEP**2 * y.far2
             real[at.NEAR_SHARE] += c.LOCAL_MEMORY * ((1.0 if here else 0.0) - real[at.NEAR_SHARE])
@@ -188,7 +190,7 @@ def stream(slot: Any, columns: Columns, label: Any, state: at.State, gain: Any, 
             code[(fields + f) * c.RING + k] = x[f]
 
         for family in range(2):
-            severity, which, evidence = _judge(real, count, bins, family, y)
+            severity, which, evidence = _judge(real, count, bins, family, population.clock[KNOWN] >= c.POPULATION_KNOWN, y)
             if severity > (count[at.SEVERITY] >> (2 * family)) & 3:
                 count[at.SEVERITY] = (count[at.SEVERITY] & ~(3 << (2 * family))) | (severity << (2 * family))
                 out[crossings, 0], out[crossings, 1], out[crossings, 2] = i, slot[i], family

@@ -55,6 +55,15 @@ def feed(clients: ClientEvidence, slot: Ints, X: Rows, cuts: list[int]) -> list[
     return found
 
 
+def same_clients(a: ClientEvidence, b: ClientEvidence, but: int | None = None) -> bool:
+    every = np.arange(a.capacity)
+    counts = [clients.counts(every) for clients in (a, b)]
+    same = a.log_evidence(every) == b.log_evidence(every)
+    return bool(same[:, [k for k in range(len(STATISTICS)) if k != but]].all()) and all(
+        (counts[0][k] == counts[1][k]).all() for k in counts[0]
+    )
+
+
 def boundary_search(n: int, seed: int) -> Rows:
     """Bisections between two rows with different answers, then small probes around the boundary: HopSkipJump's pattern."""
     rng = np.random.default_rng(seed)
@@ -108,13 +117,13 @@ def test_a_restored_snapshot_continues_bit_for_bit(reference: EvidenceReference,
 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 50))
-def test_a_client_is_judged_by_its_own_rows_alone(reference: EvidenceReference, seed: int) -> None:
+def test_what_others_ask_changes_only_what_counts_as_usual(reference: EvidenceReference, seed: int) -> None:
     slot, X = traffic(seed)
     together, alone = make(reference), make(reference)
     feed(together, slot, X, [])
     for k in range(8):
         feed(alone, slot[slot == k], X[slot == k], [])
-    assert together.snapshot() == alone.snapshot()
+    assert same_clients(together, alone, but=STATISTICS.index("joint"))
 
 
 @settings(max_examples=25, deadline=None)
@@ -175,7 +184,7 @@ def test_a_cleared_slot_starts_anew_and_a_resized_one_goes_on(reference: Evidenc
     assert clients.severity(np.array([5]))[0, 0] == 0
     fresh = make(reference, 20)
     feed(fresh, slot[slot != 5], X[slot != 5], [])
-    assert clients.snapshot() == fresh.snapshot()
+    assert same_clients(clients, fresh)
     with pytest.raises(ValueError, match="shrink"):
         clients.resize(3)
 
@@ -196,6 +205,29 @@ def test_a_family_rises_to_a_ticket_then_a_page_and_is_silent_after(reference: E
     clients = ClientEvidence(reference, ln_page=40.0, ln_ticket=LN_TICKET, capacity=1)
     found = feed(clients, np.zeros(400, np.int32), X, [])
     assert [severity for _, _, family, severity, _, _ in found if family == 0] == [1, 2]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nobody_is_paged_because_everybody_has_moved(reference: EvidenceReference, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    slot = rng.integers(0, 30, 6000).astype(np.int32)
+    X = rows(6000, 200 + seed)
+    X[:, :4] = X[:, :4] * 1.4 + 0.5 * X[:, :4] ** 2 - 1
+    y = answer(X)
+    as_if_alone = [make(reference, 1).update(slot[slot == k] * 0, X[slot == k], nothing(sum(slot == k)), y[slot == k]) for k in range(30)]
+    assert sum(c.severity.max(initial=0) == 2 for c in as_if_alone) > 10
+    found = [make(reference, 30).update(slot, X, nothing(6000), y)]
+    assert not (np.concatenate([c.severity for c in found]) == 2).any()
+
+
+def test_a_few_attackers_do_not_count_as_a_population_that_has_moved(reference: EvidenceReference) -> None:
+    rng = np.random.default_rng(0)
+    slot = rng.integers(0, 30, 3000).astype(np.int32)
+    X = rows(3000, 300)
+    attackers = slot >= 20
+    X[attackers] = rng.permuted(X[attackers], axis=0)
+    found = make(reference, 30).update(slot, X, nothing(3000), answer(X))
+    assert set(found.slot[found.severity == 2].tolist()) == set(range(20, 30))
 
 
 def test_drawn_copies_of_the_reference_stay_silent(reference: EvidenceReference) -> None:
@@ -231,8 +263,8 @@ def test_pictures_are_judged_too() -> None:
         return X
 
     reference = EvidenceReference.fit(pictures(400), nothing(400), None, low=np.zeros(64), high=np.full(64, 255.0), image=(8, 8))
-    X = np.concatenate([pictures(100), rng.uniform(0, 255, (100, 64)).astype(np.float32)])
-    found = make(reference).update(np.repeat(np.arange(2, dtype=np.int32), 100), X, nothing(200), np.zeros(200, np.int32))
+    X = np.concatenate([pictures(300), rng.uniform(0, 255, (300, 64)).astype(np.float32)])
+    found = make(reference).update(np.repeat(np.arange(2, dtype=np.int32), 300), X, nothing(600), np.zeros(600, np.int32))
     assert set(found.slot.tolist()) == {1}
     assert found.severity.max() == 2
 

@@ -1,0 +1,124 @@
+"""What everybody's rows look like at present, so that a population that has moved does not look like an attack by each of its clients.
+
+A table of the clients that were judged most recently holds, for each, the share of its latest rows above E1's three limits. The tolerated
+rate of a limit is ``u = max(u_ref, median over clients + (u_ref - nominal))``: the reference's tolerance is kept as a distance from what
+is usual now. A median over clients, not rows: a bulk job or an attacker counts once. It is deceived by a swarm that is the majority of the
+table's clients, which `E2`-`E7` do not need.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from detectors.evidence import constants as c
+from detectors.evidence import layout as at
+
+WRITES, REFRESHED, EPOCH, KNOWN = range(4)
+
+
+class Population(NamedTuple):
+    """One per model and partition, about 5 KB."""
+
+    owner: NDArray[np.int32]  # (entries,) slot, -1 where free
+    seen: NDArray[np.int32]  # (entries, 4) the owner's counts when it last reported: rows judged, above each limit
+    rate: NDArray[np.float32]  # (entries, 3) share of its latest rows above each limit
+    stamp: NDArray[np.int64]  # (entries,) when, in reports
+    usual: NDArray[np.float64]  # (3,) excess of the tolerated rates over the reference's
+    clock: NDArray[np.int64]  # (4,) WRITES, REFRESHED, EPOCH, KNOWN
+    gain: NDArray[np.float32]  # (arms, 2) factors of every arm: on a miss, on a hit
+
+
+def nobody(gain: NDArray[np.float32]) -> Population:
+    """No client judged yet: the reference's rates hold."""
+    n = c.POPULATION
+    return Population(
+        np.full(n, -1, np.int32), np.zeros((n, 4), np.int32), np.zeros((n, 3), np.float32), np.zeros(n, np.int64), np.zeros(3),
+        np.zeros(4, np.int64), gain,
+    )  # fmt: skip
+
+
+def forget(population: Population, slots: NDArray[np.signedinteger]) -> None:
+    """Cleared slots may soon belong to other clients."""
+    population.owner[np.isin(population.owner, slots)] = -1
+
+
+@njit(cache=True)
+def set_arms(gain: Any, first: int, u: float, qs: Any) -> None:
+    """Factors of a statistic's arms at tolerated rate u; both 0 where the alternative has no power: such an arm stays at 0."""
+    for k in range(len(qs)):
+        q = qs[k]
+        alive = q > c.ARM_MARGIN * u
+        gain[first + k, 0] = (1 - q) / (1 - u) if alive else 0.0
+        gain[first + k, 1] = q / u if alive else 0.0
+
+
+@njit(cache=True)
+def report(population: Population, slot: int, count: Any, joint_rates: Any) -> None:
+    """A client with enough new judged rows enters the table; now and then the tolerated rates are taken anew."""
+    clock = population.clock
+    clock[WRITES] += 1
+    entry, oldest = -1, 0
+    for k in range(len(population.owner)):
+        if population.owner[k] == slot:
+            entry = k
+        if population.owner[k] < 0 or (population.owner[oldest] >= 0 and population.stamp[k] < population.stamp[oldest]):
+            oldest = k
+    blend = 0.5
+    if entry < 0:
+        entry, blend = oldest, 1.0
+        population.owner[entry] = slot
+        population.seen[entry] = 0
+    seen = population.seen[entry]
+    rows = count[at.SCORED] - seen[0]
+    if rows > 0:
+        for k in range(3):
+            population.rate[entry, k] += blend * ((count[at.ABOVE_1 + k] - seen[1 + k]) / rows - population.rate[entry, k])
+    for k in range(4):
+        seen[k] = count[at.SCORED + k]
+    population.stamp[entry] = clock[WRITES]
+    if clock[WRITES] - clock[REFRESHED] >= max(2, clock[KNOWN] // 4):
+        _refresh(population, joint_rates)
+
+
+@njit(cache=True)
+def _refresh(population: Population, joint_rates: Any) -> None:
+    clock = population.clock
+    clock[REFRESHED] = clock[WRITES]
+    for k in range(len(population.owner)):
+        if population.owner[k] >= 0 and population.stamp[k] + c.POPULATION_AGE < clock[WRITES]:
+            population.owner[k] = -1
+    present = np.flatnonzero(population.owner >= 0)
+    clock[KNOWN] = len(present)
+    moved = rose = False
+    excess = np.zeros(3)
+    if len(present) >= c.POPULATION_KNOWN:
+        for k in range(3):
+            excess[k] = max(np.median(population.rate[present, k]) - (1 - c.JOINT_QUANTILES[k]), 0.0)
+    for k in range(3):
+        moved |= abs(excess[k] - population.usual[k]) > c.POPULATION_STEP
+        rose |= excess[k] > population.usual[k] + c.POPULATION_STEP
+    if moved:
+        for k in range(3):
+            population.usual[k] = excess[k]
+            set_arms(population.gain, at.FIRST_ARM[at.JOINT] + 3 * k, min(joint_rates[k] + excess[k], 0.98), c.JOINT_Q)
+    if rose:
+        clock[EPOCH] += 1
+
+
+@njit(cache=True)
+def reconsider(real: Any, count: Any, population: Population) -> None:
+    """After the tolerated rates rose: a client's evidence is at most the likelihood ratio of all its rows at the present rates."""
+    count[at.EPOCH] = population.clock[EPOCH]
+    n = count[at.SCORED]
+    for k in range(3):
+        h = count[at.ABOVE_1 + k]
+        for a in range(at.FIRST_ARM[at.JOINT] + 3 * k, at.FIRST_ARM[at.JOINT] + 3 * k + 3):
+            if population.gain[a, 1] == 0:
+                real[a] = 0
+            else:
+                ln = h * np.log(population.gain[a, 1]) + (n - h) * np.log(population.gain[a, 0])
+                real[a] = min(real[a], np.exp(min(ln, 80.0)))
