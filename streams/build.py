@@ -134,9 +134,14 @@ def _drift(rows: Rows, member: NDArray[np.bool_], notes: list[str]) -> DriftRefe
 
 
 def _bounds(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    low = np.array([np.nan if f.low is None else f.low for f in rows.features])
-    high = np.array([np.nan if f.high is None else f.high for f in rows.features])
-    return low, high
+    """The schema's bounds; where it has none, the rows' own range."""
+    X = np.where(np.isfinite(rows.X), rows.X, np.nan)
+    empty = np.isnan(X).all(axis=0)
+    lowest = np.where(empty, 0.0, np.nanmin(np.where(empty, 0.0, X), axis=0))
+    highest = np.where(empty, 0.0, np.nanmax(np.where(empty, 0.0, X), axis=0))
+    low = np.array([lowest[j] if f.low is None else f.low for j, f in enumerate(rows.features)], np.float64)
+    high = np.array([highest[j] if f.high is None else f.high for j, f in enumerate(rows.features)], np.float64)
+    return low, np.maximum(low, high)
 
 
 def _checked(rows: Rows) -> Rows:

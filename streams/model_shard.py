@@ -42,6 +42,18 @@ _UNNAMED = Aligner((), ())
 Emit = Callable[[WindowPartial | Finding | SampledEventRow], None]
 
 
+class _Position:
+    """Where judged events stand among the accepted ones of a batch, all of which are counted before any is judged."""
+
+    def __init__(self, slot: NDArray[np.int32], judged: NDArray[np.intp]) -> None:
+        self._slot, self._judged = slot, judged
+
+    def later(self, index: int) -> int:
+        """Events of the same client after this one, in the batch."""
+        at = int(self._judged[index])
+        return int(np.count_nonzero(self._slot[at + 1 :] == self._slot[at]))
+
+
 class ModelShard:
     """State of one model version on one partition.
 
@@ -185,7 +197,8 @@ class ModelShard:
         known &= judged
         if known.any():
             part = slice(None) if known.all() else known
-            self._judge_clients(events, rows[part], at_ns[part], slot[part], X[part], scores[part], label[part])
+            after = _Position(slot, np.flatnonzero(known))
+            self._judge_clients(events, rows[part], after, at_ns[part], slot[part], X[part], scores[part], label[part])
         while len(self._windows) > self._settings.window.max_open:
             self._close(min(self._windows))
 
@@ -193,6 +206,7 @@ class ModelShard:
         self,
         events: EventColumns,
         rows: NDArray[np.intp],
+        position: _Position,
         at_ns: NDArray[np.int64],
         slot: NDArray[np.int32],
         X: NDArray[np.float32],
@@ -212,10 +226,20 @@ class ModelShard:
                 why = self._membership.explain(int(hits.slot[k]))
                 findings.append((int(hits.index[k]), "membership", int(hits.severity[k]), float(hits.ln_evidence[k]), why))
         for index, family, severity, ln_evidence, why in sorted(findings, key=lambda f: f[:3]):
-            self._find(events, int(rows[index]), int(at_ns[index]), int(slot[index]), family, severity, ln_evidence, why)
+            n_events = int(self.table.n[slot[index]]) - position.later(index)
+            self._find(events, int(rows[index]), int(at_ns[index]), int(slot[index]), n_events, family, severity, ln_evidence, why)
 
     def _find(
-        self, events: EventColumns, row: int, at_ns: int, slot: int, family: Family, severity: int, ln_evidence: float, why: dict[str, Any]
+        self,
+        events: EventColumns,
+        row: int,
+        at_ns: int,
+        slot: int,
+        n_events: int,
+        family: Family,
+        severity: int,
+        ln_evidence: float,
+        why: dict[str, Any],
     ) -> None:
         if self.loaded is not None and self.loaded.provisional:
             severity = min(severity, 1)
@@ -225,10 +249,20 @@ class ModelShard:
             return
         self.table.severity[slot, column] = severity
         self._sampler.keep(events, row, at_ns, self._emit)
-        self._emit(self._finding(at_ns, slot, family, severity, ln_evidence, why, events.id_of(row), renewed=False))
+        self._emit(self._finding(at_ns, slot, n_events, family, severity, ln_evidence, why, events.id_of(row), renewed=False))
 
     def _finding(
-        self, at_ns: int, slot: int, family: Family, severity: int, ln_evidence: float, why: dict[str, Any], event_id: str, *, renewed: bool
+        self,
+        at_ns: int,
+        slot: int,
+        n_events: int,
+        family: Family,
+        severity: int,
+        ln_evidence: float,
+        why: dict[str, Any],
+        event_id: str,
+        *,
+        renewed: bool,
     ) -> Finding:
         return Finding(
             model=self.model,
@@ -241,7 +275,7 @@ class ModelShard:
             severity=SEVERITIES[severity],
             client=self.table.names[slot],
             clients=[],
-            n_events=int(self.table.n[slot]),
+            n_events=n_events,
             log_evidence=ln_evidence,
             statistic=str(why.get("statistic", "")),
             evidence=why,
@@ -369,7 +403,9 @@ class ModelShard:
             for family, values in evidence.items():
                 severity = int(self.table.severity[slot, FAMILIES.index(family)])
                 if severity:
-                    self._emit(self._finding(at_ns, slot, family, severity, float(values[k]), {}, "", renewed=True))
+                    self._emit(
+                        self._finding(at_ns, slot, int(self.table.n[slot]), family, severity, float(values[k]), {}, "", renewed=True)
+                    )
 
     # -- clients ------------------------------------------------------------------------------------------------------------------------
 
