@@ -11,6 +11,7 @@ from inferwatch._contract import MAX_FEATURES, MAX_TEXT, Status
 
 STATUS: dict[Any, int] = {status: int(status) for status in Status} | {status.name.lower(): int(status) for status in Status}
 NUMBERS = frozenset({float, int})
+PLAIN = frozenset({float, int, bool, str, type(None)})
 
 
 class BadArgumentError(ValueError):
@@ -25,6 +26,11 @@ def text(value: Any) -> str:
     """As text of at most MAX_TEXT characters."""
     whole: str = value if type(value) is str else str(value)
     return whole if len(whole) <= MAX_TEXT else whole[:MAX_TEXT]
+
+
+def name_of(value: Any) -> str:
+    """As `text`, and such as UTF-8 can write: half a surrogate pair becomes a question mark."""
+    return text(text(value).encode("utf-8", "replace").decode())
 
 
 def optional_text(value: Any) -> str | None:
@@ -57,7 +63,7 @@ def plain(value: Any) -> float | bool | str | None:
 
 
 def features_of(features: Any) -> Any:
-    """A copy: a dict of plain values, or a tuple or float32 array of numbers."""
+    """A copy: a dict of plain values, or a tuple or an array of numbers."""
     kind = type(features)
     if kind is dict:
         copy = features.copy()
@@ -69,13 +75,20 @@ def features_of(features: Any) -> Any:
         return vector(features, "features")
     if len(copy) > MAX_FEATURES:
         raise OversizedError(f"{len(copy)} features; at most {MAX_FEATURES}")
-    if not NUMBERS.issuperset(map(type, copy.values())):
+    kinds = set(map(type, copy.values()))
+    if not kinds <= NUMBERS:
+        if kinds <= PLAIN:
+            for value in copy.values():
+                if type(value) is str and len(value) > MAX_TEXT:
+                    break
+            else:
+                return copy
         copy = {name: plain(value) for name, value in copy.items()}
     return copy
 
 
 def scores_of(scores: Any) -> Any:
-    """A copy of class probabilities: a dict, or a tuple or float32 array."""
+    """A copy of class probabilities: a dict, or a tuple or an array."""
     if isinstance(scores, Mapping):
         if len(scores) > MAX_FEATURES:
             raise OversizedError(f"{len(scores)} scores; at most {MAX_FEATURES}")
@@ -84,13 +97,14 @@ def scores_of(scores: Any) -> Any:
 
 
 def vector(values: Any, what: str) -> Any:
-    """A tuple of the list's values, or a float32 copy of a one-dimensional array."""
+    """A tuple of the list's values, or a copy of a one-dimensional array of numbers."""
     kind = type(values)
     if kind is not list and kind is not tuple:
-        with np.errstate(over="ignore"):
-            values = np.array(values, np.float32)
-        if values.ndim != 1:
-            raise BadArgumentError(f"{what} of one event must be a mapping or one-dimensional, got an array of shape {values.shape}")
+        values = np.array(values)
+        if values.ndim != 1 or values.dtype.kind not in "fiub":
+            raise BadArgumentError(
+                f"{what} of one event must be a mapping or one-dimensional numbers, got {kind.__name__} of shape {values.shape}"
+            )
     if len(values) > MAX_FEATURES:
         raise OversizedError(f"{len(values)} {what}; at most {MAX_FEATURES}")
     return tuple(values) if kind is list else values

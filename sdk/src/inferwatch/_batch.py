@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inferwatch._arguments import STATUS, BadArgumentError, OversizedError, text
+from inferwatch._arguments import STATUS, BadArgumentError, OversizedError, name_of, text
 from inferwatch._columns import EventColumns, Strings
-from inferwatch._contract import MAX_FEATURES
-from inferwatch._pseudonym import Clients
+from inferwatch._contract import MAX_FEATURES, MAX_TEXT
+from inferwatch._pseudonym import Known
 from inferwatch._rows import text_of
-
-TEXTS = ("prediction", "event_id", "trace_id", "owner", "source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +64,9 @@ def batch_of(
             if array.shape != (rows,):
                 raise BadArgumentError(f"feature {text(name)}: shape {array.shape}, expected ({rows},)")
             if array.dtype.kind in "iuf":
-                numbers[text(name)] = array
+                numbers[name_of(name)] = array
             else:
-                categories[text(name)] = array.tolist()
+                categories[name_of(name)] = array.tolist()
         matrix = np.empty((rows, len(numbers)), np.float32)
         with np.errstate(over="ignore"):
             for i, column in enumerate(numbers.values()):
@@ -79,7 +77,7 @@ def batch_of(
             matrix = np.array(features, np.float32)
         if matrix.ndim != 2:
             raise BadArgumentError(f"features must be a mapping of columns or a 2-D array, got shape {matrix.shape}")
-        names = () if names is None else tuple(text(name) for name in names)
+        names = () if names is None else tuple(map(name_of, names))
         if names and len(names) != matrix.shape[1]:
             raise BadArgumentError(f"{len(names)} names for {matrix.shape[1]} columns of features")
     rows = len(matrix)
@@ -97,7 +95,7 @@ def batch_of(
         names=names,
         numeric=matrix,
         categories=categories,
-        score_names=() if score_names is None else tuple(text(name) for name in score_names),
+        score_names=() if score_names is None else tuple(map(name_of, score_names)),
         scores=_scores(scores, score_names, rows),
         latency_ms=_array(np.nan if latency_ms is None else latency_ms, rows, np.float32, "latency_ms"),
         value=None if value is None else _array(value, rows, np.float64, "value"),
@@ -106,47 +104,86 @@ def batch_of(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """A batch in the order of its partitions: `numbers` are arrays, `texts` arrays of objects (str or None), all with a row an event."""
+
+    model: str
+    version: str
+    names: tuple[str, ...]
+    category_names: tuple[str, ...]
+    score_names: tuple[str, ...]
+    numbers: dict[str, NDArray[Any]]
+    texts: dict[str, NDArray[Any]]
+    categories: tuple[NDArray[Any], ...]
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """What batches must have in common to share a record."""
+        widths = self.numbers["numeric"].shape[1], self.numbers["scores"].shape[1] if "scores" in self.numbers else -1
+        return self.names, self.category_names, self.score_names, widths, tuple(self.numbers), tuple(self.texts)
+
+
 def split(
-    batch: Batch, clients: Clients, number: int, allow: frozenset[str] | None, redact: frozenset[str]
-) -> list[tuple[int, EventColumns]]:
-    """The batch by partition, in order within each, with pseudonyms, and numbered from `number` (-1: not numbered)."""
-    raw = _factorised(batch.clients, str)
-    known = [clients.of(batch.model, client) for client in raw.values]
-    partition = np.array([place for _, place in known], np.int32)[raw.codes]
-    names, numeric = batch.names, batch.numeric
-    kept = [i for i, name in enumerate(names) if name not in redact and (allow is None or name in allow)]
-    if len(kept) < len(names):
-        names, numeric = tuple(names[i] for i in kept), numeric[:, kept]
-    categories = {
-        name: _factorised(column, text_of)
-        for name, column in batch.categories.items()
-        if name not in redact and (allow is None or name in allow)
-    }
-    texts = {name: _factorised(column, text_of) for name, column in batch.texts.items()}
+    batch: Batch, clients: Known, number: int, allow: frozenset[str] | None, redact: frozenset[str]
+) -> tuple[Sorted, list[tuple[int, int, int]]]:
+    """The batch with pseudonyms, numbered from `number` (-1: not numbered), and its stretches: (partition, first row, end)."""
+    names, places = zip(*map(clients.__getitem__, map(str, batch.clients)), strict=True)
+    partition = np.array(places, np.int32)
     order = np.argsort(partition, kind="stable")
-    sorted_rows = EventColumns(
+
+    def travels(name: str) -> bool:
+        return name not in redact and (allow is None or name in allow)
+
+    kept = [i for i, name in enumerate(batch.names) if travels(name)]
+    filtered = len(kept) < len(batch.names)
+    numbers: dict[str, Any] = {
+        "at_ns": batch.at_ns,
+        "number": np.arange(number, number + batch.rows) if number >= 0 else np.full(batch.rows, -1, np.int64),
+        "status": batch.status,
+        "latency_ms": batch.latency_ms,
+        "numeric": batch.numeric[:, kept] if filtered else batch.numeric,
+        "scores": batch.scores,
+        "value": batch.value,
+        "cost": batch.cost,
+    }
+    categories = {name: column for name, column in batch.categories.items() if travels(name)}
+    sorted_batch = Sorted(
         model=batch.model,
         version=batch.version,
-        service="",
-        instance="",
-        client=Strings([name for name, _ in known], raw.codes),
-        at_ns=batch.at_ns,
-        number=np.arange(number, number + batch.rows) if number >= 0 else np.full(batch.rows, -1, np.int64),
-        status=batch.status,
-        latency_ms=batch.latency_ms,
-        names=names,
-        numeric=numeric,
+        names=tuple(batch.names[i] for i in kept) if filtered else batch.names,
         category_names=tuple(categories),
-        categories=tuple(categories.values()),
         score_names=batch.score_names,
-        scores=batch.scores,
-        value=batch.value,
-        cost=batch.cost,
-        **texts,
-    ).take(order)
-    places, starts = np.unique(partition[order], return_index=True)
+        numbers={name: column[order] for name, column in numbers.items() if column is not None},
+        texts={"client": _objects(names)[order], **{name: _texts(column)[order] for name, column in batch.texts.items()}},
+        categories=tuple(_texts(column)[order] for column in categories.values()),
+    )
+    found, starts = np.unique(partition[order], return_index=True)
     ends = [*starts[1:].tolist(), batch.rows]
-    return [(place, sorted_rows.take(slice(start, end))) for place, start, end in zip(places.tolist(), starts.tolist(), ends, strict=True)]
+    return sorted_batch, list(zip(found.tolist(), starts.tolist(), ends, strict=True))
+
+
+def joined(parts: Sequence[tuple[Sorted, int, int]], service: str, instance: str) -> EventColumns:
+    """One record's columns from stretches of batches of one shape."""
+    first = parts[0][0]
+    numbers: dict[str, Any] = {
+        name: np.concatenate([whole.numbers[name][start:end] for whole, start, end in parts]) for name in first.numbers
+    }
+    texts: dict[str, Any] = {name: _strings([whole.texts[name][start:end] for whole, start, end in parts]) for name in first.texts}
+    return EventColumns(
+        model=first.model,
+        version=first.version,
+        service=service,
+        instance=instance,
+        names=first.names,
+        category_names=first.category_names,
+        categories=tuple(
+            _strings([whole.categories[i][start:end] for whole, start, end in parts]) for i in range(len(first.category_names))
+        ),
+        score_names=first.score_names,
+        **numbers,
+        **texts,
+    )
 
 
 class _Index(dict[Any, int]):
@@ -157,13 +194,27 @@ class _Index(dict[Any, int]):
         return code
 
 
-def _factorised(column: list[Any], as_text: Any) -> Strings:
-    """Codes at C speed (40 ns a row), text once a distinct value."""
+def _strings(columns: Sequence[NDArray[Any]]) -> Strings:
+    """Dictionary-coded at C speed: 40 ns a row."""
     index = _Index()
     index[None] = -1
-    codes = np.fromiter(map(index.__getitem__, column), np.int32, len(column))
-    values = [as_text(value) for value in index][1:]
-    return Strings(values if as_text is str else [text(value) for value in values], codes)
+    rows = np.concatenate(columns).tolist()
+    codes = np.fromiter(map(index.__getitem__, rows), np.int32, len(rows))
+    return Strings(list(index)[1:], codes)
+
+
+def _texts(column: list[Any]) -> NDArray[Any]:
+    """As an array of texts of contract length, and None."""
+    if set(map(type, column)) != {str} or max(map(len, column)) > MAX_TEXT:
+        known: dict[Any, str | None] = {value: None if value is None else text(text_of(value)) for value in set(column)}
+        column = [known[value] for value in column]
+    return _objects(column)
+
+
+def _objects(column: Sequence[Any]) -> NDArray[Any]:
+    array = np.empty(len(column), object)
+    array[:] = column
+    return array
 
 
 def _list(column: Any, rows: int, what: str) -> list[Any]:

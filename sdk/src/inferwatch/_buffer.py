@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from inferwatch._columns import EventColumns, Strings
+from inferwatch._arguments import name_of
+from inferwatch._batch import Sorted, joined
+from inferwatch._columns import EventColumns
 from inferwatch._rows import columns_of
 
 EVENT_BYTES = 140
@@ -25,9 +26,12 @@ class Shape:
         if isinstance(names, int):
             width = names
         elif names is not None:
-            kept = tuple(name for name in names if str(name) not in redact and (allow is None or str(name) in allow))
-            self.names = tuple(str(name)[:256] for name in kept)
-            self.kept = kept if len(kept) < len(names) else None
+            kept: dict[str, Any] = {}
+            for name in names:
+                if str(name) not in redact and (allow is None or str(name) in allow):
+                    kept.setdefault(name_of(name), name)  # of two keys of one name the first counts
+            self.names = tuple(kept)
+            self.kept = tuple(kept.values()) if len(kept) < len(names) else None
             width = len(kept)
         self.width = width
         self.bytes = EVENT_BYTES + 6 * width
@@ -44,26 +48,31 @@ class Shape:
 class RowBuffer:
     """Single events of one model version."""
 
-    def __init__(self, model: str, version: str, shape: Shape, score_names: tuple[str, ...] | int | None, born: float) -> None:
+    def __init__(
+        self,
+        model: str,
+        version: str,
+        shape: Shape,
+        score_names: tuple[str, ...] | int | None,
+        born: float,
+        max_rows: int = 1,
+        max_bytes: int = 1,
+    ) -> None:
         self.model, self.version, self.shape, self.score_names, self.born = model, version, shape, score_names, born
         self.held: list[tuple[Any, ...]] = []
-        """(client, at, number, status, latency, features, scores, value, prediction, event id, trace, owner, source, cost)."""
+        """(client, number, features, scores, at, status, latency, value, prediction, event id, trace, owner, source, cost)."""
         width = 0 if score_names is None else score_names if isinstance(score_names, int) else len(score_names)
-        self._row_bytes = shape.bytes + 4 * width
+        self.full_at = max(1, min(max_rows, max_bytes // (shape.bytes + 4 * width)))
+        """Events at which it is to be packed."""
 
     @property
     def rows(self) -> int:
         """Events held."""
         return len(self.held)
 
-    @property
-    def bytes(self) -> int:
-        """Of the record, roughly."""
-        return len(self.held) * self._row_bytes
-
     def columns(self, service: str, instance: str) -> EventColumns:
         """All that was added, checked."""
-        client, at_ns, number, status, latency_ms, features, scores, value, prediction, event_id, trace_id, owner, source, cost = zip(
+        client, number, features, scores, at_ns, status, latency_ms, value, prediction, event_id, trace_id, owner, source, cost = zip(
             *self.held, strict=True
         )
         return columns_of(
@@ -90,76 +99,72 @@ class RowBuffer:
         ).check()
 
     def sound(self) -> RowBuffer:
-        """Without the rows that make `columns` fail."""
+        """The rows that make sense: what is no number where one belongs becomes missing, rows that are still wrong are left out."""
         rest = RowBuffer(self.model, self.version, self.shape, self.score_names, self.born)
         for row in self.held:
             one = RowBuffer(self.model, self.version, self.shape, self.score_names, self.born)
-            one.held = [row]
-            try:
-                one.columns("", "")
-            except (ValueError, TypeError, OverflowError):
-                continue
-            rest.held.append(row)
+            for candidate in (row, _softened(row, named=self.shape.names is not None)):
+                one.held = [candidate]
+                try:
+                    one.columns("", "")
+                except (ValueError, TypeError, OverflowError):
+                    continue
+                rest.held.append(candidate)
+                break
         return rest
 
 
+def _softened(row: tuple[Any, ...], *, named: bool) -> tuple[Any, ...]:
+    client, number, features, scores, at_ns, status, latency_ms, value, prediction, event_id, trace_id, owner, source, cost = row
+    return (
+        client,
+        number,
+        tuple(one if named and isinstance(one, (str, bool)) else _number(one) for one in features),
+        None if scores is None else tuple(map(_number, scores)),
+        at_ns if isinstance(at_ns, int) and 0 <= at_ns < 2**63 else -1,
+        status,
+        _number(latency_ms),
+        _number(value),
+        prediction,
+        event_id,
+        trace_id,
+        owner,
+        source,
+        _number(cost),
+    )
+
+
+def _number(value: Any) -> float | None:
+    """As a float; an integer beyond all floats is infinite, what is no number is missing."""
+    if isinstance(value, str) or value is None:
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+    except (TypeError, ValueError):
+        return None
+
+
 class ColumnBuffer:
-    """Slices of batches that agree in their names and in which columns they have."""
+    """Stretches of batches of one shape."""
 
     def __init__(self, born: float) -> None:
         self.born = born
         self.rows = 0
         self.bytes = 0
-        self._parts: list[EventColumns] = []
+        self._parts: list[tuple[Sorted, int, int]] = []
 
-    def add(self, part: EventColumns) -> None:
-        """Appends a slice."""
-        self._parts.append(part)
-        self.rows += len(part)
-        width = part.numeric.shape[1] + (0 if part.scores is None else part.scores.shape[1])
-        self.bytes += len(part) * (EVENT_BYTES + 4 * width + 12 * len(part.categories))
+    def add(self, whole: Sorted, start: int, end: int) -> None:
+        """Appends rows of a batch."""
+        self._parts.append((whole, start, end))
+        self.rows += end - start
+        width = whole.numbers["numeric"].shape[1] + (whole.numbers["scores"].shape[1] if "scores" in whole.numbers else 0)
+        self.bytes += (end - start) * (EVENT_BYTES + 4 * width + 12 * len(whole.categories))
 
     def columns(self, service: str, instance: str) -> EventColumns:
         """All that was added, checked."""
-        return _joined(self._parts, service, instance).check()
+        return joined(self._parts, service, instance).check()
 
 
 Buffer = RowBuffer | ColumnBuffer
-
-
-def _joined(parts: Sequence[EventColumns], service: str, instance: str) -> EventColumns:
-    first = parts[0]
-
-    def arrays(name: str) -> Any:
-        columns = [getattr(part, name) for part in parts]
-        return None if columns[0] is None else np.concatenate(columns)
-
-    def strings(name: str) -> Any:
-        columns = [getattr(part, name) for part in parts]
-        return None if columns[0] is None else _joined_strings(columns)
-
-    return EventColumns(
-        model=first.model,
-        version=first.version,
-        service=service,
-        instance=instance,
-        names=first.names,
-        category_names=first.category_names,
-        score_names=first.score_names,
-        categories=tuple(_joined_strings([part.categories[i] for part in parts]) for i in range(len(first.categories))),
-        **{name: arrays(name) for name in ("at_ns", "number", "status", "latency_ms", "numeric", "scores", "value", "cost")},
-        **{name: strings(name) for name in ("client", "prediction", "event_id", "trace_id", "owner", "source")},
-    )
-
-
-def _joined_strings(columns: Sequence[Strings]) -> Strings:
-    """One dictionary for all; work by distinct value, not by row."""
-    if len(columns) == 1:
-        return columns[0].compact()
-    index: dict[str, int] = {}
-    codes = []
-    for column in columns:
-        small = column.compact()
-        place = np.array([*(index.setdefault(value, len(index)) for value in small.values), -1], np.int32)
-        codes.append(place[small.codes])  # code -1 reads the last place, which is -1
-    return Strings(list(index), np.concatenate(codes))

@@ -223,9 +223,9 @@ class Client:
             else:
                 trace_id = text(trace_id)
             item = (
-                model, version, client, time.time_ns() if at_ns is None else at_ns, STATUS[status], latency_ms, features, scores,
-                value, prediction, None if event_id is None else text(event_id), trace_id,
-                None if owner is None else text(owner), None if source is None else text(source), cost,
+                model, version, client, features, scores, time.time_ns() if at_ns is None else at_ns, STATUS[status], latency_ms, value,
+                prediction, None if event_id is None else text(event_id), trace_id, None if owner is None else text(owner),
+                None if source is None else text(source), cost,
             )  # fmt: skip
             events = self._sender.events
             held = len(events.queue) + events.beyond
@@ -454,6 +454,8 @@ class Client:
             reason = "oversized"
         known = type(model) is str and type(version) is str and len(model) <= MAX_TEXT and len(version) <= MAX_TEXT
         self._sender.events.refuse(*((model, version) if known else ("", "")), reason, rows)  # type: ignore[arg-type]  # just checked
+        if not (self._sender.started or self._closed):
+            self._sender.start()  # so that heartbeats tell of events that were all refused
         self._complain(reason, error)
         return False
 

@@ -98,10 +98,11 @@ def rows_of(columns: EventColumns) -> list[dict[str, Any]]:
     """One dictionary an event: for people, tests and logs, never for a hot path."""
     rows = []
     for i in range(len(columns)):
-        numbers = columns.numeric[i].tolist()
-        features: Any = dict(zip(columns.names, numbers, strict=True)) if columns.names else numbers
-        if columns.category_names:
-            features = (features or {}) | {name: column[i] for name, column in zip(columns.category_names, columns.categories, strict=True)}
+        features: Any = columns.numeric[i].tolist()
+        if columns.names or columns.category_names:
+            names = columns.names or map(str, range(len(features)))
+            features = dict(zip(names, features, strict=True))
+            features |= {name: column[i] for name, column in zip(columns.category_names, columns.categories, strict=True)}
         scores: Any = None if columns.scores is None else columns.scores[i].tolist()
         if scores is not None and columns.score_names:
             scores = dict(zip(columns.score_names, scores, strict=True))

@@ -20,35 +20,50 @@ def pseudonym_of(key: bytes, client: str) -> str:
     return hmac.digest(key, client.encode("utf-8", "surrogatepass"), "sha256").hex()[:32] if client else ""
 
 
-class Clients:
-    """Pseudonym and partition of each client of each model, remembered for the recent ones.
+class Known(dict[str, tuple[str, int]]):
+    """Pseudonym and partition of each client of one model, by raw id; what is missing is made on reading.
 
-    Two generations stand in for an LRU: when the young one is full it becomes the old one, and what is asked for again moves back.
-    At most ``2 * cap`` clients, 200 bytes each.
+    Two generations stand in for an LRU: when this one is full it becomes the old one, and what is asked for again moves back. At most
+    ``2 * cap`` clients, about 250 bytes each.
     """
 
-    def __init__(self, key: bytes, partitions: int, cap: int = 32_768) -> None:
+    def __init__(self, key: bytes, model: str, partitions: int, cap: int) -> None:
+        super().__init__()
+        self._key = key
+        self._model = model
+        self._partitions = partitions
+        self._cap = cap
+        self.old: dict[str, tuple[str, int]] = {}
+
+    def __missing__(self, client: str) -> tuple[str, int]:
+        found = self.old.get(client)
+        if found is None:
+            name = pseudonym_of(self._key, client)
+            found = name, partition_of(self._model, name, self._partitions)
+            if len(client) > MAX_TEXT:  # a token as id: its length is the client's choice, so it is not kept
+                return found
+        if len(self) >= self._cap:
+            self.old = dict(self)
+            self.clear()
+        self[client] = found
+        return found
+
+
+class Clients:
+    """`Known` of each model; of the last sixteen models."""
+
+    def __init__(self, key: bytes, partitions: int, cap: int = 16_384, models: int = 16) -> None:
         self._key = key
         self._partitions = partitions
         self._cap = cap
-        self._young: dict[tuple[str, str], tuple[str, int]] = {}
-        self._old: dict[tuple[str, str], tuple[str, int]] = {}
+        self._max_models = models
+        self._models: dict[str, Known] = {}
 
-    def __len__(self) -> int:
-        return len(self._young) + len(self._old)
-
-    def of(self, model: str, client: str) -> tuple[str, int]:
-        """Pseudonym and partition."""
-        found = self._young.get((model, client))
-        if found is not None:
-            return found
-        found = self._old.get((model, client))
-        if found is None:
-            name = pseudonym_of(self._key, client)
-            found = name, partition_of(model, name, self._partitions)
-            if len(client) > MAX_TEXT:  # a token as id: its length is the client's choice, so it is not kept
-                return found
-        if len(self._young) >= self._cap:
-            self._old, self._young = self._young, {}
-        self._young[model, client] = found
-        return found
+    def of(self, model: str) -> Known:
+        """The model's clients: subscript it with a raw id."""
+        known = self._models.get(model)
+        if known is None:
+            if len(self._models) >= self._max_models:
+                del self._models[next(iter(self._models))]
+            known = self._models[model] = Known(self._key, model, self._partitions, self._cap)
+        return known

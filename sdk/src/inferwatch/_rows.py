@@ -100,7 +100,7 @@ def nanoseconds(at: int | datetime.datetime | None) -> int:
 
 
 def _none(column: Sequence[object]) -> bool:
-    return all(one is None for one in column)
+    return column[0] is None and all(one is None for one in column)
 
 
 def _strings(column: Sequence[str | None]) -> Strings | None:

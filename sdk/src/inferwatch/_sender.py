@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from inferwatch._account import MAX_STREAMS, DropReason, Ledger, Stream
+from inferwatch._arguments import name_of
 from inferwatch._batch import Batch, split
 from inferwatch._buffer import Buffer, ColumnBuffer, RowBuffer, Shape
 from inferwatch._codec import encode
@@ -125,14 +126,13 @@ class Sender:
         """One round; True when there is more to come soon."""
         now = time.monotonic()
         self._look_up(now)
-        if self._partitions:
+        if self._partitions and self._clients is not None:
             self._take_signals(self._partitions)
             while self._push():
                 items = self.events.take(SLICE)
                 if not items:
                     break
-                for item in items:
-                    self._accept(item, now)
+                self._accept(items, self._clients, now)
                 time.sleep(0)  # lets a caller who waits for the interpreter go first
             self._flush(now)
             if now >= self._next_beat:
@@ -154,65 +154,68 @@ class Sender:
             self._partitions = partitions
             self._clients = Clients(self.settings.key, partitions)
 
-    def _accept(self, item: Any, now: float) -> None:
-        rows, stream = 1, None
-        try:
+    def _accept(self, items: list[Any], clients: Clients, now: float) -> None:
+        """Into the buffers. One loop with few calls: this is most of what the SDK costs a process."""
+        streams, buffers, shapes = self.events.streams, self._row_buffers, self._shapes
+        for item in items:
             if type(item) is Batch:
-                rows = item.rows
-                stream = self.events.stream(item.model, item.version)
-                stream.taken += rows
-                self._accept_batch(item, rows, now)
-                return
-            model, version, client, at_ns, status, latency_ms, features, scores, *rest = item
-            stream = self.events.stream(model, version)
+                self._accept_batch(item, clients, now)
+                continue
+            model, version, client, features, scores = item[:5]
+            stream = streams.get((model, version)) or self.events.stream(model, version)
             stream.taken += 1
-            clients = self._clients
-            assert clients is not None, "partitions are known"  # noqa: S101  # for the type checker; _step saw to it
-            pseudonym, partition = clients.of(model, client)
-            shape = self._shape(features)
-            score_names = None if scores is None else tuple(map(str, scores)) if type(scores) is dict else len(scores)
-            key = (partition, model, version, shape, score_names)
-            buffer = self._row_buffers.get(key)
-            if buffer is None:
-                buffer = self._row_buffers[key] = RowBuffer(model, version, shape, score_names, now)
-            number = self._number(model, 1)
-            values = shape.values(features)
-            buffer.held.append(
-                (pseudonym, at_ns, number, status, latency_ms, values, tuple(scores.values()) if type(scores) is dict else scores, *rest)
-            )
-            if buffer.rows >= self.settings.flush_events or buffer.bytes >= self.settings.flush_bytes:
-                del self._row_buffers[key]
-                self._pack(buffer, stream, partition)
-        except Exception as error:  # noqa: BLE001  # whatever a caller handed in costs that event only
-            self._drop(stream or self.events.stream("", ""), rows, "invalid", error)
+            try:
+                pseudonym, partition = clients.of(model)[client]
+                kind: Any = tuple(features) if type(features) is dict else None if features is None else len(features)
+                shape = shapes.get(kind) or self._shape(kind)
+                score_names: Any = None
+                if scores is not None:
+                    if type(scores) is dict:
+                        score_names, scores = tuple(map(name_of, scores)), tuple(scores.values())
+                    else:
+                        score_names = len(scores)
+                key = (partition, model, version, shape, score_names)
+                buffer = buffers.get(key)
+                if buffer is None:
+                    limits = self.settings.flush_events, self.settings.flush_bytes
+                    buffer = buffers[key] = RowBuffer(model, version, shape, score_names, now, *limits)
+                values = tuple(features.values()) if type(features) is dict and shape.kept is None else shape.values(features)
+                buffer.held.append((pseudonym, self._number(model, 1), values, scores, *item[5:]))
+                if len(buffer.held) >= buffer.full_at:
+                    del buffers[key]
+                    self._pack(buffer, stream, partition)
+            except Exception as error:  # noqa: BLE001  # whatever a caller handed in costs that event only
+                self._drop(stream, 1, "invalid", error)
 
-    def _accept_batch(self, batch: Batch, rows: int, now: float) -> None:
-        assert self._clients is not None, "partitions are known"  # noqa: S101  # for the type checker; _step saw to it
+    def _accept_batch(self, batch: Batch, clients: Clients, now: float) -> None:
+        settings = self.settings
         stream = self.events.stream(batch.model, batch.version)
-        parts = split(batch, self._clients, self._number(batch.model, rows), self.settings.allow, self.settings.redact)
-        for partition, part in parts:
-            key = (partition, part.model, part.version, part.names, part.numeric.shape[1], part.category_names, part.score_names,
-                   None if part.scores is None else part.scores.shape[1], part.value is None, part.cost is None,
-                   *(getattr(part, name) is None for name in ("prediction", "event_id", "trace_id", "owner", "source")))  # fmt: skip
-            start = 0
-            while start < len(part):
+        stream.taken += batch.rows
+        try:
+            number = self._number(batch.model, batch.rows)
+            whole, stretches = split(batch, clients.of(batch.model), number, settings.allow, settings.redact)
+            shape = whole.shape
+        except Exception as error:  # noqa: BLE001  # as above
+            self._drop(stream, batch.rows, "invalid", error)
+            return
+        for partition, start, end in stretches:
+            key = (partition, batch.model, batch.version, shape)
+            place = start
+            while place < end:
                 buffer = self._column_buffers.get(key)
                 if buffer is None:
                     buffer = self._column_buffers[key] = ColumnBuffer(now)
-                end = min(len(part), start + self.settings.flush_events - buffer.rows)
-                buffer.add(part.take(slice(start, end)))
-                start = end
-                if buffer.rows >= self.settings.flush_events or buffer.bytes >= self.settings.flush_bytes:
+                stop = min(end, place + settings.flush_events - buffer.rows)
+                buffer.add(whole, place, stop)
+                place = stop
+                if buffer.rows >= settings.flush_events or buffer.bytes >= settings.flush_bytes:
                     del self._column_buffers[key]
                     self._pack(buffer, stream, partition)
 
-    def _shape(self, features: Any) -> Shape:
-        kind: Any = tuple(features) if type(features) is dict else None if features is None else len(features)
-        shape = self._shapes.get(kind)
-        if shape is None:
-            if len(self._shapes) >= MAX_SHAPES:
-                self._shapes.clear()
-            shape = self._shapes[kind] = Shape(kind, self.settings.allow, self.settings.redact)
+    def _shape(self, kind: Any) -> Shape:
+        if len(self._shapes) >= MAX_SHAPES:
+            self._shapes.clear()
+        shape = self._shapes[kind] = Shape(kind, self.settings.allow, self.settings.redact)
         return shape
 
     def _number(self, model: str, rows: int) -> int:
@@ -241,17 +244,21 @@ class Sender:
             self._encode(columns, stream, partition)
 
     def _columns(self, buffer: Buffer, stream: Stream) -> EventColumns:
-        """The buffer's events; one bad event does not cost its neighbours."""
+        """The buffer's events; one bad value does not cost its event, one bad event not its neighbours."""
         try:
             return buffer.columns(self.settings.service, self.settings.instance)
         except (ValueError, TypeError, OverflowError) as error:
             if not isinstance(buffer, RowBuffer):
                 raise
-            held, buffer.held = buffer.held, buffer.sound().held
-            if not buffer.held or len(buffer.held) == len(held):
-                buffer.held = held
+            sound = buffer.sound()
+            if not sound.held:
                 raise
-            self._drop(stream, len(held) - len(buffer.held), "invalid", error)
+            wrong = buffer.rows - sound.rows
+            buffer.held = sound.held
+            if wrong:
+                self._drop(stream, wrong, "invalid", error)
+            else:
+                self._log.line("softened", "events of model %s have values that are no numbers: %s", stream.model, _brief(error))
             return buffer.columns(self.settings.service, self.settings.instance)
 
     def _encode(self, columns: EventColumns, stream: Stream, partition: int) -> None:
@@ -343,6 +350,7 @@ class Sender:
 
     def _finish(self, deadline: float) -> None:
         """Delivers until the deadline, writes off the rest, says goodbye."""
+        self._next_look_up = 0.0  # a last try
         reserve = min(0.5, max(0.0, deadline - time.monotonic()) / 4)
         while time.monotonic() < deadline - reserve:
             try:

@@ -1,0 +1,124 @@
+"""What the SDK costs its host: `python bench/sdk.py`. Seeded, no network; the transport throws records away.
+
+`record()` is timed call by call, in a tight loop (the sender competes for the interpreter all the time) and at 2,000 calls a second (a
+busy service). `record_many()` is timed until everything is encoded and handed to the transport.
+"""
+
+import gc
+import logging
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from inferwatch import Client, Record
+
+KEY = "a key for benchmarks, no secret"
+CALLS = 50_000
+
+
+class Nowhere:
+    """Takes everything, keeps nothing."""
+
+    def __init__(self) -> None:
+        self.bytes = self.records = 0
+
+    def partitions(self, topic: str, timeout_s: float) -> int | None:
+        """A real cluster's number."""
+        return 12
+
+    def send(self, record: Record, done: Callable[[str | None], None]) -> bool:
+        """Delivered at once."""
+        self.bytes += len(record.value)
+        self.records += 1
+        done(None)
+        return True
+
+    def poll(self) -> None:
+        """Nothing is in flight."""
+
+    def close(self, timeout_s: float) -> None:
+        """Nothing to do."""
+
+    def after_fork(self) -> None:
+        """Nothing to forget."""
+
+
+def record(name: str, features: object, per_second: float | None) -> None:
+    """Percentiles of one call."""
+    calls = CALLS if per_second is None else int(per_second * 5)
+    watch = Client(service="bench", transport=Nowhere(), pseudonym_key=KEY, queue_max_events=200_000, queue_max_bytes=1 << 33)
+    watch.record(model="m", version="1", client="c", features=features)
+    clients = [f"client-{i}" for i in np.random.default_rng(1).integers(0, 5_000, calls)]
+    scores = [0.9, 0.1]
+    took = np.empty(calls)
+    clock = time.perf_counter_ns
+    gc.collect()
+    begin, cpu = clock(), time.process_time() - time.thread_time()
+    for i, client in enumerate(clients):
+        if per_second is not None:
+            while clock() < begin + i * 1e9 / per_second:
+                time.sleep(0.0001)
+        start = clock()
+        watch.record(model="m", version="1", client=client, features=features, scores=scores, prediction="ok", latency_ms=3.5)
+        took[i] = clock() - start
+    watch.flush(30)
+    cpu = time.process_time() - time.thread_time() - cpu
+    p50, p99, p999 = np.percentile(took, [50, 99, 99.9]) / 1e3
+    stats = watch.stats()
+    watch.close()
+    pace = "tight loop" if per_second is None else f"{per_second:.0f}/s"
+    print(
+        f"record, {name:<22} {pace:>10}: p50 {p50:6.2f} us  p99 {p99:7.2f} us  p99.9 {p999:8.2f} us   "
+        f"sender's CPU {cpu / calls * 1e6:5.2f} us an event {stats.dropped or ''}"
+    )
+
+
+def record_many(rows: int) -> None:
+    """Events a second, end to end."""
+    rng = np.random.default_rng(1)
+    transport = Nowhere()
+    watch = Client(service="bench", transport=transport, pseudonym_key=KEY, queue_max_events=5_000_000, queue_max_bytes=1 << 34)
+    matrix = rng.normal(size=(rows, 20)).astype(np.float32)
+    scores = rng.random((rows, 2)).astype(np.float32)
+    names = [f"feature_{i}" for i in range(20)]
+    clients = [f"client-{i}" for i in rng.integers(0, 5_000, rows)]
+    predictions = rng.integers(0, 2, rows)
+    times = max(1, 1_000_000 // rows)
+    watch.record_many(model="m", version="1", client=clients, features=matrix, names=names, scores=scores, prediction=predictions)
+    watch.flush(60)
+    begin, call = time.perf_counter(), 0.0
+    for _ in range(times):
+        start = time.perf_counter()
+        watch.record_many(
+            model="m", version="1", client=clients, features=matrix, names=names, scores=scores, prediction=predictions, latency_ms=3.5
+        )
+        call += time.perf_counter() - start
+    assert watch.flush(60) == 0
+    took = time.perf_counter() - begin
+    stats = watch.stats()
+    watch.close()
+    print(
+        f"record_many, {rows:>6} x 20: {times * rows / took:12,.0f} events/s, the caller {call / times / rows * 1e9:6.0f} ns an event, "
+        f"{transport.bytes / stats.sent:.0f} B/event, {stats.sent / transport.records:.0f} events/record {stats.dropped or ''}"
+    )
+
+
+def main() -> None:
+    """All of it."""
+    logging.disable()
+    print(f"Python {sys.version.split()[0]}, numpy {np.__version__}")
+    numbers = {f"feature_{i}": float(i) for i in range(20)}
+    mixed = numbers | {f"feature_{i}": f"category {i}" for i in range(5)}
+    array = np.arange(20, dtype=np.float64)
+    for pace in (2_000.0, None):
+        record("dict of 20 numbers", numbers, pace)
+        record("dict of 15 and 5 texts", mixed, pace)
+        record("array of 20", array, pace)
+    for rows in (1_000, 10_000, 100_000):
+        record_many(rows)
+
+
+if __name__ == "__main__":
+    main()
