@@ -1,0 +1,121 @@
+"""Watches the worker from a thread of its own, over a connection of its own: lag, stalls, and states that are ahead of their topics.
+
+It does not trust the consumer that it watches, and works when the event loop hangs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from streams.kafka import client_config, ends, has_records
+from streams.metrics import Metrics
+from streams.owner import Role
+from streams.settings import Kafka
+from streams.watchdog import Watchdog
+
+__all__ = ["Monitor"]
+
+_GRACE_S = 15.0
+
+log = structlog.get_logger(__name__)
+
+
+class Monitor:
+    """Looks several times within ``stall_s``; at a stall asks the loop to stop, and ends the process when it does not.
+
+    Args:
+        kafka: Where.
+        stall_s: Seconds without movement that are a stall.
+        positions: The next offset of each partition that should move.
+        is_excused: Whether standing still is right just now.
+        stalled: Called on the loop, with the reason.
+        loop: The worker's.
+        metrics: Lag goes there.
+        exit_code: Of the process, when the loop does not react within 15 s.
+    """
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        stall_s: float,
+        *,
+        positions: Callable[[], dict[tuple[Role, int], int]],
+        is_excused: Callable[[], bool],
+        stalled: Callable[[str], None],
+        loop: asyncio.AbstractEventLoop,
+        metrics: Metrics,
+        exit_code: int,
+    ) -> None:
+        self._kafka, self._stall_s, self._positions, self._is_excused = kafka, stall_s, positions, is_excused
+        self._stalled, self._loop, self._metrics, self._exit_code = stalled, loop, metrics, exit_code
+        self._ahead: dict[tuple[Role, int], str] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
+
+    def start(self) -> None:
+        """Starts watching."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends it; does not wait for a request that is under way."""
+        self._stopped.set()
+
+    def problems(self) -> list[str]:
+        """States that are ahead of their topics."""
+        return list(self._ahead.values())
+
+    def _run(self) -> None:
+        admin = AdminClient(client_config(self._kafka))
+        dog: Watchdog[tuple[Role, int]] = Watchdog(self._stall_s, now=time.monotonic())
+        while not self._stopped.wait(min(5.0, self._stall_s / 6)):
+            try:
+                reason = self._look(admin, dog)
+            except KafkaException as error:
+                log.warning("lag is unknown: Kafka does not answer", error=str(error))
+                continue
+            if reason is None or self._stopped.is_set():
+                continue
+            self._loop.call_soon_threadsafe(self._stalled, reason)
+            if not self._stopped.wait(_GRACE_S):
+                log.critical("the event loop does not react; ending the process", why=reason)
+                os._exit(self._exit_code)
+
+    def _look(self, admin: AdminClient, dog: Watchdog[tuple[Role, int]]) -> str | None:
+        positions = self._positions()
+        latest = ends(admin, [(self._topic(role), partition) for role, partition in positions])
+        found = {key: latest[where] for key in positions if (where := (self._topic(key[0]), key[1])) in latest}
+        for (role, partition), end in found.items():
+            at = positions[role, partition]
+            self._metrics.lag.labels(self._topic(role), str(partition)).set(max(0, end - at))
+            self._compare(role, partition, at, end)
+        now = time.monotonic()
+        reason = dog.observe(positions, found, now=now, excused=self._is_excused())
+        if reason is None:
+            return None
+        waiting = [key for key, end in found.items() if end > positions[key]]
+        if any(has_records(self._kafka, self._topic(role), partition, positions[role, partition]) for role, partition in waiting):
+            return reason
+        dog.observe(positions, found, now=now, excused=True)  # only transaction markers, or offsets that compaction emptied
+        return None
+
+    def _compare(self, role: Role, partition: int, at: int, end: int) -> None:
+        key = role, partition
+        if at <= end:
+            self._ahead.pop(key, None)
+        elif key not in self._ahead:
+            self._ahead[key] = (
+                f"{self._topic(role)}/{partition} ends at offset {end}, but the state has read up to {at}: the topic was made anew or lost "
+                "data, and records are passed over until it gets there. Move the snapshots away to read it from its beginning"
+            )
+            log.error("the state is ahead of its topic", what=self._ahead[key])
+
+    def _topic(self, role: Role) -> str:
+        return f"{self._kafka.topic_prefix}.{role}"

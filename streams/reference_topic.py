@@ -1,0 +1,93 @@
+"""Reads the compacted references topic from its beginning, in a thread, without a group: every worker sees every reference."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from streams.kafka import client_config
+from streams.settings import Kafka
+
+__all__ = ["ReferenceReader"]
+
+log = structlog.get_logger(__name__)
+
+
+class ReferenceReader:
+    """Tells each reference to a callback, those that are there first.
+
+    Args:
+        kafka: Where.
+        on_reference: ``(model, version, bytes or None for withdrawn)``, called in the reader's thread.
+        on_caught_up: Called once, in the reader's thread, when all that was on the topic at the start has been told.
+
+    Of two records for one model version both may be told; the later one comes later.
+    """
+
+    def __init__(self, kafka: Kafka, on_reference: Callable[[str, str, bytes | None], None], on_caught_up: Callable[[], None]) -> None:
+        self._kafka, self._on_reference, self._on_caught_up = kafka, on_reference, on_caught_up
+        self._topic = f"{kafka.topic_prefix}.references"
+        self._caught_up = False
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="references", daemon=True)
+
+    def start(self) -> None:
+        """Starts reading."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops; blocks for a second at most."""
+        self._stopped.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=5.0)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._read()
+            except KafkaException as error:
+                log.warning("references cannot be read now; beginning again", error=str(error))
+                self._stopped.wait(1.0)
+
+    def _read(self) -> None:
+        consumer = Consumer(
+            client_config(self._kafka)
+            | {
+                "group.id": f"{self._kafka.group}-references",  # required, never joined
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "fetch.message.max.bytes": 16 << 20,
+                "allow.auto.create.topics": True,  # of any use with brokers that have no CreateTopics only
+            }
+        )
+        partitions = range(self._kafka.partitions)
+        behind = set(partitions)
+        consumer.assign([TopicPartition(self._topic, p, OFFSET_BEGINNING) for p in partitions])
+        try:
+            while not self._stopped.is_set():
+                message = consumer.poll(0.2)
+                if message is None:
+                    continue
+                error = message.error()
+                if error is None:
+                    self._tell(message.key(), message.value())
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    behind.discard(message.partition() or 0)
+                    if not behind and not self._caught_up:
+                        self._caught_up = True
+                        self._on_caught_up()
+                else:
+                    log.warning("references cannot be read now", error=error.str())
+                    self._stopped.wait(0.5)
+        finally:
+            consumer.close()
+
+    def _tell(self, key: bytes | None, value: bytes | None) -> None:
+        model, found, version = (key or b"").decode("utf-8", "replace").partition("\0")
+        if not found or not model or not version:
+            log.error("a record on the references topic has no `model NUL version` as its key; passed over", key=repr(key)[:200])
+            return
+        self._on_reference(model, version, value)

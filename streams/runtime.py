@@ -1,0 +1,304 @@
+"""Feeds owners: records in, time on, snapshots durable, and only then messages out. Knows nothing of Kafka's client or of Faust.
+
+Everything runs on one event loop; only `SnapshotStore` works in threads. As nobody touches an owner between two awaits, a snapshot is
+consistent without locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from streams.delivery import Delivery, Pager
+from streams.metrics import Counting, Metrics
+from streams.owner import Owner, Record, Role
+from streams.settings import Settings
+from streams.snapshots import Kind, Snapshot, SnapshotStore, StaleOwnerError
+from streams.tenure import ROLES, JudgeOwner, Tenure
+
+__all__ = ["Runtime"]
+
+TICK_S = 0.5
+SNAPSHOT_COST = 20.0
+"""Snapshots take at most one part in so many of the time."""
+_AT_ONCE = 4  # snapshots in memory and on their way to the disk
+_PAUSE_S = 0.05
+
+log = structlog.get_logger(__name__)
+_KIND_OF: dict[Role, Kind] = {role: kind for kind, roles in ROLES.items() for role in roles}
+
+
+class Runtime:
+    """All that this worker owns.
+
+    Args:
+        settings: Limits and the interval of snapshots.
+        store: Of snapshots.
+        delivery: Of messages.
+        pager: Is told which alerts are open.
+        metrics: Counts.
+        make_shard: Makes the owner of a partition of the events.
+        make_judge: Makes the owner of a partition of windows, findings, lifecycle and labels.
+        seek: Sends the consumer back: ``seek(role, partition, offset)``.
+        committed: Told which offsets became durable, for Kafka's lag display.
+        fail: Called when this worker must not go on, with the reason.
+        wall_ns: UTC ns.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        store: SnapshotStore,
+        delivery: Delivery,
+        pager: Pager,
+        metrics: Metrics,
+        make_shard: Callable[[int], Owner],
+        make_judge: Callable[[int], JudgeOwner],
+        seek: Callable[[Role, int, int], Awaitable[None]],
+        committed: Callable[[dict[tuple[Role, int], int]], Awaitable[None]],
+        fail: Callable[[str], None],
+        wall_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._settings, self._store, self._delivery, self._pager, self._metrics = settings, store, delivery, pager, metrics
+        self._make_shard, self._make_judge = make_shard, make_judge
+        self._seek, self._committed, self._fail, self._wall_ns = seek, committed, fail, wall_ns
+        self._tenures: dict[tuple[Kind, int], Tenure] = {}
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="snapshots")
+        self._saving: dict[tuple[Kind, int], asyncio.Lock] = {}
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._hurry = asyncio.Event()
+        self._now_ns = 0
+        self._counts: dict[tuple[Kind, int], dict[str, int]] = {}
+        self._saved_at: dict[tuple[Kind, int], float] = {}
+        self._trouble: dict[str, str] = {}
+        self._held = 0
+        self._closing = False
+
+    async def assign(self, generation: int, shards: Collection[int], judges: Collection[int]) -> None:
+        """Takes over partitions: claims them, restores their owners. What was owned before must have been revoked.
+
+        Raises:
+            SnapshotError: a snapshot cannot be read.
+            detectors.state.StateError: a snapshot is another release's.
+        """
+        if self._closing:
+            return
+        if self._tenures:  # no revocation came before
+            await self.revoke()
+        wanted: list[tuple[Kind, int]] = [("shard", p) for p in sorted(shards)] + [("judge", p) for p in sorted(judges)]
+        loop = asyncio.get_running_loop()
+        claims = await asyncio.gather(*(loop.run_in_executor(self._pool, self._store.claim, *one) for one in wanted))
+        for (kind, partition), (fence, snapshot) in zip(wanted, claims, strict=True):
+            key = kind, partition
+            owner: Owner
+            judge: JudgeOwner | None = None
+            if kind == "shard":
+                owner = self._make_shard(partition)
+            else:
+                owner = judge = self._make_judge(partition)
+            share = self._settings.limits.dead_letter_share
+            tenure = Tenure(kind, owner, fence=fence, generation=generation, snapshot=snapshot, failure_share=share)
+            self._tenures[key] = tenure
+            self._saved_at[key] = time.monotonic()
+            self._counts[key] = dict(owner.counters()) if isinstance(owner, Counting) else {}
+            if judge is not None:
+                self._pager.adopt(partition, judge.open_alerts())
+            self._delivery.hand_over(tenure)  # what a predecessor could not deliver any more
+            log.info("owns", owner=kind, partition=partition, next=dict(owner.next), fence=fence, outbox=len(owner.outbox))
+            await asyncio.sleep(0)  # a large restore must not hold up the others' heartbeats and health
+        self._gauge()
+
+    async def revoke(self) -> None:
+        """Gives everything up, saved as far as it can be."""
+        await asyncio.gather(*(self._save(tenure, handing_over=True) for tenure in self._tenures.values()))
+        for (kind, partition), tenure in self._tenures.items():
+            tenure.end()
+            if kind == "judge":
+                self._pager.release(partition)
+            topics = tuple(f"{self._settings.kafka.topic_prefix}.{role}" for role in ROLES[kind])
+            self._metrics.forget_partition(kind, partition, topics)
+        self._tenures.clear()
+        self._gauge()
+
+    def position(self, role: Role, partition: int) -> int | None:
+        """The offset to read next; None for what this worker does not own."""
+        tenure = self._tenures.get((_KIND_OF[role], partition))
+        return None if tenure is None else tenure.position(role)
+
+    def positions(self) -> dict[tuple[Role, int], int]:
+        """Offsets to read next, of all partitions that have not stopped. Safe to call from another thread."""
+        return {(role, t.partition): t.position(role) for t in list(self._tenures.values()) if not t.stopped for role in ROLES[t.kind]}
+
+    @property
+    def is_held(self) -> bool:
+        """Reading waits for room in an outbox."""
+        return self._held > 0
+
+    def problems(self) -> list[str]:
+        """What on-call should know; empty when all is well."""
+        found = [f"{t.kind} {t.partition} stopped: {t.stopped}" for t in self._tenures.values() if t.stopped]
+        if self._held:
+            found.append("reading waits: an outbox is full, because Kafka, ClickHouse or the snapshots' disk do not take what it holds")
+        return found + list(self._trouble.values())
+
+    async def feed(self, record: Record, generation: int) -> None:
+        """Gives a record to its owner, waiting while that owner's outbox is full."""
+        kind = _KIND_OF[record.role]
+        tenure = self._tenures.get((kind, record.partition))
+        topic = f"{self._settings.kafka.topic_prefix}.{record.role}"
+        if tenure is None or generation != tenure.generation:
+            self._metrics.records_skipped.labels(topic).inc()
+            return
+        if len(tenure.owner.outbox) >= self._settings.limits.outbox:
+            await self._room(tenure)
+        lost = tenure.lost
+        began = time.perf_counter()
+        taken = tenure.take(record)
+        self._metrics.apply_seconds.labels(kind).observe(time.perf_counter() - began)
+        if taken == "applied":
+            self._metrics.records.labels(topic).inc()
+            self._metrics.record_bytes.labels(topic).inc(len(record.value))
+        elif taken == "failed":
+            self._metrics.internal_errors.labels("record").inc()
+        else:
+            self._metrics.records_skipped.labels(topic).inc()
+        if taken == "gap" and tenure.wants_seek(record.role):
+            await self._seek(record.role, record.partition, tenure.position(record.role))
+        self._metrics.records_lost.labels(topic).inc(tenure.lost - lost)
+
+    async def run(self) -> None:
+        """Ticks, snapshots and deliveries, until cancelled."""
+        await asyncio.gather(self._tick_for_ever(), self._save_for_ever())
+
+    async def close(self, budget_s: float) -> bool:
+        """Takes no more records, saves, delivers what it can in the time given, saves again. Whether all was delivered."""
+        self._closing = True
+        for tenure in self._tenures.values():
+            tenure.pause()
+        deadline = time.monotonic() + budget_s
+        await self.save()
+        while any(len(t.owner.outbox) for t in self._tenures.values()) and time.monotonic() < deadline:
+            await asyncio.sleep(_PAUSE_S / 2)
+            for tenure in self._tenures.values():
+                self._delivery.hand_over(tenure)
+        done = not any(len(t.owner.outbox) for t in self._tenures.values())
+        await self.revoke()
+        self._pool.shutdown(wait=False)
+        return done
+
+    async def save(self) -> float:
+        """One round of snapshots of all that changed, and of deliveries; returns its cost in seconds."""
+        self._hurry.clear()
+        began = time.monotonic()
+        copies = await asyncio.gather(*(self._save(tenure) for tenure in list(self._tenures.values())))
+        cost = max(sum(copies), time.monotonic() - began if any(copies) else 0.0)
+        offsets = {(role, t.partition): at for t in self._tenures.values() for role, at in t.saved_next.items() if at}
+        await self._committed(offsets)
+        return cost
+
+    async def _save(self, tenure: Tenure, *, handing_over: bool = False) -> float:
+        """Makes one tenure durable, then sends what that allows; returns the seconds for which the loop was held up."""
+        key = tenure.kind, tenure.partition
+        copied = 0.0
+        async with self._saving.setdefault(key, asyncio.Lock()), self._slots:
+            if tenure.is_dirty and not tenure.ended:
+                began = time.perf_counter()
+                name = f"snapshot {tenure.kind} {tenure.partition}"
+                try:
+                    snapshot, below = tenure.snapshot(self._wall_ns())
+                    copied = time.perf_counter() - began
+                    size = await asyncio.get_running_loop().run_in_executor(self._pool, self._store.save, snapshot)
+                except StaleOwnerError as error:
+                    tenure.end()
+                    if not handing_over:
+                        self._fail(f"{error}; another worker has taken over")
+                    return copied
+                except Exception as error:  # a full disk today may be empty tomorrow, and nothing leaves meanwhile
+                    tenure.save_failed()
+                    self._metrics.snapshot_failures.labels(tenure.kind).inc()
+                    if self._trouble.get(name) != str(error):
+                        log.exception("no snapshot, so nothing leaves", owner=tenure.kind, partition=tenure.partition)
+                    self._trouble[name] = str(error)
+                    return copied
+                self._trouble.pop(name, None)
+                tenure.saved(snapshot, below)
+                self._saved_at[key] = time.monotonic()
+                self._measure(tenure, snapshot, size, copied, time.perf_counter() - began)
+            self._delivery.hand_over(tenure)
+        return copied
+
+    async def _save_for_ever(self) -> None:
+        least = self._settings.state.snapshot_s
+        while True:
+            cost = await self.save()
+            for key, tenure in self._tenures.items():
+                if not tenure.is_dirty:
+                    self._saved_at[key] = time.monotonic()
+            pause = pause_after(cost, least)
+            try:
+                await asyncio.wait_for(self._hurry.wait(), pause)
+            except TimeoutError:
+                continue
+            await asyncio.sleep(min(pause, cost + _PAUSE_S))  # hurried, but not without any rest
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._now_ns = max(self._now_ns, self._wall_ns())
+            for tenure in list(self._tenures.values()):
+                began = time.perf_counter()
+                if not tenure.tick(self._now_ns):
+                    self._metrics.internal_errors.labels("tick").inc()
+                self._metrics.tick_seconds.labels(tenure.kind).observe(time.perf_counter() - began)
+                self._delivery.hand_over(tenure)  # what came back
+                await asyncio.sleep(0)
+            self._gauge()
+
+    async def _room(self, tenure: Tenure) -> None:
+        self._held += 1
+        began = time.monotonic()
+        log.warning("reading waits: the outbox is full", owner=tenure.kind, partition=tenure.partition, messages=len(tenure.owner.outbox))
+        try:
+            while len(tenure.owner.outbox) >= self._settings.limits.outbox and not (tenure.ended or self._closing):
+                self._hurry.set()
+                await asyncio.sleep(_PAUSE_S)
+        finally:
+            self._held -= 1
+            self._metrics.held.inc(time.monotonic() - began)
+
+    def _measure(self, tenure: Tenure, snapshot: Snapshot, size: int, copied: float, took: float) -> None:
+        self._metrics.snapshots.labels(tenure.kind).inc()
+        self._metrics.snapshot_bytes.labels(tenure.kind, str(snapshot.partition)).set(size)
+        self._metrics.snapshot_copy_seconds.observe(copied)
+        self._metrics.snapshot_seconds.observe(took)
+
+    def _gauge(self) -> None:
+        now = time.monotonic()
+        for kind in ROLES:
+            mine = [t for t in self._tenures.values() if t.kind == kind]
+            self._metrics.owned.labels(kind).set(len(mine))
+            self._metrics.stopped.labels(kind).set(sum(bool(t.stopped) for t in mine))
+            self._metrics.outbox.labels(kind).set(max((len(t.owner.outbox) for t in mine), default=0))
+        dirty = [now - self._saved_at[key] for key, t in self._tenures.items() if t.is_dirty]
+        self._metrics.snapshot_age.set(max(dirty, default=0.0))
+        for key, tenure in self._tenures.items():
+            if isinstance(tenure.owner, Counting):
+                counts = dict(tenure.owner.counters())
+                before = self._counts.get(key, {})
+                self._metrics.count_owner(tenure.kind, {name: n - before.get(name, 0) for name, n in counts.items()})
+                self._counts[key] = counts
+
+
+def pause_after(cost_s: float, least_s: float) -> float:
+    """How long to wait after a round of snapshots that cost so much: the configured interval, or longer where snapshots are slow.
+
+    Example:
+        >>> pause_after(0.01, 1.0), pause_after(0.5, 1.0)
+        (1.0, 10.0)
+    """
+    return max(least_s, SNAPSHOT_COST * cost_s)

@@ -1,0 +1,222 @@
+"""The time in which this worker owns one partition: its owner, and how far that is applied, durable, sent and delivered.
+
+No thread, no I/O, no clock: what is slow is done by `streams.runtime` with what this hands out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Literal, Protocol, runtime_checkable
+
+import structlog
+
+from schemas.alerts import Alert
+from streams.owner import Out, Owner, Record, Role, TooManyDeadLettersError
+from streams.snapshots import Kind, Snapshot
+
+__all__ = ["ROLES", "Closing", "JudgeOwner", "Taken", "Tenure"]
+
+ROLES: dict[Kind, tuple[Role, ...]] = {"shard": ("events",), "judge": ("windows", "findings", "lifecycle", "labels")}
+"""Which topics each kind of owner reads."""
+
+Taken = Literal["applied", "skipped", "gap", "failed", "stopped"]
+"""What became of a record. "gap": records before it are missing, so it was not applied; read again from the owner's next."""
+
+_PATIENCE = 256  # records after a gap, before reading again from where it begins is asked for once more
+_RECENT = 100  # records over which our own failures are counted
+
+log = structlog.get_logger(__name__)
+
+
+class JudgeOwner(Owner, Protocol):
+    """An owner that has alerts."""
+
+    def open_alerts(self) -> Sequence[Alert]:
+        """Those that are firing now, so that they go on firing at Alertmanager after a restart."""
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """An owner that holds on to something outside of itself."""
+
+    def close(self) -> None:
+        """Lets go of it."""
+
+
+class Tenure:
+    """One owner and where it stands.
+
+    An exception out of ``owner.apply`` other than `TooManyDeadLettersError` is a fault of our code. The record goes to the dead letters
+    (reason ``internal_error``) and the owner goes on behind it, perhaps with half of that record in its state: better than a worker which
+    dies at the same record again and again. When it happens at more than ``failure_share`` of the recent records, the partition stops.
+
+    Args:
+        kind: Shard or judge.
+        owner: Fresh; it is restored from the snapshot here.
+        fence: From `SnapshotStore.claim`.
+        generation: Of the consumer group, at the assignment.
+        snapshot: The newest one, if there is one.
+        failure_share: Share of records, of the last 100, at which our own code may fail before the partition stops, above 0 to 1.
+
+    Raises:
+        detectors.state.StateError: the snapshot is none of this owner's.
+    """
+
+    def __init__(self, kind: Kind, owner: Owner, *, fence: int, generation: int, snapshot: Snapshot | None, failure_share: float) -> None:
+        self.kind, self.owner, self.fence, self.generation = kind, owner, fence, generation
+        self.partition = owner.partition
+        self.stopped = ""
+        """Why no more records are taken; "" when they are."""
+        self.ended = False
+        self.lost = 0
+        """Offsets that were missing in the topics."""
+        self._failure_share = failure_share
+        self._failures: deque[bool] = deque(maxlen=_RECENT)
+        self._gaps: dict[Role, tuple[int, int, int]] = {}
+        self._changed = self._paused = False
+        self._durable_below = self._sent_below = 0
+        self._again: set[int] = set()
+        if snapshot is not None:
+            owner.restore(snapshot.state)
+            self._durable_below = owner.outbox.next_id
+        self.saved_next: dict[Role, int] = dict(owner.next)
+
+    def position(self, role: Role) -> int:
+        """The offset to read next."""
+        return self.owner.next.get(role, 0)
+
+    def take(self, record: Record) -> Taken:
+        """Applies a record, when it is its turn."""
+        if self.stopped or self.ended or self._paused:
+            return "stopped"
+        role, at = record.role, self.position(record.role)
+        if record.offset < at:
+            return "skipped"
+        if record.offset > at and not self._is_real_gap(role, at, record.offset):
+            return "gap"
+        self._gaps.pop(role, None)
+        try:
+            applied = self.owner.apply(record)
+        except TooManyDeadLettersError as error:
+            self._stop(f"{error}")
+            return "stopped"
+        except Exception as error:
+            log.exception("internal error at a record; it goes to the dead letters", **self._where(record))
+            return self._set_aside(record, error)
+        self._failures.append(False)
+        self._changed = True
+        return "applied" if applied else "skipped"
+
+    def tick(self, now_ns: int) -> bool:
+        """Passes the time on; False when the owner failed."""
+        if self.stopped or self.ended or self._paused:
+            return True
+        before = self.owner.outbox.next_id
+        try:
+            self.owner.tick(now_ns)
+        except Exception as error:
+            log.exception("internal error at a tick", owner=self.kind, partition=self.partition)
+            self._count_failure(error)
+            return False
+        self._changed |= self.owner.outbox.next_id != before
+        return True
+
+    @property
+    def is_dirty(self) -> bool:
+        """Something is in the state (or gone from the outbox) that the last snapshot does not say."""
+        return self._changed
+
+    def snapshot(self, now_ns: int) -> tuple[Snapshot, int]:
+        """The state now, and the id below which its outbox lies in it, for `saved`."""
+        state = self.owner.snapshot()
+        self._changed = False
+        positions: dict[str, int] = {role: self.position(role) for role in ROLES[self.kind]}
+        return Snapshot(self.kind, self.partition, self.fence, positions, now_ns, state), self.owner.outbox.next_id
+
+    def saved(self, snapshot: Snapshot, below: int) -> None:
+        """The snapshot is durable: what its outbox held may leave."""
+        self._durable_below = max(self._durable_below, below)
+        self.saved_next = {role: snapshot.next[role] for role in ROLES[self.kind]}
+
+    def save_failed(self) -> None:
+        """The snapshot got lost: it must be taken again."""
+        self._changed = True
+
+    def due(self) -> list[Out]:
+        """Messages that may leave and have not been handed out (or came back by `retry`), in order; they count as handed out."""
+        if not self._again and self._sent_below >= self._durable_below:
+            return []
+        first = min(self._again, default=self._sent_below)
+        outs = [
+            out
+            for out in self.owner.outbox.since(min(first, self._sent_below))
+            if out.id < self._durable_below and (out.id >= self._sent_below or out.id in self._again)
+        ]
+        self._again.clear()
+        self._sent_below = max(self._sent_below, self._durable_below)
+        return outs
+
+    def delivered(self, ids: Iterable[int]) -> None:
+        """Messages have arrived: the owner may forget them."""
+        self.owner.outbox.ack(ids)
+        self._changed = True
+
+    def retry(self, ids: Iterable[int]) -> None:
+        """Messages did not arrive: hand them out again."""
+        self._again.update(ids)
+
+    def pause(self) -> None:
+        """No more records and ticks; what is there is still saved and sent."""
+        self._paused = True
+
+    def end(self) -> None:
+        """The partition is somebody else's from now on."""
+        self.ended = True
+        if isinstance(self.owner, Closing):
+            self.owner.close()
+
+    def _is_real_gap(self, role: Role, at: int, offset: int) -> bool:
+        """Whether the records between are gone from the topic: only when reading from ``at`` on gives ``offset`` first, twice.
+
+        Otherwise the gap is of our making: a record of an ended assignment, or one that the consumer dropped.
+        """
+        from_, first, seen = self._gaps.get(role, (-1, -1, 0))
+        if (from_, first) == (at, offset):
+            self.lost += offset - at
+            log.warning(
+                "the topic no longer has these records", owner=self.kind, partition=self.partition, role=role, first=at, until=offset
+            )
+            return True
+        if from_ != at or seen >= _PATIENCE:
+            self._gaps[role] = (at, offset, 0)
+        else:
+            self._gaps[role] = (from_, first, seen + 1)
+        return False
+
+    def wants_seek(self, role: Role) -> bool:
+        """Whether the gap was just found, so that the consumer has to be sent back."""
+        return role in self._gaps and self._gaps[role][2] == 0
+
+    def _set_aside(self, record: Record, error: Exception) -> Taken:
+        source = f"{record.role}/{self.partition}/{record.offset}"
+        headers = {"reason": "internal_error", "error": f"{type(error).__name__}: {error}"[:500], "source": source}
+        original = {f"original-{name[:100]}": value[:200] for name, value in list(record.headers.items())[:16]}
+        self.owner.outbox.add("dlq", str(self.partition).encode(), record.value, headers | original)
+        self.owner.next[record.role] = record.offset + 1
+        self._changed = True
+        self._count_failure(error)
+        return "failed"
+
+    def _count_failure(self, error: Exception) -> None:
+        self._failures.append(True)
+        share = sum(self._failures) / _RECENT
+        if share > self._failure_share:
+            self._stop(f"our own code failed at {share:.0%} of the last {_RECENT} records, at last with {type(error).__name__}: {error}")
+
+    def _stop(self, why: str) -> None:
+        self.stopped = why
+        log.error("this partition stops: nothing more is read from it", owner=self.kind, partition=self.partition, why=why)
+
+    def _where(self, record: Record) -> dict[str, object]:
+        return {"owner": self.kind, "partition": self.partition, "role": record.role, "offset": record.offset, "bytes": len(record.value)}
