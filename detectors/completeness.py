@@ -41,6 +41,7 @@ class _Instance(msgspec.Struct):
     dropped_base: int
     dropped: int
     heard_s: float
+    fresh: bool = True
 
 
 class Completeness:
@@ -87,9 +88,11 @@ class Completeness:
                 self._untracked += 1
                 return
             start = max(lowest - 1, 0) if received else highest
-            # drops of before our time are not ours: only an instance heard from its first event counts them all
-            self._instances[instance] = _Instance(start, highest, dropped if start else 0, dropped, at_s)
+            self._instances[instance] = _Instance(start, highest, dropped, dropped, at_s)
         else:
+            if known.fresh:
+                known.base = min(known.base, max(lowest - 1, 0)) if received else known.base
+                known.dropped_base = min(known.dropped_base, dropped)
             known.highest, known.dropped = max(known.highest, highest), max(known.dropped, dropped)
             known.heard_s = max(known.heard_s, at_s)
         self._received += received
@@ -99,9 +102,8 @@ class Completeness:
         produced, dropped = self._retired, self._retired_dropped
         silent = []
         for name, one in list(self._instances.items()):
-            produced += one.highest - one.base
-            dropped += one.dropped - one.dropped_base
-            one.base, one.dropped_base = one.highest, one.dropped
+            made, lost = _settle(one)
+            produced, dropped = produced + made, dropped + lost
             if now_s - one.heard_s > self.forget_after_s:
                 del self._instances[name]
             elif now_s - one.heard_s > self.silent_after_s:
@@ -127,5 +129,14 @@ class Completeness:
         """An instance said goodbye: what it produced still counts, its silence does not."""
         gone = self._instances.pop(instance, None)
         if gone is not None:
-            self._retired += gone.highest - gone.base
-            self._retired_dropped += gone.dropped - gone.dropped_base
+            made, lost = _settle(gone)
+            self._retired, self._retired_dropped = self._retired + made, self._retired_dropped + lost
+
+
+def _settle(one: _Instance) -> tuple[int, int]:
+    """Events produced and dropped since the last time, and the next period begins."""
+    # drops of before our time are not ours: only an instance heard from its first event counts them all
+    dropped_base = 0 if one.fresh and one.base == 0 else one.dropped_base
+    made, lost = one.highest - one.base, one.dropped - dropped_base
+    one.base, one.dropped_base, one.fresh = one.highest, one.dropped, False
+    return made, lost

@@ -166,7 +166,10 @@ class ShiryaevRoberts:
         log_weights: ln w_k, shape (K,), sum w_k = 1.
         threshold: A, above 1.
 
-    Memory: 16 bytes a component.
+    Memory: 24 bytes a component.
+
+    Attributes:
+        since: int64, shape (K,), the step at which a component's evidence began to grow: the last time the CUSUM max(0, W + ln e) was 0.
     """
 
     def __init__(self, log_weights: NDArray[np.float64], threshold: float) -> None:
@@ -178,6 +181,7 @@ class ShiryaevRoberts:
         self.log_page = math.log(threshold)
         self.log_ticket = math.log(max(threshold * TICKET_FRACTION, min(threshold / 2.0, TICKET_FLOOR)))
         self.log_r = np.full(log_weights.shape, -np.inf)
+        self.cusum = np.zeros(log_weights.shape)
         self.since = np.zeros(log_weights.shape, np.int64)
         self.steps = 0
         self.open = False
@@ -197,8 +201,8 @@ class ShiryaevRoberts:
         Returns:
             severity ("none", "ticket", "page") and whether a page episode opened just now.
         """
-        fresh = self.log_r <= 0.0
-        self.since[fresh] = self.steps  # R <= 1: whatever this component sees now starts here
+        self.since[self.cusum <= 0.0] = self.steps
+        self.cusum = np.clip(self.cusum + log_e, 0.0, self.log_page - self.log_weights)
         self.steps += 1
         cap = self.log_page - self.log_weights if may_page else self.log_page - math.log(2.0)
         self.log_r = np.minimum(log_sr_step(self.log_r, log_e), cap)
@@ -214,13 +218,13 @@ class ShiryaevRoberts:
 
     def reset(self) -> None:
         """Forget all evidence (a new model version, a new reference); the number of steps goes on."""
-        self.log_r[:] = -np.inf
+        self.log_r[:], self.cusum[:] = -np.inf, 0.0
         self.since[:] = self.steps
         self.open = False
 
     def state(self) -> dict[str, object]:
         """What `restore` needs, for `detectors.state.pack`."""
-        return {"log_r": self.log_r.copy(), "since": self.since.copy(), "steps": self.steps, "open": self.open}
+        return {"log_r": self.log_r.copy(), "cusum": self.cusum.copy(), "since": self.since.copy(), "steps": self.steps, "open": self.open}
 
     def restore(self, state: dict[str, object]) -> None:
         """Continue from `state` bit for bit.
@@ -228,8 +232,9 @@ class ShiryaevRoberts:
         Raises:
             ValueError: when it was taken from a mixture of another size.
         """
-        log_r, since = np.asarray(state["log_r"], np.float64), np.asarray(state["since"], np.int64)
-        if log_r.shape != self.log_weights.shape or since.shape != log_r.shape:
+        log_r, cusum = np.asarray(state["log_r"], np.float64), np.asarray(state["cusum"], np.float64)
+        since = np.asarray(state["since"], np.int64)
+        if not log_r.shape == cusum.shape == since.shape == self.log_weights.shape:
             raise ValueError(f"state of {log_r.size} components cannot continue a mixture of {self.log_weights.size}")
-        self.log_r, self.since = log_r.copy(), since.copy()
+        self.log_r, self.cusum, self.since = log_r.copy(), cusum.copy(), since.copy()
         self.steps, self.open = int(str(state["steps"])), bool(state["open"])

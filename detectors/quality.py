@@ -31,8 +31,9 @@ KINDS = (
 
 QUALITY_ODDS = (2.0, 5.0, 20.0)
 PRIOR_HITS, PRIOR_MISSES = 0.5, 200.0
-HISTORY_EVENTS = 2000.0
-MIN_WINDOWS = 12
+CONCENTRATION = 500.0
+FADE = 0.99
+WARM_UP_WINDOWS = 12
 
 _LEAF, _KIND, _VERSION = "quality.counts", "quality.detector", 1
 
@@ -121,13 +122,13 @@ class QualityReport(msgspec.Struct, frozen=True):
 class QualityDetector:
     """Shiryaev-Roberts over beta-binomial e-values, one per kind and odds in {2, 5, 20}.
 
-    Null: the window's faulty events are beta-binomial(n, a, b), (a, b) = prior (0.5, 200) + own past counts, faded to at most 2,000
-    events, so that a rate may wander with a relative sd of about 1 / sqrt(2,000 rate). The log e-value of one window is capped at
-    ln(A) / 2: a single burst opens no page, two bad windows do. The history does not learn from windows that are a ticket or a page;
-    `reset` accepts the new level as normal.
+    Null: the window's faulty events are beta-binomial(n, m c, (1 - m) c): m the mean rate of past windows (fading by 1 % a window; prior
+    0.5 in 200), c = 500 the concentration, so that the rate may wander with a relative sd of sqrt((1 - m) / (501 m)), 0.3 at m = 2 %. The
+    log e-value of one window is capped at ln(A) / 2: a single burst opens no page, two bad windows do. The first twelve windows are history
+    only, and it does not learn from windows that are a ticket or a page; `reset` accepts the present level as normal.
 
-    Misleads: what was wrong from the first window is history, not news; look at the rates. One client with broken requests raises
-    the rates like many: the page names kinds, the client table names clients.
+    Misleads: what was wrong in the first windows is history, not news; look at the rates. One client with broken requests raises the
+    rates like many: the page names kinds, the client table names clients.
 
     Args:
         false_pages: allowed in `windows` windows, this detector's share already taken.
@@ -149,21 +150,26 @@ class QualityDetector:
         size = len(KINDS) * len(QUALITY_ODDS)
         self.sr = ShiryaevRoberts(np.full(size, -math.log(size)), page_threshold(windows, false_pages))
         self.hits, self.misses = np.zeros(len(KINDS)), np.zeros(len(KINDS))
+        self.learned = 0
         self._report: QualityReport | None = None
 
     def update(self, counts: QualityCounts) -> QualityReport:
         """Judge one closed, merged window; one without events changes nothing."""
         n, hits = counts.received, counts.hits.astype(np.float64)
-        a, b = PRIOR_HITS + self.hits, PRIOR_MISSES + self.misses
-        usual = a / (a + b)
+        past = PRIOR_HITS + self.hits + PRIOR_MISSES + self.misses
+        usual = (PRIOR_HITS + self.hits) / past
+        size = np.minimum(past, CONCENTRATION)
         severity: Severity = "page" if self.sr.open else "none"
         opened = False
         if n:
-            log_e = np.concatenate([log_polya(hits, n, a, b, odds) for odds in QUALITY_ODDS])
+            log_e = np.concatenate([log_polya(hits, n, usual * size, (1.0 - usual) * size, odds) for odds in QUALITY_ODDS])
             capped = np.minimum(log_e, self.sr.log_page / 2.0)
-            severity, opened = self.sr.update(capped, may_page=self.sr.steps >= MIN_WINDOWS)
+            if self.learned < WARM_UP_WINDOWS:
+                capped[:] = -np.inf  # no evidence
+            severity, opened = self.sr.update(capped)
             if severity == "none":
-                self._learn(n, hits)
+                self.learned += 1
+                self.hits, self.misses = FADE * self.hits + hits, FADE * self.misses + n - hits
         by_kind = self._by_kind()
         order = np.argsort(-by_kind, kind="stable")
         leading = [KINDS[k] for i, k in enumerate(order) if severity != "none" and (i == 0 or by_kind[k] >= self.sr.log_ticket)]
@@ -184,11 +190,6 @@ class QualityDetector:
         """Natural logarithm of the mean over odds, shape (9,)."""
         return np.asarray(np.logaddexp.reduce(self.sr.log_r.reshape(len(QUALITY_ODDS), -1), axis=0) - math.log(len(QUALITY_ODDS)))
 
-    def _learn(self, n: int, hits: NDArray[np.float64]) -> None:
-        self.hits, self.misses = self.hits + hits, self.misses + n - hits
-        fade = min(1.0, HISTORY_EVENTS / float((self.hits + self.misses)[0]))
-        self.hits, self.misses = fade * self.hits, fade * self.misses
-
     def report(self) -> QualityReport | None:
         """The verdict of the last window."""
         return self._report
@@ -196,11 +197,11 @@ class QualityDetector:
     def reset(self) -> None:
         """Forget evidence and history: the present level becomes normal."""
         self.sr.reset()
-        self.hits[:], self.misses[:] = 0.0, 0.0
+        self.hits[:], self.misses[:], self.learned = 0.0, 0.0, 0
 
     def snapshot(self) -> bytes:
         """The state as bytes."""
-        return pack(_KIND, _VERSION, {"sr": self.sr.state(), "hits": self.hits, "misses": self.misses})
+        return pack(_KIND, _VERSION, {"sr": self.sr.state(), "hits": self.hits, "misses": self.misses, "learned": self.learned})
 
     def restore(self, blob: bytes) -> None:
         """Continue a snapshot bit for bit.
@@ -213,7 +214,8 @@ class QualityDetector:
             hits, misses = np.asarray(body["hits"], np.float64), np.asarray(body["misses"], np.float64)
             if hits.shape != self.hits.shape or misses.shape != hits.shape:
                 raise ValueError(f"history of {hits.size} kinds, not {len(KINDS)}")
+            learned = int(body["learned"])
             self.sr.restore(body["sr"])
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"damaged {_KIND}: {error}") from error
-        self.hits, self.misses, self._report = hits, misses, None
+        self.hits, self.misses, self.learned, self._report = hits, misses, learned, None

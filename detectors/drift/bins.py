@@ -39,14 +39,6 @@ def numeric_edges(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([[np.nextafter(low, np.float32(-np.inf))], inner, [high]]).astype(np.float32)
 
 
-def numeric_cells(values: NDArray[np.float32], edges: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Counts per cell (below, bins, above, missing), shape (len(edges) + 2,): the plain numpy twin of the compiled pass."""
-    finite = values[~np.isnan(values)]
-    found = np.searchsorted(edges, finite, side="left")
-    counts = np.bincount(found, minlength=edges.size + 1)
-    return np.append(counts, values.size - finite.size).astype(np.int64)
-
-
 def category_cells(codes: NDArray[np.float32], categories: int) -> NDArray[np.int32]:
     """Cell of each category code 0..K-1 by the reference's frequencies, shape (K,).
 

@@ -10,7 +10,6 @@ from detectors.drift.effect import EffectSizer
 from detectors.drift.reference import DriftReference
 from detectors.drift.report import VariableDrift
 
-
 SHIFTED_SD = 0.1
 """Mean shift in reference sd from which a drift has a direction."""
 

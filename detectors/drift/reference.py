@@ -36,6 +36,7 @@ class DriftReference:
         starts: first cell of each variable and n_cells at the end, int64, shape (V + 1,).
         edges: thresholds, float32, shape (V, 16), padded with +inf.
         mean, sd: of the finite reference values, float64, shape (V,); sd is 1 for constants and categories.
+        tails: mean distance of the values in the lowest and the highest bin from its inner edge, in sd, float64, shape (V, 2).
         status, reason: "calibrated", or "uncalibrated" and why; an uncalibrated reference may only open tickets.
 
     Memory: about 300 bytes a variable, and 4 bytes per category.
@@ -56,11 +57,12 @@ class DriftReference:
         counts: NDArray[np.int64],
         mean: NDArray[np.float64],
         sd: NDArray[np.float64],
+        tails: NDArray[np.float64],
     ) -> None:
         self.variables, self.kinds, self.n_features, self.n_scores, self.rows = variables, kinds, n_features, n_scores, rows
         self.edges, self.n_edges = edges, n_edges
         self.categories, self.lookup, self.lookup_starts = categories, lookup, lookup_starts
-        self.counts, self.mean, self.sd = counts, mean, sd
+        self.counts, self.mean, self.sd, self.tails = counts, mean, sd, tails
         # the compiled pass indexes by these without checks, and a reference may come from outside
         if lookup.size and not (lookup.min() >= 0 and lookup.max() <= TOP_CATEGORIES):
             raise ValueError(f"category cells must be 0 to {TOP_CATEGORIES}")
@@ -163,7 +165,7 @@ class DriftReference:
     ) -> DriftReference:
         V = len(columns)
         edges, n_edges = np.full((V, MAX_EDGES), np.inf, np.float32), np.zeros(V, np.int64)
-        mean, sd = np.zeros(V), np.ones(V)
+        mean, sd, tails = np.zeros(V), np.ones(V), np.zeros((V, 2))
         lookup, counts = [np.empty(0, np.int32)], []
         lookup_starts = np.zeros(V + 1, np.int64)
         for v, (_, kind, given, column) in enumerate(columns):
@@ -175,6 +177,9 @@ class DriftReference:
                     mean[v] = finite.mean(dtype=np.float64)
                     spread = float(finite.std(dtype=np.float64))
                     sd[v] = spread if spread > 1e-12 * (1.0 + abs(mean[v])) else 1.0
+                if mine.size > 2:
+                    lower, upper = finite[finite <= mine[1]], finite[finite > mine[-2]]
+                    tails[v] = (mine[1] - lower.mean(dtype=np.float64)) / sd[v], (upper.mean(dtype=np.float64) - mine[-2]) / sd[v]
                 at = np.where(np.isnan(column), mine.size + 1, np.searchsorted(mine, column, side="left"))
                 counts.append(np.bincount(at, minlength=mine.size + 2))
             else:
@@ -201,6 +206,7 @@ class DriftReference:
             np.concatenate(counts).astype(np.int64),
             mean,
             sd,
+            tails,
         )
 
     @property
@@ -231,7 +237,7 @@ class DriftReference:
 
     def to_bytes(self) -> bytes:
         """The reference as bytes; `from_bytes` gives the same one back."""
-        names = ("n_features", "n_scores", "rows", "edges", "n_edges", "lookup", "lookup_starts", "counts", "mean", "sd")
+        names = ("n_features", "n_scores", "rows", "edges", "n_edges", "lookup", "lookup_starts", "counts", "mean", "sd", "tails")
         body = {name: getattr(self, name) for name in names}
         body |= {"variables": list(self.variables), "kinds": list(self.kinds), "categories": [list(c) for c in self.categories]}
         return pack(_KIND, _VERSION, body)
@@ -250,7 +256,11 @@ class DriftReference:
             V = len(body["variables"])
             if body["edges"].shape != (V, MAX_EDGES) or len(body["kinds"]) != V or body["lookup_starts"].shape != (V + 1,) or not V:
                 raise ValueError(f"{V} variables, but edges of shape {body['edges'].shape}")
-            if body["lookup"].size != body["lookup_starts"][-1] or any(body[k].shape != (V,) for k in ("n_edges", "mean", "sd")):
+            if (
+                body["lookup"].size != body["lookup_starts"][-1]
+                or any(body[k].shape != (V,) for k in ("n_edges", "mean", "sd"))
+                or body["tails"].shape != (V, 2)
+            ):
                 raise ValueError("tables of different lengths")
             return cls(**body)
         except (KeyError, TypeError, ValueError, IndexError) as error:

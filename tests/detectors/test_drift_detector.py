@@ -1,0 +1,225 @@
+"""Drift of a model pages; what one client does, chance and small change do not."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from detectors.drift import DriftDetector, DriftReference, DriftReport, WindowCounts
+from detectors.state import StateError
+
+Rows = NDArray[np.float32]
+Window = tuple[Rows, NDArray[np.int64]]
+D = 6
+
+
+def normal_reference(rows: int = 20_000, seed: int = 0) -> DriftReference:
+    X = np.random.default_rng(seed).normal(size=(rows, D))
+    return DriftReference.fit(X, [f"f{j}" for j in range(D)], ["numeric"] * D)
+
+
+def detector_for(reference: DriftReference) -> DriftDetector:
+    return DriftDetector(reference, false_pages=1, windows=8640)
+
+
+def run(detector: DriftDetector, windows: int, draw: Callable[[int], Window]) -> list[DriftReport]:
+    reports = []
+    for t in range(windows):
+        X, clients = draw(t)
+        counts = WindowCounts(detector.reference)
+        counts.update(X, clients=clients)
+        reports.append(detector.update(counts))
+    return reports
+
+
+def pages(reports: list[DriftReport]) -> list[int]:
+    return [t for t, report in enumerate(reports) if report.opened]
+
+
+def traffic(rng: np.random.Generator, n: int = 300, clients: int = 200) -> Window:
+    return rng.normal(size=(n, D)).astype(np.float32), rng.integers(0, clients, n)
+
+
+def shifted(window: Window, by: float, feature: int = 2) -> Window:
+    window[0][:, feature] += by
+    return window
+
+
+def joined(*windows: Window) -> Window:
+    return np.concatenate([w[0] for w in windows]), np.concatenate([w[1] for w in windows])
+
+
+def test_independent_traffic_stays_quiet() -> None:
+    rng = np.random.default_rng(1)
+    reports = run(detector_for(normal_reference()), 400, lambda _: traffic(rng))
+    assert {report.severity for report in reports} == {"none"}
+
+
+@pytest.mark.parametrize(("shift", "delay"), [(1.0, 1), (0.5, 4)])
+def test_a_shifted_feature_pages_within_a_few_windows_and_is_named(shift: float, delay: int) -> None:
+    rng = np.random.default_rng(2)
+    reports = run(detector_for(normal_reference()), 50, lambda t: shifted(traffic(rng), shift * (t >= 40)))
+    first = pages(reports)[0]
+    assert 40 <= first < 40 + delay
+    assert reports[first].leading == ("f2",)
+    assert 40 <= reports[first].since <= first
+    drift = reports[first].variables[2]
+    assert (drift.name, drift.direction) == ("f2", "up")
+    assert drift.center - drift.reference_center == pytest.approx(shift, abs=0.25)
+
+
+def test_an_episode_stays_open_while_the_drift_lasts_and_closes_after_it() -> None:
+    rng = np.random.default_rng(3)
+    reports = run(detector_for(normal_reference()), 80, lambda t: shifted(traffic(rng), 0.8 * (30 <= t < 60)))
+    assert len(pages(reports)) == 1
+    assert all(report.severity == "page" for report in reports[35:60])
+    assert reports[-1].severity == "none"
+
+
+def test_a_change_below_the_materiality_is_no_news() -> None:
+    rng = np.random.default_rng(4)
+    detector = DriftDetector(normal_reference(), false_pages=1, windows=8640, materiality=0.1)
+    assert not pages(run(detector, 60, lambda _: shifted(traffic(rng), 0.2)))
+
+
+def test_a_bulk_job_of_one_client_is_no_drift_of_the_model() -> None:
+    rng = np.random.default_rng(5)
+
+    def draw(t: int) -> Window:
+        job = rng.normal(2.0, 0.3, (3_000, D)).astype(np.float32), np.full(3_000, 77_777)
+        return joined(traffic(rng), job) if t >= 40 else traffic(rng)
+
+    reports = run(detector_for(normal_reference()), 100, draw)
+    assert {report.severity for report in reports} == {"none"}
+    assert reports[-1].variables[0].psi > 1  # it is shown all the same
+
+
+def test_the_same_rows_from_many_clients_are_drift() -> None:
+    rng = np.random.default_rng(5)
+
+    def draw(t: int) -> Window:
+        job = rng.normal(2.0, 0.3, (3_000, D)).astype(np.float32), rng.integers(0, 200, 3_000)
+        return joined(traffic(rng), job) if t >= 40 else traffic(rng)
+
+    assert pages(run(detector_for(normal_reference()), 42, draw)) == [40]
+
+
+def test_a_health_check_alone_through_the_night_is_no_drift() -> None:
+    rng = np.random.default_rng(6)
+    probe = np.zeros((1, D), np.float32), np.array([42])
+
+    def draw(t: int) -> Window:
+        return joined(traffic(rng, 50, 40), probe) if t % 288 < 144 else probe
+
+    assert not pages(run(detector_for(normal_reference()), 600, draw))
+
+
+def test_the_only_client_of_a_gateway_can_drift() -> None:
+    rng = np.random.default_rng(7)
+    reports = run(detector_for(normal_reference()), 130, lambda t: shifted(traffic(rng, clients=1), t >= 120))
+    assert pages(reports)
+    assert 120 <= pages(reports)[0] < 124
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_few_dozen_clients_with_habits_of_their_own_do_not_page(seed: int) -> None:
+    """Zipf volumes, each client a mix of narrow sub-populations, active in sessions."""
+    rng = np.random.default_rng(seed)
+    centres, K = rng.normal(size=(8, D)) * 1.2, 40
+    habits, volumes = rng.dirichlet(np.full(8, 0.5), K), 1 / np.arange(1, K + 1)
+
+    def rows(kinds: NDArray[np.int64]) -> Rows:
+        return np.asarray(centres[kinds] + 0.5 * rng.normal(size=(kinds.size, D)), np.float32)
+
+    weights = habits.mean(axis=0)
+    reference = DriftReference.fit(rows(rng.choice(8, 5_000, p=weights)), list("abcdef"), ["numeric"] * D)
+    active = rng.random(K) < 0.3
+
+    def draw(_: int) -> Window:
+        nonlocal active
+        active = np.where(rng.random(K) < 0.1, rng.random(K) < 0.3, active)
+        clients = np.repeat(np.arange(K), rng.poisson(100 * volumes * active))
+        kinds = (rng.random((clients.size, 1)) > np.cumsum(habits[clients], axis=1)).sum(axis=1)
+        return rows(np.minimum(kinds, 7)), clients
+
+    assert not pages(run(detector_for(reference), 300, draw))
+
+
+def test_correlation_within_clients_is_learned_and_independence_too() -> None:
+    rng = np.random.default_rng(8)
+
+    def alike(_: int) -> Window:
+        clients = rng.integers(0, 30, 300)
+        means = np.random.default_rng(99).normal(size=(30, D))
+        return (0.8 * means[clients] + 0.6 * rng.normal(size=(300, D))).astype(np.float32), clients
+
+    heavy, light = detector_for(normal_reference()), detector_for(normal_reference())
+    run(heavy, 80, alike)
+    run(light, 80, lambda _: traffic(rng, clients=30))
+    assert np.median(heavy.dependence.rho) > 0.1 > 0.02 > np.median(light.dependence.rho)
+
+
+def test_a_feature_that_vanishes_a_new_category_and_another_class_mix_page_by_name() -> None:
+    rng = np.random.default_rng(9)
+    X = np.column_stack([rng.normal(size=5_000), rng.integers(0, 3, 5_000)])
+    label = (X[:, 0] > 0).astype(int)
+    reference = DriftReference.fit(
+        X, ["x", "c"], ["numeric", "categorical"], categories={"c": list("uvw")}, classes=["no", "yes"], label=label
+    )
+    expected = {"x": "missing", "c": "unseen", "class": "mix"}
+    for name, direction in expected.items():
+        detector = detector_for(reference)
+        for t in range(22):
+            now = np.column_stack([rng.normal(size=300), rng.integers(0, 3, 300)])
+            classes = (now[:, 0] > 0).astype(int)
+            if t >= 20:
+                now[:, 0] = np.where(name == "x", np.nan, now[:, 0])
+                now[:, 1] = np.where((name == "c") & (rng.random(300) < 0.4), 3, now[:, 1])
+                classes = np.where(name == "class", 1, classes)
+            counts = WindowCounts(reference)
+            counts.update(now, label=classes, clients=rng.integers(0, 200, 300))
+            report = detector.update(counts)
+        assert report.severity == "page", name
+        assert report.leading[0] == name
+        assert {v.name: v.direction for v in report.variables}[name] == direction
+
+
+@pytest.mark.parametrize("rows", [20_000, 150])
+def test_without_a_calibrated_reference_or_enough_windows_there_are_only_tickets(rows: int) -> None:
+    rng = np.random.default_rng(10)
+    reports = run(detector_for(normal_reference(rows)), 10, lambda _: shifted(traffic(rng), 2.0))
+    assert reports[-1].severity == "ticket"
+    assert not pages(reports)
+    assert reports[-1].status == "uncalibrated"
+    assert ("150 rows" if rows < 200 else "windows") in reports[-1].reason
+
+
+def test_a_window_without_events_changes_nothing() -> None:
+    rng = np.random.default_rng(11)
+    detector = detector_for(normal_reference())
+    run(detector, 20, lambda _: traffic(rng))
+    before = detector.snapshot()
+    report = detector.update(WindowCounts(detector.reference))
+    assert detector.snapshot() == before
+    assert (report.n, report.severity, report.variables[0].psi) == (0, "none", pytest.approx(0, abs=0.01))
+
+
+def test_a_hundred_features_fit_into_a_megabyte() -> None:
+    X = np.random.default_rng(12).normal(size=(500, 100))
+    reference = DriftReference.fit(X, [f"f{j}" for j in range(100)], ["numeric"] * 100)
+    detector, counts = detector_for(reference), WindowCounts(reference)
+    counts.update(X[:400], clients=np.arange(400))
+    detector.update(counts)
+    assert len(detector.snapshot()) + counts.table.nbytes + len(reference.to_bytes()) < 1_000_000
+
+
+def test_counts_snapshots_and_settings_that_do_not_fit_are_refused() -> None:
+    detector = detector_for(normal_reference())
+    other = DriftReference.fit(np.zeros((300, 1)), ["x"], ["numeric"])
+    with pytest.raises(ValueError, match="the reference has"):
+        detector.update(WindowCounts(other))
+    with pytest.raises(StateError, match="the reference has"):
+        detector.restore(detector_for(other).snapshot())
+    with pytest.raises(ValueError, match="materiality"):
+        DriftDetector(other, false_pages=1, windows=8640, materiality=0.5)
