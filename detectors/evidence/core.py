@@ -51,6 +51,7 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
         if reference.flat_rates[k] < c.FLAT_OFF:
             set_arms(out, at.FIRST_ARM[at.FLAT] + 3 * k, float(reference.flat_rates[k]), c.FLAT_Q)
         set_arms(out, at.FIRST_ARM[at.FLIPS] + 4 * k, c.FLIP_U[k], c.FLIP_Q)
+    set_arms(out, at.FIRST_ARM[at.CLOSING], c.CLOSING_U, c.CLOSING_Q)
     set_arms(out, at.FIRST_ARM[at.SYMMETRIC], c.SYMMETRIC_U, c.SYMMETRIC_Q)
     if not reference.image:
         set_arms(out, at.FIRST_ARM[at.LATTICE], c.LATTICE_U, c.LATTICE_Q)
@@ -62,7 +63,7 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
 def _judge(real: Any, count: Any, bins: Any, family: int, known: bool, y: Yardsticks) -> tuple[int, int, float]:
     """The family's severity (0, 1 ticket, 2 page) by its strongest statistic that passes its gate."""
     severity, which, evidence = 0, -1, 0.0
-    for statistic in range(6):
+    for statistic in range(len(at.ARMS)):
         local = statistic >= at.FLIPS or real[at.NEAR_SHARE] > 1 - c.LOCAL_SHARE
         if local != (family == 1):
             continue
@@ -73,16 +74,21 @@ def _judge(real: Any, count: Any, bins: Any, family: int, known: bool, y: Yardst
         if statistic == at.JOINT:
             if count[at.DISTINCT] < c.JOINT_MIN_ROWS:
                 s = 0
-            elif not (known or count[at.DISTINCT] >= c.POPULATION_ALONE) or real[at.REPEATED] > c.IMPUTED_EXCESS:
+            elif real[at.REPEATED] > c.IMPUTED_EXCESS:
                 s = 1
-        elif statistic in (at.FLIPS, at.LATTICE):
-            filled = total = largest = octaves = 0
+            if not known and count[at.DISTINCT] < c.POPULATION_ALONE[1]:
+                s = 0 if count[at.DISTINCT] < c.POPULATION_ALONE[0] else min(s, 1)
+        elif statistic in (at.FLIPS, at.CLOSING, at.LATTICE):
+            filled = total = largest = octaves = two = 0
             for k in range(c.OCTAVES):
+                two = max(two, bins[k] + (bins[k + 1] if k + 1 < c.OCTAVES else 0))
                 filled += bins[k] >= c.FLIP_BIN_MIN
                 total += bins[k]
                 largest = max(largest, bins[k])
                 octaves += bins[c.OCTAVES + k] >= c.LAG_BIN_MIN
-            if statistic == at.LATTICE or filled < c.FLIP_BINS or largest > c.FLIP_BIN_SHARE * total:
+            if statistic == at.CLOSING:
+                s = s if filled >= c.CLOSING_BINS and total - two >= c.CLOSING_OUTSIDE else 0
+            elif statistic == at.LATTICE or filled < c.FLIP_BINS or largest > c.FLIP_BIN_SHARE * total:
                 s = 0 if octaves < c.LAG_TICKET else (min(s, 1) if octaves < c.LAG_PAGE else s)
         if s > severity:
             severity, which, evidence = s, statistic, e

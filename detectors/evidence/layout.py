@@ -14,11 +14,11 @@ from detectors.evidence import constants as c
 from detectors.evidence.reference import EvidenceReference
 
 # Shiryaev-Roberts arms, in the float32 row: (first, number) of each statistic
-STATISTICS = ("joint", "flat", "flips", "symmetric", "lattice", "two_valued")
-JOINT, FLAT, FLIPS, SYMMETRIC, LATTICE, TWO_VALUED = range(6)
-ARMS = (9, 9, 12, 3, 3, 3)
-FIRST_ARM = (0, 9, 18, 30, 33, 36)
-ARM_COUNT = 39
+STATISTICS = ("joint", "flat", "flips", "closing", "symmetric", "lattice", "two_valued")
+JOINT, FLAT, FLIPS, CLOSING, SYMMETRIC, LATTICE, TWO_VALUED = range(7)
+ARMS = (9, 9, 12, 3, 3, 3, 3)
+FIRST_ARM = (0, 9, 18, 30, 33, 36, 39)
+ARM_COUNT = 42
 
 # float32 row: arms, then these, then D1, D2, ring
 REPEATED = ARM_COUNT  # smoothed share of repeated inner values, above the reference's
@@ -62,8 +62,8 @@ def bytes_per_client(reference: EvidenceReference) -> int:
     """Bytes of one client's state.
 
     Example:
-        >>> # 16 projections, 16 fields, 48 targets: 4 * (41 + 18 * 16) + 152 * 16 + 24 + 2 * 64 + 104
-        >>> 4 * (41 + 18 * 16) + 152 * 16 + 24 + 2 * 64 + 4 * 26
+        >>> # 16 projections, 16 fields, 48 targets: 4 * (44 + 18 * 16) + 152 * 16 + 24 + 2 * 64 + 104
+        >>> 4 * (44 + 18 * 16) + 152 * 16 + 24 + 2 * 64 + 4 * 26
         4004
     """
     reals, codes, words, counts = widths(reference)

@@ -1,7 +1,7 @@
 """What everybody's rows look like at present, so that a population that has moved does not look like an attack by each of its clients.
 
 A table of the clients that were judged most recently holds, for each, the share of its latest rows above E1's three limits. The tolerated
-rate of a limit is ``u = max(u_ref, median over clients + (u_ref - nominal))``: the reference's tolerance is kept as a distance from what
+rate of a limit is ``u = u_ref + 1.25 max(0, median over clients - nominal)``: the reference's tolerance is kept as a distance from what
 is usual now. A median over clients, not rows: a bulk job or an attacker counts once. It is deceived by a swarm that is the majority of the
 table's clients, which `E2`-`E7` do not need.
 """
@@ -97,7 +97,7 @@ def _refresh(population: Population, joint_rates: Any) -> None:
     excess = np.zeros(3)
     if len(present) >= c.POPULATION_KNOWN:
         for k in range(3):
-            excess[k] = max(np.median(population.rate[present, k]) - (1 - c.JOINT_QUANTILES[k]), 0.0)
+            excess[k] = c.POPULATION_SPREAD * max(np.median(population.rate[present, k]) - (1 - c.JOINT_QUANTILES[k]), 0.0)
     for k in range(3):
         moved |= abs(excess[k] - population.usual[k]) > c.POPULATION_STEP
         rose |= excess[k] > population.usual[k] + c.POPULATION_STEP

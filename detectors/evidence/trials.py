@@ -106,12 +106,14 @@ def consecutive(real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, 
 
 @njit(cache=True)
 def near_flip(real: Any, count: Any, bins: Any, gain: Any, near: float, flip: bool, edit: bool) -> None:
-    """E3: does the answer differ from the nearest recent row's, at which distance."""
+    """E3 and E4: does the answer differ from the nearest recent row's, at which distance."""
     first = at.FIRST_ARM[at.FLIPS]
     for r in range(3):
         radius = min(c.FLIP_RADII[r], c.FLIP_EDIT_RADIUS) if edit else c.FLIP_RADII[r]
         trial(real, first + 4 * r, 4, gain, flip and near < radius)
-    if flip and near < (c.FLIP_EDIT_RADIUS if edit else c.FLIP_RADII[0]):
+    hit = flip and near < (c.FLIP_EDIT_RADIUS if edit else c.FLIP_RADII[0])
+    trial(real, at.FIRST_ARM[at.CLOSING], at.ARMS[at.CLOSING], gain, hit)
+    if hit:
         count[at.FLIPPED] += 1
         b = min(max(int(-np.log(max(near, 1e-6)) / _LOG4), 0), c.OCTAVES - 1)
         bins[b] += 1
