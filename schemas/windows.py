@@ -21,6 +21,8 @@ class Producer(msgspec.Struct, kw_only=True):
     received: int
     highest: int
     """Highest running number seen; -1 when the instance gives none."""
+    lowest: int
+    """Lowest running number seen; -1 when the instance gives none."""
     last_at_ns: int
 
 

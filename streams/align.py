@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from inferwatch import EventColumns, Strings
 from schemas.reference import Feature
 
+_Faults = dict[str, NDArray[np.bool_]]
 _PLANS = 256
 """Distinct sets of feature names remembered; a producer who makes up names can't fill the memory."""
 
@@ -32,7 +34,7 @@ class Aligned:
         X: (n, d) float32; categorical columns hold codes, the number of known categories stands for an unseen one; NaN is missing.
         scores: (n, c) float32, or (n, 0) when there are none.
         label: (n,) int32 class index of the answer; -1 when unknown.
-        anomalies: values (not events) by kind of fault.
+        anomalies: events by kind of fault; an event may have several.
     """
 
     X: NDArray[np.float32]
@@ -52,7 +54,6 @@ class _Plan:
     numeric_to_codes: tuple[tuple[int, int], ...]
     text_to_codes: tuple[tuple[int, int], ...]
     text_to_numbers: tuple[tuple[int, int], ...]
-    missing: int
     unknown: int
 
 
@@ -83,41 +84,40 @@ class Aligner:
             WidthError: features by position of another width than the reference's.
         """
         n, d = len(events), len(self.features)
-        anomalies: Counter[str] = Counter()
+        faults: _Faults = {}
         if not events.names and events.numeric.shape[1]:
             if events.numeric.shape[1] != d or events.category_names:
                 raise WidthError(f"{events.numeric.shape[1]} features by position; the reference of {events.model} has {d}")
             X = events.numeric
         else:
-            X = self._by_name(events, anomalies)
+            X = self._by_name(events, faults)
         if not np.isfinite(X).all():
             infinite = np.isinf(X)
+            _mark(faults, "missing", np.isnan(X).any(axis=1) & (events.status == 0))
+            _mark(faults, "non_finite", infinite.any(axis=1))
             if infinite.any():
-                anomalies["non_finite"] += int(infinite.sum())
                 X = np.where(infinite, np.float32(np.nan), X)
-        outside = np.count_nonzero((self._low > X) | (self._high < X)) if n and d else 0
-        if outside:
-            anomalies["out_of_bounds"] += int(outside)
+        if n and d:
+            _mark(faults, "out_of_bounds", ((self._low > X) | (self._high < X)).any(axis=1))
+        anomalies = Counter({kind: int(rows.sum()) for kind, rows in faults.items() if rows.any()})
         scores = self._scores(events, anomalies)
         return Aligned(X, scores, self._label(events, scores, anomalies), anomalies)
 
-    def _by_name(self, events: EventColumns, anomalies: Counter[str]) -> NDArray[np.float32]:
+    def _by_name(self, events: EventColumns, faults: _Faults) -> NDArray[np.float32]:
         n = len(events)
         plan = self._plan(events)
-        if plan.missing:
-            anomalies["missing_feature"] += plan.missing * int(np.count_nonzero(events.status == 0))
         if plan.unknown:
-            anomalies["unknown_feature"] += plan.unknown * n
+            faults["unknown_feature"] = np.ones(n, bool)
         if plan.whole:
             return events.numeric
         X = np.full((n, len(self.features)), np.nan, np.float32)
         X[:, plan.numeric_to] = events.numeric[:, plan.numeric_from]
         for source, j in plan.text_to_codes:
-            X[:, j] = self._text_codes(events.categories[source], j, anomalies)
+            X[:, j] = self._text_codes(events.categories[source], j, faults)
         for source, j in plan.numeric_to_codes:
-            X[:, j] = self._number_codes(events.numeric[:, source], j, anomalies)
+            X[:, j] = self._number_codes(events.numeric[:, source], j, faults)
         for source, j in plan.text_to_numbers:
-            X[:, j] = _numbers(events.categories[source], anomalies)
+            X[:, j] = _numbers(events.categories[source], faults)
         return X
 
     def _plan(self, events: EventColumns) -> _Plan:
@@ -134,7 +134,6 @@ class Aligner:
                 numeric_to_codes=tuple((k, j) for k, j in numeric if j in self._codes),
                 text_to_codes=tuple((k, j) for k, j in text if j in self._codes),
                 text_to_numbers=tuple((k, j) for k, j in text if j not in self._codes),
-                missing=len(self.features) - len(numeric) - len(text),
                 unknown=len(events.names) + len(events.category_names) - len(numeric) - len(text),
             )
             if len(self._plans) >= _PLANS:
@@ -142,27 +141,25 @@ class Aligner:
             self._plans[key] = plan
         return plan
 
-    def _text_codes(self, column: Strings, j: int, anomalies: Counter[str]) -> NDArray[np.float32]:
+    def _text_codes(self, column: Strings, j: int, faults: _Faults) -> NDArray[np.float32]:
         known = self._codes[j]
         table = np.array([known.get(value, len(known)) for value in column.values] + [np.nan], np.float32)
         codes = table[column.codes]  # -1, missing, takes the last entry
-        self._count_unseen(codes, j, anomalies)
+        self._count_unseen(codes, j, faults)
         return codes
 
-    def _number_codes(self, values: NDArray[np.float32], j: int, anomalies: Counter[str]) -> NDArray[np.float32]:
+    def _number_codes(self, values: NDArray[np.float32], j: int, faults: _Faults) -> NDArray[np.float32]:
         """A category that a producer sends as a number: 3 means "3"."""
         known = self._codes[j]
         distinct, inverse = np.unique(values, return_inverse=True)
         names = [str(int(v)) if np.isfinite(v) and float(v).is_integer() else str(v) for v in distinct]
         codes = np.array([known.get(name, len(known)) for name in names], np.float32)[inverse]
         codes[np.isnan(values)] = np.nan
-        self._count_unseen(codes, j, anomalies)
+        self._count_unseen(codes, j, faults)
         return codes
 
-    def _count_unseen(self, codes: NDArray[np.float32], j: int, anomalies: Counter[str]) -> None:
-        unseen = int(np.count_nonzero(codes == len(self._codes[j])))
-        if unseen:
-            anomalies["unseen_category"] += unseen
+    def _count_unseen(self, codes: NDArray[np.float32], j: int, faults: _Faults) -> None:
+        _mark(faults, "unseen_category", codes == len(self._codes[j]))
 
     def _scores(self, events: EventColumns, anomalies: Counter[str]) -> NDArray[np.float32]:
         scores, n, c = events.scores, len(events), len(self.classes)
@@ -195,7 +192,7 @@ class Aligner:
         return label
 
 
-def _numbers(column: Strings, anomalies: Counter[str]) -> NDArray[np.float32]:
+def _numbers(column: Strings, faults: _Faults) -> NDArray[np.float32]:
     """Numbers that a producer sends as text; what is none becomes missing."""
     table = np.full(len(column.values) + 1, np.nan, np.float32)
     wrong = np.zeros(len(column.values) + 1, bool)
@@ -204,5 +201,9 @@ def _numbers(column: Strings, anomalies: Counter[str]) -> NDArray[np.float32]:
             table[k] = float(value)
         except ValueError:
             wrong[k] = True
-    anomalies["wrong_type"] += int(np.count_nonzero(wrong[column.codes]))
+    _mark(faults, "wrong_type", wrong[column.codes])
     return table[column.codes]
+
+
+def _mark(faults: _Faults, kind: str, rows: Any) -> None:
+    faults[kind] = faults[kind] | rows if kind in faults else rows

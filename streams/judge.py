@@ -80,7 +80,7 @@ class Judge:
                 if self._fresh("f", found):
                     self.finding(found)
             elif record.role == "lifecycle" and record.headers.get("ce_type") == _HEARTBEAT:
-                self._heartbeat(msgspec.json.decode(record.value, type=Heartbeat))
+                self._heartbeat(msgspec.json.decode(record.value, type=Heartbeat), record.at_ns)
             else:
                 self.counted[record.role] += 1
         except (msgspec.DecodeError, StateError, ValueError) as error:
@@ -159,10 +159,10 @@ class Judge:
             self._seen.popitem(last=False)
         return True
 
-    def _heartbeat(self, beat: Heartbeat) -> None:
+    def _heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
         self.counted["heartbeats"] += 1
         if beat.model and beat.version:
-            self._model(beat.model, beat.version).heartbeat(beat)
+            self._model(beat.model, beat.version).heartbeat(beat, received_ns)
 
     def _emit(self, message: Alert | Row) -> None:
         if isinstance(message, Alert):

@@ -10,17 +10,20 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from detectors.completeness import CompletenessReport
 from detectors.drift import DriftDetector, DriftReport, WindowCounts
+from detectors.quality import KINDS, QualityCounts, QualityDetector
 from detectors.state import pack, unpack
 from inferwatch import Heartbeat
 from schemas import latency
 from schemas.alerts import Alert
-from schemas.rows import ClientWindowRow, FeatureWindowRow, ProducerRow, QualityWindowRow, Row, WindowRow
-from schemas.windows import Finding, Producer, WindowPartial
+from schemas.rows import ClientWindowRow, FeatureWindowRow, QualityWindowRow, Row, WindowRow
+from schemas.windows import Finding, WindowPartial
 from streams import pages
 from streams.alerts import AlertBook
 from streams.references import Loaded
 from streams.settings import Settings
+from streams.telemetry import Telemetry
 
 NS = 1_000_000_000
 _MONTH_S = 30 * 86_400
@@ -55,9 +58,11 @@ class ModelJudge:
         self._windows: dict[int, _Pending] = {}
         self._judged_until_ns = 0
         self.alerts = AlertBook(model, version, self._alert, round(_RESOLVE_WINDOWS * settings.window.length_s * NS))
-        self._heartbeats: dict[str, Heartbeat] = {}
-        self._producers: dict[str, dict[int, Producer]] = {}
-        """By instance and partition; each partition's numbers are cumulative."""
+        self._telemetry = Telemetry(round(settings.window.length_s * NS), settings.limits.instances)
+        budget = settings.budget
+        self._quality = QualityDetector(
+            false_pages=budget.false_pages_per_30d * budget.quality_share, windows=_MONTH_S / settings.window.length_s
+        )
         self.loaded: Loaded | None = None
         self._drift: DriftDetector | None = None
         self.use(loaded)
@@ -80,9 +85,7 @@ class ModelJudge:
 
     def partial(self, partial: WindowPartial, now_ns: int) -> None:
         """Takes one partition's share. For a window that was judged already it counts into the next one."""
-        for instance, producer in partial.producers.items():
-            if instance in self._producers or len(self._producers) < self._settings.limits.instances:
-                self._producers.setdefault(instance, {})[partial.partition] = producer
+        self._telemetry.partial(partial.partition, partial.producers)
         start = max(partial.start_ns, self._judged_until_ns)
         held = self._windows.get(start)
         if held is None:
@@ -110,10 +113,9 @@ class ModelJudge:
             n_events=found.n_events,
         )
 
-    def heartbeat(self, beat: Heartbeat) -> None:
-        """Takes a producer's sign of life; the newest one counts."""
-        if beat.instance in self._heartbeats or len(self._heartbeats) < self._settings.limits.instances:
-            self._heartbeats[beat.instance] = beat
+    def heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
+        """Takes a producer's sign of life."""
+        self._telemetry.heartbeat(beat, received_ns)
 
     def tick(self, now_ns: int, settle_ns: int) -> None:
         """Judges the windows whose partitions have had `settle_ns` to come in, then lets alerts end."""
@@ -121,6 +123,9 @@ class ModelJudge:
             held = self._windows[start]
             if now_ns >= max(held.partial.end_ns, held.first_ns) + settle_ns:
                 self._judge(start, now_ns)
+        telemetry = self._telemetry.judge(now_ns)
+        if telemetry is not None:
+            self._judge_telemetry(telemetry, now_ns)
         self.alerts.settle(now_ns)
 
     # -- verdicts -----------------------------------------------------------------------------------------------------------------------
@@ -158,10 +163,11 @@ class ModelJudge:
     def _judge(self, start_ns: int, now_ns: int) -> None:
         window = self._windows.pop(start_ns).partial
         self._judged_until_ns = max(self._judged_until_ns, window.end_ns)
-        report = self._judge_drift(window)
+        report = self._judge_drift(window, now_ns)
+        self._judge_quality(window, now_ns)
         self._rows(window, report, now_ns)
 
-    def _judge_drift(self, window: WindowPartial) -> DriftReport | None:
+    def _judge_drift(self, window: WindowPartial, now_ns: int) -> DriftReport | None:
         if self._drift is None or self.loaded is None or not window.counts or window.reference != self.loaded.id:
             return None
         report = self._drift.update(WindowCounts.from_bytes(window.counts, self._drift.reference))
@@ -173,7 +179,7 @@ class ModelJudge:
             "drift",
             "",
             severity,
-            window.end_ns,
+            max(window.end_ns, now_ns),
             summary=pages.drift(report, self.model, self.version),
             log_evidence=report.log_evidence,
             evidence={
@@ -187,6 +193,36 @@ class ModelJudge:
             n_events=window.n,
         )
         return report
+
+    def _judge_quality(self, window: WindowPartial, now_ns: int) -> None:
+        received = window.n + sum(window.rejected.values())
+        counts = QualityCounts()
+        faults = Counter(window.anomalies) + Counter(window.rejected)
+        counts.update(received, [min(faults[kind], received) for kind in KINDS])
+        report = self._quality.update(counts)
+        self.alerts.raise_(
+            "quality",
+            "",
+            report.severity,
+            max(window.end_ns, now_ns),
+            summary=pages.quality(report, self.model, self.version),
+            log_evidence=report.log_evidence,
+            evidence={"per_10k": report.rates, "usual_per_10k": report.usual, "since_window": report.since},
+            n_events=received,
+        )
+
+    def _judge_telemetry(self, report: CompletenessReport, now_ns: int) -> None:
+        cause = "silent" if report.severity == "page" else "gap"
+        self.alerts.raise_(
+            "completeness",
+            cause,
+            report.severity,
+            now_ns,
+            summary=pages.completeness(report, self.model, self.version),
+            evidence=msgspec.to_builtins(report),
+            n_events=report.received,
+            pending=report.severity == "ticket",
+        )
 
     def _alert(self, alert: Alert) -> None:
         self._emit(alert)
@@ -242,7 +278,8 @@ class ModelJudge:
         total = max(window.n + sum(window.rejected.values()), 1)
         for kind, n in sorted((Counter(window.anomalies) + Counter(window.rejected)).items()):
             self._emit(QualityWindowRow(**key, service="", kind=kind, n=n, per_10k=1e4 * n / total))
-        self._producer_rows(window)
+        for row in self._telemetry.rows(self.model, self.version, window.end_ns):
+            self._emit(row)
 
     def _feature_rows(self, window: WindowPartial, report: DriftReport, drift: DriftDetector, key: dict[str, Any]) -> None:
         reference = drift.reference
@@ -269,30 +306,6 @@ class ModelJudge:
                 )
             )
 
-    def _producer_rows(self, window: WindowPartial) -> None:
-        for instance, by_partition in self._producers.items():
-            parts = by_partition.values()
-            received = sum(part.received for part in parts)
-            beat = self._heartbeats.get(instance)
-            produced = beat.sent + beat.dropped if beat else 0
-            self._emit(
-                ProducerRow(
-                    service=next(iter(parts)).service,
-                    instance=instance,
-                    model=self.model,
-                    version=self.version,
-                    at=window.end_ns,
-                    accepted=beat.accepted if beat else 0,
-                    sent=beat.sent if beat else 0,
-                    dropped=beat.dropped if beat else 0,
-                    received=received,
-                    highest_number=max(0, *(part.highest for part in parts)),
-                    rss_bytes=beat.rss_bytes if beat else 0,
-                    cpu_seconds=beat.cpu_seconds if beat else 0.0,
-                    completeness=min(received / produced, 1.0) if produced else None,
-                )
-            )
-
     # -- snapshots ----------------------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> bytes:
@@ -306,10 +319,10 @@ class ModelJudge:
                 "judged_until_ns": self._judged_until_ns,
                 "windows": msgspec.msgpack.encode(windows),
                 "alerts": self.alerts.dump(),
-                "producers": msgspec.msgpack.encode(self._producers),
-                "heartbeats": msgspec.msgpack.encode(self._heartbeats),
+                "quality": self._quality.snapshot(),
                 "drift": b"" if self._drift is None else self._drift.snapshot(),
-            },
+            }
+            | self._telemetry.dump(),
         )
 
     def restore(self, blob: bytes) -> None:
@@ -319,8 +332,8 @@ class ModelJudge:
         windows = msgspec.msgpack.decode(body["windows"], type=list[tuple[int, int, WindowPartial]])
         self._windows = {start: _Pending(partial, first_ns) for start, first_ns, partial in windows}
         self.alerts.load(body["alerts"])
-        self._producers = msgspec.msgpack.decode(body["producers"], type=dict[str, dict[int, Producer]])
-        self._heartbeats = msgspec.msgpack.decode(body["heartbeats"], type=dict[str, Heartbeat])
+        self._telemetry.load(body)
+        self._quality.restore(body["quality"])
         if self._drift is not None and body["drift"] and body["reference"] == self._reference_id:
             self._drift.restore(body["drift"])
 

@@ -305,9 +305,11 @@ class ModelShard:
             if len(self._producers) >= self._settings.limits.instances:
                 silent = min(self._producers, key=lambda name: self._producers[name].last_at_ns)
                 del self._producers[silent]
-            producer = self._producers[events.instance] = Producer(service=events.service, received=0, highest=-1, last_at_ns=0)
+            producer = self._producers[events.instance] = Producer(service=events.service, received=0, highest=-1, lowest=-1, last_at_ns=0)
         producer.received += len(events)
         producer.highest = max(producer.highest, int(events.number.max()))
+        lowest = int(events.number.min())
+        producer.lowest = lowest if producer.lowest < 0 else min(producer.lowest, max(lowest, 0))
         producer.last_at_ns = max(producer.last_at_ns, received_ns)
 
     def _reject(self, rejected: Counter[str], received_ns: int) -> None:
@@ -453,7 +455,7 @@ class ModelShard:
                 "table": self.table.dump(),
                 "hashes": self._hashes,
                 "recent": self._recent.table,
-                "producers": {k: [p.service, p.received, p.highest, p.last_at_ns] for k, p in self._producers.items()},
+                "producers": {k: [p.service, p.received, p.highest, p.lowest, p.last_at_ns] for k, p in self._producers.items()},
                 "windows": [window.dump() for window in self._windows.values()],
                 "sampler": self._sampler.dump(),
                 "evidence": b"" if self._evidence is None else self._evidence.snapshot(),
@@ -469,8 +471,8 @@ class ModelShard:
         self._hashes = body["hashes"]
         self._recent = RecentEvents(body["recent"])
         self._producers = {
-            k: Producer(service=service, received=received, highest=highest, last_at_ns=last)
-            for k, (service, received, highest, last) in body["producers"].items()
+            k: Producer(service=service, received=received, highest=highest, lowest=lowest, last_at_ns=last)
+            for k, (service, received, highest, lowest, last) in body["producers"].items()
         }
         same = body["reference"] == self.reference_id
         drift = self.loaded.drift if self.loaded and same else None

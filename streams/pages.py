@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from detectors.completeness import CompletenessReport
 from detectors.drift import DriftReport, VariableDrift
+from detectors.quality import QualityReport
 from schemas.windows import Finding
 
 _WHAT = {
@@ -35,6 +37,25 @@ def drift(report: DriftReport, model: str, version: str) -> str:
     return (
         f"{first.name}{others} of {model} {version} moved {first.direction or 'away'} from the reference: {first.detail or size} "
         f"({size}; evidence e^{report.log_evidence:.1f}, {report.n:,} events in the window)."
+    )
+
+
+def quality(report: QualityReport, model: str, version: str) -> str:
+    """The sentence for input anomalies: which kinds, how many, against how many before."""
+    kinds = report.leading[:3]
+    parts = [f"{kind} {report.rates[kind]:,.0f} per 10,000 events (usually {report.usual[kind]:,.0f})" for kind in kinds]
+    return f"More faulty requests than usual reach {model} {version}: {', '.join(parts) or 'several kinds'}."
+
+
+def completeness(report: CompletenessReport, model: str, version: str) -> str:
+    """The sentence for gaps in the telemetry: what is missing, or who is silent."""
+    if report.severity == "page":
+        return (
+            f"{model} {version} is silent: none of its {report.instances} instances has been heard of lately. Down, or cut off from Kafka?"
+        )
+    return (
+        f"{report.share:.2%} of the events of {model} {version} arrived: {report.missing:,} were lost on the way, "
+        f"{report.dropped:,} dropped in the services; {len(report.silent)} of {report.instances} instances are silent."
     )
 
 
