@@ -109,6 +109,7 @@ def test_an_empty_batch_is_no_event() -> None:
         ({"features": np.ones((3, 2)), "names": ["a"]}, "1 names for 2 columns"),
         ({"features": {"a": [1.0, 2.0], "b": [1.0]}}, r"feature b: shape \(1,\), expected \(2,\)"),
         ({"features": {"a": [1.0]}, "names": ["a"]}, "a mapping has its own"),
+        ({"features": np.ones((3, 2)), "names": ["a", "a"]}, "two columns have one name"),
         ({"features": np.ones((3, 2)), "client": ["a"]}, "client: 1 values for 3 events"),
         ({"features": np.ones((3, 2)), "latency_ms": [1.0]}, r"latency_ms: shape \(1,\), expected \(3,\)"),
         ({"features": np.ones((3, 2)), "scores": np.ones((2, 2))}, "for 3 events"),

@@ -80,6 +80,8 @@ def batch_of(
         names = () if names is None else tuple(map(name_of, names))
         if names and len(names) != matrix.shape[1]:
             raise BadArgumentError(f"{len(names)} names for {matrix.shape[1]} columns of features")
+        if len(set(names)) < len(names):
+            raise BadArgumentError("two columns have one name")
     rows = len(matrix)
     if matrix.shape[1] + len(categories) > MAX_FEATURES:
         raise OversizedError(f"{matrix.shape[1] + len(categories)} features; at most {MAX_FEATURES}")

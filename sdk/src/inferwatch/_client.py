@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import secrets
 import socket
 import sys
 import time
 import weakref
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal
-
-import msgspec
+from typing import Any
 
 from inferwatch import _processes
 from inferwatch._account import DropReason, Stats
@@ -24,26 +21,24 @@ from inferwatch._arguments import (
     OversizedError,
     current_trace_id,
     features_of,
-    optional_text,
     plain,
     scores_of,
     text,
 )
 from inferwatch._batch import batch_of
-from inferwatch._contract import MAX_TEXT, Label, Lifecycle, Status, StatusName
+from inferwatch._contract import MAX_TEXT, Status, StatusName
 from inferwatch._kafka import KafkaTransport
 from inferwatch._log import RateLimited
 from inferwatch._pseudonym import pseudonym_of
 from inferwatch._sender import Sender
 from inferwatch._settings import Settings, between, key_of, names_of
+from inferwatch._signals import Signals
 from inferwatch._transport import Transport
 
-MAX_SIGNALS = 10_000
-MAX_GAUGES = 64
 _ITEM_BYTES = 600
 
 
-class Client:
+class Client(Signals):
     """Records what a model answers: `record` puts an event into a bounded queue, one daemon thread sends.
 
     Construction raises on nonsense; afterwards nothing raises into the service, nothing waits without a budget and nothing is lost
@@ -331,56 +326,6 @@ class Client:
             model=model, version=version, client=client, status=status, source=source, latency_ms=latency_ms, trace_id=trace_id, at_ns=at_ns
         )
 
-    def label(
-        self,
-        *,
-        model: str,
-        event_id: str,
-        truth: str | float | bool,
-        version: str = "",
-        at_ns: int | None = None,
-        source: str | None = None,
-    ) -> bool:
-        """The truth about an earlier event, whenever it becomes known; `source` says who found it out."""
-        return self._signal(
-            "labels", "label", model, version,
-            lambda: Label(
-                model=model,
-                event_id=event_id,
-                truth=plain(truth),  # type: ignore[arg-type]  # None is refused by the type itself, when it is read back
-                version=version,
-                at=time.time_ns() if at_ns is None else at_ns,
-                source=optional_text(source),
-            ),
-        )  # fmt: skip
-
-    def loaded(
-        self,
-        *,
-        model: str,
-        version: str,
-        digest: str = "",
-        signature: Literal["valid", "invalid", "missing"] = "missing",
-        key_id: str = "",
-        registry_url: str = "",
-    ) -> bool:
-        """This process now serves the model version; `digest` is of the artefact, `signature` what its check said."""
-        return self._lifecycle("loaded", model, version, digest, signature, key_id, registry_url)
-
-    def unloaded(self, *, model: str, version: str, digest: str = "") -> bool:
-        """This process no longer serves the model version."""
-        return self._lifecycle("unloaded", model, version, digest, "missing", "", "")
-
-    def gauge(self, name: str, value: float) -> None:
-        """A number of the service's own (GPU memory, queue length) for the next heartbeats; at most 64 names."""
-        try:
-            number = float(value)
-            if not math.isfinite(number) or (len(self._gauges) >= MAX_GAUGES and name not in self._gauges):
-                raise BadArgumentError(f"gauge must be finite, and there are at most {MAX_GAUGES}")
-            self._gauges[text(name) or "gauge"] = number
-        except Exception as error:  # noqa: BLE001  # monitoring never breaks the service
-            self._complain("gauge", error)
-
     def pseudonym(self, client: str | int) -> str:
         """What this client is called in the stream, to look it up: the first 128 bits of HMAC-SHA256 with the pseudonym key, in hex."""
         return pseudonym_of(self._settings.key, str(client))
@@ -418,37 +363,6 @@ class Client:
         self._log = RateLimited()
         self._begin()
 
-    def _lifecycle(
-        self, kind: Literal["loaded", "unloaded"], model: str, version: str, digest: str, signature: Any, key_id: str, registry_url: str
-    ) -> bool:
-        return self._signal(
-            "lifecycle", "lifecycle", model, version,
-            lambda: Lifecycle(
-                kind=kind, model=model, version=version, service=self._settings.service, instance=self._settings.instance,
-                at=time.time_ns(), digest=digest, signature=signature, key_id=key_id, registry_url=registry_url,
-            ),
-        )  # fmt: skip
-
-    def _signal(self, topic: str, kind: str, model: str, version: str, make: Callable[[], Label | Lifecycle]) -> bool:
-        signals = self._sender.signals
-        try:
-            signal = make()
-            payload = msgspec.json.encode(signal)
-            msgspec.json.decode(payload, type=type(signal))  # what the reader would refuse is refused here
-            reason: DropReason | None = "closed" if self._closed else "queue_full" if signals.held >= MAX_SIGNALS else None
-            if reason is not None:
-                signals.refuse("", "", reason)
-                self._complain(reason, None)
-                return False
-            signals.queue.append((topic, kind, model, version, payload))
-            if not self._sender.started:
-                self._sender.start()
-        except Exception as error:  # noqa: BLE001  # monitoring never breaks the service
-            signals.refuse("", "", "invalid")
-            self._complain("invalid", error)
-            return False
-        return True
-
     def _refuse(self, model: object, version: object, reason: DropReason, rows: int, error: Exception | None) -> bool:
         if isinstance(error, OversizedError):
             reason = "oversized"
@@ -458,13 +372,6 @@ class Client:
             self._sender.start()  # so that heartbeats tell of events that were all refused
         self._complain(reason, error)
         return False
-
-    def _complain(self, reason: str, error: Exception | None) -> None:
-        if error is not None and self._strict:
-            raise ValueError(f"{reason}: {error}") from error
-        # Only our own messages are logged: a foreign one may quote what was in the event.
-        detail = "" if error is None else str(error) if isinstance(error, BadArgumentError) else type(error).__name__
-        self._log.line(reason, "dropped (%s): %s", reason, detail or f"{self._sender.events.held} events are held")
 
 
 def _named(base: str) -> str:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import threading
 import time
 from collections import deque
 from typing import Any
-
-import msgspec
 
 from inferwatch._account import MAX_STREAMS, DropReason, Ledger, Stream
 from inferwatch._arguments import name_of
@@ -17,10 +14,9 @@ from inferwatch._batch import Batch, split
 from inferwatch._buffer import Buffer, ColumnBuffer, RowBuffer, Shape
 from inferwatch._codec import encode
 from inferwatch._columns import EventColumns
-from inferwatch._contract import CONTENT_TYPE_COLUMNS, CONTENT_TYPE_JSON, MAX_EVENTS, Heartbeat
+from inferwatch._contract import MAX_EVENTS
+from inferwatch._envelope import Envelopes, heartbeats
 from inferwatch._log import RateLimited
-from inferwatch._partition import partition_of_key
-from inferwatch._process import cpu_seconds, rss_bytes
 from inferwatch._pseudonym import Clients
 from inferwatch._settings import Settings
 from inferwatch._transport import Record, Transport
@@ -59,7 +55,7 @@ class Sender:
         self._row_buffers: dict[tuple[Any, ...], RowBuffer] = {}
         self._column_buffers: dict[tuple[Any, ...], ColumnBuffer] = {}
         self._ready: deque[tuple[Record, Ledger, Stream, int]] = deque()
-        self._record_ids = itertools.count()
+        self._envelopes = Envelopes(settings)
         self._next_beat = time.monotonic() + settings.heartbeat_s
 
     # Any thread.
@@ -275,58 +271,23 @@ class Sender:
             for half in (slice(0, n // 2), slice(n // 2, n)):
                 self._encode(columns.take(half).compact(), stream, partition)
             return
-        self._ready.append((self._record("events", partition, None, payload, "events", CONTENT_TYPE_COLUMNS), self.events, stream, n))
+        self._ready.append((self._envelopes.events(payload, partition), self.events, stream, n))
 
     def _take_signals(self, partitions: int) -> None:
         for topic, kind, model, version, payload in self.signals.take(1_000):
             if kind == "lifecycle":
                 self.events.stream(model, version)  # a loaded model has heartbeats before its first event
-            record = self._record(topic, partition_of_key(model, partitions), model, payload, kind, CONTENT_TYPE_JSON)
+            record = self._envelopes.signal(topic, kind, model, payload, partitions)
             self._ready.append((record, self.signals, self.signals.stream("", ""), 1))
 
     def _beat(self, *, closing: bool) -> None:
         """A heartbeat for each model version; left out while records wait for the broker, since the next one says the same."""
         if self._ready and not closing:
             return
-        partitions = self._partitions
-        refused: dict[tuple[str, str], int] = {}
-        for (model, version, _), n in self.events.refused().items():
-            self.events.stream(model, version)
-            refused[model, version] = refused.get((model, version), 0) + n
-        for (model, version), stream in list(self.events.streams.items()):
-            lost = refused.get((model, version), 0)
-            heartbeat = Heartbeat(
-                model=model,
-                version=version,
-                service=self.settings.service,
-                instance=self.settings.instance,
-                at=time.time_ns(),
-                accepted=stream.taken + lost,
-                sent=stream.sent,
-                dropped=stream.dropped + lost,
-                queued=stream.taken - stream.sent - stream.dropped,
-                rss_bytes=rss_bytes(),
-                cpu_seconds=cpu_seconds(),
-                closing=closing,
-                gauges=dict(self._gauges),
-            )
-            place = partition_of_key(model, partitions or 1)
-            record = self._record("lifecycle", place, model, msgspec.json.encode(heartbeat), "heartbeat", CONTENT_TYPE_JSON)
+        for model, payload in heartbeats(self.events, self.settings, self._gauges, closing=closing):
+            record = self._envelopes.signal("lifecycle", "heartbeat", model, payload, self._partitions or 1)
             if not self._transport.send(record, lambda _: None):
                 return
-
-    def _record(self, topic: str, partition: int, key: str | None, payload: bytes, kind: str, content_type: str) -> Record:
-        settings = self.settings
-        headers = {
-            "content-type": content_type,
-            "ce_specversion": "1.0",
-            "ce_type": f"inferwatch.{kind}.v1",
-            "ce_source": f"/{settings.service}/{settings.instance}",
-            "ce_id": f"{settings.instance}:{next(self._record_ids)}",
-        }
-        encoded = [(name, value.encode("utf-8", "replace")) for name, value in headers.items()]
-        raw_key = None if key is None else key.encode("utf-8", "replace")
-        return Record(f"{settings.topic_prefix}.{topic}", partition, raw_key, payload, encoded)
 
     def _push(self) -> bool:
         """Hands packed records to the transport; False when it has no room."""
