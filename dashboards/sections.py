@@ -64,14 +64,13 @@ def drift() -> list[Panel]:
     return [
         table(
             "Drift now",
-            "The newest window of each feature, surest first. PSI and W1 (in reference standard deviations) say how far, ln evidence how "
-            "sure: a large PSI of a small window is noise, a small one with much evidence is a small, real shift.",
+            "The newest window of each model version, surest feature first. PSI and W1 (in reference standard deviations) say how far, "
+            "ln evidence how sure: a large PSI of a small window is noise, a small one with much evidence is a small, real shift.",
             sql("""
                 SELECT severity, model, version, feature, kind, psi AS PSI, w1 AS W1, log_evidence AS `ln evidence`,
                     n AS events, missing, unseen, below + above AS outside, start AS window
-                FROM (
-                    SELECT * FROM feature_windows FINAL WHERE $__timeFilter(start) AND @scope
-                    ORDER BY start DESC LIMIT 1 BY model, version, feature
+                FROM feature_windows FINAL WHERE $__timeFilter(start) AND @scope AND (model, version, start) IN (
+                    SELECT model, version, max(start) FROM feature_windows WHERE $__timeFilter(start) AND @scope GROUP BY model, version
                 )
                 ORDER BY log_evidence DESC, psi DESC LIMIT 100
             """),
@@ -174,9 +173,9 @@ def trust() -> list[Panel]:
             sql("""
                 SELECT service, instance, model, version, completeness, sent, dropped, received,
                     dateDiff('second', at, toDateTime64($__toTime, 3)) AS quiet
-                FROM (
-                    SELECT * FROM producers FINAL WHERE $__timeFilter(at) AND @beat
-                    ORDER BY at DESC LIMIT 1 BY service, instance, model, version
+                FROM producers FINAL WHERE $__timeFilter(at) AND @beat AND (service, instance, model, version, at) IN (
+                    SELECT service, instance, model, version, max(at) FROM producers WHERE $__timeFilter(at) AND @beat
+                    GROUP BY service, instance, model, version
                 )
                 ORDER BY completeness, quiet DESC LIMIT 200
             """),

@@ -136,6 +136,10 @@ def test_figures_are_right(store: ClickHouse) -> None:
     assert {row["quiet"] for row in run(store, panel_of("oncall", "Completeness by instance"))} == {10}
     assert run(store, panel_of("oncall", "CPU by instance"))[0]["cores"] == pytest.approx(0.1)
     assert {row["delay"] for row in run(store, panel_of("oncall", "Time to judge"))} == {2.0}
+    now = run(store, panel_of("oncall", "Drift now"))
+    assert len(now) == 4  # two features of two models
+    assert {row["window"] for row in now} == {END - timedelta(minutes=1)}
+    assert now[0]["ln evidence"] == pytest.approx(0.3 * 29)
     reasons = {row["reason"] for row in run(store, panel_of("oncall", "Rejected by reason"))}
     assert reasons == {"unknown_model", "not_finite"}
 
