@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_EDGES = 16
-"""Thresholds per numeric variable, padded with +inf: one fixed length lets the compiler turn the search into vector compares."""
+"""Room for thresholds per numeric variable, in a rectangular table padded with +inf; ten bins need eleven."""
 
 BINS = 10
 TOP_CATEGORIES = 30

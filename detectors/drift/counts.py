@@ -10,7 +10,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from detectors.drift.bins import MAX_EDGES
 from detectors.drift.reference import DriftReference
 from detectors.state import StateError, pack, unpack
 
@@ -19,44 +18,65 @@ BUCKETS = 1024
 MOMENT_SCALE = 1 << 16
 MOMENT_CLIP = 16.0
 
+_BLOCK = 512
 _KIND, _VERSION = "drift.counts", 1
 
 
 @njit(cache=True, nogil=True)
 def _count(columns, first, hashes, starts, edges, n_edges, numeric, lookup, lookup_starts, mean, scale, table, volumes, moments):  # type: ignore[no-untyped-def]  # compiled
-    """Add `columns` (n, m) as variables first..first+m-1; `volumes` is counted when it is not empty."""
+    """Add `columns` (n, m) as variables first..first+m-1; `volumes` is counted when it is not empty.
+
+    Variable by variable in blocks of 512 events: each threshold is then compared with eight events per instruction, and the block stays in
+    the first-level cache.
+    """
     n, m = columns.shape
-    for i in range(n):
-        h = hashes[i]
-        # the multiplier of splitmix64: neighbouring ids must not share a group
-        bucket = np.int64(((h ^ (h >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(54))
-        group = bucket % GROUPS
-        if volumes.size:
-            volumes[bucket] += 1
+    group = np.empty(_BLOCK, np.int32)
+    x = np.empty(_BLOCK, np.float32)
+    k = np.empty(_BLOCK, np.int32)
+    limit, unit = np.float32(MOMENT_CLIP), np.float32(MOMENT_SCALE)
+    for begin in range(0, n, _BLOCK):
+        size = min(_BLOCK, n - begin)
+        for i in range(size):
+            h = hashes[begin + i]
+            # the multiplier of splitmix64: neighbouring ids must not share a group
+            bucket = np.int64(((h ^ (h >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(54))
+            group[i] = bucket % GROUPS
+            if volumes.size:
+                volumes[bucket] += 1
         for j in range(m):
             v = first + j
-            x = columns[i, j]
             base = starts[v]
+            for i in range(size):
+                x[i] = columns[begin + i, j]
             if numeric[v]:
-                k = 0
-                for e in range(MAX_EDGES):
-                    k += x > edges[v, e]
-                if x != x:
-                    k = n_edges[v] + 1
-                else:
-                    z = min(max((x - mean[v]) * scale[v], -MOMENT_CLIP), MOMENT_CLIP)
-                    moments[v, 0] += np.int64(z * MOMENT_SCALE)
-                    moments[v, 1] += np.int64(z * z * MOMENT_SCALE)
+                k[:size] = 0
+                for e in range(n_edges[v]):
+                    edge = edges[v, e]
+                    for i in range(size):
+                        k[i] += np.int32(x[i] > edge)
+                missing = np.int32(n_edges[v] + 1)
+                total, squares = np.int64(0), np.int64(0)
+                for i in range(size):
+                    known = x[i] == x[i]
+                    k[i] = k[i] if known else missing
+                    z = (x[i] - mean[v]) * scale[v] if known else np.float32(0.0)
+                    z = min(max(z, -limit), limit)
+                    total += np.int32(z * unit)
+                    squares += np.int32(z * z * unit)
+                moments[v, 0] += total
+                moments[v, 1] += squares
             else:
-                size = lookup_starts[v + 1] - lookup_starts[v]
+                known_codes = lookup_starts[v + 1] - lookup_starts[v]
                 unseen = starts[v + 1] - base - 2
-                if x != x:
-                    k = unseen + 1
-                elif x >= 0 and x < size:
-                    k = lookup[lookup_starts[v] + np.int64(x)]
-                else:
-                    k = unseen
-            table[group, base + k] += 1
+                for i in range(size):
+                    if x[i] != x[i]:
+                        k[i] = unseen + 1
+                    elif x[i] >= 0 and x[i] < known_codes:
+                        k[i] = lookup[lookup_starts[v] + np.int64(x[i])]
+                    else:
+                        k[i] = unseen
+            for i in range(size):
+                table[group[i], base + k[i]] += 1
 
 
 class WindowCounts:
@@ -69,7 +89,8 @@ class WindowCounts:
         moments: int64, shape (V, 2), sums of z and z^2 in 1/65,536, z = (x - reference mean) / reference sd clipped at +-16; fixed point,
             so that addition associates exactly.
 
-    Cost: 0.2 us per event of 20 features and 10 scores in batches of 500. Memory: 64 bytes a cell + 4 KB (20 features, 10 scores: 31 KB).
+    Cost: 0.13-0.18 us per event of 20 features, 10 scores and the class in batches of 500, a seventh of plain numpy PSI
+    (bench/drift_counts.py). Memory: 64 bytes a cell + 4 KB (20 features, 10 scores: 31 KB).
     """
 
     def __init__(self, reference: DriftReference) -> None:

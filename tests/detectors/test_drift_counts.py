@@ -19,6 +19,10 @@ def numeric(values: NDArray[np.float32]) -> DriftReference:
     return DriftReference.fit(values[:, None], ["x"], ["numeric"])
 
 
+def column(*values: float) -> NDArray[np.float32]:
+    return np.array(values, np.float32)[:, None]
+
+
 def counted(reference: DriftReference, X: NDArray[np.float32]) -> WindowCounts:
     window = WindowCounts(reference)
     window.update(X)
@@ -47,7 +51,7 @@ def test_the_compiled_pass_counts_what_numpy_counts(past: NDArray[np.float32], n
 
 def test_a_value_on_an_edge_belongs_to_the_left_bin_and_the_minimum_is_not_below() -> None:
     reference = numeric(np.arange(1, 101, dtype=np.float32))
-    cells = counted(reference, np.float32([[1], [10], [10.5], [100], [0.5], [101], [np.nan], [np.inf], [-np.inf]])).cells
+    cells = counted(reference, column(1, 10, 10.5, 100, 0.5, 101, np.nan, np.inf, -np.inf)).cells
     assert cells.tolist() == [2, 2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 2, 1]
 
 
@@ -55,7 +59,7 @@ def test_ties_constants_and_columns_without_values_have_their_cells() -> None:
     X = np.column_stack([np.repeat([0, 0, 0, 0, 1], 100), np.full(500, 7.0), np.full(500, np.nan)])
     reference = DriftReference.fit(X, ["ties", "constant", "empty"], ["numeric"] * 3)
     window = WindowCounts(reference)
-    window.update(np.float32([[0, 7, 1], [1, 8, np.nan]]))
+    window.update(np.array([[0, 7, 1], [1, 8, np.nan]], np.float32))
     assert window.cells.sum() == 6
     assert np.diff(reference.starts).tolist() == [5, 4, 3]  # below, 0, 1, above, missing; below, 7, above, missing
     assert np.isfinite(EffectSizer(reference)(window).psi).all()
@@ -65,7 +69,7 @@ def test_rare_categories_share_a_cell_and_unknown_ones_have_their_own() -> None:
     codes = np.concatenate([np.repeat(np.arange(40), 10), np.repeat(np.arange(30), 90)])
     reference = DriftReference.fit(codes[:, None], ["c"], ["categorical"], categories={"c": [f"k{i}" for i in range(40)]})
     assert reference.n_cells == 33
-    cells = counted(reference, np.float32([[0], [35], [39], [40], [-1], [1e9], [np.nan]])).cells
+    cells = counted(reference, column(0, 35, 39, 40, -1, 1e9, np.nan)).cells
     assert (cells[0], cells[30], cells[31], cells[32]) == (1, 2, 3, 1)
 
 
@@ -91,9 +95,9 @@ def test_outputs_that_are_not_given_count_as_missing() -> None:
 @pytest.mark.parametrize("shift", [0.25, 0.5, 1.0])
 def test_w1_from_cells_is_close_to_scipy_on_the_raw_data(law: str, shift: float) -> None:
     rng = np.random.default_rng(4)
-    draw = {"normal": rng.standard_normal, "exponential": rng.standard_exponential, "t3": lambda n: rng.standard_t(3, n)}[law]
-    past = draw(20_000).astype(np.float32)
-    now = (draw(5_000) + shift * past.std()).astype(np.float32)
+    both = {"normal": rng.normal(size=25_000), "exponential": rng.exponential(size=25_000), "t3": rng.standard_t(3, 25_000)}[law]
+    past = both[:20_000].astype(np.float32)
+    now = (both[20_000:] + shift * past.std()).astype(np.float32)
     raw = wasserstein_distance(past, now) / past.std()
     assert exact_w1(past, now) == pytest.approx(raw, rel=1e-4)
     assert sizes(past, now).w1[0] == pytest.approx(raw, abs=0.05)

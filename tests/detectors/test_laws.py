@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
+from detectors.drift.reference import Kind
 from detectors.quality import KINDS, QualityCounts, QualityDetector
 from detectors.state import StateError
 
@@ -47,7 +48,7 @@ def _reference() -> DriftReference:
     rng = np.random.default_rng(3)
     X = np.column_stack([rng.normal(size=500), rng.integers(0, 4, 500)])
     scores = rng.dirichlet([1, 1, 1], 500)
-    kinds = ("numeric", "categorical")
+    kinds: tuple[Kind, ...] = ("numeric", "categorical")
     return DriftReference.fit(
         X, ["a", "b"], kinds, categories={"b": list("wxyz")}, scores=scores, classes=list("pqr"), label=scores.argmax(1), value=X[:, 0]
     )
