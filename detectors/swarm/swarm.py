@@ -1,0 +1,263 @@
+"""Many clients that together run one attack: cohorts whose evidence began within half an hour of each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.membership.slots import Layout, Slots
+from detectors.state import StateError, pack, unpack
+from detectors.swarm import stream as s
+from detectors.swarm.reference import MEAN_TERMS, SwarmReference
+
+_KIND = "swarm.clients"
+_VERSION = 1
+KINDS = ("iterate", "synthetic")
+_GAP_S = 1800.0
+_BIAS = 0.22
+_DEFAULTS = 0.04
+_EVASION_RATIO = 0.15
+MAX_MEMBERS = 1024
+
+
+def client_layout(fields: int) -> Layout:
+    """State of a client, about 300 bytes."""
+    return {
+        "whole": ("int64", (4,), 0),
+        "hashes": ("uint64", (4,), 0),
+        "recent": ("uint8", (2, fields), 0),
+        "odd_codes": ("uint8", (fields,), 0),
+        "equal": ("float64", (), 0),
+        "mean": ("float32", (MEAN_TERMS,), 0),
+        "square": ("float32", (), 0),
+        "link_ratio": ("float32", (s.LINKS,), 0),
+        "ln": ("float64", (2,), 0),
+        "onset": ("float64", (2,), 0),
+        "spell": ("int32", (2, 2), 0),
+        "level": ("uint8", (2,), 0),
+        "named": ("bool", (2,), 0),
+    }
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A swarm as a page shows it.
+
+    Attributes:
+        at_s: event time at which it was named.
+        index: row of the batch that did it.
+        family: ``extraction`` or ``evasion``.
+        kind: what gave it away, of `KINDS`.
+        severity: 2, a page: what would only be a ticket is not named.
+        members: slots, ascending; those named before are among them.
+        seeds: how many of them had strong evidence of their own.
+        ln_evidence: median over the members.
+        onset_s: first and last onset among the seeds.
+    """
+
+    at_s: float
+    index: int
+    family: str
+    kind: str
+    severity: int
+    members: NDArray[np.int64]
+    seeds: int
+    ln_evidence: float
+    onset_s: tuple[float, float]
+
+
+class Swarm:
+    """All clients of one model: pools evidence too weak to accuse one of them (recipe 3).
+
+    Per event: *odd* = further from the reference than 99 % of its rows are from each other (pictures: over nine shifts). *Stepped* = the
+    nearest earlier row of another client in 6 hours (or of the client itself) lies within half of the distance to the reference, and
+    either all changed columns changed alike (coefficient of variation below the 4 % quantile of the reference, at most .5) or it is
+    within a fifth with 5 such neighbours. Two CUSUMs a client of these flags: .08 against .45 stepped, .10 against .70 odd. Seeds have
+    ln >= 5, candidates ln >= 2.5, both 3 flags within 400 events of their onset. Five seeds whose onsets chain with gaps up to 30 minutes
+    are a cohort, with the candidates whose onsets lie between. Odd cohorts count only when they surround the reference
+    (|mean y|^2 / mean |y|^2 < .22): a wave of new customers lies on one side of it; and without clients that fill fields with defaults.
+
+    Clients beyond 400 rows without evidence are looked at every 8th row. It misses swarms that register slower than one onset in 30
+    minutes, fresh ids before they have sent some rows, and natural rows. No bound on false pages is proved: null rates are assumed.
+
+    Cost: about 5 us an event looked at, 1 to 4 MB for a model and 300 bytes a client. It sees what it is given: clients of one swarm are
+    spread over partitions, so it belongs where all events of a model come together.
+
+    Args:
+        reference: of the model version.
+        capacity: client slots to begin with.
+
+    Raises:
+        ValueError: for a capacity below 1.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> X = (rng.normal(size=(2000, 3)) @ rng.normal(size=(3, 8)) + 0.1 * rng.normal(size=(2000, 8))).astype(np.float32)
+        >>> swarm = Swarm(SwarmReference.fit(X[:1000], low=X.min(0), high=X.max(0)), capacity=40)
+        >>> rows = np.concatenate([X[1000:1200], rng.permuted(X[1000:1200], axis=0)])       # 20 ordinary clients, 20 with shuffled rows
+        >>> slot = np.concatenate([np.arange(200) % 20, 20 + np.arange(200) % 20]).astype(np.int32)
+        >>> cohorts = swarm.update(slot, np.arange(400.0), rows, np.zeros(400, np.int32))
+        >>> cohorts[-1].kind, set(cohorts[-1].members.tolist()) <= set(range(20, 40))
+        ('synthetic', True)
+    """
+
+    def __init__(self, reference: SwarmReference, *, capacity: int = 1024) -> None:
+        self.reference = reference
+        self._identity = reference.identity()
+        map_, cells = reference.map, reference.cells
+        self._clients = Slots(client_layout(len(map_.fields)), capacity)
+        entries = len(cells.centres) * s.RING + s.ODD_RING
+        self._ring: dict[str, NDArray[Any]] = {
+            "place": np.zeros((entries, map_.whiten.shape[1]), np.float32),
+            "step": np.zeros((entries, len(map_.sampled)), np.float32),
+            "codes": np.zeros((entries, len(map_.fields)), np.uint8),
+            "client": np.full(entries, -1, np.int64),
+            "at": np.zeros(entries),
+            "hash": np.zeros(entries, np.uint64),
+            "next": np.zeros(len(cells.centres) + 1, np.int64),
+        }
+        self._book = {"book": np.zeros((2, 3), np.int64), "last": np.full(2, -np.inf)}
+
+    @property
+    def capacity(self) -> int:
+        """Client slots there are."""
+        return self._clients.capacity
+
+    @property
+    def bytes_per_client(self) -> int:
+        """Memory of one slot."""
+        return self._clients.bytes_per_row
+
+    def update(self, slot: NDArray[np.int32], at_s: NDArray[np.float64], X: NDArray[np.float32], label: NDArray[np.int32]) -> list[Cohort]:
+        """Take a batch of events in order; how it is cut changes nothing.
+
+        Args:
+            slot: (n,) client slots, 0 <= slot < capacity.
+            at_s: (n,) event time, s.
+            X: (n, width) feature rows.
+            label: (n,) predicted class; no statistic needs it.
+
+        Returns:
+            Cohorts that have somebody new, each with all of its members.
+
+        Raises:
+            ValueError: when shapes do not fit or a slot is out of range; nothing has changed then.
+        """
+        n = len(X)
+        if X.ndim != 2 or X.shape[1] != self.reference.width:
+            raise ValueError(f"X has shape {X.shape}; expected (n, {self.reference.width})")
+        if not slot.shape == at_s.shape == label.shape == (n,):
+            raise ValueError(f"slot {slot.shape}, at_s {at_s.shape} and label {label.shape} must be ({n},)")
+        if n and not 0 <= slot.min() <= slot.max() < self.capacity:
+            raise ValueError(f"slots run from {slot.min()} to {slot.max()}; capacity is {self.capacity}")
+        # Copies: one compiled signature whatever the arrays. A time that is none is the beginning of time: no link, no cohort with others.
+        slots, times = slot.astype(np.int64), np.where(np.isfinite(at_s), at_s, 0.0)
+        rows = X.astype(np.float32, order="C")
+        fixed = (tuple(self.reference.map), tuple(self.reference.cells), self.reference.limits, s.STEPS)
+        state = (tuple(self._clients.arrays.values()), tuple(self._ring.values()), *self._book.values())
+        found, at = [], 0
+        while at < n:
+            at, due = s.stream(at, rows, slots, times, *fixed, *state)
+            for kind in range(len(KINDS)):
+                if due >> kind & 1:
+                    found += self._look(kind, at - 1, float(times[at - 1]))
+        return found
+
+    def _look(self, kind: int, index: int, at_s: float) -> list[Cohort]:
+        """The cohorts of one kind that have somebody new."""
+        book, columns = self._book["book"], self._clients.arrays
+        book[kind, s.RAISED :] = 0
+        self._book["last"][kind] = at_s
+        level, onset = columns["level"][:, kind], columns["onset"][:, kind]
+        seeds = np.flatnonzero(level == s.SEED)
+        seeds = seeds[np.argsort(onset[seeds], kind="stable")]
+        candidates = np.flatnonzero(level >= s.CANDIDATE)
+        found = []
+        for chain in np.split(seeds, np.flatnonzero(np.diff(onset[seeds]) > _GAP_S) + 1):
+            between = candidates[(onset[candidates] >= onset[chain[0]]) & (onset[candidates] <= onset[chain[-1]])]
+            members = between[:MAX_MEMBERS]
+            if kind == s.SYNTHETIC:
+                members = members[~self._fills_defaults(members)]
+            strong = int((level[members] == s.SEED).sum())
+            if strong < s.MIN_SEEDS or columns["named"][members, kind].all() or (kind == s.SYNTHETIC and self._bias(members) >= _BIAS):
+                continue
+            columns["named"][members, kind] = True
+            ln, when = float(np.median(columns["ln"][members, kind])), onset[members][level[members] == s.SEED]
+            span = (float(when.min()), float(when.max()))
+            found.append(Cohort(at_s, index, self._family(kind, members), KINDS[kind], 2, members, strong, ln, span))
+        return found
+
+    def _fills_defaults(self, members: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Who leaves fields at one value: more equal fields between its odd rows than between rows of the reference."""
+        columns = self._clients.arrays
+        pairs = columns["whole"][members, s.EQUAL_PAIRS]
+        often: NDArray[np.bool_] = (pairs >= 2) & (columns["equal"][members] / np.maximum(pairs, 1) - self.reference.equal >= _DEFAULTS)
+        return often
+
+    def _bias(self, members: NDArray[np.int64]) -> float:
+        """|mean y|^2 / mean |y|^2 over the odd rows, less what chance adds: 0 around the reference, 1 all in one place."""
+        columns = self._clients.arrays
+        n = int(columns["whole"][members, s.ODD].sum())
+        if n < s.HURRY:
+            return 1.0
+        mean, square = columns["mean"][members].astype(float).sum(0) / n, float(columns["square"][members].astype(float).sum()) / n
+        return float((mean @ mean - square / n) / max(square, 1e-12))
+
+    def _family(self, kind: int, members: NDArray[np.int64]) -> str:
+        columns = self._clients.arrays
+        seen = np.minimum(columns["whole"][members, s.LINKED], s.LINKS)[:, None] > np.arange(s.LINKS)
+        ratios = columns["link_ratio"][members][seen]
+        return "evasion" if kind == s.ITERATE and len(ratios) and np.median(ratios) < _EVASION_RATIO else "extraction"
+
+    def resize(self, capacity: int) -> None:
+        """More client slots; the present ones keep what they hold.
+
+        Raises:
+            ValueError: when there would be fewer than now.
+        """
+        if capacity < self.capacity:
+            raise ValueError(f"capacity is {capacity}; {self.capacity} slots can't shrink")
+        self._clients.resize(capacity)
+
+    def clear(self, slots: NDArray[np.integer[Any]]) -> None:
+        """Forget these clients; their remembered rows stay, as somebody's."""
+        seeds = (self._clients.arrays["level"][np.unique(slots)] == s.SEED).sum(0)
+        self._book["book"][:, s.SEEDS] -= seeds
+        self._clients.clear(slots)
+        self._ring["client"][np.isin(self._ring["client"], slots)] = -2
+
+    def log_evidence(self, slots: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """(len(slots), 2) ln evidence of each of `KINDS` since its onset."""
+        ln: NDArray[np.float64] = np.maximum(self._clients.arrays["ln"][slots], 0)
+        return ln
+
+    def snapshot(self) -> bytes:
+        """Everything that `restore` needs, without the reference."""
+        body = {"reference": self._identity, "clients": self._clients.arrays, "ring": self._ring, "book": self._book}
+        return pack(_KIND, _VERSION, body)
+
+    def restore(self, blob: bytes) -> None:
+        """Go on from a snapshot bit for bit, with its capacity.
+
+        Raises:
+            StateError: when the bytes are not such a snapshot or belong to another reference; nothing has changed then.
+        """
+        body = unpack(blob, _KIND, _VERSION)
+        if body.get("reference") != self._identity:
+            raise StateError("the snapshot belongs to another swarm reference; clients must start afresh")
+        for name, mine in (("ring", self._ring), ("book", self._book)):
+            theirs = body.get(name)
+            if not isinstance(theirs, dict) or theirs.keys() != mine.keys():
+                raise StateError(f"a swarm snapshot has no good {name}")
+            for key, array in mine.items():
+                if not (isinstance(theirs[key], np.ndarray) and (theirs[key].dtype, theirs[key].shape) == (array.dtype, array.shape)):
+                    raise StateError(f"a swarm snapshot has no good {name} {key}")
+        sizes = np.r_[np.full(len(self._ring["next"]) - 1, s.RING), s.ODD_RING]
+        if np.any(body["ring"]["next"] < 0) or np.any(body["ring"]["next"] >= sizes):
+            raise StateError("a swarm snapshot has ring positions out of range")
+        self._clients.load(body.get("clients"))
+        self._ring, self._book = ({key: body[n][key] for key in mine} for n, mine in (("ring", self._ring), ("book", self._book)))
