@@ -14,8 +14,8 @@ from schemas import windows
 from schemas.alerts import Alert
 from schemas.rows import AlertRow, Row
 from schemas.windows import Finding, WindowPartial
-from streams.model_judge import NS, ModelJudge
-from streams.owner import Out, Outbox, Record, Role
+from streams.model_judge import ModelJudge
+from streams.owner import NS, Out, Outbox, Record, Role
 from streams.references import References
 from streams.settings import Settings
 

@@ -21,11 +21,11 @@ from schemas.rows import ClientWindowRow, FeatureWindowRow, QualityWindowRow, Ro
 from schemas.windows import Finding, WindowPartial
 from streams import pages
 from streams.alerts import AlertBook
+from streams.owner import NS
 from streams.references import Loaded
 from streams.settings import Settings
 from streams.telemetry import Telemetry
 
-NS = 1_000_000_000
 _MONTH_S = 30 * 86_400
 _RESOLVE_WINDOWS = 12
 """Windows without renewal after which an alert is over."""

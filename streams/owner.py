@@ -13,6 +13,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+NS = 1_000_000_000
+"""Nanoseconds in a second: times are UTC nanoseconds, lengths and ages in settings are seconds."""
 Role = Literal["events", "windows", "findings", "lifecycle", "labels"]
 """Which topic a record came from, without prefix."""
 Destination = Literal["windows", "findings", "alerts", "references", "dlq", "rows"]

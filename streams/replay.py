@@ -29,7 +29,7 @@ from schemas.reference import Reference
 from streams import tables
 from streams.build import build
 from streams.judge import Judge
-from streams.model_shard import NS
+from streams.owner import NS
 from streams.references import References
 from streams.settings import Settings
 from streams.shard import Shard
@@ -257,7 +257,7 @@ def _columns(
 def _write_clients(path: Path, shard: Shard) -> int:
     parts = []
     for model in shard.models.values():
-        rows = model.client_rows()
+        rows = model.watch.rows()
         parts.append(pa.table({name: pa.array(values) for name, values in rows.items()}))
     table = pa.concat_tables(parts, promote_options="default") if parts else pa.table({"client": pa.array([], pa.string())})
     pq.write_table(table.sort_by("client"), path)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from inferwatch import EventColumns
 from schemas.rows import SampledEventRow
-from streams.align import Aligned
 from streams.window import STATUSES
 
 MAX_FEATURES = 256
@@ -35,7 +34,6 @@ class Sampler:
         self,
         start_ns: int,
         events: EventColumns,
-        aligned: Aligned,
         rows: NDArray[np.intp],
         at_ns: NDArray[np.int64],
         keys: NDArray[np.uint64],

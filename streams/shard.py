@@ -12,8 +12,8 @@ from inferwatch import CONTENT_TYPE_JSON, DecodeError, EventColumns, decode
 from schemas import reference, windows
 from schemas.rows import Row
 from schemas.windows import Finding, WindowPartial
-from streams.model_shard import NS, ModelShard
-from streams.owner import Out, Outbox, Record, Role, TooManyDeadLettersError
+from streams.model_shard import ModelShard
+from streams.owner import NS, Out, Outbox, Record, Role, TooManyDeadLettersError
 from streams.provisional import Provisional
 from streams.references import References
 from streams.settings import Settings
@@ -72,7 +72,7 @@ class Shard:
     @property
     def evicted(self) -> int:
         """Clients forgotten for lack of room, in all."""
-        return sum(model.table.evicted for model in self._models.values())
+        return sum(model.watch.table.evicted for model in self._models.values())
 
     def apply(self, record: Record) -> bool:
         """Takes a record in; False when it is in the state already.

@@ -11,8 +11,8 @@ from detectors.completeness import Completeness, CompletenessReport
 from inferwatch import Heartbeat
 from schemas.rows import ProducerRow
 from schemas.windows import Producer
+from streams.owner import NS
 
-NS = 1_000_000_000
 SILENT_AFTER_S = 60.0
 """Six of the SDK's heartbeats."""
 

@@ -204,9 +204,9 @@ def test_a_flood_of_client_ids_stays_in_bounds_and_spares_the_established(publis
         flood = Strings([f"flood{offset}-{k}" for k in range(5_000)], np.arange(5_000, dtype=np.int32))
         shard.apply(record(events(5_000, start_s=offset, rate=5_000, number=5_000 * offset, client=flood), offset))
     model = shard.models["m", "1"]
-    assert len(model.table) <= 10_000
+    assert len(model.watch.table) <= 10_000
     assert shard.evicted > 20_000
-    assert all(model.table.find(f"c{k}") is not None for k in range(4))
+    assert all(model.watch.table.find(f"c{k}") is not None for k in range(4))
     shard.finish()
     assert sum(p.n for p in partials(shard)) == shard.received
     assert sum(p.clients for p in partials(shard)) == 4 + 7 * 5_000

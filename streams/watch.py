@@ -1,0 +1,291 @@
+"""The clients of one model version on one partition: who they are, what speaks against them, and what the judge is told of them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.evidence import ClientEvidence
+from detectors.evidence.explain import explain
+from detectors.membership import ClientMembership
+from inferwatch import Strings
+from schemas.windows import ClientLine, Family, Finding, Severity
+from streams.clients import FAMILIES, ClientTable
+from streams.owner import NS
+from streams.references import Loaded
+from streams.settings import Settings
+from streams.window import OpenWindow
+
+LINES_PER_WINDOW = 200
+RENEWED_PER_WINDOW = 100
+TICKET_RATIO = math.log(100)
+"""A ticket needs a hundredth of a page's evidence."""
+SEVERITIES: tuple[Severity, ...] = ("none", "ticket", "page")
+_LN_FLOOR = -50.0
+_STATISTICS_OF = ([0, 1], [2, 3, 4, 5])
+"""Columns of the evidence that mostly speak for extraction and for evasion, for tables; the detector itself decides by more than these."""
+
+
+@dataclass(frozen=True)
+class Rise:
+    """A client's evidence for a family rose to a severity at one event of a batch."""
+
+    index: int
+    """Of the event, among those that were judged."""
+    slot: int
+    family: Family
+    severity: int
+    ln_evidence: float
+    why: dict[str, Any]
+
+
+class ClientWatch:
+    """Slots, evidence and severities of clients.
+
+    Args:
+        model: its name.
+        version: its version.
+        partition: where it is.
+        settings: budget and bounds.
+        resized: called with the new number of slots.
+        evicted: called with slots that are free again.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        version: str,
+        partition: int,
+        settings: Settings,
+        resized: Callable[[int], None],
+        evicted: Callable[[NDArray[np.int32]], None],
+    ) -> None:
+        self._model, self._version, self._partition = model, version, partition
+        self._budget = settings.budget
+        self._resized, self._evicted = resized, evicted
+        self._provisional = False
+        self._evidence: ClientEvidence | None = None
+        self._membership: ClientMembership | None = None
+        self.hashes = np.zeros(0, np.uint64)
+        """64-bit hash of each slot's client, the same in every process."""
+        self.table = ClientTable(settings.limits.clients, self._resize, self._evict)
+
+    @property
+    def capacity(self) -> int:
+        """Slots for which there is room; at least one."""
+        return max(self.table.capacity, 1)
+
+    def use(self, loaded: Loaded | None) -> None:
+        """Goes over to another reference: evidence begins anew."""
+        self._evidence = self._membership = None
+        self._provisional = loaded is not None and loaded.provisional
+        self.table.severity[:] = 0
+        if loaded is not None and loaded.evidence is not None:
+            ln_page = self._ln_page(self._budget.client_share)
+            self._evidence = ClientEvidence(loaded.evidence, ln_page=ln_page, ln_ticket=ln_page - TICKET_RATIO, capacity=self.capacity)
+        if loaded is not None and loaded.membership is not None:
+            ln_page = self._ln_page(self._budget.membership_share)
+            self._membership = ClientMembership(
+                loaded.membership, ln_page=ln_page, ln_ticket=ln_page - TICKET_RATIO, capacity=self.capacity
+            )
+
+    def _ln_page(self, share: float) -> float:
+        """Ln A of `A = T / (b w)`: T client events in 30 days, b false pages, w the family's share."""
+        return math.log(self._budget.client_events_per_30d / (self._budget.false_pages_per_30d * share))
+
+    def slots(self, client: Strings) -> NDArray[np.int32]:
+        """The slot of each row's client; -1 for rows without one."""
+        used, inverse = np.unique(client.codes, return_inverse=True)
+        names = [client.values[code] if code >= 0 else "" for code in used.tolist()]
+        slots = self.table.slots(names)
+        for name, slot in zip(names, slots.tolist(), strict=True):
+            if slot >= 0 and self.hashes[slot] == 0:
+                self.hashes[slot] = (
+                    int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little") | 1
+                )
+        return slots[inverse]
+
+    def suspect(self, slot: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Which rows are of a client under suspicion."""
+        return np.asarray((slot >= 0) & self.table.severity[slot].any(axis=1) if self.table.capacity else slot < -1)
+
+    def count(self, slot: NDArray[np.int32], at_ns: NDArray[np.int64]) -> None:
+        """Counts events of clients."""
+        known = slot >= 0
+        np.add.at(self.table.n, slot[known], 1)
+        np.maximum.at(self.table.last_ns, slot[known], at_ns[known])
+
+    def judge(
+        self,
+        slot: NDArray[np.int32],
+        at_ns: NDArray[np.int64],
+        X: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        label: NDArray[np.int32],
+    ) -> list[Rise]:
+        """Shows the detectors answered events of known clients, in order of arrival; who rose, in that order."""
+        rises: list[Rise] = []
+        if self._evidence is not None:
+            found = self._evidence.update(slot, X, scores, label)
+            for k in range(len(found.index)):
+                why = explain(self._evidence, found, k)
+                family, severity = FAMILIES[found.family[k]], int(found.severity[k])
+                rises.append(Rise(int(found.index[k]), int(found.slot[k]), family, severity, float(found.ln_evidence[k]), why))
+        if self._membership is not None:
+            hits = self._membership.update(slot, at_ns / NS, X, label)
+            for k in range(len(hits.index)):
+                why = self._membership.explain(int(hits.slot[k]))
+                rises.append(
+                    Rise(int(hits.index[k]), int(hits.slot[k]), "membership", int(hits.severity[k]), float(hits.ln_evidence[k]), why)
+                )
+        return [rise for rise in sorted(rises, key=lambda r: (r.index, r.family, r.severity)) if self._rose(rise)]
+
+    def _rose(self, rise: Rise) -> bool:
+        """Notes the severity; False when the client had it already."""
+        severity = self._capped(rise.severity)
+        column = FAMILIES.index(rise.family)
+        if severity <= self.table.severity[rise.slot, column]:
+            return False
+        self.table.severity[rise.slot, column] = severity
+        return True
+
+    def _capped(self, severity: int) -> int:
+        return min(severity, 1) if self._provisional else severity
+
+    def finding(self, rise: Rise, at_ns: int, n_events: int, event_id: str) -> Finding:
+        """What the judge is told of a rise."""
+        why = rise.why
+        if self._provisional:
+            why = {**why, "uncalibrated": "the reference is provisional, made from the first events: tickets only"}
+        return self._finding(
+            rise.slot, rise.family, self._capped(rise.severity), at_ns, n_events, rise.ln_evidence, why, event_id, renewed=False
+        )
+
+    def standing(self, at_ns: int, present: NDArray[np.intp]) -> list[Finding]:
+        """Of the clients seen in a window, those under suspicion: their evidence still stands."""
+        evidence = self.ln_evidence(present)
+        out = []
+        for k in np.flatnonzero(self.table.severity[present].any(axis=1))[:RENEWED_PER_WINDOW].tolist():
+            slot = int(present[k])
+            for family, values in evidence.items():
+                severity = int(self.table.severity[slot, FAMILIES.index(family)])
+                if severity:
+                    n = int(self.table.n[slot])
+                    out.append(self._finding(slot, family, severity, at_ns, n, float(values[k]), {}, "", renewed=True))
+        return out
+
+    def _finding(
+        self,
+        slot: int,
+        family: Family,
+        severity: int,
+        at_ns: int,
+        n_events: int,
+        ln_evidence: float,
+        why: dict[str, Any],
+        event_id: str,
+        *,
+        renewed: bool,
+    ) -> Finding:
+        return Finding(
+            model=self._model,
+            version=self._version,
+            partition=self._partition,
+            epoch=0,
+            sequence=0,
+            at_ns=at_ns,
+            family=family,
+            severity=SEVERITIES[severity],
+            client=self.table.names[slot],
+            clients=[],
+            n_events=n_events,
+            log_evidence=ln_evidence,
+            statistic=str(why.get("statistic", "")),
+            evidence=why,
+            event_id=event_id,
+            renewed=renewed,
+        )
+
+    def ln_evidence(self, slots: NDArray[np.intp]) -> dict[Family, NDArray[np.float64]]:
+        """Evidence of these clients by family, ln in nats, at least `_LN_FLOOR` (a client that nothing is known of)."""
+        out: dict[Family, NDArray[np.float64]] = {}
+        if self._evidence is not None and len(slots):
+            by_statistic = np.maximum(self._evidence.log_evidence(slots), _LN_FLOOR).astype(np.float64)
+            out["extraction"], out["evasion"] = (by_statistic[:, columns].max(axis=1) for columns in _STATISTICS_OF)
+        if self._membership is not None and len(slots):
+            out["membership"] = np.maximum(self._membership.log_evidence(slots).max(axis=1), _LN_FLOOR)
+        return out
+
+    def lines(self, window: OpenWindow, present: NDArray[np.intp]) -> list[ClientLine]:
+        """The clients of a window that stand out: under suspicion first, then by evidence, then by volume."""
+        if not len(present):
+            return []
+        evidence = self.ln_evidence(present)
+        top = np.max([*evidence.values(), np.zeros(len(present))], axis=0)
+        severity = self.table.severity[present].max(axis=1).astype(int)
+        order = np.lexsort((-window.client_n[present], -np.round(top, 1), -severity))[:LINES_PER_WINDOW]
+        repeats = np.zeros(len(present), np.int64) if self._evidence is None else self._evidence.counts(present)["exact_repeats"]
+        return [
+            ClientLine(
+                client=self.table.names[present[k]],
+                n=int(window.client_n[present[k]]),
+                errors=int(window.client_errors[present[k]]),
+                denied=int(window.client_denied[present[k]]),
+                repeats=int(repeats[k]),
+                severity=SEVERITIES[severity[k]],
+                evidence={family: round(float(values[k]), 4) for family, values in evidence.items()},
+            )
+            for k in order.tolist()
+        ]
+
+    def rows(self) -> dict[str, Any]:
+        """All clients at this moment, as columns: client, n, severity, ln evidence by family."""
+        slots = np.array([slot for slot, name in enumerate(self.table.names) if name], np.intp)
+        severity = self.table.severity[slots].max(axis=1) if len(slots) else np.zeros(0, np.uint8)
+        rows: dict[str, Any] = {"client": [self.table.names[s] for s in slots], "n": self.table.n[slots], "severity": severity}
+        for family, values in self.ln_evidence(slots).items():
+            rows[f"ln_{family}"] = values
+        return rows
+
+    def _resize(self, capacity: int) -> None:
+        self.hashes = np.concatenate([self.hashes, np.zeros(capacity - len(self.hashes), np.uint64)])
+        if self._evidence is not None:
+            self._evidence.resize(capacity)
+        if self._membership is not None:
+            self._membership.resize(capacity)
+        self._resized(capacity)
+
+    def _evict(self, slots: NDArray[np.int32]) -> None:
+        self.hashes[slots] = 0
+        if self._evidence is not None:
+            self._evidence.clear(slots.astype(np.int64))
+        if self._membership is not None:
+            self._membership.clear(slots)
+        self._evicted(slots)
+
+    def dump(self) -> dict[str, Any]:
+        """For a snapshot."""
+        return {
+            "table": self.table.dump(),
+            "hashes": self.hashes,
+            "evidence": b"" if self._evidence is None else self._evidence.snapshot(),
+            "membership": b"" if self._membership is None else self._membership.snapshot(),
+        }
+
+    def load(self, body: dict[str, Any], *, same_reference: bool) -> None:
+        """From a snapshot, into a fresh watch; under another reference than then evidence begins anew."""
+        self.table.load(body["table"])
+        self.hashes = body["hashes"]
+        if not same_reference:
+            self.table.severity[:] = 0
+            return
+        if self._evidence is not None and body["evidence"]:
+            self._evidence.restore(body["evidence"])
+        if self._membership is not None and body["membership"]:
+            self._membership.restore(body["membership"])
