@@ -85,7 +85,7 @@ class _Consumer(driver.Consumer):
         try:
             await self.seek_wait(wanted)
         except IllegalStateError:
-            log.info("partitions were taken away again while reading was to go on")
+            log.warning("partitions were taken away again while reading was to go on")
         return wanted
 
     async def show_commit(self, offsets: Mapping[TP, int]) -> None:
@@ -175,7 +175,7 @@ class KafkaFeed:
         try:
             await self._app.consumer.seek(tp, offset)
         except IllegalStateError:
-            log.info("a partition was taken away before it could be read again", topic=tp.topic, partition=partition)
+            log.warning("a partition was taken away before it could be read again", topic=tp.topic, partition=partition)
 
     async def show_commit(self, offsets: Mapping[tuple[Role, int], int]) -> None:
         """Commits what is durable, so that Kafka's own tools show the lag. Nothing depends on it."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 _TIMEOUT_S = 10.0
+_REACH_S = 3.0
 _MAX_MESSAGE = 16 << 20
 # These can't succeed later with the same bytes. Anything else may: it is kept, and sent again.
 _PERMANENT = frozenset(
@@ -76,9 +78,9 @@ def client_config(kafka: Kafka) -> dict[str, Any]:
 
 
 def reach(kafka: Kafka) -> str | None:
-    """Asks the brokers for their topics, blocking for at most 5 seconds; what went wrong, or None."""
+    """Asks the brokers for their topics, blocking for some seconds at most; what went wrong, or None."""
     try:
-        AdminClient(client_config(kafka)).list_topics(timeout=5.0)
+        AdminClient(client_config(kafka)).list_topics(timeout=_REACH_S)
     except KafkaException as error:
         return f"Kafka at {kafka.bootstrap_servers} ({kafka.security}) does not answer: {error.args[0].str()}"
     return None
@@ -110,10 +112,17 @@ def ensure_topics(kafka: Kafka) -> list[str]:
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     wrong.append(f"{name} cannot be created: {error.args[0].str()}")
-        there = admin.list_topics(timeout=_TIMEOUT_S).topics
+        refused = {sentence.partition(" ")[0] for sentence in wrong}
+        deadline = time.monotonic() + _TIMEOUT_S
+        while time.monotonic() < deadline:  # brokers hear of a new topic a moment after it was made
+            there = admin.list_topics(timeout=_TIMEOUT_S).topics
+            if all(topic.name in there or topic.name in refused for topic in wanted):
+                break
+            time.sleep(0.1)
+        wrong += [f"{topic.name} was made and is not seen" for topic in wanted if topic.name not in there and topic.name not in refused]
     for topic in wanted:
-        has = len(there[topic.name].partitions) if topic.name in there else 0
-        if has and has != topic.partitions:
+        has = len(there[topic.name].partitions) if topic.name in there else topic.partitions
+        if has != topic.partitions:
             how = "add partitions to it, or set" if has < topic.partitions else "set"
             wrong.append(f"{topic.name} has {has} partitions, kafka.partitions is {topic.partitions}: {how} kafka.partitions = {has}")
     if wrong:
@@ -122,7 +131,10 @@ def ensure_topics(kafka: Kafka) -> list[str]:
 
 
 def ends(admin: AdminClient, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
-    """By (topic, partition): the offset that the next record will get. Blocks; partitions that can't be asked for are left out."""
+    """By (topic, partition): the offset that the next record will get. Blocks.
+
+    Partitions that can't be asked for are left out; one that does not exist takes the others with it.
+    """
     asked = {TopicPartition(topic, partition): OffsetSpec.latest() for topic, partition in partitions}
     found: dict[tuple[str, int], int] = {}
     if not asked:

@@ -11,7 +11,8 @@ import structlog
 
 from streams.settings import MASK, SECRETS, Settings
 
-_NOISY = ("faust", "mode", "aiokafka", "kafka", "aiohttp", "asyncio", "urllib3", "niquests", "clickhouse_connect")
+# Among them streams.app: Faust's services log by the name of the module that subclasses them.
+_NOISY = ("streams.app", "faust", "mode", "aiokafka", "kafka", "aiohttp", "asyncio", "urllib3", "niquests", "clickhouse_connect")
 
 
 class Redact:

@@ -59,6 +59,7 @@ class ReferenceReader:
                 "group.id": f"{self._kafka.group}-references",  # required, never joined
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
+                "fetch.wait.max.ms": 100,  # the start waits for the end of every partition
                 "fetch.message.max.bytes": 16 << 20,
                 "allow.auto.create.topics": True,  # of any use with brokers that have no CreateTopics only
             }

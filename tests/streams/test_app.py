@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
 
 from streams.embedded.kafka import EmbeddedKafka
 from streams.kafka import partition_for_key
 from streams.snapshots import FolderStore
+from streams.worker import Exit
 from tests.streams.counting import CountingJudge, CountingShard
 from tests.topics import Topics
 
@@ -55,6 +56,11 @@ class Worker:
             self.process.wait()
             raise
 
+    def kill(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
     def lines(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
@@ -88,9 +94,7 @@ class Worker:
 def worker(kafka: EmbeddedKafka, topics: Topics, tmp_path: Path) -> Iterator[Worker]:
     made = Worker(kafka, topics.prefix.rstrip("."), tmp_path)
     yield made
-    if made.process is not None and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
+    made.kill()
 
 
 def until(worker: Worker, holds: Callable[[], bool], timeout: float = 40.0) -> None:
@@ -125,3 +129,87 @@ def test_three_kills_lose_nothing_and_double_nothing(worker: Worker) -> None:
     judge = worker.judge()
     assert (judge.told, judge.total, judge.holes) == (n, sum(sent.values()), 0)
     assert len(judge.outbox) == 0
+
+
+def test_it_ends_within_seconds_when_told_to_and_a_poisoned_record_did_not_end_it(worker: Worker) -> None:
+    worker.start()
+    until(worker, lambda: worker.health() == (200, "ok\n"))
+    producer = Producer({"bootstrap.servers": worker.bootstrap_servers})
+    for value in "1", "no number", "2":
+        producer.produce(f"{worker.prefix}.events", value, "c", 1, headers={"content-type": "text/plain"})
+    producer.flush()
+    until(worker, lambda: worker.judge().told == 2)
+    began = time.monotonic()
+    assert worker.end() == 0
+    assert time.monotonic() - began < 5
+    assert worker.judge().total == 3
+    dead = Consumer({"bootstrap.servers": worker.bootstrap_servers, "group.id": "test", "auto.offset.reset": "earliest"})
+    dead.subscribe([f"{worker.prefix}.dlq"])
+    letter = dead.poll(20)
+    dead.close()
+    assert letter is not None
+    assert letter.value() == b"no number"
+    assert ("reason", b"internal_error") in (letter.headers() or [])
+
+
+def test_a_worker_that_hangs_ends_itself(kafka: EmbeddedKafka, topics: Topics, tmp_path: Path) -> None:
+    worker = Worker(kafka, topics.prefix.rstrip("."), tmp_path, stall_s=1.5)
+    worker.start()
+    try:
+        until(worker, lambda: worker.health()[0] == 200)
+        producer = Producer({"bootstrap.servers": worker.bootstrap_servers})
+        producer.produce(f"{worker.prefix}.events", "hang", "c", 1)
+        producer.flush()
+        assert worker.process is not None
+        assert worker.process.wait(20) == Exit.STALLED
+        assert "1 records wait and none has moved for" in str([line.get("why") for line in worker.lines()])
+    finally:
+        worker.kill()
+
+
+def test_topics_that_do_not_fit_end_it_with_a_clear_word(worker: Worker, topics: Topics) -> None:
+    topics.create("events", partitions=7)
+    worker.start()
+    assert worker.process is not None
+    assert worker.process.wait(20) == Exit.MISCONFIGURED
+    assert f"{topics.prefix}events has 7 partitions" in worker.log.read_text()
+
+
+def test_it_waits_for_a_broker_says_so_and_can_be_stopped_meanwhile(kafka: EmbeddedKafka, tmp_path: Path) -> None:
+    worker = Worker(kafka, "t-absent", tmp_path)
+    file = tmp_path / "settings.toml"
+    file.write_text(file.read_text().replace(kafka.bootstrap_servers, "127.0.0.1:1"))
+    worker.start()
+    until(worker, lambda: worker.health()[1].startswith("Kafka at 127.0.0.1:1 (plaintext) does not answer: "))
+    assert worker.health()[0] == 503
+    assert worker.end() == 0
+
+
+@pytest.mark.slow
+def test_two_workers_share_the_partitions_and_either_takes_over(worker: Worker, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = Worker.__new__(Worker)
+    other.__dict__ |= worker.__dict__ | {"log": tmp_path / "other" / "log"}
+    worker.start()
+    other.start()
+    producer = Producer({"bootstrap.servers": worker.bootstrap_servers, "linger.ms": 1})
+    sent = 0
+    try:
+        for turn in range(8):
+            for _ in range(500):
+                producer.produce(f"{worker.prefix}.events", "1", "c", sent % PARTITIONS)
+                sent += 1
+            producer.flush()
+            until(worker, lambda: worker.health()[0] == 200 and other.health()[0] == 200, 60)
+            victim = (worker, other)[turn % 2]
+            if turn % 4 == 3:
+                assert victim.end() == 0
+            else:
+                victim.end(signal.SIGKILL)
+            victim.start()
+        until(worker, lambda: worker.judge().told >= sent, 90)
+        judge = worker.judge()
+        assert (judge.told, judge.total, judge.holes) == (sent, sent, 0)
+        assert sum(shard.records for shard in worker.shards()) == sent
+    finally:
+        other.kill()
