@@ -49,6 +49,7 @@ class Judge:
         self.repeated = 0
         self.refused: Counter[str] = Counter()
         self.counted: Counter[str] = Counter()
+        self._emitted: Counter[str] = Counter()
         self._settings, self._references = settings, references
         self._settle_ns = round(settings.window.settle_s * NS)
         self._models: dict[tuple[str, str], ModelJudge] = {}
@@ -63,6 +64,10 @@ class Judge:
     def open_alerts(self) -> Sequence[Alert]:
         """Alerts that fire or are pending: what the pager must be told again after a restart."""
         return [alert for model in self._models.values() for alert in model.alerts.open]
+
+    def counters(self) -> dict[str, int]:
+        """Totals for the worker's metrics; names as in `streams.metrics.Metrics.OWNER_COUNTS`."""
+        return {f"dead_letters.{role}": n for role, n in self.refused.items()} | dict(self._emitted)
 
     def apply(self, record: Record) -> bool:
         """Takes a record in; False when it is in the state already."""
@@ -116,6 +121,7 @@ class Judge:
                 "repeated": self.repeated,
                 "refused": dict(self.refused),
                 "counted": dict(self.counted),
+                "emitted": dict(self._emitted),
                 "seen": dict(self._seen),
                 "models": [[*key, model.snapshot()] for key, model in self._models.items()],
                 "outbox": [next_id, msgspec.msgpack.encode(waiting)],
@@ -131,6 +137,7 @@ class Judge:
         body = unpack(blob, _KIND, _VERSION)
         self.next, self._now_ns, self.repeated = body["next"], body["now_ns"], body["repeated"]
         self.refused, self.counted = Counter(body["refused"]), Counter(body["counted"])
+        self._emitted = Counter(body["emitted"])
         self._seen = OrderedDict(body["seen"])
         next_id, waiting = body["outbox"]
         self.outbox.load(next_id, msgspec.msgpack.decode(waiting, type=list[Out]))
@@ -166,6 +173,7 @@ class Judge:
 
     def _emit(self, message: Alert | Row) -> None:
         if isinstance(message, Alert):
+            self._emitted[f"alerts.{message.state}"] += 1
             self.outbox.add("alerts", message.alert_id.encode(), msgspec.json.encode(message))
             self._emit(alert_row(message))
         else:

@@ -104,7 +104,8 @@ class Limits(_Section, frozen=True):
     """Bounds on what an attacker could make us remember, per partition."""
 
     models: PositiveInt = 64
-    clients: PositiveInt = 20_000
+    clients: Annotated[int, msgspec.Meta(ge=10_000)] = 20_000
+    """At least as many as events in a record: each may be of another client."""
     instances: PositiveInt = 1_000
     provisional_rows: PositiveInt = 2_000
     """Events from which a provisional reference is made for a model that has none."""

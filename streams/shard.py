@@ -52,6 +52,7 @@ class Shard:
         self.rejected: Counter[str] = Counter()
         self.dead_letters: Counter[str] = Counter()
         self._settings, self._references = settings, references
+        self._emitted: Counter[str] = Counter()
         self._models: dict[tuple[str, str], ModelShard] = {}
         self._provisional: dict[tuple[str, str], Provisional] = {}
         self._epoch, self._sequence = epoch, 0
@@ -73,6 +74,13 @@ class Shard:
     def evicted(self) -> int:
         """Clients forgotten for lack of room, in all."""
         return sum(model.watch.table.evicted for model in self._models.values())
+
+    def counters(self) -> dict[str, int]:
+        """Totals for the worker's metrics; names as in `streams.metrics.Metrics.OWNER_COUNTS`."""
+        counts = {"events": self.received - self.rejected.total(), "evicted.client": self.evicted}
+        counts |= {f"rejected.{reason}": n for reason, n in self.rejected.items()}
+        counts |= {f"dead_letters.{reason}": n for reason, n in self.dead_letters.items()}
+        return counts | dict(self._emitted)
 
     def apply(self, record: Record) -> bool:
         """Takes a record in; False when it is in the state already.
@@ -141,6 +149,7 @@ class Shard:
                 "received": self.received,
                 "rejected": dict(self.rejected),
                 "dead_letters": dict(self.dead_letters),
+                "emitted": dict(self._emitted),
                 "models": [[*key, model.snapshot()] for key, model in self._models.items()],
                 "provisional": [[*key, one.snapshot()] for key, one in self._provisional.items()],
                 "outbox": [next_id, msgspec.msgpack.encode(waiting)],
@@ -157,6 +166,7 @@ class Shard:
         self.next["events"], self._epoch, self._sequence = body["next"], body["epoch"], body["sequence"]
         self.received = body["received"]
         self.rejected, self.dead_letters = Counter(body["rejected"]), Counter(body["dead_letters"])
+        self._emitted = Counter(body["emitted"])
         next_id, waiting = body["outbox"]
         self.outbox.load(next_id, msgspec.msgpack.decode(waiting, type=list[Out]))
         for name, version, state in body["models"]:
@@ -191,6 +201,12 @@ class Shard:
             return
         message.epoch, message.sequence, self._sequence = self._epoch, self._sequence, self._sequence + 1
         to: Literal["windows", "findings"] = "windows" if isinstance(message, WindowPartial) else "findings"
+        if isinstance(message, WindowPartial):
+            self._emitted["windows"] += 1
+            self._emitted["late"] += message.late
+            self._emitted.update({f"anomalies.{kind}": n for kind, n in message.anomalies.items()})
+        else:
+            self._emitted[f"findings.{message.family}"] += 1
         self.outbox.add(to, message.model.encode(), windows.encode(message))
 
     def _dead_letter(self, record: Record, error: DecodeError, events: int) -> None:
