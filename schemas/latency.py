@@ -25,7 +25,7 @@ def counts_of(latency_ms: NDArray[Any]) -> NDArray[np.int64]:
         >>> int(counts_of(np.array([1.0, 1.0, np.nan])).sum())
         2
     """
-    latency = latency_ms[np.isfinite(latency_ms) & (latency_ms >= 0)]
+    latency = latency_ms[np.isfinite(latency_ms) & (latency_ms >= 0)].astype(np.float64)
     bins = np.ceil(np.log(np.maximum(latency * 1000.0, 1.0)) / _LN_GAMMA).astype(np.int64)
     return np.bincount(np.minimum(bins, BINS - 1), minlength=BINS).astype(np.int64)
 

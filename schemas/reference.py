@@ -83,8 +83,8 @@ def decode(blob: bytes) -> Reference:
         if written != size:
             raise ReferenceFormatError(f"truncated reference: {written} of {size} bytes")
         return msgspec.msgpack.decode(bytes(body), type=Reference)
-    except (cramjam.DecompressionError, msgspec.DecodeError) as error:
-        raise ReferenceFormatError(f"damaged reference: {error}") from error
+    except (cramjam.DecompressionError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ReferenceFormatError(f"damaged or truncated reference: {error}") from error
 
 
 def key_of(model: str, version: str) -> bytes:

@@ -61,7 +61,7 @@ class Aligner:
     """Aligns batches of one model version to its reference's schema.
 
     Args:
-        features: the reference's columns, in order.
+        features: the reference's columns, in order; none without a reference, then nothing is aligned or at fault.
         classes: the reference's classes, in the order of its scores; empty for a regression.
     """
 
@@ -84,6 +84,8 @@ class Aligner:
             WidthError: features by position of another width than the reference's.
         """
         n, d = len(events), len(self.features)
+        if not d:
+            return Aligned(np.empty((n, 0), np.float32), np.empty((n, 0), np.float32), np.full(n, -1, np.int32))
         faults: _Faults = {}
         if not events.names and events.numeric.shape[1]:
             if events.numeric.shape[1] != d or events.category_names:
@@ -97,7 +99,7 @@ class Aligner:
             _mark(faults, "non_finite", infinite.any(axis=1))
             if infinite.any():
                 X = np.where(infinite, np.float32(np.nan), X)
-        if n and d:
+        if n:
             _mark(faults, "out_of_bounds", ((self._low > X) | (self._high < X)).any(axis=1))
         anomalies = Counter({kind: int(rows.sum()) for kind, rows in faults.items() if rows.any()})
         scores = self._scores(events, anomalies)
@@ -194,7 +196,7 @@ class Aligner:
 
 def _numbers(column: Strings, faults: _Faults) -> NDArray[np.float32]:
     """Numbers that a producer sends as text; what is none becomes missing."""
-    table = np.full(len(column.values) + 1, np.nan, np.float32)
+    table = np.full(len(column.values) + 1, np.nan)
     wrong = np.zeros(len(column.values) + 1, bool)
     for k, value in enumerate(column.values):
         try:
@@ -202,7 +204,8 @@ def _numbers(column: Strings, faults: _Faults) -> NDArray[np.float32]:
         except ValueError:
             wrong[k] = True
     _mark(faults, "wrong_type", wrong[column.codes])
-    return table[column.codes]
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, and counted so
+        return table.astype(np.float32)[column.codes]
 
 
 def _mark(faults: _Faults, kind: str, rows: Any) -> None:

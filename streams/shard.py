@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from detectors.state import pack, unpack
+from detectors.state import StateError, pack, unpack
 from inferwatch import CONTENT_TYPE_JSON, DecodeError, EventColumns, decode
 from schemas import reference, windows
 from schemas.rows import Row
@@ -118,7 +118,9 @@ class Shard:
             model = self._models[key] = self._new(*key)
         if model.loaded is None:
             self._gather(key, events)
-        self.rejected.update(model.apply(events, received_ns))
+        most = self._settings.limits.clients
+        for a in range(0, len(events), most):  # more clients than there are slots must not come at once
+            self.rejected.update(model.apply(events if len(events) <= most else events.take(slice(a, a + most)), received_ns))
         if model.watermark_ns:
             model.close_until(model.watermark_ns - _GRACE_NS)
 
@@ -163,6 +165,8 @@ class Shard:
             StateError: when it is no shard's, or another partition's.
         """
         body = unpack(blob, _KIND, _VERSION)
+        if body["partition"] != self.partition:
+            raise StateError(f"a state of partition {body['partition']}, not {self.partition}")
         self.next["events"], self._epoch, self._sequence = body["next"], body["epoch"], body["sequence"]
         self.received = body["received"]
         self.rejected, self.dead_letters = Counter(body["rejected"]), Counter(body["dead_letters"])
