@@ -84,13 +84,13 @@ def _cusum(
 ) -> None:
     """CUSUM of one flag: ln evidence since its onset; who passes becomes candidate and seed until 400 events later or evidence gone."""
     if ln[s, kind] <= 0:
-        if level[s, kind] == SEED:
-            book[kind, SEEDS] -= 1
-        level[s, kind] = 0
-        if not flag:
-            return
-        ln[s, kind], onset[s, kind] = 0.0, at
-        spell[s, kind] = 0
+        ln[s, kind] = 0.0
+        # Who was a seed once stays one for the spell: steps come in rounds, with other rows between.
+        if level[s, kind] != SEED:
+            level[s, kind] = 0
+            if not flag:
+                return
+            onset[s, kind], spell[s, kind] = at, 0
     ln[s, kind] += steps[kind, 0] if flag else steps[kind, 1]
     spell[s, kind, 0] += flag
     spell[s, kind, 1] += 1
