@@ -200,58 +200,59 @@ def _batches(
         number = 0
         for part in file.iter_batches(_READ, columns=columns):
             table = pa.Table.from_batches([part])
-            ts = np.asarray(table["ts"].combine_chunks().cast(pa.float64()).to_numpy(zero_copy_only=False))
+            ts = tables.numbers(path, table["ts"], "ts")
             X = tables.matrix(path, table["features"], "features")
             scores = tables.matrix(path, table["probs"], "probs") if "probs" in columns else None
-            label = np.asarray(table["label"].combine_chunks().cast(pa.int64()).fill_null(-1)) if "label" in columns else None
-            client = table["client_id"].combine_chunks().cast(pa.string()).fill_null("").dictionary_encode()
-            names_of, codes = client.dictionary.to_pylist(), np.asarray(client.indices)
+            label = _labels(path, table["label"], classes) if "label" in columns else None
+            client = tables.texts(path, table["client_id"], "client_id")
             good = np.isfinite(ts) & (ts >= 0) & (ts < 9e9)
             if not good.all():
                 rejected["clock"] += int(np.count_nonzero(~good))
             keep = np.flatnonzero(good)
             for a in range(0, len(keep), BATCH):
                 rows = keep[a : a + BATCH]
-                yield _columns(model, names, classes, ts, X, scores, label, names_of, codes, rows, number + rows), file.metadata.num_rows
+                yield _columns(model, names, ts, X, scores, label, client, rows, number + rows), file.metadata.num_rows
             number += len(ts)
 
 
 def _columns(
     model: str,
     names: tuple[str, ...],
-    classes: tuple[str, ...],
     ts: NDArray[np.float64],
     X: NDArray[np.float32],
     scores: NDArray[np.float32] | None,
-    label: NDArray[np.int64] | None,
-    clients: list[str],
-    codes: NDArray[Any],
+    label: Strings | None,
+    client: Strings,
     rows: NDArray[np.intp],
     number: NDArray[np.intp],
 ) -> EventColumns:
     n = len(rows)
-    used, inverse = np.unique(codes[rows], return_inverse=True)
-    prediction = None
-    if label is not None:
-        distinct, which = np.unique(label[rows], return_inverse=True)
-        texts = [classes[v] if 0 <= v < len(classes) else str(v) for v in distinct.tolist()]
-        prediction = Strings(texts, np.where(label[rows] < 0, -1, which).astype(np.int32))
     return EventColumns(
         model=model,
         version=_VERSION,
         service="",
         instance="recording",
-        client=Strings([clients[k] for k in used.tolist()], inverse.astype(np.int32)),
-        # one ns later than the floor: an alert is never before the event that raised it, whatever the rounding
-        at_ns=np.floor(ts[rows] * NS).astype(np.int64) + 1,
+        client=client.take(rows).compact(),
+        # rounded up from the next float: an alert is never before the event that raised it, also when its time is a float again
+        at_ns=np.ceil(np.nextafter(ts[rows], np.inf) * NS).astype(np.int64),
         number=number.astype(np.int64),
         status=np.zeros(n, np.uint8),
         latency_ms=np.full(n, np.nan, np.float32),
         names=names if X.shape[1] == len(names) else (),
         numeric=X[rows],
         scores=None if scores is None else scores[rows],
-        prediction=prediction,
+        prediction=None if label is None else label.take(rows).compact(),
     )
+
+
+def _labels(path: Path, column: pa.ChunkedArray, classes: tuple[str, ...]) -> Strings:
+    """Predictions by class name; numbers are indices into the classes, negative or null is none."""
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        return tables.texts(path, column, "label")
+    index = np.nan_to_num(tables.numbers(path, column, "label"), nan=-1.0)
+    distinct, codes = np.unique(index, return_inverse=True)
+    names = [classes[int(v)] if v in range(len(classes)) else f"{v:.0f}" for v in distinct.tolist()]
+    return Strings(names, np.where(index < 0, -1, codes).astype(np.int32))
 
 
 def _write_clients(path: Path, shard: Shard) -> int:

@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from inferwatch import Strings
 from schemas.reference import Feature
 from streams.build import Rows
 
@@ -77,9 +79,10 @@ def read_reference(path: Path, meta: Meta, *, names: Sequence[str] = ()) -> Rows
         TableError: naming the column.
     """
     table = read_table(path)
+    twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
+    if twice:
+        raise TableError(f"{path}: two columns are named {', '.join(twice)}")
     columns: dict[str, pa.ChunkedArray] = {name: table[name] for name in table.column_names}
-    if len(columns) != len(table.column_names):
-        raise TableError(f"{path}: a column name occurs twice")
     if len(table) == 0:
         raise TableError(f"{path}: the reference has no rows; give it a sample of training and held-out data, 2,000 rows or more")
     probs, prob_names = _probs(path, columns)
@@ -89,9 +92,7 @@ def read_reference(path: Path, meta: Meta, *, names: Sequence[str] = ()) -> Rows
     else:
         X, features = _plain(path, columns, names, meta)
     classes = _classes(meta, prob_names, probs)
-    y = _labels(path, columns["y"], classes) if "y" in columns else None
-    if y is not None and not classes and probs is None:
-        y = None
+    y = _labels(path, columns["y"], classes) if "y" in columns and classes else None
     return Rows(
         features=features,
         X=X,
@@ -99,7 +100,7 @@ def read_reference(path: Path, meta: Meta, *, names: Sequence[str] = ()) -> Rows
         classes=classes,
         y=y,
         member=_booleans(path, columns["member"]) if "member" in columns else None,
-        value=_numbers(path, columns["value"], "value") if "value" in columns else None,
+        value=numbers(path, columns["value"], "value") if "value" in columns else None,
         image=tuple(meta.image) if meta.image else None,
     )
 
@@ -108,17 +109,19 @@ def matrix(path: Path, column: pa.ChunkedArray, name: str) -> NDArray[np.float32
     """A list column of equal lengths as (rows, width) float32; null is NaN.
 
     Raises:
-        TableError: other contents, or rows of different lengths.
+        TableError: other contents, no list at all, a row without one, or rows of different lengths.
     """
+    if not _is_list(column):
+        raise TableError(f"{path}: column {name} is {column.type}, not lists of numbers")
     rows = column.combine_chunks()
-    lengths = np.asarray(rows.value_lengths().fill_null(-1)) if len(rows) else np.zeros(0, np.int64)
+    if rows.null_count:
+        raise TableError(f"{path}: {name}: row {int(np.flatnonzero(np.asarray(rows.is_null()))[0])} is null")
+    lengths = np.asarray(pc.list_value_length(rows))
     if len(lengths) and (lengths != lengths[0]).any():
         odd = int(np.flatnonzero(lengths != lengths[0])[0])
         raise TableError(f"{path}: {name}: row {odd} has {lengths[odd]} values, row 0 has {lengths[0]}")
-    try:
-        flat = np.asarray(rows.flatten().cast(pa.float32()).to_numpy(zero_copy_only=False), np.float32)
-    except pa.ArrowInvalid as error:
-        raise TableError(f"{path}: {name}: not numbers ({error})") from error
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, and counted so
+        flat = numbers(path, rows.flatten(), name).astype(np.float32)
     return flat.reshape(len(rows), int(lengths[0]) if len(lengths) else 0)
 
 
@@ -132,7 +135,7 @@ def _probs(path: Path, columns: dict[str, pa.ChunkedArray]) -> tuple[NDArray[np.
     named = [name for name in columns if name.startswith("prob_")]
     if not named:
         return None, ()
-    probs = np.stack([_numbers(path, columns[name], name) for name in named], axis=1).astype(np.float32)
+    probs = np.stack([numbers(path, columns[name], name) for name in named], axis=1).astype(np.float32)
     return probs, tuple(name.removeprefix("prob_") for name in named)
 
 
@@ -199,7 +202,7 @@ def _plain(
             values.append(np.where(np.isnan(codes), np.nan, rank[np.nan_to_num(codes).astype(int)]).astype(np.float32))
             features.append(Feature(name=name, kind="categorical", categories=tuple(known[k] for k in order)))
         else:
-            values.append(_numbers(path, columns[name], name).astype(np.float32))
+            values.append(numbers(path, columns[name], name).astype(np.float32))
             features.append(Feature(name=name, low=a, high=b, integer=bool(pa.types.is_integer(column.type))))
     return np.stack(values, axis=1), tuple(features)
 
@@ -212,14 +215,33 @@ def _labels(path: Path, column: pa.ChunkedArray, classes: Sequence[str]) -> NDAr
         if unknown:
             raise TableError(f"{path}: y says {unknown[:5]}, which is none of the classes {list(classes)[:20]}")
         return np.array([-1 if v is None else index[v] for v in values], np.int32)
-    return np.nan_to_num(_numbers(path, column, "y"), nan=-1).astype(np.int32)
+    return np.nan_to_num(numbers(path, column, "y"), nan=-1).astype(np.int32)
 
 
-def _numbers(path: Path, column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
+def numbers(path: Path, column: pa.ChunkedArray | pa.Array, name: str) -> NDArray[np.float64]:
+    """A column as float64; null is NaN.
+
+    Raises:
+        TableError: it holds something else.
+    """
     try:
-        return np.asarray(column.combine_chunks().cast(pa.float64()).to_numpy(zero_copy_only=False))
+        plain = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        return np.asarray(plain.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise TableError(f"{path}: column {name} is {column.type}, not numbers") from error
+
+
+def texts(path: Path, column: pa.ChunkedArray, name: str) -> Strings:
+    """A column as text, dictionary-coded; null is none.
+
+    Raises:
+        TableError: it holds what can't be written as text, such as lists.
+    """
+    try:
+        encoded = column.combine_chunks().cast(pa.string()).dictionary_encode()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise TableError(f"{path}: column {name} is {column.type}, not text") from error
+    return Strings([str(v) for v in encoded.dictionary.to_pylist()], np.asarray(encoded.indices.fill_null(-1), np.int32))
 
 
 def _booleans(path: Path, column: pa.ChunkedArray) -> NDArray[np.bool_]:
