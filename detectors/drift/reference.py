@@ -20,7 +20,12 @@ MIN_ROWS = 200
 GAMMA = 0.005
 """Probability, spent once per reference, that any cell's true share lies outside its tolerance."""
 
+BLOCKS = 48
+"""Equal stretches of time of a recorded reference: hours of two days."""
+
 _KIND, _VERSION = "drift.reference", 1
+
+_Column = tuple[str, Kind, tuple[str, ...], NDArray[np.float32], NDArray[np.int64]]
 
 
 class DriftReference:
@@ -37,6 +42,9 @@ class DriftReference:
         edges: thresholds, float32, shape (V, 16), padded with +inf.
         mean, sd: of the finite reference values, float64, shape (V,); sd is 1 for constants and categories.
         tails: mean distance of the values in the lowest and the highest bin from its inner edge, in sd, float64, shape (V, 2).
+        low, high, variable: tested cells as ranges [low, high) of cells, and whose they are, int64, shape (K,): every single cell, and for
+            numeric variables the CDF cells x <= q.
+        wander: sd of the share of a tested cell between stretches of time, sampling noise taken out, float64, shape (K,).
         status, reason: "calibrated", or "uncalibrated" and why; an uncalibrated reference may only open tickets.
 
     Memory: about 300 bytes a variable, and 4 bytes per category.
@@ -58,11 +66,12 @@ class DriftReference:
         mean: NDArray[np.float64],
         sd: NDArray[np.float64],
         tails: NDArray[np.float64],
+        wander: NDArray[np.float64],
     ) -> None:
         self.variables, self.kinds, self.n_features, self.n_scores, self.rows = variables, kinds, n_features, n_scores, rows
         self.edges, self.n_edges = edges, n_edges
         self.categories, self.lookup, self.lookup_starts = categories, lookup, lookup_starts
-        self.counts, self.mean, self.sd, self.tails = counts, mean, sd, tails
+        self.counts, self.mean, self.sd, self.tails, self.wander = counts, mean, sd, tails, wander
         # the compiled pass indexes by these without checks, and a reference may come from outside
         if lookup.size and not (lookup.min() >= 0 and lookup.max() <= TOP_CATEGORIES):
             raise ValueError(f"category cells must be 0 to {TOP_CATEGORIES}")
@@ -79,8 +88,9 @@ class DriftReference:
             # numeric: m edges make m + 1 cells and missing; categorical: top, other if any, unseen, missing
             sizes.append(int(n_edges[v]) + 2 if kind == "numeric" else int(codes.max(initial=-1)) + 3)
         self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        if counts.shape != (self.n_cells,):
-            raise ValueError(f"counts must have shape ({self.n_cells},), got {counts.shape}")
+        self.low, self.high, self.variable = _ranges(self.starts, kinds)
+        if counts.shape != (self.n_cells,) or wander.shape != self.low.shape:
+            raise ValueError(f"expected {self.n_cells} counts and {self.low.size} wanders, got {counts.shape} and {wander.shape}")
         self.status: Literal["calibrated", "uncalibrated"] = "calibrated" if rows >= MIN_ROWS else "uncalibrated"
         self.reason = "" if rows >= MIN_ROWS else f"the reference has {rows} rows, fewer than {MIN_ROWS}"
 
@@ -97,6 +107,7 @@ class DriftReference:
         label: ArrayLike | None = None,
         value: ArrayLike | None = None,
         held_out: ArrayLike | None = None,
+        at_s: ArrayLike | None = None,
     ) -> DriftReference:
         """Freeze bins and shares.
 
@@ -111,6 +122,9 @@ class DriftReference:
             value: regression output, shape (n,).
             held_out: shape (n,) bool, rows the model was not trained on. Scores, class and value are taken from those only: a model is
                 over-confident on its own training rows, and live traffic would look like drift.
+            at_s: time of each row in seconds, shape (n,), when the reference is recorded traffic. Its own variation between 48 equal
+                stretches of time (day and night, slow swings), beyond sampling noise, then becomes part of what is normal. Without it
+                every hour of the day is expected to look like the whole reference.
 
         Raises:
             ValueError: empty reference, wrong widths or lengths, duplicate names, categories missing, more than 4,096 categories.
@@ -131,19 +145,25 @@ class DriftReference:
         if keep.shape != (n,) or not keep.any():
             raise ValueError(f"held_out must have shape ({n},) and keep at least one row, got shape {keep.shape}")
 
-        columns: list[tuple[str, Kind, tuple[str, ...], NDArray[np.float32]]] = []
+        times = np.zeros(n) if at_s is None else np.asarray(at_s, np.float64)
+        if times.shape != (n,) or not np.isfinite(times).all():
+            raise ValueError(f"at_s must be {n} finite times, got shape {times.shape}")
+        span = float(np.ptp(times))
+        block = np.minimum((times - times.min()) * (BLOCKS / span if span > 0 else 0.0), BLOCKS - 1).astype(np.int64)
+
+        columns: list[_Column] = []
         for j, (name, kind) in enumerate(zip(names, kinds, strict=True)):
             if kind not in ("numeric", "categorical"):
                 raise ValueError(f"kind of {name!r} must be 'numeric' or 'categorical', got {kind!r}")
             given = tuple((categories or {}).get(name, ()))
             if kind == "categorical" and not 1 <= len(given) <= MAX_CATEGORIES:
                 raise ValueError(f"{name!r} needs 1 to {MAX_CATEGORIES} categories, got {len(given)}")
-            columns.append((name, kind, given, X[:, j]))
+            columns.append((name, kind, given, X[:, j], block))
         if scores is not None:
             table = np.asarray(scores, np.float32)
             if table.shape != (n, len(classes)):
                 raise ValueError(f"scores must have shape ({n}, {len(classes)}) (rows, classes), got {table.shape}")
-            columns += [(f"score:{c}", "numeric", (), table[keep, j]) for j, c in enumerate(classes)]
+            columns += [(f"score:{c}", "numeric", (), table[keep, j], block[keep]) for j, c in enumerate(classes)]
         for name, given, output in (("class", tuple(classes), label), ("value", (), value)):
             if output is None:
                 continue
@@ -154,21 +174,20 @@ class DriftReference:
                 raise ValueError(f"label needs 1 to {MAX_CATEGORIES} classes, got {len(given)}")
             if name == "class":
                 column = np.where(column < 0, np.float32(np.nan), column)
-            columns.append((name, "categorical" if name == "class" else "numeric", given, column[keep]))
+            columns.append((name, "categorical" if name == "class" else "numeric", given, column[keep], block[keep]))
         if len({c[0] for c in columns}) != len(columns):
             raise ValueError(f"names must be distinct, got {[c[0] for c in columns]}")
         return cls._freeze(columns, d, 0 if scores is None else len(classes), n)
 
     @classmethod
-    def _freeze(
-        cls, columns: list[tuple[str, Kind, tuple[str, ...], NDArray[np.float32]]], d: int, n_scores: int, rows: int
-    ) -> DriftReference:
+    def _freeze(cls, columns: list[_Column], d: int, n_scores: int, rows: int) -> DriftReference:
         V = len(columns)
         edges, n_edges = np.full((V, MAX_EDGES), np.inf, np.float32), np.zeros(V, np.int64)
         mean, sd, tails = np.zeros(V), np.ones(V), np.zeros((V, 2))
         lookup, counts = [np.empty(0, np.int32)], []
         lookup_starts = np.zeros(V + 1, np.int64)
-        for v, (_, kind, given, column) in enumerate(columns):
+        wander = []
+        for v, (_, kind, given, column, block) in enumerate(columns):
             if kind == "numeric":
                 finite = column[np.isfinite(column)]
                 mine = numeric_edges(finite) if finite.size else np.zeros(1, np.float32)
@@ -181,7 +200,7 @@ class DriftReference:
                     lower, upper = finite[finite <= mine[1]], finite[finite > mine[-2]]
                     tails[v] = (mine[1] - lower.mean(dtype=np.float64)) / sd[v], (upper.mean(dtype=np.float64) - mine[-2]) / sd[v]
                 at = np.where(np.isnan(column), mine.size + 1, np.searchsorted(mine, column, side="left"))
-                counts.append(np.bincount(at, minlength=mine.size + 2))
+                size = mine.size + 2
             else:
                 codes = category_cells(column, len(given))
                 lookup.append(codes)
@@ -190,7 +209,9 @@ class DriftReference:
                 at = np.full(column.size, unseen)
                 at[known] = codes[column[known].astype(np.int64)]
                 at[np.isnan(column)] = unseen + 1
-                counts.append(np.bincount(at, minlength=unseen + 2))
+                size = unseen + 2
+            counts.append(np.bincount(at, minlength=size))
+            wander.append(_wander(np.bincount(block * size + at, minlength=BLOCKS * size).reshape(BLOCKS, size), kind))
             lookup_starts[v + 1] = lookup_starts[v] + (lookup[-1].size if kind == "categorical" else 0)
         return cls(
             tuple(c[0] for c in columns),
@@ -207,6 +228,7 @@ class DriftReference:
             mean,
             sd,
             tails,
+            np.concatenate(wander),
         )
 
     @property
@@ -237,7 +259,7 @@ class DriftReference:
 
     def to_bytes(self) -> bytes:
         """The reference as bytes; `from_bytes` gives the same one back."""
-        names = ("n_features", "n_scores", "rows", "edges", "n_edges", "lookup", "lookup_starts", "counts", "mean", "sd", "tails")
+        names = ("n_features", "n_scores", "rows", "edges", "n_edges", "lookup", "lookup_starts", "counts", "mean", "sd", "tails", "wander")
         body = {name: getattr(self, name) for name in names}
         body |= {"variables": list(self.variables), "kinds": list(self.kinds), "categories": [list(c) for c in self.categories]}
         return pack(_KIND, _VERSION, body)
@@ -265,3 +287,27 @@ class DriftReference:
             return cls(**body)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise StateError(f"damaged {_KIND}: {error}") from error
+
+
+def _ranges(starts: NDArray[np.int64], kinds: tuple[Kind, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    low, high, variable = [], [], []
+    for v, kind in enumerate(kinds):
+        begin, end = int(starts[v]), int(starts[v + 1])
+        inner = range(begin + 2, end - 2) if kind == "numeric" else range(0)
+        low += [*range(begin, end), *(begin for _ in inner)]
+        high += [*range(begin + 1, end + 1), *inner]
+        variable += [v] * (end - begin + len(inner))
+    return np.array(low, np.int64), np.array(high, np.int64), np.array(variable, np.int64)
+
+
+def _wander(blocks: NDArray[np.int64], kind: Kind) -> NDArray[np.float64]:
+    """Between-block sd of each tested cell of one variable from its counts per block, sqrt(max(0, variance - binomial variance))."""
+    low, high, _ = _ranges(np.array([0, blocks.shape[1]]), (kind,))
+    cumulative = np.concatenate([np.zeros((len(blocks), 1)), np.cumsum(blocks, axis=1)], axis=1)
+    n = blocks.sum(axis=1)
+    busy = n > 0
+    hits, n = (cumulative[:, high] - cumulative[:, low])[busy], n[busy]
+    p = hits.sum(axis=0) / n.sum()
+    between = (n[:, None] * (hits / n[:, None] - p) ** 2).sum(axis=0) / n.sum()
+    # of B blocks, the weighted variance has expectation (B - 1) p (1 - p) / n when rows are independent
+    return np.asarray(np.sqrt(np.maximum(between - (n.size - 1) * p * (1.0 - p) / n.sum(), 0.0)), np.float64)

@@ -56,6 +56,13 @@ def test_independent_traffic_stays_quiet() -> None:
     assert {report.severity for report in reports} == {"none"}
 
 
+@pytest.mark.slow
+def test_a_simulated_month_of_independent_traffic_stays_quiet() -> None:
+    rng = np.random.default_rng(1)
+    reports = run(detector_for(normal_reference()), 8_640, lambda _: traffic(rng, clients=5_000))
+    assert {report.severity for report in reports} == {"none"}
+
+
 @pytest.mark.parametrize(("shift", "delay"), [(1.0, 1), (0.5, 4)])
 def test_a_shifted_feature_pages_within_a_few_windows_and_is_named(shift: float, delay: int) -> None:
     rng = np.random.default_rng(2)
@@ -146,6 +153,17 @@ def test_a_few_dozen_clients_with_habits_of_their_own_do_not_page(seed: int) -> 
     assert not pages(run(detector_for(reference), 300, draw))
 
 
+def test_a_night_with_a_few_clients_of_many_is_no_drift() -> None:
+    rng = np.random.default_rng(14)
+    habits = 0.8 * np.random.default_rng(15).normal(size=(60, D))
+
+    def draw(t: int) -> Window:
+        clients = rng.integers(0, 60 if t % 100 < 60 else 8, 200)
+        return (habits[clients] + 0.6 * rng.normal(size=(200, D))).astype(np.float32), clients
+
+    assert not pages(run(detector_for(normal_reference()), 200, draw))
+
+
 def test_correlation_within_clients_is_learned_and_independence_too() -> None:
     rng = np.random.default_rng(8)
 
@@ -223,3 +241,18 @@ def test_counts_snapshots_and_settings_that_do_not_fit_are_refused() -> None:
         detector.restore(detector_for(other).snapshot())
     with pytest.raises(ValueError, match="materiality"):
         DriftDetector(other, false_pages=1, windows=8640, materiality=0.5)
+
+
+@pytest.mark.parametrize("with_times", [True, False])
+def test_a_daily_swing_that_the_reference_knows_does_not_page(*, with_times: bool) -> None:
+    rng = np.random.default_rng(13)
+
+    def at(hours: NDArray[np.float64]) -> Rows:
+        X = rng.normal(size=(hours.size, D))
+        X[:, 2] += 0.7 * np.sin(2 * np.pi * hours / 24)
+        return X.astype(np.float32)
+
+    hours = np.sort(rng.uniform(0, 48, 10_000))
+    reference = DriftReference.fit(at(hours), [f"f{j}" for j in range(D)], ["numeric"] * D, at_s=3600 * hours if with_times else None)
+    reports = run(detector_for(reference), 300, lambda t: (at(np.full(100, t / 12)), rng.integers(0, 200, 100)))
+    assert bool(pages(reports)) is not with_times
