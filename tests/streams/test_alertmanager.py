@@ -139,6 +139,14 @@ async def test_a_resolution_is_repeated_for_some_minutes_and_then_no_more(peer: 
         await until(lambda: peer.posts[-1] == [])
 
 
+async def test_an_alert_that_fires_again_is_not_called_over_any_more(peer: Peer) -> None:
+    async with client(peer.url) as pager:
+        for state in "firing", "resolved", "firing":
+            pager.offer(0, alert(state=state))
+        await pager.drain(5)
+    assert [seconds(m["endsAt"]) for m in peer.posts[-1]] == [120]
+
+
 async def test_an_alert_that_fired_before_this_worker_is_resolved_too(peer: Peer) -> None:
     async with client(peer.url) as pager:
         pager.offer(0, alert(state="resolved", resolved_at_ns=NOW))

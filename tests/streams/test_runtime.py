@@ -370,6 +370,16 @@ async def test_rows_go_to_the_store_by_a_name_that_comes_again_after_a_restart()
         assert isinstance(world.sink.rows[0], QualityWindowRow)
 
 
+async def test_rows_without_room_are_offered_again() -> None:
+    world = World()
+    world.sink.error = SinkFullError("full")
+    async with world.running([], [0]) as runtime:
+        await runtime.feed(Record("windows", 0, 0, msgspec.msgpack.encode(Told(0, 0, 1)), 0), GENERATION)
+        await until(lambda: len(world.sink.tokens) > 0)
+        world.sink.error = None
+        await until(lambda: len(world.sink.rows) == 1)
+
+
 async def test_one_row_that_cannot_be_stored_does_not_take_the_others_with_it() -> None:
     class Picky(ListSink):
         def put(self, rows, token):  # type: ignore[no-untyped-def]
@@ -471,7 +481,12 @@ class _Teller:
         self.outbox.load(*outbox)
 
 
-@given(st.lists(st.sampled_from(["record", "stale", "save", "save, then crash", "send", "arrive", "fail", "crash"]), max_size=60))
+@given(
+    st.lists(
+        st.sampled_from(["record", "stale", "save", "save, record meanwhile", "save, then crash", "send", "arrive", "fail", "crash"]),
+        max_size=60,
+    )
+)
 def test_whenever_it_crashes_counts_are_exact_and_every_message_arrives(steps: list[str]) -> None:
     saved: Snapshot | None = None
     arrived: list[bytes] = []
@@ -496,12 +511,16 @@ def test_whenever_it_crashes_counts_are_exact_and_every_message_arrives(steps: l
         elif step.startswith("save"):
             snapshot, below = tenure.snapshot(0)
             saved = snapshot
-            if step == "save":
-                tenure.saved(snapshot, below)
-            else:
+            if step == "save, record meanwhile":
+                tenure.take(event(tenure.position("events")))
+            if step == "save, then crash":
                 tenure, under_way = born(), []
+            else:
+                tenure.saved(snapshot, below)
         elif step == "send":
-            under_way += tenure.due()
+            due = tenure.due()
+            assert all(saved is not None and int(out.value) < saved.next["events"] for out in due)
+            under_way += due
         elif step == "arrive":
             receive(under_way)
             tenure.delivered([out.id for out in under_way])

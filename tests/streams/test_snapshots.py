@@ -101,6 +101,15 @@ def test_a_full_disk_leaves_the_last_snapshot(store: FolderStore, monkeypatch: p
     assert not list(store.path("shard", 0).parent.glob("*.tmp"))
 
 
+def test_who_reads_during_a_save_sees_the_old_or_the_new_and_never_a_mixture(store: FolderStore) -> None:
+    fence, _ = store.claim("shard", 0)
+    store.save(snapshot(fence, 1))
+    with store.path("shard", 0).open("rb") as reader:
+        before = reader.read(10)
+        store.save(snapshot(fence, 2, state=b"new" * 1000))
+        assert b"new" not in before + reader.read()
+
+
 def test_what_a_killed_owner_left_half_written_is_cleared_away(store: FolderStore) -> None:
     left = store.path("shard", 0).with_name("shard-0.snapshot.1.tmp")
     left.write_bytes(b"half")
