@@ -74,7 +74,13 @@ def build(
     notes: list[str] = []
     parts: dict[str, bytes] = {}
     member = np.zeros(n, bool) if rows.member is None else rows.member
-    parts["drift"] = _drift(rows, member, notes).to_bytes()
+    try:
+        drift = _drift(rows, member, notes)
+    except ValueError as error:
+        raise BuildError(f"the rows make no reference: {error}") from error
+    parts["drift"] = drift.to_bytes()
+    if drift.status != "calibrated":
+        notes.append(f"drift opens tickets, no pages: {drift.reason}")
     low, high = _bounds(rows)
     scores = np.empty((n, 0), np.float32) if rows.scores is None else rows.scores
     try:
@@ -91,11 +97,13 @@ def build(
     else:
         known = rows.y >= 0
         image = rows.image[:2] if rows.image is not None and len(rows.image) == 2 else None
-        fitted = MembershipReference.fit(
-            rows.X[known], rows.scores[known], rows.y[known], member[known], key=membership_key, low=low, high=high, image=image, seed=seed
-        )
-        parts["membership"] = fitted.to_bytes()
-        gauge = asdict(fitted.gauge.report())
+        columns = rows.X[known], rows.scores[known], rows.y[known], member[known]
+        try:
+            fitted = MembershipReference.fit(*columns, key=membership_key, low=low, high=high, image=image, seed=seed)
+            parts["membership"] = fitted.to_bytes()
+            gauge = asdict(fitted.gauge.report())
+        except ValueError as error:
+            notes.append(f"no membership risk: {error}")
     reference = Reference(
         model=model,
         version=version,

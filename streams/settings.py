@@ -16,13 +16,16 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from schemas.retention import Retention
+
 PREFIX = "INFERWATCH_"
 MASK = "***"
 SECRETS = {("kafka", "sasl_password"), ("membership", "key"), ("clickhouse", "password")}
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Part = Annotated[float, msgspec.Meta(ge=1e-3, le=1)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 
@@ -68,11 +71,11 @@ class Alertmanager(_Section, frozen=True):
 class Budget(_Section, frozen=True):
     """How many false pages a month on-call accepts for one model, and which detector may spend which share of them."""
 
-    false_pages_per_30d: Positive = 1.0
-    drift_share: Share = 0.35
-    quality_share: Share = 0.20
-    client_share: Share = 0.25
-    membership_share: Share = 0.05
+    false_pages_per_30d: Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)] = 1.0
+    drift_share: Part = 0.35
+    quality_share: Part = 0.20
+    client_share: Part = 0.25
+    membership_share: Part = 0.05
     client_events_per_30d: Positive = 2_500_000.0
     """Events of clients that the client detectors judge in 30 days: their threshold is this over (budget x share)."""
 
@@ -80,7 +83,7 @@ class Budget(_Section, frozen=True):
 class Window(_Section, frozen=True):
     """How long counts are gathered before they are judged, in event time."""
 
-    length_s: Positive = 300.0
+    length_s: Annotated[float, msgspec.Meta(ge=0.1, le=30 * 86_400)] = 300.0
     settle_s: Positive = 10.0
     """How long the judge waits for slow partitions after a window's end."""
     max_open: PositiveInt = 4
@@ -167,6 +170,7 @@ class Settings(_Section, frozen=True):
     state: State = State()
     metrics: Metrics = Metrics()
     log: Log = Log()
+    retention: Retention = Retention()
 
 
 def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -193,9 +197,30 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
         _refuse_secrets(path, tree)
     _override(tree, os.environ if environ is None else environ)
     try:
-        return msgspec.convert(tree, Settings, strict=False)
+        settings = msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{path or 'settings'}: {error}") from error
+    return check_budget(settings)
+
+
+def check_budget(settings: Settings) -> Settings:
+    """The settings, when the budget is one that evidence can be asked for.
+
+    Raises:
+        SettingsError: so many false pages are allowed that a page would need hardly any evidence: a page every window, or one every
+            hundred events of clients, where a ticket needs a hundredth of a page's evidence.
+    """
+    budget = settings.budget
+    most = min(
+        30 * 86_400 / settings.window.length_s / max(budget.drift_share, budget.quality_share),
+        budget.client_events_per_30d / 100 / max(budget.client_share, budget.membership_share),
+    )
+    if budget.false_pages_per_30d >= most:
+        raise SettingsError(
+            f"budget.false_pages_per_30d: {budget.false_pages_per_30d:g} is too many; with these windows, shares and client events it must "
+            f"be below {most:,.6g}"
+        )
+    return settings
 
 
 def masked(settings: Settings) -> dict[str, Any]:
@@ -216,7 +241,10 @@ def mask_url(url: str) -> str:
         >>> mask_url("https://writer:hunter2@db:8443/inferwatch")
         'https://writer:***@db:8443/inferwatch'
     """
-    return re.sub(r"(://[^/@:]*):[^@]*@", rf"\1:{MASK}@", url)
+    return _IN_QUERY.sub(rf"\1{MASK}", re.sub(r"(://[^/@:]*):.*@", rf"\1:{MASK}@", url))
+
+
+_IN_QUERY = re.compile(r"(?i)([?&][^=&#]*(?:password|passwd|secret|token|key)[^=&#]*=)[^&#\s]+")
 
 
 def _refuse_secrets(path: Path, tree: dict[str, Any]) -> None:
@@ -228,6 +256,11 @@ def _refuse_secrets(path: Path, tree: dict[str, Any]) -> None:
     if isinstance(dsn, str) and mask_url(dsn) != dsn:
         raise SettingsError(
             f"{path}: clickhouse.dsn holds a password; give it as {PREFIX}CLICKHOUSE_PASSWORD or {PREFIX}CLICKHOUSE_PASSWORD_FILE"
+        )
+    urls = tree.get("alertmanager", {}).get("urls", []) if isinstance(tree.get("alertmanager"), dict) else []
+    if isinstance(urls, list) and any(isinstance(url, str) and mask_url(url) != url for url in urls):
+        raise SettingsError(
+            f"{path}: alertmanager.urls holds a password; give it as {PREFIX}ALERTMANAGER_URLS or {PREFIX}ALERTMANAGER_URLS_FILE"
         )
 
 
@@ -257,3 +290,5 @@ def _read_secret(variable: str, path: str) -> str:
         return Path(path).read_text().strip()
     except OSError as error:
         raise SettingsError(f"{variable}: {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{variable}: {path}: not UTF-8 text") from error

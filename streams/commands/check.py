@@ -78,4 +78,4 @@ async def _alertmanager(url: str) -> str | None:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{url.rstrip('/')}/-/ready") as answer:
             return None if answer.status == 200 else f"answered {answer.status}"
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return str(error) or type(error).__name__
+        return mask_url(str(error)) or type(error).__name__

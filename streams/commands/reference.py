@@ -62,6 +62,8 @@ def build_command(
       inferwatch reference build --model fraud --version 7 --features amount,country,age rows.parquet
     """
     settings = settings_from(settings_file)
+    if meta_file is not None and not meta_file.is_file():
+        raise Mistake(f"{meta_file}: no such file")
     try:
         meta = tables.read_meta(meta_file or rows_file.parent / "meta.json")
         names = [name.strip() for name in features.split(",") if name.strip()]

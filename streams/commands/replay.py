@@ -13,13 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from streams.build import BuildError
 from streams.commands.common import Mistake, settings_from, settings_option
 from streams.replay import Summary, replay
+from streams.settings import SettingsError, check_budget
 from streams.tables import TableError
 
 
 @click.command("replay")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the results; made if absent.")
-@click.option("--false-pages-per-30d", type=click.FloatRange(min=0, min_open=True), help="The page budget, instead of the settings'.")
+@click.option("--false-pages-per-30d", type=click.FloatRange(min=1e-6), help="The page budget, instead of the settings'.")
 @settings_option
 def command(folder: Path, out: Path, false_pages_per_30d: float | None, settings_file: Path | None) -> None:
     r"""Judge the recording in FOLDER with the worker's own shard and judge, without a broker.
@@ -37,7 +38,10 @@ def command(folder: Path, out: Path, false_pages_per_30d: float | None, settings
     settings = settings_from(settings_file)
     if false_pages_per_30d is not None:
         budget = msgspec.structs.replace(settings.budget, false_pages_per_30d=false_pages_per_30d)
-        settings = msgspec.structs.replace(settings, budget=budget)
+        try:
+            settings = check_budget(msgspec.structs.replace(settings, budget=budget))
+        except SettingsError as error:
+            raise Mistake(str(error)) from error
     if not folder.is_dir():
         raise Mistake(f"{folder}: no such folder")
     console = Console(stderr=True)
