@@ -14,9 +14,12 @@ from tests.sdk.helpers import KEY
 from tests.topics import Topics
 
 
+CREATING = {"allow.auto.create.topics": True}
+
+
 @pytest.fixture
 def mock_broker() -> Iterator[str]:
-    """librdkafka's own in-process cluster: four partitions, topics on first use."""
+    """librdkafka's own in-process cluster: four partitions, topics on first use if the client may create them (`CREATING`)."""
     owner = Producer({"test.mock.num.brokers": 1, "log_level": 0})
     yield ",".join(f"{broker.host}:{broker.port}" for broker in owner.list_topics(timeout=10).brokers.values())
     del owner
@@ -52,7 +55,7 @@ def decoded(messages: list[Any]) -> list[EventColumns]:
 
 
 def test_records_reach_a_broker_and_are_confirmed(mock_broker: str) -> None:
-    with client(mock_broker) as watch:
+    with client(mock_broker, kafka_options=CREATING) as watch:
         for i in range(1_000):
             assert watch.record(model="m", version="1", client=f"c{i % 20}", features={"x": float(i)})
         assert watch.flush(20) == 0
@@ -98,7 +101,7 @@ def test_a_full_librdkafka_queue_is_backpressure_not_loss() -> None:
 
 
 def test_after_a_fatal_error_a_new_producer_takes_over(mock_broker: str) -> None:
-    transport = KafkaTransport(mock_broker)
+    transport = KafkaTransport(mock_broker, CREATING)
     watch = Client(service="s", transport=transport, pseudonym_key=KEY, partitions=4, flush_age_s=0.01)
     assert watch.record(model="m", version="1")
     assert watch.flush(20) == 0

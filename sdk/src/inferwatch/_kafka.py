@@ -34,6 +34,7 @@ class KafkaTransport:
             "queue.buffering.max.messages": 100_000,
             "queue.buffering.max.kbytes": 65_536,
             "socket.keepalive.enable": True,
+            "allow.auto.create.topics": False,  # a topic made by accident would have the broker's number of partitions
             "log_level": 0,  # librdkafka writes to stderr by itself; errors come through error_cb
             **(options or {}),
         }
@@ -48,7 +49,7 @@ class KafkaTransport:
         return f"KafkaTransport({self._config['bootstrap.servers']!r})"
 
     def partitions(self, topic: str, timeout_s: float) -> int | None:
-        """Asks the cluster; the topic is not created by asking where ``allow.auto.create.topics`` is off at the broker."""
+        """Asks the cluster. Asking does not create the topic, whatever the broker allows."""
         from confluent_kafka import KafkaException
 
         try:
