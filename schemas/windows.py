@@ -6,19 +6,21 @@ sent twice counts once.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 Family = Literal["extraction", "evasion", "membership", "cost"]
 Severity = Literal["none", "ticket", "page"]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Finite = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
 
 
 class Producer(msgspec.Struct, kw_only=True):
     """What arrived from one instance on one partition, since the shard first saw it. Cumulative, so the last message wins."""
 
     service: str
-    received: int
+    received: Count
     highest: int
     """Highest running number seen; -1 when the instance gives none."""
     lowest: int
@@ -30,10 +32,10 @@ class ClientLine(msgspec.Struct, kw_only=True):
     """One client in one window, for the client table: only those that stand out, at most some hundreds."""
 
     client: str
-    n: int
-    errors: int
-    denied: int
-    repeats: int
+    n: Count
+    errors: Count
+    denied: Count
+    repeats: Count
     severity: Severity
     evidence: dict[str, float]
     """ln evidence by family."""
@@ -46,29 +48,29 @@ class WindowPartial(msgspec.Struct, kw_only=True):
     version: str
     reference: str
     """Id of the reference whose bins `counts` are in; empty without one."""
-    start_ns: int
-    end_ns: int
-    partition: int
-    epoch: int
+    start_ns: Count
+    end_ns: Count
+    partition: Count
+    epoch: Count
     """Of the shard's state: sequence numbers begin again with a new one."""
-    sequence: int
-    n: int
+    sequence: Count
+    n: Count
     """Accepted events."""
-    late: int
+    late: Count
     """Of these, events of an earlier window that had closed already."""
-    suspect: int
+    suspect: Count
     """Of these, events of clients under suspicion: counted here, left out of `counts`."""
-    clients: int
+    clients: Count
     """Distinct clients seen."""
     counts: bytes
     """`detectors.drift.WindowCounts` in the reference's bins; empty without a reference."""
-    rejected: dict[str, int]
-    anomalies: dict[str, int]
+    rejected: dict[str, Count]
+    anomalies: dict[str, Count]
     """Accepted events with something wrong in them, by kind."""
-    status: dict[str, int]
+    status: dict[str, Count]
     latency: bytes
     """int64 counts of the latency bins of `schemas.latency`."""
-    classes: dict[str, int]
+    classes: dict[str, Count]
     producers: dict[str, Producer]
     lines: list[ClientLine]
 
@@ -78,17 +80,17 @@ class Finding(msgspec.Struct, kw_only=True):
 
     model: str
     version: str
-    partition: int
-    epoch: int
-    sequence: int
-    at_ns: int
+    partition: Count
+    epoch: Count
+    sequence: Count
+    at_ns: Count
     family: Family
     severity: Severity
     client: str
     clients: list[str]
     """Members, for a pooled finding; empty for one client."""
-    n_events: int
-    log_evidence: float
+    n_events: Count
+    log_evidence: Finite
     statistic: str
     evidence: dict[str, Any]
     event_id: str

@@ -24,6 +24,8 @@ _KIND = dict[str, Any]
 class _Open(msgspec.Struct):
     alert: Alert
     renewed_ns: int
+    log_evidence: float
+    """The most that was ever said for it."""
 
 
 class AlertBook:
@@ -86,7 +88,7 @@ class AlertBook:
         held = self._open.get(key)
         state: State = "pending" if pending and held is None else "firing"
         if held is not None:
-            held.renewed_ns = max(held.renewed_ns, at_ns)
+            held.renewed_ns, held.log_evidence = max(held.renewed_ns, at_ns), max(held.log_evidence, log_evidence)
             rises = _RANK[severity] > _RANK[held.alert.severity] or (held.alert.state == "pending" and state == "firing")
             if not rises:
                 return
@@ -115,14 +117,15 @@ class AlertBook:
             techniques=ids,
             owasp=owasp,
         )
-        self._open[key] = _Open(alert, max(at_ns, held.renewed_ns if held else at_ns))
+        self._open[key] = held = held or _Open(alert, at_ns, log_evidence)
+        held.alert = alert
         self._emit(alert)
 
     def renew(self, detector: Detector, cause: str, at_ns: int, log_evidence: float) -> bool:
         """The cause still stands; False when no alert of it is open and its evidence has grown enough to open one."""
         held = self._open.get((detector, cause))
         if held is not None:
-            held.renewed_ns = max(held.renewed_ns, at_ns)
+            held.renewed_ns, held.log_evidence = max(held.renewed_ns, at_ns), max(held.log_evidence, log_evidence)
             return True
         return log_evidence < self._past.get((detector, cause), float("inf")) + _GROWTH
 
@@ -132,7 +135,7 @@ class AlertBook:
             if now_ns - held.renewed_ns < self.resolve_after_ns:
                 continue
             del self._open[key]
-            self._past[key] = held.alert.log_evidence
+            self._past[key] = held.log_evidence
             if len(self._past) > _REMEMBERED:
                 self._past.popitem(last=False)
             if held.alert.state == "firing":

@@ -19,8 +19,8 @@ from streams.owner import NS, Out, Outbox, Record, Role
 from streams.references import References
 from streams.settings import Settings
 
-_EPOCHS = 1_024
-"""Shard states whose sequence numbers are remembered: partitions times restarts without snapshot."""
+_SOURCES = 8_192
+"""Shard states whose sequence numbers are remembered: partitions, times models, times two topics, times restarts without snapshot."""
 _KEPT_BYTES = 65_536
 _KIND, _VERSION = "streams.judge", 1
 _HEARTBEAT = "inferwatch.heartbeat.v1"
@@ -74,7 +74,6 @@ class Judge:
         if record.offset < self.next[record.role]:
             return False
         self.next[record.role] = record.offset + 1
-        self._now_ns = max(self._now_ns, record.at_ns)
         try:
             if record.role == "windows":
                 partial = windows.decode_partial(record.value)
@@ -88,7 +87,7 @@ class Judge:
                 self._heartbeat(msgspec.json.decode(record.value, type=Heartbeat), record.at_ns)
             else:
                 self.counted[record.role] += 1
-        except (msgspec.DecodeError, StateError, ValueError) as error:
+        except (msgspec.DecodeError, StateError, ValueError, RecursionError) as error:
             self.refused[record.role] += 1
             headers = {"reason": "foreign", "error": str(error)[:500], "source": f"{record.role}/{self.partition}/{record.offset}"}
             self.outbox.add("dlq", str(self.partition).encode(), record.value[:_KEPT_BYTES], headers)
@@ -132,9 +131,11 @@ class Judge:
         """Goes on from a snapshot, in a fresh object.
 
         Raises:
-            StateError: when it is no judge's.
+            StateError: when it is no judge's, or another partition's.
         """
         body = unpack(blob, _KIND, _VERSION)
+        if body["partition"] != self.partition:
+            raise StateError(f"a state of partition {body['partition']}, not {self.partition}")
         self.next, self._now_ns, self.repeated = body["next"], body["now_ns"], body["repeated"]
         self.refused, self.counted = Counter(body["refused"]), Counter(body["counted"])
         self._emitted = Counter(body["emitted"])
@@ -162,13 +163,14 @@ class Judge:
             return False
         self._seen[source] = message.sequence
         self._seen.move_to_end(source)
-        if len(self._seen) > _EPOCHS:
+        if len(self._seen) > _SOURCES:
             self._seen.popitem(last=False)
         return True
 
     def _heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
         self.counted["heartbeats"] += 1
-        if beat.model and beat.version:
+        known = (beat.model, beat.version) in self._models
+        if beat.model and beat.version and (known or len(self._models) < self._settings.limits.models):
             self._model(beat.model, beat.version).heartbeat(beat, received_ns)
 
     def _emit(self, message: Alert | Row) -> None:

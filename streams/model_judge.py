@@ -13,7 +13,7 @@ import numpy as np
 from detectors.completeness import CompletenessReport
 from detectors.drift import DriftDetector, DriftReport, WindowCounts
 from detectors.quality import KINDS, QualityCounts, QualityDetector
-from detectors.state import pack, unpack
+from detectors.state import StateError, pack, unpack
 from inferwatch import Heartbeat
 from schemas import latency
 from schemas.alerts import Alert
@@ -84,9 +84,20 @@ class ModelJudge:
     # -- what comes in ------------------------------------------------------------------------------------------------------------------
 
     def partial(self, partial: WindowPartial, now_ns: int) -> None:
-        """Takes one partition's share. For a window that was judged already it counts into the next one."""
+        """Takes one partition's share. For a window that was judged already it counts into the next one, as late.
+
+        Raises:
+            ValueError: its counts are damaged; nothing of it was taken.
+        """
+        if len(partial.latency) != 8 * latency.BINS:
+            raise ValueError(f"{len(partial.latency)} bytes of latency counts; {latency.BINS} bins have {8 * latency.BINS}")
+        if partial.counts and self._drift is not None and partial.reference == self._reference_id:
+            WindowCounts.from_bytes(partial.counts, self._drift.reference)
         self._telemetry.partial(partial.partition, partial.producers)
         start = max(partial.start_ns, self._judged_until_ns)
+        if start > partial.start_ns:
+            end = max(partial.end_ns, start + round(self._settings.window.length_s * NS))
+            partial = msgspec.structs.replace(partial, start_ns=start, end_ns=end, late=partial.n)
         held = self._windows.get(start)
         if held is None:
             self._windows[start] = _Pending(partial, now_ns)
@@ -170,7 +181,12 @@ class ModelJudge:
     def _judge_drift(self, window: WindowPartial, now_ns: int) -> DriftReport | None:
         if self._drift is None or self.loaded is None or not window.counts or window.reference != self.loaded.id:
             return None
-        report = self._drift.update(WindowCounts.from_bytes(window.counts, self._drift.reference))
+        try:
+            counts = WindowCounts.from_bytes(window.counts, self._drift.reference)
+        except StateError:  # only when the reference came after the counts, which could not be looked at until now
+            window.anomalies["damaged_counts"] = window.n
+            return None
+        report = self._drift.update(counts)
         severity = "ticket" if report.severity == "page" and self.loaded.provisional else report.severity
         if severity == "none":
             return report

@@ -69,7 +69,7 @@ class Telemetry:
             heard_s = self._heard_ns.get(instance, now_ns) / NS
             self._completeness.update(
                 instance,
-                received=received - before,
+                received=max(received - before, 0),  # a shard that lost its state counts from 0 again
                 lowest=min(lowest + 1, settled + 1),
                 highest=settled,
                 dropped=beat.dropped,
