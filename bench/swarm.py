@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from detectors.membership.neighbours import fit_neighbours
 from detectors.swarm import Swarm, SwarmReference
 
 BATCH = 512
@@ -33,12 +34,15 @@ def replay(folder: Path) -> tuple[list[dict[str, Any]], float, int]:
     meta = json.loads((folder / "meta.json").read_text())
     X = matrix(pq.read_table(folder / "reference.parquet"), "features")
     low, high = (np.broadcast_to(np.asarray(meta["bounds"][side], np.float64), X.shape[1]) for side in ("lo", "hi"))
-    reference = SwarmReference.fit(X, low=low, high=high, image=tuple(meta["image"]) if meta.get("image") else None)
+    table = pq.read_table(folder / "reference.parquet")
+    member, image = table["member"].to_numpy(zero_copy_only=False), tuple(meta["image"]) if meta.get("image") else None
+    neighbours = fit_neighbours(X, member, low, high, image, 0)
+    reference = SwarmReference.fit(X, low=low, high=high, image=image)
     table = pq.read_table(folder / "events.parquet", columns=["ts", "client_id", "features", "label"])
     names, slot = np.unique(np.array(table["client_id"].to_pylist()), return_inverse=True)
     columns: tuple[Any, ...] = slot.astype(np.int32), table["ts"].to_numpy(), matrix(table, "features"), table["label"].to_numpy()
-    Swarm(reference, capacity=len(names)).update(*(c[:BATCH] for c in columns))  # compiles
-    swarm = Swarm(reference, capacity=len(names))
+    Swarm(reference, neighbours=neighbours, capacity=len(names)).update(*(c[:BATCH] for c in columns))  # compiles
+    swarm = Swarm(reference, neighbours=neighbours, capacity=len(names))
     alerts, spent = [], 0.0
     for start in range(0, len(slot), BATCH):
         batch = tuple(c[start : start + BATCH] for c in columns)

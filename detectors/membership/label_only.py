@@ -23,11 +23,10 @@ import numpy as np
 from numba import njit
 
 from detectors.membership.hits import HIT, REPEAT
-from detectors.membership.neighbours import describe, distance2, field_code, two_nearest
+from detectors.membership.neighbours import RATIO2, describe, distance2, edit_limit, field_code, two_nearest
 from detectors.membership.slots import Layout
 
 LEADERS, COPIES, CHAINS = 12, 128, 8
-RATIO2 = np.float32(0.7**2)
 _VOTE = np.float32(0.72)
 _CLUSTER, _CHAIN, _CHAIN_WITHIN, _FULL = 4, 12, 150, 16
 _INSIDE = 0.6
@@ -145,7 +144,7 @@ def update_copies(
         geometry: first six fields of `Neighbours`.
         index: (members, starts, edges, codes) of `Neighbours`.
         fields: (f,) columns compared.
-        radii: (3,) of `Neighbours`.
+        radii: (4,) of `Neighbours`.
         rule: (u, ticket, page).
         arrays: of `layout`, changed in place.
         evidence: (n, 4), out.
@@ -154,7 +153,7 @@ def update_copies(
     members, starts, edges, member_codes = index
     u, ticket, page = rule
     f, axes = fields.shape[0], members.shape[1]
-    limit = max(2, f // 5)
+    limit = edit_limit(f)
     needed = 3 if f else 2
     z, terms = np.empty(rows.shape[1], np.float32), np.empty(geometry[4].shape[0], np.float32)
     place, codes = np.empty(axes, np.float32), np.empty(f, np.uint8)

@@ -24,6 +24,7 @@ _PICTURE_TERMS = _FREQUENCIES + (_FREQUENCIES - 1) * (2 * _FREQUENCIES - 1)
 _CLIP = 10.0
 _MIN_ROWS = 50
 _PROBES = 1500
+RATIO2 = np.float32(0.7**2)
 
 
 class Neighbours(NamedTuple):
@@ -41,7 +42,7 @@ class Neighbours(NamedTuple):
         starts: (slabs + 1,) int64, first member of each slab.
         edges: (slabs + 1,) where the slabs begin along the first axis.
         codes: (m, f) uint8, hashes of the members' fields.
-        radii: (3,) float64: near a member; near a member, for repeated copies; around a client's own row.
+        radii: (4,) float64: near a member; the same for repeated copies; around a client's own row; near a member for copies by many.
     """
 
     across: NDArray[np.float32]
@@ -153,9 +154,39 @@ def two_nearest(point: Any, members: Any, starts: Any, edges: Any, cap: Any, ski
 
 
 @njit(inline="always")
+def edit_limit(fields: int) -> int:
+    """How many fields an edit changes at most: a fifth of them, and two."""
+    return max(2, fields // 5)
+
+
+@njit(inline="always")
 def field_code(bits: Any) -> Any:
     """Eight bits of one value, to tell whether it changed."""
     return np.uint8((bits * np.uint32(2654435761)) >> np.uint32(24))
+
+
+@njit(cache=True)
+def _copied(rows: Any, geometry: Any, index: Any, fields: Any, radius2: Any) -> Any:
+    members, starts, edges, codes = index
+    z, terms = np.empty(rows.shape[1], np.float32), np.empty(geometry[4].shape[0], np.float32)
+    place, bits, out = np.empty(members.shape[1], np.float32), rows.view(np.uint32), np.full(rows.shape[0], -1, np.int64)
+    for i in range(rows.shape[0]):
+        describe(rows[i], geometry, z, terms, place)
+        member, away, second = two_nearest(place, members, starts, edges, radius2 / RATIO2, -1)
+        if member >= 0 and 1e-8 < away <= radius2 and away <= RATIO2 * second:
+            changed = 0
+            for k in range(fields.shape[0]):
+                changed += codes[member, k] != field_code(bits[i, fields[k]])
+            if changed > edit_limit(fields.shape[0]) or fields.shape[0] == 0:
+                out[i] = member
+    return out
+
+
+def copied_members(rows: NDArray[np.float32], near: Neighbours) -> NDArray[np.int64]:
+    """The member that each row (n, width) is a changed copy of, within the radius for copies by many clients; -1 for none."""
+    index = (near.members, near.starts, near.edges, near.codes)
+    out: NDArray[np.int64] = _copied(np.ascontiguousarray(rows), near[:6], index, near.fields, np.float32(near.radii[3] ** 2))
+    return out
 
 
 @njit(cache=True)
@@ -222,7 +253,9 @@ def fit_neighbours(
     if image is None:
         # Natural rows hit some member three times less than once among 800 queries, within reason.
         near = _quantile(to_member, 0.03)
-        repeated = max(near, _quantile(to_member, float(np.clip((3 / len(M)) ** (1 / 3) * len(M) / 800, 0.01, 0.3))))
+        share = (3 / len(M)) ** (1 / 3) * len(M)
+        repeated = max(near, _quantile(to_member, float(np.clip(share / 800, 0.01, 0.3))))
+        pooled = max(near, _quantile(to_member, float(np.clip(share / 3000, 0.005, 0.25))))
         around = []
         for i in rng.integers(0, len(place), 300):
             r = ((place[:4000] - place[i]) ** 2).sum(1)
@@ -230,10 +263,10 @@ def fit_neighbours(
             around.append(np.sqrt(r[rng.choice(similar, min(24, len(similar)))].min()))
         own_radius = max(_quantile(np.array(around), 0.2), near)
     else:
-        near = repeated = _quantile(to_member, 0.005)
+        near = repeated = pooled = _quantile(to_member, 0.005)
         a, b = rng.integers(0, len(place), (2, 2000))
         own_radius = _quantile(np.sqrt(((place[a] - place[b]) ** 2).sum(1)), 0.01)
-    radii = np.array([near, repeated, own_radius])
+    radii = np.array([near, repeated, own_radius, pooled])
     return Neighbours(across, down, raw[2], raw[3], origin.astype(np.float32), axes, fields, M, starts, edges, codes, radii)
 
 
@@ -252,7 +285,7 @@ def load_neighbours(body: Any, width: int) -> Neighbours | None:
         expected = {
             "across": ("<f4", (2, w, k)), "down": ("<f4", (2, h, 2 * k - 1)), "center": ("<f4", (width,)), "inverse": ("<f4", (width,)),
             "origin": ("<f4", (terms,)), "axes": ("<f4", (terms, axes)), "fields": ("<i8", (f,)), "members": ("<f4", (m, axes)),
-            "starts": ("<i8", n.starts.shape[:1]), "edges": ("<f4", n.starts.shape[:1]), "codes": ("|u1", (m, f)), "radii": ("<f8", (3,)),
+            "starts": ("<i8", n.starts.shape[:1]), "edges": ("<f4", n.starts.shape[:1]), "codes": ("|u1", (m, f)), "radii": ("<f8", (4,)),
         }  # fmt: skip
         wrong = [name for name, (dtype, shape) in expected.items() if (body[name].dtype.str, body[name].shape) != (dtype, shape)]
     except (TypeError, AttributeError, IndexError, ValueError) as error:

@@ -11,21 +11,23 @@ from numba import njit
 from detectors.bloom import hash_row
 from detectors.swarm.reference import PROBES, apart, place, probe, to_reference
 
-ITERATE, SYNTHETIC = 0, 1
+ITERATE, SYNTHETIC, COPIES = 0, 1, 2
 CANDIDATE, SEED = 1, 2
 LN_SEED, LN_JOIN, MIN_FLAGS = 5.0, 2.5, 3
 MIN_SEEDS, HURRY, FLUSH_S = 5, 8, 60.0
 YOUNG, SPARSE = 400, 8
 RING, ODD_RING = 96, 1024
-LINKS = 8
+LINKS = HOT_MEMBERS = 8
+ASKED, ASKED_BY = 2048, 12
+_COPIES_MIN = 3
 _WINDOW_S = 6 * 3600.0
 _LINK, _TIGHT2, _CROWD = 0.5, np.float32(0.04), 5
 _TIGHT_RATIO = 0.2
-# Null rate and attack rate of the two flags, as the steps of ln likelihood ratio for a hit and a miss.
-_RATES = ((0.08, 0.45), (0.10, 0.70))
+# Null rate and attack rate of the flags, as the steps of ln likelihood ratio for a hit and a miss.
+_RATES = ((0.08, 0.45), (0.10, 0.70), (0.03, 0.30))
 STEPS = np.array([[math.log(q / u), math.log((1 - q) / (1 - u))] for u, q in _RATES])
 # Columns of `whole`, one row a client.
-ROWS, ODD, EQUAL_PAIRS, LINKED = 0, 1, 2, 3
+ROWS, ODD, EQUAL_PAIRS, LINKED, HOT = 0, 1, 2, 3, 4
 # Columns of `book`, one row a kind of cohort.
 SEEDS, RAISED, WAITING = 0, 1, 2
 
@@ -79,21 +81,8 @@ def _unmoved(row: Any, best: Any, enough: Any, maps: Any, cells: Any, scratch: A
 
 
 @njit(cache=True)
-def _cusum(
-    s: int, kind: int, flag: bool, at: float, steps: Any, level: Any, ln: Any, onset: Any, spell: Any, named: Any, book: Any
-) -> None:
-    """CUSUM of one flag: ln evidence since its onset; who passes becomes candidate and seed until 400 events later or evidence gone."""
-    if ln[s, kind] <= 0:
-        ln[s, kind] = 0.0
-        # Who was a seed once stays one for the spell: steps come in rounds, with other rows between.
-        if level[s, kind] != SEED:
-            level[s, kind] = 0
-            if not flag:
-                return
-            onset[s, kind], spell[s, kind] = at, 0
-    ln[s, kind] += steps[kind, 0] if flag else steps[kind, 1]
-    spell[s, kind, 0] += flag
-    spell[s, kind, 1] += 1
+def _judge(s: int, kind: int, level: Any, ln: Any, spell: Any, named: Any, book: Any) -> None:
+    """Candidate, seed or neither, and the books of how many wait to be looked at."""
     was = level[s, kind]
     if spell[s, kind, 1] > YOUNG:
         now = 0
@@ -112,17 +101,77 @@ def _cusum(
 
 
 @njit(cache=True)
+def _cusum(
+    s: int, kind: int, flag: bool, at: float, steps: Any, level: Any, ln: Any, onset: Any, spell: Any, named: Any, book: Any
+) -> None:
+    """CUSUM of one flag: ln evidence since its onset; who passes becomes candidate and seed until 400 events later or evidence gone."""
+    if ln[s, kind] <= 0:
+        ln[s, kind] = 0.0
+        # Who was a seed once stays one for the spell: steps come in rounds, with other rows between.
+        if level[s, kind] != SEED:
+            level[s, kind] = 0
+            if not flag:
+                return
+            onset[s, kind], spell[s, kind] = at, 0
+    ln[s, kind] += steps[kind, 0] if flag else steps[kind, 1]
+    spell[s, kind, 0] += flag
+    spell[s, kind, 1] += 1
+    _judge(s, kind, level, ln, spell, named, book)
+
+
+@njit(cache=True)
+def _asked(
+    member: int, s: int, at: float, asked: Any, steps: Any, level: Any, ln: Any, onset: Any, spell: Any, named: Any, book: Any
+) -> bool:
+    """Note a copy of a member by a client; True when it had 3 in 6 hours from anybody. Who asked before that is credited then."""
+    ids, times, clients, count, hot_at = asked
+    e = member % ASKED
+    if ids[e] != member:
+        ids[e], count[e], hot_at[e] = member, 0, -np.inf
+    kept = 0
+    for k in range(min(count[e], ASKED_BY)):
+        if abs(at - times[e, k]) <= _WINDOW_S:
+            times[e, kept], clients[e, kept] = times[e, k], clients[e, k]
+            kept += 1
+    if kept == ASKED_BY:
+        for k in range(1, ASKED_BY):
+            times[e, k - 1], clients[e, k - 1] = times[e, k], clients[e, k]
+        kept -= 1
+    times[e, kept], clients[e, kept] = at, s
+    count[e] = kept + 1
+    if count[e] < _COPIES_MIN:
+        return False
+    if abs(at - hot_at[e]) > _WINDOW_S:
+        for k in range(kept):
+            c = clients[e, k]
+            if c >= 0 and c != s:
+                if ln[c, COPIES] <= 0:
+                    ln[c, COPIES] = 0.0
+                    if level[c, COPIES] != SEED:
+                        onset[c, COPIES], spell[c, COPIES] = times[e, k], 0
+                    ln[c, COPIES] += steps[COPIES, 0]
+                else:
+                    ln[c, COPIES] += steps[COPIES, 0] - steps[COPIES, 1]
+                spell[c, COPIES, 0] += 1
+                _judge(c, COPIES, level, ln, spell, named, book)
+    hot_at[e] = at
+    return True
+
+
+@njit(cache=True)
 def stream(
     start: int,
     rows: Any,
     slot: Any,
     at_s: Any,
+    copied: Any,
     maps: Any,
     cells: Any,
     limits: Any,
     steps: Any,
     clients: Any,
     ring: Any,
+    asked: Any,
     book: Any,
     last: Any,
 ) -> Any:
@@ -133,18 +182,20 @@ def stream(
         rows: (n, d) float32.
         slot: (n,) int64 client of each event.
         at_s: (n,) float64 event time, s.
+        copied: (n,) int64 member that the row is a changed copy of, or -1.
         maps: fields of `Map`.
         cells: fields of `Cells`.
         limits: of `SwarmReference`.
         steps: `STEPS`.
         clients: arrays by client, changed in place, in the order of `detectors.swarm.swarm.CLIENT_LAYOUT`.
         ring: (place, step, codes, client, at, hash, next) of remembered rows, changed in place.
-        book: (2, 3) int64 seeds, raised and waiting clients by kind, changed in place.
-        last: (2,) float64 time of the last look by kind.
+        asked: (member, times, clients, count, hot_at) of copies of members, changed in place; no rows where members are not known.
+        book: (3, 3) int64 seeds, raised and waiting clients by kind, changed in place.
+        last: (3,) float64 time of the last look by kind.
     """
     center, inverse, whiten, picture, sampled, fields, mixing, seed = maps
     centres, starts, reference = cells
-    whole, hashes, recent, odd_codes, equal, mean, square, link_ratio, ln, onset, spell, level, named = clients
+    whole, hashes, recent, odd_codes, equal, mean, square, link_ratio, hot_members, ln, onset, spell, level, named = clients
     ring_place, ring_step, ring_codes, ring_client, ring_at, ring_hash, ring_next = ring
     d, terms, f = rows.shape[1], whiten.shape[1], fields.shape[0]
     z, y, step, codes = np.empty(d, np.float32), np.empty(terms, np.float32), np.empty(sampled.shape[0], np.float32), np.empty(f, np.uint8)
@@ -165,9 +216,9 @@ def stream(
         hashes[s, w[ROWS] % hashes.shape[1]] = code
         w[ROWS] += 1
         watched = False
-        for kind in range(2):
+        for kind in range(3):
             watched |= ln[s, kind] > 0 and spell[s, kind, 1] <= YOUNG and not named[s, kind]
-        if w[ROWS] % SPARSE and not watched and (w[ROWS] > YOUNG or named[s, ITERATE] or named[s, SYNTHETIC]):
+        if w[ROWS] % SPARSE and not watched and (w[ROWS] > YOUNG or named[s].any()):
             continue
         place(rows[i], center, inverse, whiten, z, y)
         for k in range(sampled.shape[0]):
@@ -243,8 +294,14 @@ def stream(
                 square[s] += value * value
         _cusum(s, ITERATE, stepped, at, steps, level, ln, onset, spell, named, book)
         _cusum(s, SYNTHETIC, strange, at, steps, level, ln, onset, spell, named, book)
+        if asked[0].shape[0]:
+            hot = copied[i] >= 0 and not edit and _asked(copied[i], s, at, asked, steps, level, ln, onset, spell, named, book)
+            if hot:
+                hot_members[s, w[HOT] % HOT_MEMBERS] = copied[i]
+                w[HOT] += 1
+            _cusum(s, COPIES, hot, at, steps, level, ln, onset, spell, named, book)
         due = 0
-        for kind in range(2):
+        for kind in range(3):
             waited = book[kind, WAITING] > 0 and abs(at - last[kind]) >= FLUSH_S
             if book[kind, SEEDS] >= MIN_SEEDS and (book[kind, RAISED] >= HURRY or waited):
                 due |= 1 << kind

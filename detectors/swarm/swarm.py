@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.membership.neighbours import Neighbours, copied_members
 from detectors.membership.slots import Layout, Slots
 from detectors.state import StateError, pack, unpack
 from detectors.swarm import stream as s
@@ -15,18 +16,19 @@ from detectors.swarm.reference import MEAN_TERMS, SwarmReference
 
 _KIND = "swarm.clients"
 _VERSION = 1
-KINDS = ("iterate", "synthetic")
+KINDS = ("iterate", "synthetic", "copies")
 _GAP_S = 1800.0
 _BIAS = 0.22
 _DEFAULTS = 0.04
 _EVASION_RATIO = 0.15
+_HOT = 8
 MAX_MEMBERS = 1024
 
 
 def client_layout(fields: int) -> Layout:
     """State of a client, about 300 bytes."""
     return {
-        "whole": ("int64", (4,), 0),
+        "whole": ("int64", (5,), 0),
         "hashes": ("uint64", (4,), 0),
         "recent": ("uint8", (2, fields), 0),
         "odd_codes": ("uint8", (fields,), 0),
@@ -34,11 +36,12 @@ def client_layout(fields: int) -> Layout:
         "mean": ("float32", (MEAN_TERMS,), 0),
         "square": ("float32", (), 0),
         "link_ratio": ("float32", (s.LINKS,), 0),
-        "ln": ("float64", (2,), 0),
-        "onset": ("float64", (2,), 0),
-        "spell": ("int32", (2, 2), 0),
-        "level": ("uint8", (2,), 0),
-        "named": ("bool", (2,), 0),
+        "hot_members": ("int32", (s.HOT_MEMBERS,), -1),
+        "ln": ("float64", (3,), 0),
+        "onset": ("float64", (3,), 0),
+        "spell": ("int32", (3, 2), 0),
+        "level": ("uint8", (3,), 0),
+        "named": ("bool", (3,), 0),
     }
 
 
@@ -49,7 +52,7 @@ class Cohort:
     Attributes:
         at_s: event time at which it was named.
         index: row of the batch that did it.
-        family: ``extraction`` or ``evasion``.
+        family: ``extraction``, ``evasion`` or ``membership``.
         kind: what gave it away, of `KINDS`.
         severity: 2, a page: what would only be a ticket is not named.
         members: slots, ascending; those named before are among them.
@@ -80,6 +83,9 @@ class Swarm:
     are a cohort, with the candidates whose onsets lie between. Odd cohorts count only when they surround the reference
     (|mean y|^2 / mean |y|^2 < .22): a wave of new customers lies on one side of it; and without clients that fill fields with defaults.
 
+    *Copies* (when ``neighbours`` are given): changed copies of members that got 3 copies in 6 hours from anybody, .03 against .30; who
+    asked first is credited when the third comes. Such a cohort must have touched more than 8 of them.
+
     Clients beyond 400 rows without evidence are looked at every 8th row. It misses swarms that register slower than one onset in 30
     minutes, fresh ids before they have sent some rows, and natural rows. No bound on false pages is proved: null rates are assumed.
 
@@ -88,6 +94,7 @@ class Swarm:
 
     Args:
         reference: of the model version.
+        neighbours: where the members lie (`MembershipReference.neighbours`), to see copies of them; without, none are seen.
         capacity: client slots to begin with.
 
     Raises:
@@ -105,8 +112,9 @@ class Swarm:
         ('synthetic', True)
     """
 
-    def __init__(self, reference: SwarmReference, *, capacity: int = 1024) -> None:
+    def __init__(self, reference: SwarmReference, *, neighbours: Neighbours | None = None, capacity: int = 1024) -> None:
         self.reference = reference
+        self._neighbours = neighbours
         self._identity = reference.identity()
         map_, cells = reference.map, reference.cells
         self._clients = Slots(client_layout(len(map_.fields)), capacity)
@@ -120,7 +128,15 @@ class Swarm:
             "hash": np.zeros(entries, np.uint64),
             "next": np.zeros(len(cells.centres) + 1, np.int64),
         }
-        self._book = {"book": np.zeros((2, 3), np.int64), "last": np.full(2, -np.inf)}
+        asked = s.ASKED if neighbours else 0
+        self._asked: dict[str, NDArray[Any]] = {
+            "member": np.full(asked, -1, np.int64),
+            "times": np.zeros((asked, s.ASKED_BY)),
+            "clients": np.full((asked, s.ASKED_BY), -1, np.int64),
+            "count": np.zeros(asked, np.int64),
+            "hot_at": np.full(asked, -np.inf),
+        }
+        self._book: dict[str, NDArray[Any]] = {"book": np.zeros((3, 3), np.int64), "last": np.full(3, -np.inf)}
 
     @property
     def capacity(self) -> int:
@@ -158,10 +174,12 @@ class Swarm:
         slots, times = slot.astype(np.int64), np.where(np.isfinite(at_s), at_s, 0.0)
         rows = X.astype(np.float32, order="C")
         fixed = (tuple(self.reference.map), tuple(self.reference.cells), self.reference.limits, s.STEPS)
-        state = (tuple(self._clients.arrays.values()), tuple(self._ring.values()), *self._book.values())
+        tables = (tuple(table.values()) for table in (self._clients.arrays, self._ring, self._asked))
+        state = (*tables, *self._book.values())
+        copied = copied_members(rows, self._neighbours) if self._neighbours else np.full(n, -1, np.int64)
         found, at = [], 0
         while at < n:
-            at, due = s.stream(at, rows, slots, times, *fixed, *state)
+            at, due = s.stream(at, rows, slots, times, copied, *fixed, *state)
             for kind in range(len(KINDS)):
                 if due >> kind & 1:
                     found += self._look(kind, at - 1, float(times[at - 1]))
@@ -184,6 +202,8 @@ class Swarm:
                 members = members[~self._fills_defaults(members)]
             strong = int((level[members] == s.SEED).sum())
             if strong < s.MIN_SEEDS or columns["named"][members, kind].all() or (kind == s.SYNTHETIC and self._bias(members) >= _BIAS):
+                continue
+            if kind == s.COPIES and len(np.unique(columns["hot_members"][members])) <= _HOT:
                 continue
             columns["named"][members, kind] = True
             ln, when = float(np.median(columns["ln"][members, kind])), onset[members][level[members] == s.SEED]
@@ -208,6 +228,8 @@ class Swarm:
         return float((mean @ mean - square / n) / max(square, 1e-12))
 
     def _family(self, kind: int, members: NDArray[np.int64]) -> str:
+        if kind == s.COPIES:
+            return "membership"
         columns = self._clients.arrays
         seen = np.minimum(columns["whole"][members, s.LINKED], s.LINKS)[:, None] > np.arange(s.LINKS)
         ratios = columns["link_ratio"][members][seen]
@@ -228,16 +250,17 @@ class Swarm:
         seeds = (self._clients.arrays["level"][np.unique(slots)] == s.SEED).sum(0)
         self._book["book"][:, s.SEEDS] -= seeds
         self._clients.clear(slots)
-        self._ring["client"][np.isin(self._ring["client"], slots)] = -2
+        for remembered in (self._ring["client"], self._asked["clients"]):
+            remembered[np.isin(remembered, slots)] = -2
 
     def log_evidence(self, slots: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-        """(len(slots), 2) ln evidence of each of `KINDS` since its onset."""
+        """(len(slots), 3) ln evidence of each of `KINDS` since its onset."""
         ln: NDArray[np.float64] = np.maximum(self._clients.arrays["ln"][slots], 0)
         return ln
 
     def snapshot(self) -> bytes:
         """Everything that `restore` needs, without the reference."""
-        body = {"reference": self._identity, "clients": self._clients.arrays, "ring": self._ring, "book": self._book}
+        body = {"reference": self._identity, "clients": self._clients.arrays, "ring": self._ring, "asked": self._asked, "book": self._book}
         return pack(_KIND, _VERSION, body)
 
     def restore(self, blob: bytes) -> None:
@@ -249,7 +272,7 @@ class Swarm:
         body = unpack(blob, _KIND, _VERSION)
         if body.get("reference") != self._identity:
             raise StateError("the snapshot belongs to another swarm reference; clients must start afresh")
-        for name, mine in (("ring", self._ring), ("book", self._book)):
+        for name, mine in (("ring", self._ring), ("asked", self._asked), ("book", self._book)):
             theirs = body.get(name)
             if not isinstance(theirs, dict) or theirs.keys() != mine.keys():
                 raise StateError(f"a swarm snapshot has no good {name}")
@@ -260,4 +283,6 @@ class Swarm:
         if np.any(body["ring"]["next"] < 0) or np.any(body["ring"]["next"] >= sizes):
             raise StateError("a swarm snapshot has ring positions out of range")
         self._clients.load(body.get("clients"))
-        self._ring, self._book = ({key: body[n][key] for key in mine} for n, mine in (("ring", self._ring), ("book", self._book)))
+        self._ring, self._asked, self._book = (
+            {key: body[name][key] for key in mine} for name, mine in (("ring", self._ring), ("asked", self._asked), ("book", self._book))
+        )

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from detectors.membership.neighbours import fit_neighbours
 from detectors.state import StateError, pack, unpack
 from detectors.swarm import Cohort, Swarm, SwarmReference
 from detectors.swarm.stream import ODD_RING, RING
@@ -67,6 +68,20 @@ def test_a_swarm_that_searches_around_shared_rows_is_named() -> None:
     cohorts = [c for c in send(of, searched(500), 20, first=30, start=1200.0) if c.kind == "iterate"]
     assert len(named(cohorts)) >= 16
     assert named(cohorts) <= set(range(30, 50))
+
+
+def test_a_swarm_that_asks_copies_of_training_rows_is_named_where_members_are_known() -> None:
+    members, rng = natural(600, 0), np.random.default_rng(1)
+    places = fit_neighbours(natural(900, 0), np.arange(900) < 600, np.full(D, -20.0), np.full(D, 20.0), None, 0)
+    of = Swarm(REFERENCE, neighbours=places, capacity=64)
+    assert send(of, natural(1200, 3), 20) == []
+    targets = np.concatenate([members[:40], natural(40, 11)])
+    noise = 0.02 * members.std(0) * rng.normal(size=(6, 80, D))
+    cohorts = send(of, np.asarray((targets + noise).reshape(-1, D), np.float32), 20, first=30, start=1200.0)
+    copies = [c for c in cohorts if c.kind == "copies"]
+    assert {c.family for c in copies} == {"membership"}
+    assert len(named(copies)) >= 15
+    assert named(copies) <= set(range(30, 50))
 
 
 def test_waves_of_ordinary_and_of_shifted_customers_are_not_swarms() -> None:
@@ -159,7 +174,7 @@ def test_slots_grow_and_forget() -> None:
     assert (of.log_evidence(np.arange(20)) > 0).any()
     of.clear(np.arange(20))
     assert (of.log_evidence(np.arange(64)) == 0).all()
-    assert of._book["book"][:, 0].tolist() == [0, 0]
+    assert of._book["book"][:, 0].tolist() == [0, 0, 0]
     assert len(named(send(of, shuffled(400, 9), 20, first=40, start=9000.0))) >= 15
     with pytest.raises(ValueError, match="can't shrink"):
         of.resize(3)
