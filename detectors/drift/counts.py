@@ -214,6 +214,8 @@ class WindowCounts:
         body = unpack(blob, _KIND, _VERSION)
         counts = cls(reference)
         try:
+            if body["n"] < 0:
+                raise ValueError(f"{body['n']} events")
             if body["cells"] != reference.n_cells or body["moments"].shape != counts.moments.shape:
                 raise ValueError(f"counted in {body['cells']} cells, the reference has {reference.n_cells}")
             parts = (counts.table.ravel(), body["at"], body["counts"]), (counts.volumes, body["buckets"], body["volumes"])

@@ -10,7 +10,18 @@ effects: a client's share of a cell scatters around the population's with varian
    that of the last ten windows and this one, because a mix of active clients persists for about as long as evidence accumulates.
 3. **No one or two groups decide** (in `detector.py`): the loudest are left out, unless one usually is the service.
 
-rho is learned per variable from past windows only, so every e-value stays conditionally valid (the tempering is predictable).
+rho is learned per variable from past windows only, so every e-value stays conditionally valid (the tempering is predictable): from the
+spread of the client groups around *each other* inside a window, which a drift of the whole model leaves alone; a service with one client is
+compared with its own slow average instead, and learns that its rho is near 0. Prior 0.1, worth about three windows of large clients.
+
+Measured at 0.35 pages per 30 days in 5-minute windows. Four recorded services (200-300 clients, Zipf volumes, focused clients, a bulk
+job, health checks, retries; 4-42 benign events in the median window, 3,743 windows): no page, no ticket; one feature of everybody shifted
+by 1 sd pages after 220-520 events. Simulated services of 12, 40 and 200 clients with narrow habits and sessions (24 runs of 1,500 windows
+of 20 or 150 events): no page; the same without items 2 and 3: up to 10 in one run. One or two bulk clients of one sub-population
+for four hours: no page; four at once: a page, for then most of the traffic did change. Independent events, a simulated year: none.
+
+The price is delay where clients are few and differ much: 40 clients of strong habits, one feature shifted by 0.5 sd: often not within 60
+windows; 1 sd: 1-19 windows; 2 sd: 1-2.
 """
 
 from __future__ import annotations
