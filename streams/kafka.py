@@ -79,10 +79,13 @@ def client_config(kafka: Kafka) -> dict[str, Any]:
 
 def reach(kafka: Kafka) -> str | None:
     """Asks the brokers for their topics, blocking for some seconds at most; what went wrong, or None."""
+    errors: list[KafkaError] = []
+    admin = AdminClient(client_config(kafka) | {"error_cb": errors.append})
     try:
-        AdminClient(client_config(kafka)).list_topics(timeout=_REACH_S)
+        admin.list_topics(timeout=_REACH_S)
     except KafkaException as error:
-        return f"Kafka at {kafka.bootstrap_servers} ({kafka.security}) does not answer: {error.args[0].str()}"
+        admin.poll(0)  # the first error says more than the time-out: a wrong password, an unknown authority
+        return f"Kafka at {kafka.bootstrap_servers} ({kafka.security}) does not answer: {(errors or [error.args[0]])[0].str()}"
     return None
 
 

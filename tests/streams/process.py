@@ -1,0 +1,91 @@
+"""A worker of counting owners in a process of its own, to be killed, stopped and looked into."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from streams.embedded.kafka import EmbeddedKafka
+from streams.kafka import partition_for_key
+from streams.snapshots import FolderStore
+from tests.streams.counting import CountingJudge, CountingShard
+
+REPOSITORY = Path(__file__).parents[2]
+PARTITIONS = 4
+
+
+class Worker:
+    """A worker in a process of its own, with its own topics and snapshots, that can be killed and started again."""
+
+    def __init__(self, kafka: EmbeddedKafka, prefix: str, folder: Path, **metrics: float) -> None:
+        self.folder, self.bootstrap_servers, self.prefix = folder, kafka.bootstrap_servers, prefix
+        self.log = folder / "log"
+        settings = f"""
+            kafka = {{bootstrap_servers = "{kafka.bootstrap_servers}", topic_prefix = "{prefix}", partitions = {PARTITIONS},
+                      group = "{prefix}", session_timeout_s = 6}}
+            state = {{folder = "{folder}/state", snapshot_s = 0.2}}
+            metrics = {{host = "127.0.0.1", port = 0, stall_s = {metrics.get("stall_s", 30)}}}
+        """
+        (folder / "settings.toml").write_text(settings.replace("\n                      ", " "))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "tests.streams.counting", str(self.folder / "settings.toml")]
+            self.process = subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log)
+
+    def end(self, number: int = signal.SIGTERM, timeout: float = 20.0) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def kill(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def lines(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    def health(self) -> tuple[int, str]:
+        port = [line["port"] for line in self.lines() if line["event"] == "health and metrics are served"][-1:]
+        if not port:
+            return 0, ""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port[0]}/healthz", timeout=2) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def shards(self) -> list[CountingShard]:
+        shards = [CountingShard(p) for p in range(PARTITIONS)]
+        for shard in shards:
+            if (snapshot := FolderStore(self.folder / "state").read("shard", shard.partition)) is not None:
+                shard.restore(snapshot.state)
+        return shards
+
+    def judge(self) -> CountingJudge:
+        judge = CountingJudge(partition_for_key(b"fraud", PARTITIONS))
+        if (snapshot := FolderStore(self.folder / "state").read("judge", judge.partition)) is not None:
+            judge.restore(snapshot.state)
+        return judge
+
+
+def until(worker: Worker, holds: Callable[[], bool], timeout: float = 40.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout} s; health {worker.health()}; its log ends with:\n{worker.log.read_text()[-3000:]}")
+        time.sleep(0.05)
