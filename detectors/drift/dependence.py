@@ -16,9 +16,10 @@ compared with its own slow average instead, and learns that its rho is near 0. P
 
 Measured at 0.35 pages per 30 days in 5-minute windows. Four recorded services (200-300 clients, Zipf volumes, focused clients, a bulk
 job, health checks, retries; 4-42 benign events in the median window, 3,743 windows): no page, no ticket; one feature of everybody shifted
-by 1 sd pages after 220-520 events. Simulated services of 12, 40 and 200 clients with narrow habits and sessions (24 runs of 1,500 windows
-of 20 or 150 events): no page; the same without items 2 and 3: up to 10 in one run. One or two bulk clients of one sub-population
-for four hours: no page; four at once: a page, for then most of the traffic did change. Independent events, a simulated year: none.
+by 1 sd pages after 220-520 events. Simulated services of 12, 40 and 200 clients with narrow habits and sessions (32 runs of 1,500 windows
+of 20 or 150 events): no page; with item 1 alone: 1 to 20 in each run of 12 or 40 clients at 150 events. One or two bulk clients of one
+sub-population for four hours: no page; four at once: a page, for then most of the traffic did change. Independent events, a simulated
+year: none.
 
 The price is delay where clients are few and differ much: 40 clients of strong habits, one feature shifted by 0.5 sd: often not within 60
 windows; 1 sd: 1-19 windows; 2 sd: 1-2.
