@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.evidence import layout
+from detectors.evidence.compiled import call
 from detectors.evidence.constants import SR_CAP
 from detectors.evidence.core import gains, stream, yardsticks
 from detectors.evidence.derive import derive
@@ -40,7 +41,7 @@ class Crossings:
 class ClientEvidence:
     """Evidence per client that its queries are made by an extraction or evasion program, in at most 4 KB a client.
 
-    Six statistics of the order, spacing and joint plausibility of a client's rows (`detectors.evidence.core`), each a mixture of
+    Seven statistics of the order, spacing and joint plausibility of a client's rows (`detectors.evidence.core`), each a mixture of
     Shiryaev-Roberts recursions, so that false crossings of threshold A are at most one per A rows at the tolerated rates. A family
     rises when its strongest statistic passes its gate; it never falls: `clear` starts a client anew.
 
@@ -48,8 +49,8 @@ class ClientEvidence:
     do not, since they send what extraction sends. Blind to plausible independent rows at an ordinary pace, whatever their purpose.
 
     The joint statistic follows the present population (`detectors.evidence.population`): where everybody has moved since the reference
-    was taken, being unlike the reference says nothing about one client. Until six clients are known it opens tickets only, up to 200
-    distinct rows.
+    was taken, being unlike the reference says nothing about one client. Until six clients are known it opens no ticket before
+    128 and no page before 512 distinct rows.
 
     Cost: 1.5 us a row at 20 columns, 5 us at 784. Same rows in the same order give the same bits whatever the batches.
 
@@ -68,11 +69,11 @@ class ClientEvidence:
         >>> none = np.empty((600, 0), np.float32)
         >>> reference = EvidenceReference.fit(X, none, None, low=np.full(6, -12.), high=np.full(6, 12.))
         >>> clients = ClientEvidence(reference, ln_page=np.log(1e7), ln_ticket=np.log(1e5), capacity=2)
-        >>> shuffled = rng.permuted(X[:300], axis=0)                      # slot 1 asks rows whose columns do not belong together
-        >>> both = np.concatenate([X[:300], shuffled])
-        >>> crossings = clients.update(np.repeat([0, 1], 300).astype(np.int32), both, none, np.full(600, -1, np.int32))
+        >>> shuffled = rng.permuted(X, axis=0)                            # slot 1 asks rows whose columns do not belong together
+        >>> both, slot = np.concatenate([X, shuffled]), np.repeat([0, 1], 600).astype(np.int32)
+        >>> crossings = clients.update(slot, both, np.empty((1200, 0), np.float32), np.full(1200, -1, np.int32))
         >>> crossings.slot.tolist(), crossings.severity.tolist(), crossings.queries.tolist()
-        ([1, 1], [1, 2], [24, 200])
+        ([1, 1], [1, 2], [128, 512])
     """
 
     def __init__(self, reference: EvidenceReference, *, ln_page: float, ln_ticket: float, capacity: int = 1024) -> None:
@@ -119,7 +120,9 @@ class ClientEvidence:
             label = np.where((label < 0) & known, scores.argmax(1), label)
         columns = derive(self.reference, X.astype(np.float32))  # a copy: one compiled signature, whatever the array
         out, evidence = np.empty((2 * n, 6), np.int64), np.empty(2 * n)
-        k = stream(slot.astype(np.int64), columns, label.astype(np.int32), self._state, self._population, self._yardsticks, out, evidence)
+        k = call(
+            stream, slot.astype(np.int64), columns, label.astype(np.int32), self._state, self._population, self._yardsticks, out, evidence
+        )
         index, slots, family, severity, statistic, queries = out[:k].T
         return Crossings(index, slots, family, severity, statistic, np.log(evidence[:k]), queries)
 

@@ -14,7 +14,7 @@ MAX_REFERENCE_ROWS = 4_000  # quantiles move < 2 % beyond it and the fit stays b
 
 # --- scaling and what is kept of a row -------------------------------------------------------------------------------------------
 RING = 16  # recent distinct rows of a client; 8 lose Square, 32 gain nothing
-MEMORY = 120  # earlier rows searched for a parent; JBDA's step-back is one generation, 64 lose its third round
+MEMORY = 96  # earlier rows searched for a parent: found JBDA is the same as with 128
 COORDINATES = 16  # projections, and sampled columns; equality of 16 separates edits (>= 12 equal) from fresh rows (<= 8)
 TARGETS = 48  # columns whose joint residual is kept; 48 of 784 find what all find
 RESIDUAL_CLIP = 8.0  # standardised values beyond it say "absurd", not "how absurd"
@@ -87,6 +87,13 @@ SYMMETRIC_CENTRE = 0.1  # the pair's centre is the previous row, within this sha
 SYMMETRIC_COSINE = 0.97  # or the centre moved along the previous step only
 SYMMETRIC_TURN = 0.7
 SYMMETRIC_U = 0.12
+OPPOSITES = 112  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 112
+OPPOSITE_BITS = 15  # signs of random projections of a step; an exact opposite flips all of them ...
+OPPOSITE_SLACK = 1  # ... but one at most
+OPPOSITE_OCTAVE = 8192  # the step's length, in this fraction of an octave, may differ by two: a sensor that drifts to and fro on a line
+# has directions that recur, so length must decide; chance matches stay below .03 there
+OPPOSITE_DIMENSIONS = 3  # fewer: directions recur by chance
+OPPOSITE_EQUAL = 0.5  # share of unchanged fields above which a step is an edit; single fields go to and fro all the time
 SYMMETRIC_Q = (0.25, 0.4, 0.8)
 
 # --- E6: flips between consecutive rows that share most fields (walks on whole numbers) -------------------------------------------

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 from detectors.evidence import trials
+from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.derive import Columns
 from detectors.evidence.population import EPOCH, KNOWN, Population, reconsider, report, set_arms
 from detectors.evidence.reference import EvidenceReference
@@ -47,19 +48,19 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
     """Factors of every arm (39, 2): on a miss, on a hit."""
     out = np.zeros((at.ARM_COUNT, 2), np.float32)
     for k in range(3):
-        set_arms(out, at.FIRST_ARM[at.JOINT] + 3 * k, float(reference.joint_rates[k]), c.JOINT_Q)
+        set_arms.py_func(out, at.FIRST_ARM[at.JOINT] + 3 * k, float(reference.joint_rates[k]), c.JOINT_Q)
         if reference.flat_rates[k] < c.FLAT_OFF:
-            set_arms(out, at.FIRST_ARM[at.FLAT] + 3 * k, float(reference.flat_rates[k]), c.FLAT_Q)
-        set_arms(out, at.FIRST_ARM[at.FLIPS] + 4 * k, c.FLIP_U[k], c.FLIP_Q)
-    set_arms(out, at.FIRST_ARM[at.CLOSING], c.CLOSING_U, c.CLOSING_Q)
-    set_arms(out, at.FIRST_ARM[at.SYMMETRIC], c.SYMMETRIC_U, c.SYMMETRIC_Q)
+            set_arms.py_func(out, at.FIRST_ARM[at.FLAT] + 3 * k, float(reference.flat_rates[k]), c.FLAT_Q)
+        set_arms.py_func(out, at.FIRST_ARM[at.FLIPS] + 4 * k, c.FLIP_U[k], c.FLIP_Q)
+    set_arms.py_func(out, at.FIRST_ARM[at.CLOSING], c.CLOSING_U, c.CLOSING_Q)
+    set_arms.py_func(out, at.FIRST_ARM[at.SYMMETRIC], c.SYMMETRIC_U, c.SYMMETRIC_Q)
     if not reference.image:
-        set_arms(out, at.FIRST_ARM[at.LATTICE], c.LATTICE_U, c.LATTICE_Q)
-    set_arms(out, at.FIRST_ARM[at.TWO_VALUED], c.TWO_VALUED_U, c.TWO_VALUED_Q)
+        set_arms.py_func(out, at.FIRST_ARM[at.LATTICE], c.LATTICE_U, c.LATTICE_Q)
+    set_arms.py_func(out, at.FIRST_ARM[at.TWO_VALUED], c.TWO_VALUED_U, c.TWO_VALUED_Q)
     return out
 
 
-@njit(cache=True)
+@njit
 def _judge(real: Any, count: Any, bins: Any, family: int, known: bool, y: Yardsticks) -> tuple[int, int, float]:
     """The family's severity (0, 1 ticket, 2 page) by its strongest statistic that passes its gate."""
     severity, which, evidence = 0, -1, 0.0
@@ -95,7 +96,7 @@ def _judge(real: Any, count: Any, bins: Any, family: int, known: bool, y: Yardst
     return severity, which, evidence
 
 
-@njit(cache=True)
+@njit
 def _halve(count: Any) -> None:
     """Counts near overflow: halved together, so that rates stay right; places in the rings are kept."""
     for k in range(at.MISSING + 1):
@@ -106,9 +107,12 @@ def _halve(count: Any) -> None:
 
 @njit(cache=True)
 def stream(
-    slot: Any, columns: Columns, label: Any, state: at.State, population: Population, y: Yardsticks, out: Any, out_evidence: Any
-) -> int:
+    slot: Any, columns: Columns, label: Any, state: at.State, population: Population, y: Yardsticks, out: Any, out_evidence: Any,
+    fingerprint: int,
+) -> int:  # fmt: skip
     """Applies rows in order; writes crossings into out (2 n, 6) int64 and out_evidence (2 n,), returns how many there are."""
+    if fingerprint != FINGERPRINT:
+        return STALE
     crossings, gain = 0, population.gain
     positions, fields, targets = columns.position.shape[1], columns.code.shape[1], columns.residual.shape[1]
     ring = at.STEP_1 + 2 * positions
@@ -140,7 +144,7 @@ def stream(
         last = count[at.LAST]
         if m > 0 and distance[last] > 0:
             flip = bool(folded >= 0 and count[at.LABEL] >= 0 and folded != count[at.LABEL])
-            trials.consecutive(real, count, bins, gain, g, ring, distance[last], flip, equal[last] / fields, y)
+            trials.consecutive(real, count, bins, gain, g, ring, distance[last], flip, equal[last] / fields, exact >= 0, y)
         count[at.LABEL] = folded
         if exact >= 0:
             count[at.EXACT] += 1

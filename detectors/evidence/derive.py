@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from detectors.evidence import constants as c
+from detectors.evidence.compiled import FINGERPRINT, STALE, call
 from detectors.evidence.reference import EvidenceReference
 
 RESIDUAL_STEPS = 256  # residuals are kept as int16 in steps of 1/256
@@ -47,19 +48,22 @@ def derive(reference: EvidenceReference, X: NDArray[np.float32]) -> Columns:
         np.empty(n, np.int32),
         np.empty(n, np.int32),
     )
-    _derive(
-        np.ascontiguousarray(X), r.centre, r.inverse_scale, r.projection, r.residual_weights, r.residual_offset, r.remarkable, out.position,
+    call(
+        _derive, np.ascontiguousarray(X),
+        r.centre, r.inverse_scale, r.projection, r.residual_weights, r.residual_offset, r.remarkable, out.position,
         out.residual, out.remarkable, out.missing, r.curved_targets, r.curved_knots, r.curved_coefficients, r.curved_scale,
     )  # fmt: skip
-    _sample(X, r.centre, r.sampled, r.sampled_low, r.sampled_high, 1 / r.sampled_range, out.value, out.code, out.limit)
+    call(_sample, X, r.centre, r.sampled, r.sampled_low, r.sampled_high, 1 / r.sampled_range, out.value, out.code, out.limit)
     return out
 
 
 @njit(cache=True, fastmath={"contract", "nsz"})
 def _derive(
     X: Any, centre: Any, inverse_scale: Any, projection: Any, weights: Any, offset: Any, remarkable: Any, position: Any, residual: Any,
-    rare: Any, missing: Any, curved: Any, knots: Any, coefficients: Any, scale: Any,
-) -> None:  # fmt: skip
+    rare: Any, missing: Any, curved: Any, knots: Any, coefficients: Any, scale: Any, fingerprint: int,
+) -> int:  # fmt: skip
+    if fingerprint != FINGERPRINT:
+        return STALE
     n, d = X.shape
     targets, projections = len(weights), len(projection)
     z = np.empty(d, np.float32)
@@ -98,9 +102,10 @@ def _derive(
                 r[curved[k]] = (zc[curved[k]] - predicted[k]) / scale[k]
         for t in range(targets):
             residual[i, t] = np.int16(min(max(np.rint(r[t] * np.float32(RESIDUAL_STEPS)), np.float32(-32767)), np.float32(32767)))
+    return int(n)
 
 
-@njit(cache=True, fastmath={"contract", "nsz", "reassoc"})
+@njit(fastmath={"contract", "nsz", "reassoc"})
 def _dot(a: Any, b: Any) -> Any:
     """In the compiler's order of additions, which depends on the length alone."""
     total = np.float32(0)
@@ -109,7 +114,7 @@ def _dot(a: Any, b: Any) -> Any:
     return total
 
 
-@njit(cache=True, fastmath={"contract", "nsz"})
+@njit(fastmath={"contract", "nsz"})
 def _predict(z: Any, knots: Any, coefficients: Any, terms: Any, predicted: Any) -> None:
     """The curved columns from the others: the same terms, in the same order, as `detectors.evidence.residual.terms`."""
     d = len(z)
@@ -130,7 +135,11 @@ def _predict(z: Any, knots: Any, coefficients: Any, terms: Any, predicted: Any) 
 
 
 @njit(cache=True)
-def _sample(X: Any, centre: Any, sampled: Any, low: Any, high: Any, inverse_range: Any, value: Any, code: Any, limit: Any) -> None:
+def _sample(
+    X: Any, centre: Any, sampled: Any, low: Any, high: Any, inverse_range: Any, value: Any, code: Any, limit: Any, fingerprint: int
+) -> int:
+    if fingerprint != FINGERPRINT:
+        return STALE
     one = np.empty(1, np.float32)
     bits = one.view(np.uint32)
     for i in range(len(X)):
@@ -145,3 +154,4 @@ def _sample(X: Any, centre: Any, sampled: Any, low: Any, high: Any, inverse_rang
             t = (np.float64(x) - low[f]) * inverse_range[f]
             code[i, f] = np.uint8(c.CODE_ZERO + np.rint(min(max(t, c.CODE_LOW), c.CODE_HIGH) / c.QUANTUM))
             limit[i, f] = (x <= low[f]) | (x >= high[f])
+    return len(X)

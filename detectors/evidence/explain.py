@@ -11,7 +11,7 @@ _SEEN = {
     "flat": "rows that differ from an earlier one by the same amount in every column (sign steps of a substitute's gradient)",
     "flips": "the answer flips between neighbouring rows at ever smaller distances (a search for the decision boundary)",
     "closing": "some answers flip between neighbouring rows at many different distances (a boundary search among other queries)",
-    "symmetric": "probes in pairs on both sides of a row (finite differences)",
+    "symmetric": "probes in pairs on both sides of a row (finite differences, antithetic noise)",
     "lattice": "consecutive rows that share most fields and flip the answer (a boundary walk on whole numbers)",
     "two_valued": "several columns moved by plus or minus one fixed amount (Square)",
 }

@@ -28,7 +28,7 @@ STEP_1 = NEAR_SHARE + 1  # last difference of consecutive rows, then the one bef
 # int32 row
 QUERIES, DISTINCT, EXACT, NEAR, EDITS, FLIPPED, SCORED, ABOVE_1, ABOVE_2, ABOVE_3, STEPS, FLAT_STEPS, PAIRS, PAIR_HITS = range(14)
 LATTICE_TRIALS, LATTICE_FLIPS, TWO_TRIALS, TWO_HITS, MISSING, REMEMBERED, LAST, LABEL, EDGED, HAS_RESIDUAL, SEVERITY, EPOCH = range(14, 26)
-INT_COUNT = 26
+INT_COUNT = 26  # then the remembered steps
 COUNTS = {
     "queries": QUERIES, "distinct_rows": DISTINCT, "exact_repeats": EXACT, "near": NEAR, "edits": EDITS, "near_flips": FLIPPED,
     "joint_scored": SCORED, "joint_above_95": ABOVE_1, "joint_above_99": ABOVE_2, "joint_above_999": ABOVE_3, "steps": STEPS,
@@ -54,7 +54,7 @@ def widths(reference: EvidenceReference) -> tuple[int, int, int, int]:
         STEP_1 + (2 + c.RING) * positions,
         (2 * c.RING + c.MEMORY) * fields + 2 * c.OCTAVES,
         len(reference.residual_weights) + c.RING,
-        INT_COUNT,
+        INT_COUNT + c.OPPOSITES,
     )
 
 
@@ -62,9 +62,9 @@ def bytes_per_client(reference: EvidenceReference) -> int:
     """Bytes of one client's state.
 
     Example:
-        >>> # 16 projections, 16 fields, 48 targets: 4 * (44 + 18 * 16) + 152 * 16 + 24 + 2 * 64 + 104
-        >>> 4 * (44 + 18 * 16) + 152 * 16 + 24 + 2 * 64 + 4 * 26
-        4004
+        >>> # 16 projections, 16 fields, 48 targets; reals + codes + words + counts
+        >>> 4 * (44 + 18 * 16) + (128 * 16 + 24) + 2 * 64 + 4 * 138
+        4080
     """
     reals, codes, words, counts = widths(reference)
     return 4 * reals + codes + 2 * words + 4 * counts

@@ -46,7 +46,7 @@ def forget(population: Population, slots: NDArray[np.signedinteger]) -> None:
     population.owner[np.isin(population.owner, slots)] = -1
 
 
-@njit(cache=True)
+@njit
 def set_arms(gain: Any, first: int, u: float, qs: Any) -> None:
     """Factors of a statistic's arms at tolerated rate u; both 0 where the alternative has no power: such an arm stays at 0."""
     for k in range(len(qs)):
@@ -56,7 +56,7 @@ def set_arms(gain: Any, first: int, u: float, qs: Any) -> None:
         gain[first + k, 1] = q / u if alive else 0.0
 
 
-@njit(cache=True)
+@njit
 def report(population: Population, slot: int, count: Any, joint_rates: Any) -> None:
     """A client with enough new judged rows enters the table; now and then the tolerated rates are taken anew."""
     clock = population.clock
@@ -84,7 +84,7 @@ def report(population: Population, slot: int, count: Any, joint_rates: Any) -> N
         _refresh(population, joint_rates)
 
 
-@njit(cache=True)
+@njit
 def _refresh(population: Population, joint_rates: Any) -> None:
     clock = population.clock
     clock[REFRESHED] = clock[WRITES]
@@ -109,7 +109,7 @@ def _refresh(population: Population, joint_rates: Any) -> None:
         clock[EPOCH] += 1
 
 
-@njit(cache=True)
+@njit
 def reconsider(real: Any, count: Any, population: Population) -> None:
     """After the tolerated rates rose: a client's evidence is at most the likelihood ratio of all its rows at the present rates."""
     count[at.EPOCH] = population.clock[EPOCH]

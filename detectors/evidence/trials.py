@@ -3,7 +3,7 @@
 A statistic is a set of Shiryaev-Roberts recursions ``R <- (R + 1) (q/u if hit else (1 - q)/(1 - u))``, one per alternative q above the
 tolerated rate u; their mean is its evidence. ``real``, ``code``, ``word``, ``count`` are one client's rows of `layout.State`.
 
-Compiled code is cached by this file's time stamp: after an edit of constants.py or layout.py, touch the files that compile.
+Nothing here is cached on its own: `core.stream` is, with all of this compiled into it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ _DEVIATION_CLIP = int(np.ceil(np.sqrt(2 * c.JOINT_CAP_ENERGY) * RESIDUAL_STEPS))
 _ENERGY_CAP = int(2 * c.JOINT_CAP_ENERGY * RESIDUAL_STEPS**2)
 _ENERGY_UNIT = 2 * RESIDUAL_STEPS**2
 _LOG2, _LOG4 = np.log(2.0), np.log(4.0)
+_PROBES = np.random.default_rng(0).normal(size=(c.OPPOSITE_BITS, c.COORDINATES)).astype(np.float32)
 _TWO_STEP = c.TWO_VALUED_STEP / c.QUANTUM
 
 
-@njit(cache=True)
+@njit
 def trial(real: Any, first: int, number: int, gain: Any, hit: bool) -> None:
     """One Bernoulli trial of the arms first .. first + number - 1."""
     h = 1 if hit else 0
@@ -32,7 +33,7 @@ def trial(real: Any, first: int, number: int, gain: Any, hit: bool) -> None:
         real[a] = min((real[a] + np.float32(1)) * gain[a, h], c.SR_CAP)
 
 
-@njit(cache=True)
+@njit
 def mixture(real: Any, statistic: int) -> float:
     """Mean of the statistic's arms."""
     total = 0.0
@@ -42,7 +43,7 @@ def mixture(real: Any, statistic: int) -> float:
     return total / number
 
 
-@njit(cache=True, fastmath={"contract", "nsz"})
+@njit(fastmath={"contract", "nsz"})
 def distances(real: Any, ring: int, g: Any, out: Any) -> None:
     """Squared distances of a position to all rows of the ring."""
     out[:] = 0
@@ -54,7 +55,7 @@ def distances(real: Any, ring: int, g: Any, out: Any) -> None:
             out[k] += t * t
 
 
-@njit(cache=True)
+@njit
 def equal_fields(code: Any, value: Any, limit: Any, m: int, out: Any) -> int:
     """Fields equal to each of the ring's rows (out), and how many inner values occur in three or more of them."""
     out[:] = 0
@@ -71,26 +72,57 @@ def equal_fields(code: Any, value: Any, limit: Any, m: int, out: Any) -> int:
     return repeated
 
 
-@njit(cache=True)
-def consecutive(real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, d2: float, flip: bool, equal: float, y: Any) -> None:
+@njit
+def _opposite(count: Any, step: Any, length: float) -> bool:
+    """Whether the step is the exact opposite of one of the client's last 112; then remembers it as 15 signs and its length."""
+    mask = (1 << c.OPPOSITE_BITS) - 1
+    signs = 0
+    for b in range(c.OPPOSITE_BITS):
+        total = np.float32(0)
+        for f in range(len(step)):
+            total += step[f] * _PROBES[b, f]
+        signs |= (1 << b) if total > 0 else 0
+    octave = int(np.floor(c.OPPOSITE_OCTAVE * np.log2(length))) & 0xFFFF
+    found: Any = False
+    for k in range(c.OPPOSITES):
+        other = np.int64(count[at.INT_COUNT + k])
+        if ((other >> c.OPPOSITE_BITS) - octave + 2) & 0xFFFF <= 4:
+            x = (other ^ ~signs) & mask  # population count, 32 bits at once
+            x -= (x >> 1) & 0x55555555
+            x = (x & 0x33333333) + ((x >> 2) & 0x33333333)
+            x = (((x + (x >> 4)) & 0x0F0F0F0F) * 0x01010101 >> 24) & 0xFF
+            found |= x <= c.OPPOSITE_SLACK
+    count[at.INT_COUNT + count[at.LATTICE_TRIALS] % c.OPPOSITES] = signs | (octave << c.OPPOSITE_BITS)
+    return bool(found)
+
+
+@njit
+def consecutive(
+    real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, d2: float, flip: bool, equal: float, repeat: bool, y: Any
+) -> None:
     """E5 and E6: what the step from the previous row, at squared distance d2, says."""
     n = len(g)
     one, two = at.STEP_1, at.STEP_1 + n
     v2 = n2 = vd = dd = dn = 0.0
+    step = np.empty(n, np.float32)
     for f in range(n):
-        step = g[f] - real[ring + f * c.RING + count[at.LAST]]
+        step[f] = g[f] - real[ring + f * c.RING + count[at.LAST]]
         before, earlier = real[one + f], real[two + f]
-        v = before + 0.5 * step
+        v = before + 0.5 * step[f]
         v2 += v * v
         n2 += earlier * earlier
         vd += v * earlier
-        dd += step * earlier
+        dd += step[f] * earlier
         dn += before * before
         real[two + f] = before
-        real[one + f] = step
+        real[one + f] = step[f]
+    usable = bool(n >= c.OPPOSITE_DIMENSIONS and equal <= c.OPPOSITE_EQUAL and not repeat)  # polling goes to and fro
+    opposite = bool(usable and _opposite(count, step, np.sqrt(d2)))
     if n2 > 0 and dn > 0:
-        hit = v2 < c.SYMMETRIC_CENTRE**2 * d2 or (
-            abs(vd) > c.SYMMETRIC_COSINE * np.sqrt(v2 * n2) and abs(dd) < c.SYMMETRIC_TURN * np.sqrt(n2 * d2)
+        hit = (
+            opposite
+            or v2 < c.SYMMETRIC_CENTRE**2 * d2
+            or (abs(vd) > c.SYMMETRIC_COSINE * np.sqrt(v2 * n2) and abs(dd) < c.SYMMETRIC_TURN * np.sqrt(n2 * d2))
         )
         trial(real, at.FIRST_ARM[at.SYMMETRIC], at.ARMS[at.SYMMETRIC], gain, hit)
         count[at.PAIRS] += 1
@@ -104,7 +136,7 @@ def consecutive(real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, 
         bins[c.OCTAVES + octave] = min(bins[c.OCTAVES + octave] + 1, 255)
 
 
-@njit(cache=True)
+@njit
 def near_flip(real: Any, count: Any, bins: Any, gain: Any, near: float, flip: bool, edit: bool) -> None:
     """E3 and E4: does the answer differ from the nearest recent row's, at which distance."""
     first = at.FIRST_ARM[at.FLIPS]
@@ -122,7 +154,7 @@ def near_flip(real: Any, count: Any, bins: Any, gain: Any, near: float, flip: bo
                 bins[k] = max(min(bins[k], 2), bins[k] // 2)
 
 
-@njit(cache=True)
+@njit
 def two_valued(real: Any, count: Any, code: Any, gain: Any, x: Any, coarse: Any, k: int) -> None:
     """E7: the step from the nearest recent row moves several columns by the same amount, some up and some down."""
     n = len(x)
@@ -144,7 +176,7 @@ def two_valued(real: Any, count: Any, code: Any, gain: Any, x: Any, coarse: Any,
         count[at.TWO_HITS] += hit
 
 
-@njit(cache=True)
+@njit
 def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any) -> None:
     """E1: energy of the joint residual's difference to the client's last judged row."""
     total: Any = 0
@@ -161,7 +193,7 @@ def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any) -> N
     count[at.ABOVE_3] += e > limits[2]
 
 
-@njit(cache=True)
+@njit
 def flat_step(real: Any, count: Any, memory: Any, gain: Any, x: Any, limit: Any, image: bool, squares: Any) -> None:
     """E2: did all columns move by the same amount from the nearest remembered row; then remember this one."""
     n = len(x)

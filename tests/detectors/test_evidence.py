@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detectors.evidence import FAMILIES, STATISTICS, ClientEvidence, Crossings, EvidenceReference, explain
+from detectors.evidence.compiled import FINGERPRINT, STALE, call
 from detectors.state import StateError
 
 Rows = NDArray[np.float32]
@@ -201,9 +202,9 @@ def test_attackers_are_paged_and_ordinary_clients_are_not(reference: EvidenceRef
 
 
 def test_a_family_rises_to_a_ticket_then_a_page_and_is_silent_after(reference: EvidenceReference) -> None:
-    X = np.random.default_rng(0).permuted(rows(400, 4), axis=0)
+    X = np.random.default_rng(0).permuted(rows(600, 4), axis=0)
     clients = ClientEvidence(reference, ln_page=40.0, ln_ticket=LN_TICKET, capacity=1)
-    found = feed(clients, np.zeros(400, np.int32), X, [])
+    found = feed(clients, np.zeros(600, np.int32), X, [])
     assert [severity for _, _, family, severity, _, _ in found if family == 0] == [1, 2]
 
 
@@ -214,8 +215,12 @@ def test_nobody_is_paged_because_everybody_has_moved(reference: EvidenceReferenc
     X = rows(6000, 200 + seed)
     X[:, :4] = X[:, :4] * 1.4 + 0.5 * X[:, :4] ** 2 - 1
     y = answer(X)
-    as_if_alone = [make(reference, 1).update(slot[slot == k] * 0, X[slot == k], nothing(sum(slot == k)), y[slot == k]) for k in range(30)]
-    assert sum(c.severity.max(initial=0) == 2 for c in as_if_alone) > 10
+    against_the_reference = 0
+    for k in range(30):
+        alone, mine = make(reference, 1), slot == k
+        alone.update(slot[mine] * 0, X[mine], nothing(int(mine.sum())), y[mine])
+        against_the_reference += int(alone.log_evidence(np.arange(1))[0, 0] > LN_PAGE)
+    assert against_the_reference > 10
     found = [make(reference, 30).update(slot, X, nothing(6000), y)]
     assert not (np.concatenate([c.severity for c in found]) == 2).any()
 
@@ -263,8 +268,8 @@ def test_pictures_are_judged_too() -> None:
         return X
 
     reference = EvidenceReference.fit(pictures(400), nothing(400), None, low=np.zeros(64), high=np.full(64, 255.0), image=(8, 8))
-    X = np.concatenate([pictures(300), rng.uniform(0, 255, (300, 64)).astype(np.float32)])
-    found = make(reference).update(np.repeat(np.arange(2, dtype=np.int32), 300), X, nothing(600), np.zeros(600, np.int32))
+    X = np.concatenate([pictures(600), rng.uniform(0, 255, (600, 64)).astype(np.float32)])
+    found = make(reference).update(np.repeat(np.arange(2, dtype=np.int32), 600), X, nothing(1200), np.zeros(1200, np.int32))
     assert set(found.slot.tolist()) == {1}
     assert found.severity.max() == 2
 
@@ -280,7 +285,7 @@ def test_a_client_takes_at_most_four_kilobytes_and_a_reference_a_megabyte(d: int
     clients = make(reference, 100)
     clients.update(np.zeros(60, np.int32), X, nothing(60), np.zeros(60, np.int32))
     assert clients.bytes_per_client <= 4096
-    assert len(clients.snapshot()) <= 100 * 4096 + 500
+    assert len(clients.snapshot()) <= 100 * 4096 + 8192
     assert len(reference.to_bytes()) < 1 << 20
 
 
@@ -338,3 +343,51 @@ def test_crossings_are_columns_of_equal_length(reference: EvidenceReference) -> 
     found: Crossings = make(reference).update(slot, X, nothing(len(X)), answer(X))
     assert {len(getattr(found, name)) for name in Crossings.__dataclass_fields__} == {len(found)}
     assert (slot[found.index] == found.slot).all()
+
+
+def antithetic(n: int, seed: int, block: int) -> Rows:
+    """Blocks of noise around a point, then the same noise with the other sign (natural evolution strategies)."""
+    rng = np.random.default_rng(seed)
+    out: list[NDArray[np.float64]] = []
+    for x in rows(n // (2 * block) + 1, seed):
+        noise = 0.3 * rng.normal(size=(block, D))
+        out += [*(x + noise), *(x - noise)]
+    return np.array(out[:n], np.float32)
+
+
+@pytest.mark.parametrize("block", [15, 25, 50, 100])
+def test_antithetic_noise_is_found_whatever_the_block(reference: EvidenceReference, block: int) -> None:
+    found = feed(make(reference), np.zeros(800, np.int32), antithetic(800, 3, block), [])
+    assert (1, 2, STATISTICS.index("symmetric")) in {(family, severity, statistic) for _, _, family, severity, statistic, _ in found}
+
+
+def test_a_sensor_that_goes_to_and_fro_is_no_attack(reference: EvidenceReference) -> None:
+    rng = np.random.default_rng(0)
+    a, b = rows(2, 9)
+    w = np.cumsum(rng.normal(0, 0.02, (2000, 1)), axis=0)
+    X = (a + (b - a) * w + 0.005 * rng.normal(size=(2000, D))).astype(np.float32)
+    clients = make(reference)
+    feed(clients, np.zeros(2000, np.int32), X, [])
+    assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("symmetric")] < LN_TICKET
+
+
+def test_a_boundary_search_is_found_among_three_ordinary_rows_each(reference: EvidenceReference) -> None:
+    X = rows(2400, 40)
+    X[::4] = boundary_search(600, 3)
+    found = feed(make(reference), np.zeros(2400, np.int32), X, [])
+    assert any(family == 1 and severity == 2 for _, _, family, severity, _, _ in found)
+
+
+def test_compiled_code_of_another_version_is_noticed_and_replaced() -> None:
+    calls: list[int] = []
+
+    class Stale:
+        def __call__(self, x: int, fingerprint: int) -> int:
+            calls.append(fingerprint)
+            return STALE if len(calls) == 1 else x
+
+        def recompile(self) -> None:
+            calls.append(0)
+
+    assert call(Stale(), 7) == 7
+    assert calls == [FINGERPRINT, 0, FINGERPRINT]
