@@ -159,6 +159,18 @@ def test_what_is_in_flight_counts_as_queued_and_fills_the_queue() -> None:
     assert (watch.stats().sent, dict(watch.stats().dropped)) == (11, {"queue_full": 1})
 
 
+def test_a_confirmation_after_closing_changes_no_account() -> None:
+    transport = Slow()
+    watch, _ = client(transport)
+    assert watch.record(model="m", version="1")
+    assert watch.close(0.2) == 1
+    before = watch.stats()
+    transport.confirming = True
+    transport.poll()
+    assert watch.stats() == before
+    assert (before.queued, dict(before.dropped)) == (0, {"closed": 1})
+
+
 def test_large_events_fill_the_queue_by_their_bytes() -> None:
     watch, transport = client(queue_max_bytes=1_000_000)
     transport.reachable = False

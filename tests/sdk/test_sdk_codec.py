@@ -166,10 +166,10 @@ def test_a_bad_json_event_of_the_same_shape_costs_none_of_its_neighbours(bad: An
 
 def test_json_times_may_be_numbers_or_text() -> None:
     events = [
-        {"model": "m", "version": "1", "at": at} for at in (5, "1970-01-01T00:00:00.000002Z", "1970-01-01T02:00:00.000003+02:00", None)
+        {"model": "m", "version": "1", "at": at} for at in (0, 5, "1970-01-01T00:00:00.000002Z", "1970-01-01T02:00:00.000003+02:00", None)
     ]
     (decoded,), _ = decode(json.dumps(events).encode(), CONTENT_TYPE_JSON + "; charset=utf-8")
-    assert decoded.at_ns.tolist() == [5, 2_000, 3_000, -1]
+    assert decoded.at_ns.tolist() == [0, 5, 2_000, 3_000, -1]
 
 
 def test_half_a_surrogate_pair_is_replaced_and_its_neighbours_travel() -> None:

@@ -13,7 +13,6 @@ from inferwatch import Client, EventColumns, KafkaTransport, decode, partition_o
 from tests.sdk.helpers import KEY
 from tests.topics import Topics
 
-
 CREATING = {"allow.auto.create.topics": True}
 
 

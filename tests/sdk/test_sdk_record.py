@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferwatch import Client, MemoryTransport, Status, partition_of
+from inferwatch import Client, MemoryTransport, Status, partition_of, pseudonym_of
+from inferwatch._pseudonym import Clients
 from tests.sdk.helpers import client
 
 
@@ -108,6 +109,18 @@ def test_pseudonyms_are_the_same_in_another_process_with_the_same_key_and_others
     b, _ = client()
     c, _ = client(pseudonym_key="another key of tests")
     assert a.pseudonym("x") == b.pseudonym("x") != c.pseudonym("x")
+
+
+def test_remembered_clients_are_few_and_long_ids_are_not_kept() -> None:
+    clients = Clients(b"k" * 16, partitions=4, cap=10, models=2)
+    for i in range(1_000):
+        known = clients.of(f"m{i % 3}")
+        name, partition = known[f"c{i % 40}"]
+        assert (name, partition) == (pseudonym_of(b"k" * 16, f"c{i % 40}"), partition_of(f"m{i % 3}", name, 4))
+        assert len(known) + len(known.old) <= 20
+    before = len(known)
+    assert known["c" * 300][0] == pseudonym_of(b"k" * 16, "c" * 300)
+    assert len(known) == before
 
 
 def test_without_a_key_there_is_one_warning_and_still_a_pseudonym(caplog: pytest.LogCaptureFixture) -> None:

@@ -48,6 +48,7 @@ def test_a_batch_is_the_same_as_its_events_one_by_one() -> None:
         assert len(record.value) < 500_000
     for columns_ in batched.columns:
         assert len(columns_) <= 100
+        assert columns_.number.tolist() == sorted(columns_.number.tolist())
         assert len({partition_of("m", name, 4) for name in columns_.client.values}) == 1
 
 
