@@ -15,7 +15,7 @@ spread of the client groups around *each other* inside a window, which a drift o
 compared with its own slow average instead, and learns that its rho is near 0. Prior 0.1, worth about three windows of large clients.
 
 Measured at 0.35 pages per 30 days in 5-minute windows. Four recorded services (200-300 clients, Zipf volumes, focused clients, a bulk
-job, health checks, retries; 4-42 benign events in the median window, 3,743 windows): no page, no ticket; one feature of everybody shifted
+job, health checks, retries; 4-19 benign events in the median window, 3,743 windows): no page, no ticket; one feature of everybody shifted
 by 1 sd pages after 220-520 events. Simulated services of 12, 40 and 200 clients with narrow habits and sessions (32 runs of 1,500 windows
 of 20 or 150 events): no page; with item 1 alone: 1 to 20 in each run of 12 or 40 clients at 150 events. One or two bulk clients of one
 sub-population for four hours: no page; four at once: a page, for then most of the traffic did change. Independent events, a simulated
