@@ -100,7 +100,7 @@ class ClientTable:
 
     def _evict(self, count: int, busy: NDArray[np.int32]) -> None:
         taken = np.fromiter(self._slot.values(), np.int32, len(self._slot))
-        taken = np.setdiff1d(taken, busy, assume_unique=True)
+        taken = np.setdiff1d(taken, busy)  # sorted, so that a restored table evicts the same clients
         order = np.lexsort((self.last_ns[taken], self.n[taken] >= _FEW, self.severity[taken].max(axis=1)))
         slots = taken[order[:count]]
         self._on_evict(slots)
