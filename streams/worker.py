@@ -187,6 +187,7 @@ class _Worker:
             exit_code=Exit.STALLED,
         )
         tasks: list[asyncio.Task[None]] = []
+        joined = False
         try:
             self._phase = "reading the references"
             references.start()
@@ -194,6 +195,7 @@ class _Worker:
             if self._stop.is_set():
                 return
             self._phase = "joining the consumer group"
+            joined = True
             await feed.start()
             monitor.start()
             tasks = [asyncio.create_task(runtime.run(), name="runtime"), asyncio.create_task(self._pager.run(), name="pager")]
@@ -209,10 +211,11 @@ class _Worker:
             log.info("stopping: saving and delivering")
             if not await runtime.close(self._shutdown_s):
                 log.warning("not all was delivered in time; the rest is sent after the next start", budget_s=self._shutdown_s)
-            if self._settings.alertmanager.urls and not await self._pager.drain(1.0):
+            if tasks and not await self._pager.drain(1.0):
                 log.warning("Alertmanager has not taken the last changes; it gets them after the next start")
             try:
-                await asyncio.wait_for(feed.stop(), _LEAVE_S)
+                if joined:
+                    await asyncio.wait_for(feed.stop(), _LEAVE_S)
             except TimeoutError:
                 log.warning("leaving the group took too long; the group finds out by itself", budget_s=_LEAVE_S)
             for task in tasks:

@@ -105,6 +105,30 @@ def test_it_waits_for_a_broker_says_so_and_can_be_stopped_meanwhile(kafka: Embed
 
 
 @pytest.mark.slow
+def test_a_broker_that_dies_and_comes_back_costs_nothing(tmp_path: Path) -> None:
+    with EmbeddedKafka() as own:
+        worker = Worker(own, "reborn", tmp_path)
+        worker.start()
+        try:
+            sent = 0
+            producer = Producer({"bootstrap.servers": own.bootstrap_servers, "linger.ms": 1, "enable.idempotence": True})
+            until(worker, lambda: worker.health()[0] == 200)
+            for _ in range(3):
+                for _ in range(400):
+                    producer.produce("reborn.events", "1", "c", sent % PARTITIONS)
+                    sent += 1
+                producer.flush(30)
+                own.nodes[0].kill()
+                own.nodes[0].start()
+            until(worker, lambda: worker.judge().told >= sent, 90)
+            judge = worker.judge()
+            assert (judge.told, judge.total, judge.holes) == (sent, sent, 0)
+            assert worker.end() == 0
+        finally:
+            worker.kill()
+
+
+@pytest.mark.slow
 def test_two_workers_share_the_partitions_and_either_takes_over(worker: Worker, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = Worker.__new__(Worker)
