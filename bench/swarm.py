@@ -36,13 +36,13 @@ def replay(folder: Path) -> tuple[list[dict[str, Any]], float, int]:
     low, high = (np.broadcast_to(np.asarray(meta["bounds"][side], np.float64), X.shape[1]) for side in ("lo", "hi"))
     table = pq.read_table(folder / "reference.parquet")
     member, image = table["member"].to_numpy(zero_copy_only=False), tuple(meta["image"]) if meta.get("image") else None
-    neighbours = fit_neighbours(X, member, low, high, image, 0)
+    neighbours, control = (fit_neighbours(X, side, low, high, image, 0) for side in (member, ~member))
     reference = SwarmReference.fit(X, low=low, high=high, image=image)
     table = pq.read_table(folder / "events.parquet", columns=["ts", "client_id", "features", "label"])
     names, slot = np.unique(np.array(table["client_id"].to_pylist()), return_inverse=True)
     columns: tuple[Any, ...] = slot.astype(np.int32), table["ts"].to_numpy(), matrix(table, "features"), table["label"].to_numpy()
-    Swarm(reference, neighbours=neighbours, capacity=len(names)).update(*(c[:BATCH] for c in columns))  # compiles
-    swarm = Swarm(reference, neighbours=neighbours, capacity=len(names))
+    Swarm(reference, neighbours=neighbours, control=control, capacity=len(names)).update(*(c[:BATCH] for c in columns))  # compiles
+    swarm = Swarm(reference, neighbours=neighbours, control=control, capacity=len(names))
     alerts, spent = [], 0.0
     for start in range(0, len(slot), BATCH):
         batch = tuple(c[start : start + BATCH] for c in columns)

@@ -182,10 +182,10 @@ def _copied(rows: Any, geometry: Any, index: Any, fields: Any, radius2: Any) -> 
     return out
 
 
-def copied_members(rows: NDArray[np.float32], near: Neighbours) -> NDArray[np.int64]:
-    """The member that each row (n, width) is a changed copy of, within the radius for copies by many clients; -1 for none."""
+def copied_members(rows: NDArray[np.float32], near: Neighbours, radius: float) -> NDArray[np.int64]:
+    """The member that each row (n, width) is a changed copy of, within a radius; -1 for none."""
     index = (near.members, near.starts, near.edges, near.codes)
-    out: NDArray[np.int64] = _copied(np.ascontiguousarray(rows), near[:6], index, near.fields, np.float32(near.radii[3] ** 2))
+    out: NDArray[np.int64] = _copied(np.ascontiguousarray(rows), near[:6], index, near.fields, np.float32(radius**2))
     return out
 
 

@@ -38,6 +38,7 @@ class MembershipReference:
         bloom: the members.
         neighbours: where at most 16,000 members lie, in 2 MB, or None below 50 distinct ones. Coordinates of training rows: whoever may
             read a reference may read training data.
+        control: the same of the held-out rows: who is near members for being where all rows are is as near to these.
 
     Example:
         >>> import numpy as np
@@ -57,6 +58,7 @@ class MembershipReference:
     gauge: MembershipGauge
     bloom: BloomFilter
     neighbours: Neighbours | None
+    control: Neighbours | None
 
     @property
     def u(self) -> float:
@@ -113,8 +115,8 @@ class MembershipReference:
         codes = bloom.hashes(X)
         inside = np.unique(codes[member])
         base = float(np.isin(codes[~member], inside).mean()) if not member.all() else float("nan")
-        neighbours = fit_neighbours(X.astype(np.float32), member, low, high, image, seed)
-        return cls(X.shape[1], len(inside), base, MembershipGauge.fit(scores, y, member), bloom, neighbours)
+        neighbours, control = (fit_neighbours(X.astype(np.float32), side, low, high, image, seed) for side in (member, ~member))
+        return cls(X.shape[1], len(inside), base, MembershipGauge.fit(scores, y, member), bloom, neighbours, control)
 
     def identity(self) -> str:
         """Hex digest that changes with anything in the reference; snapshots of clients carry it."""
@@ -122,9 +124,9 @@ class MembershipReference:
 
     def to_bytes(self) -> bytes:
         """The reference without its key."""
-        neighbours = self.neighbours._asdict() if self.neighbours else None
+        neighbours, control = (side._asdict() if side else None for side in (self.neighbours, self.control))
         body = {"width": self.width, "members": self.members, "base": self.base, "gauge": self.gauge.to_bytes()}
-        return pack(_KIND, _VERSION, body | {"bloom": self.bloom.to_bytes(), "neighbours": neighbours})
+        return pack(_KIND, _VERSION, body | {"bloom": self.bloom.to_bytes(), "neighbours": neighbours, "control": control})
 
     @classmethod
     def from_bytes(cls, blob: bytes, key: bytes) -> MembershipReference:
@@ -141,4 +143,5 @@ class MembershipReference:
             raise StateError(f"a membership reference lacks a field or has a wrong one: {error}") from error
         if bloom.width != width or members < 1 or base < 0 or base > 1:
             raise StateError(f"a membership reference of {members} members {width} wide with base rate {base} makes no sense")
-        return cls(width, members, base, gauge, bloom, load_neighbours(body.get("neighbours"), width))
+        sides = (load_neighbours(body.get(name), width) for name in ("neighbours", "control"))
+        return cls(width, members, base, gauge, bloom, *sides)

@@ -27,7 +27,7 @@ _TIGHT_RATIO = 0.2
 _RATES = ((0.08, 0.45), (0.10, 0.70), (0.03, 0.30))
 STEPS = np.array([[math.log(q / u), math.log((1 - q) / (1 - u))] for u, q in _RATES])
 # Columns of `whole`, one row a client.
-ROWS, ODD, EQUAL_PAIRS, LINKED, HOT = 0, 1, 2, 3, 4
+ROWS, ODD, EQUAL_PAIRS, LINKED, HOT, NEAR_MEMBER, NEAR_CONTROL = range(7)
 # Columns of `book`, one row a kind of cohort.
 SEEDS, RAISED, WAITING = 0, 1, 2
 
@@ -165,6 +165,7 @@ def stream(
     slot: Any,
     at_s: Any,
     copied: Any,
+    control: Any,
     maps: Any,
     cells: Any,
     limits: Any,
@@ -183,6 +184,7 @@ def stream(
         slot: (n,) int64 client of each event.
         at_s: (n,) float64 event time, s.
         copied: (n,) int64 member that the row is a changed copy of, or -1.
+        control: (n,) int64 held-out row that the row is a changed copy of, or -1.
         maps: fields of `Map`.
         cells: fields of `Cells`.
         limits: of `SwarmReference`.
@@ -295,6 +297,8 @@ def stream(
         _cusum(s, ITERATE, stepped, at, steps, level, ln, onset, spell, named, book)
         _cusum(s, SYNTHETIC, strange, at, steps, level, ln, onset, spell, named, book)
         if asked[0].shape[0]:
+            w[NEAR_MEMBER] += copied[i] >= 0 and not edit
+            w[NEAR_CONTROL] += control[i] >= 0 and not edit
             hot = copied[i] >= 0 and not edit and _asked(copied[i], s, at, asked, steps, level, ln, onset, spell, named, book)
             if hot:
                 hot_members[s, w[HOT] % HOT_MEMBERS] = copied[i]

@@ -22,13 +22,14 @@ _BIAS = 0.22
 _DEFAULTS = 0.04
 _EVASION_RATIO = 0.15
 _HOT = 8
+_NEARER = 3.0
 MAX_MEMBERS = 1024
 
 
 def client_layout(fields: int) -> Layout:
     """State of a client, about 300 bytes."""
     return {
-        "whole": ("int64", (5,), 0),
+        "whole": ("int64", (7,), 0),
         "hashes": ("uint64", (4,), 0),
         "recent": ("uint8", (2, fields), 0),
         "odd_codes": ("uint8", (fields,), 0),
@@ -54,7 +55,7 @@ class Cohort:
         index: row of the batch that did it.
         family: ``extraction``, ``evasion`` or ``membership``.
         kind: what gave it away, of `KINDS`.
-        severity: 2, a page: what would only be a ticket is not named.
+        severity: 1 ticket, 2 page.
         members: slots, ascending; those named before are among them.
         seeds: how many of them had strong evidence of their own.
         ln_evidence: median over the members.
@@ -84,7 +85,8 @@ class Swarm:
     (|mean y|^2 / mean |y|^2 < .22): a wave of new customers lies on one side of it; and without clients that fill fields with defaults.
 
     *Copies* (when ``neighbours`` are given): changed copies of members that got 3 copies in 6 hours from anybody, .03 against .30; who
-    asked first is credited when the third comes. Such a cohort must have touched more than 8 of them.
+    asked first is credited when the third comes. Such a cohort must have touched more than 8 of them, and lie near
+    members 3 times more often than near held-out rows, per row of either: a company at home in a dense corner is near both.
 
     Clients beyond 400 rows without evidence are looked at every 8th row. It misses swarms that register slower than one onset in 30
     minutes, fresh ids before they have sent some rows, and natural rows. No bound on false pages is proved: null rates are assumed.
@@ -95,6 +97,7 @@ class Swarm:
     Args:
         reference: of the model version.
         neighbours: where the members lie (`MembershipReference.neighbours`), to see copies of them; without, none are seen.
+        control: the same of held-out rows (`MembershipReference.control`); without, cohorts of copies are tickets.
         capacity: client slots to begin with.
 
     Raises:
@@ -112,9 +115,16 @@ class Swarm:
         ('synthetic', True)
     """
 
-    def __init__(self, reference: SwarmReference, *, neighbours: Neighbours | None = None, capacity: int = 1024) -> None:
+    def __init__(
+        self,
+        reference: SwarmReference,
+        *,
+        neighbours: Neighbours | None = None,
+        control: Neighbours | None = None,
+        capacity: int = 1024,
+    ) -> None:
         self.reference = reference
-        self._neighbours = neighbours
+        self._neighbours, self._control = neighbours, control
         self._identity = reference.identity()
         map_, cells = reference.map, reference.cells
         self._clients = Slots(client_layout(len(map_.fields)), capacity)
@@ -176,10 +186,14 @@ class Swarm:
         fixed = (tuple(self.reference.map), tuple(self.reference.cells), self.reference.limits, s.STEPS)
         tables = (tuple(table.values()) for table in (self._clients.arrays, self._ring, self._asked))
         state = (*tables, *self._book.values())
-        copied = copied_members(rows, self._neighbours) if self._neighbours else np.full(n, -1, np.int64)
+        radius = self._neighbours.radii[3] if self._neighbours else 0.0
+        copied, control = (
+            copied_members(rows, near, radius) if near and radius else np.full(n, -1, np.int64)
+            for near in (self._neighbours, self._control)
+        )
         found, at = [], 0
         while at < n:
-            at, due = s.stream(at, rows, slots, times, copied, *fixed, *state)
+            at, due = s.stream(at, rows, slots, times, copied, control, *fixed, *state)
             for kind in range(len(KINDS)):
                 if due >> kind & 1:
                     found += self._look(kind, at - 1, float(times[at - 1]))
@@ -203,12 +217,13 @@ class Swarm:
             strong = int((level[members] == s.SEED).sum())
             if strong < s.MIN_SEEDS or columns["named"][members, kind].all() or (kind == s.SYNTHETIC and self._bias(members) >= _BIAS):
                 continue
-            if kind == s.COPIES and len(np.unique(columns["hot_members"][members])) <= _HOT:
+            if kind == s.COPIES and not self._asks_members(members):
                 continue
             columns["named"][members, kind] = True
+            severity = 1 if kind == s.COPIES and self._control is None else 2
             ln, when = float(np.median(columns["ln"][members, kind])), onset[members][level[members] == s.SEED]
             span = (float(when.min()), float(when.max()))
-            found.append(Cohort(at_s, index, self._family(kind, members), KINDS[kind], 2, members, strong, ln, span))
+            found.append(Cohort(at_s, index, self._family(kind, members), KINDS[kind], severity, members, strong, ln, span))
         return found
 
     def _fills_defaults(self, members: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -226,6 +241,15 @@ class Swarm:
             return 1.0
         mean, square = columns["mean"][members].astype(float).sum(0) / n, float(columns["square"][members].astype(float).sum()) / n
         return float((mean @ mean - square / n) / max(square, 1e-12))
+
+    def _asks_members(self, members: NDArray[np.int64]) -> bool:
+        """Whether the cohort touched more than 8 hot members and is nearer to members than to held-out rows, per row of either."""
+        columns = self._clients.arrays
+        if self._neighbours is None or len(np.unique(columns["hot_members"][members])) <= _HOT:
+            return False
+        near, control = columns["whole"][members][:, [s.NEAR_MEMBER, s.NEAR_CONTROL]].sum(0)
+        held_out = len(self._control.members) if self._control else 0
+        return not held_out or bool(near / len(self._neighbours.members) > _NEARER * (control + 1) / held_out)
 
     def _family(self, kind: int, members: NDArray[np.int64]) -> str:
         if kind == s.COPIES:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detectors.membership.neighbours import fit_neighbours
+from detectors.membership.neighbours import Neighbours, fit_neighbours
 from detectors.state import StateError, pack, unpack
 from detectors.swarm import Cohort, Swarm, SwarmReference
 from detectors.swarm.stream import ODD_RING, RING
@@ -72,16 +72,22 @@ def test_a_swarm_that_searches_around_shared_rows_is_named() -> None:
 
 def test_a_swarm_that_asks_copies_of_training_rows_is_named_where_members_are_known() -> None:
     members, rng = natural(600, 0), np.random.default_rng(1)
-    places = fit_neighbours(natural(900, 0), np.arange(900) < 600, np.full(D, -20.0), np.full(D, 20.0), None, 0)
-    of = Swarm(REFERENCE, neighbours=places, capacity=64)
-    assert send(of, natural(1200, 3), 20) == []
-    targets = np.concatenate([members[:40], natural(40, 11)])
-    noise = 0.02 * members.std(0) * rng.normal(size=(6, 80, D))
-    cohorts = send(of, np.asarray((targets + noise).reshape(-1, D), np.float32), 20, first=30, start=1200.0)
-    copies = [c for c in cohorts if c.kind == "copies"]
-    assert {c.family for c in copies} == {"membership"}
+    X, member = np.concatenate([members, natural(400, 12)]), np.arange(1000) < 600
+    places, control = (fit_neighbours(X, side, np.full(D, -20.0), np.full(D, 20.0), None, 0) for side in (member, ~member))
+
+    def asks(targets: Rows, held_out: Neighbours | None) -> list[Cohort]:
+        of = Swarm(REFERENCE, neighbours=places, control=held_out, capacity=64)
+        assert send(of, natural(1200, 3), 20) == []
+        noise = 0.02 * members.std(0) * rng.normal(size=(6, len(targets), D))
+        cohorts = send(of, np.asarray((targets + noise).reshape(-1, D), np.float32), 20, first=30, start=1200.0)
+        return [c for c in cohorts if c.kind == "copies"]
+
+    copies = asks(np.concatenate([members[:40], natural(40, 11)]), control)
+    assert {(c.family, c.severity) for c in copies} == {("membership", 2)}
     assert len(named(copies)) >= 15
     assert named(copies) <= set(range(30, 50))
+    assert {c.severity for c in asks(members[:60], None)} == {1}
+    assert asks(np.concatenate([members[:40], X[600:640]]), control) == []
 
 
 def test_waves_of_ordinary_and_of_shifted_customers_are_not_swarms() -> None:
