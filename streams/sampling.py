@@ -21,6 +21,8 @@ MAX_FEATURES = 256
 class Sampler:
     """Bottom-k sample of each open window by the events' 64-bit keys: uniform over events, mergeable, no randomness.
 
+    Events without id and running number have no key; their times and places in the batch stand in for one.
+
     Args:
         per_window: k; 0 keeps none, not even those that evidence points at.
         features: whether their features are kept.
@@ -41,6 +43,9 @@ class Sampler:
         """Shows the sampler accepted events of a window."""
         if not self._k:
             return
+        nameless = keys == 0  # without id and number; left at 0 they would crowd out all others
+        if nameless.any():
+            keys = np.where(nameless, (at_ns.astype(np.uint64) + rows.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15), keys)
         kept = self._kept.setdefault(start_ns, [])
         best = np.arange(len(rows)) if len(rows) <= self._k else np.argpartition(keys, self._k)[: self._k]
         if len(kept) >= self._k:
