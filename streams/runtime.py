@@ -115,6 +115,8 @@ class Runtime:
 
     async def revoke(self) -> None:
         """Gives everything up, saved as far as it can be."""
+        for tenure in self._tenures.values():
+            tenure.pause()
         await asyncio.gather(*(self._save(tenure, handing_over=True) for tenure in self._tenures.values()))
         for (kind, partition), tenure in self._tenures.items():
             tenure.end()
@@ -214,8 +216,9 @@ class Runtime:
                     copied = time.perf_counter() - began
                     size = await asyncio.get_running_loop().run_in_executor(self._pool, self._store.save, snapshot)
                 except StaleOwnerError as error:
+                    given_up = handing_over or tenure.ended  # this save may have begun before the giving up and ended after it
                     tenure.end()
-                    if not handing_over:
+                    if not given_up:
                         self._fail(f"{error}; another worker has taken over")
                     return copied
                 except Exception as error:  # a full disk today may be empty tomorrow, and nothing leaves meanwhile

@@ -172,9 +172,9 @@ class Tenure:
 
     def end(self) -> None:
         """The partition is somebody else's from now on."""
-        self.ended = True
-        if isinstance(self.owner, Closing):
+        if not self.ended and isinstance(self.owner, Closing):
             self.owner.close()
+        self.ended = True
 
     def _is_real_gap(self, role: Role, at: int, offset: int) -> bool:
         """Whether the records between are gone from the topic: only when reading from ``at`` on gives ``offset`` first, twice.

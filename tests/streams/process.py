@@ -34,6 +34,12 @@ class Worker:
         (folder / "settings.toml").write_text(settings.replace("\n                      ", " "))
         self.process: subprocess.Popen[bytes] | None = None
 
+    def another(self) -> "Worker":
+        """A second worker of the same group, with the same snapshots."""
+        other = Worker.__new__(Worker)
+        other.__dict__ |= self.__dict__ | {"log": self.folder / "other-log", "process": None}
+        return other
+
     def start(self) -> None:
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "tests.streams.counting", str(self.folder / "settings.toml")]

@@ -129,10 +129,45 @@ def test_a_broker_that_dies_and_comes_back_costs_nothing(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_two_workers_share_the_partitions_and_either_takes_over(worker: Worker, tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    other = Worker.__new__(Worker)
-    other.__dict__ |= worker.__dict__ | {"log": tmp_path / "other" / "log"}
+def test_a_worker_that_slept_through_its_replacement_changes_nothing(worker: Worker) -> None:
+    other = worker.another()
+    producer = Producer({"bootstrap.servers": worker.bootstrap_servers, "linger.ms": 1})
+    sent = 0
+
+    def produce(n: int) -> None:
+        nonlocal sent
+        for _ in range(n):
+            producer.produce(f"{worker.prefix}.events", "1", "c", sent % PARTITIONS)
+            sent += 1
+        producer.flush()
+
+    try:
+        worker.start()
+        until(worker, lambda: worker.health()[0] == 200)
+        produce(400)
+        until(worker, lambda: sum(shard.records for shard in worker.shards()) > 0)
+        assert worker.process is not None
+        worker.process.send_signal(signal.SIGSTOP)  # with records read that no snapshot holds, and messages not yet sent
+        other.start()
+        until(other, lambda: other.health()[0] == 200)
+        produce(400)
+        until(other, lambda: other.judge().told > 400)
+        worker.process.send_signal(signal.SIGCONT)
+        produce(400)
+        until(other, lambda: other.judge().told >= sent)
+        until(worker, lambda: worker.process.poll() is not None or worker.health()[0] == 200)  # type: ignore[union-attr]
+        assert worker.end() in (0, Exit.REPLACED)
+        assert other.end() == 0
+        judge = other.judge()
+        assert (judge.told, judge.total, judge.holes) == (sent, sent, 0)
+        assert sum(shard.records for shard in other.shards()) == sent
+    finally:
+        other.kill()
+
+
+@pytest.mark.slow
+def test_two_workers_share_the_partitions_and_either_takes_over(worker: Worker) -> None:
+    other = worker.another()
     worker.start()
     other.start()
     producer = Producer({"bootstrap.servers": worker.bootstrap_servers, "linger.ms": 1})

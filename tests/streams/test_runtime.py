@@ -326,6 +326,38 @@ async def test_an_owner_that_was_replaced_while_giving_up_just_goes() -> None:
     assert (world.failures, world.topic.messages) == ([], [])
 
 
+async def test_a_save_under_way_while_the_partition_was_given_up_may_come_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    runtime = world.runtime()
+    await runtime.assign(GENERATION, [0], [])
+    await runtime.feed(event(0), GENERATION)
+
+    def too_late(snapshot: Snapshot) -> int:
+        for tenure in runtime._tenures.values():
+            tenure.end()
+        raise StaleOwnerError("replaced")
+
+    monkeypatch.setattr(world.store, "save", too_late)
+    await runtime.save()
+    assert (world.failures, world.topic.messages) == ([], [])
+
+
+async def test_an_owner_that_is_dropped_lets_go_of_what_it_holds_once() -> None:
+    closed = []
+
+    class Holding(CountingShard):
+        def close(self) -> None:
+            closed.append(self.partition)
+
+    world = World()
+    world.make_shard = Holding
+    runtime = world.runtime()
+    await runtime.assign(GENERATION, [0, 1], [])
+    await runtime.assign(GENERATION + 1, [1], [])
+    await runtime.close(0.1)
+    assert closed == [0, 1, 1]
+
+
 async def test_closing_takes_no_more_records_delivers_and_saves_that_it_did() -> None:
     world = World()
     runtime = world.runtime()
