@@ -40,8 +40,8 @@ class Provisional:
     def add(self, events: EventColumns) -> None:
         """Takes what is missing from a batch."""
         width = events.numeric.shape[1]
-        if self.full or width + len(events.category_names) == 0:
-            return
+        if self.full or width + len(events.category_names) == 0 or "" in (*events.names, *events.category_names):
+            return  # a nameless feature has no place in a reference
         scores = events.scores
         schema = (events.names, width, events.category_names, events.score_names, 0 if scores is None else scores.shape[1])
         if self._schema is None:

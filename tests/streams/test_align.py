@@ -59,7 +59,7 @@ def test_a_feature_that_nobody_knows_is_left_out_and_counted() -> None:
 @pytest.mark.parametrize(("sent", "code"), [("Köln", 1.0), ("true", 2.0), ("Atlantis", 3.0), (None, np.nan)])
 def test_a_category_becomes_its_code_and_an_unseen_one_the_last(sent: str | None, code: float) -> None:
     aligned = aligner(_CITY).align(by_name(city=[sent, "3"]))
-    assert np.array_equal(aligned.X, [[np.float32(code)], [0.0]], equal_nan=True)
+    assert np.array_equal(aligned.X, np.array([[code], [0.0]], np.float32), equal_nan=True)
     assert aligned.anomalies.get("unseen_category", 0) == int(sent == "Atlantis")
 
 

@@ -49,8 +49,10 @@ class Feed:
 
     def give(self, *messages: WindowPartial | Finding) -> None:
         for message in messages:
-            share = isinstance(message, WindowPartial)
-            self.raw("windows" if share else "findings", windows.encode(message), message.end_ns if share else message.at_ns)
+            if isinstance(message, WindowPartial):
+                self.raw("windows", windows.encode(message), message.end_ns)
+            else:
+                self.raw("findings", windows.encode(message), message.at_ns)
 
     def window(self, number: int, **given: Any) -> None:
         """An ordinary share of this window, and the time at which it is judged."""
