@@ -265,3 +265,17 @@ def test_reading_a_tally_does_not_change_it() -> None:
 def test_accounts_are_bounded_and_always_writable(model: str) -> None:
     ledger = Ledger()
     assert ledger.stream(model, "1").model in {"mmm", ""}
+
+
+def test_callers_who_never_pause_starve_neither_confirmations_nor_heartbeats() -> None:
+    transport = Slow()
+    transport.confirming = True
+    watch, _ = client(transport, queue_max_events=20_000, heartbeat_s=0.01, flush_events=50)
+    deadline = time.monotonic() + 20
+    beats = 0
+    while watch.stats().sent < 5_000 or not beats:
+        beats = sum(dict(record.headers)["ce_type"] == b"inferwatch.heartbeat.v1" for record in transport.records)
+        assert time.monotonic() < deadline
+        for _ in range(500):
+            watch.record(model="m", version="1", client="c")
+    watch.close()

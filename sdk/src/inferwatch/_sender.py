@@ -23,6 +23,10 @@ from inferwatch._transport import Record, Transport
 
 SLICE = 64
 """Events between two chances for the host's threads to run: the sender holds the interpreter about 0.2 ms at a time."""
+BACKLOG = 1_024
+"""Events waiting from which slices are eight times as long: a host that never sleeps gives the interpreter back only every 5 ms."""
+ROUND_S = 0.05
+"""Between two looks at confirmations, buffers' ages and heartbeats: callers who never pause must not starve those."""
 MAX_BUFFERS = 2_000
 """Half-filled records; above it all are sent (whoever chooses feature names could open one an event)."""
 MAX_SHAPES = 1_000
@@ -110,33 +114,39 @@ class Sender:
     def _run(self) -> None:
         while self._deadline is None:
             try:
-                busy = self._step()
+                pause = self._step()
             except Exception as error:  # noqa: BLE001  # nothing may end the thread: a later event may be better
                 self._log.line("step", "%s in the sender; it goes on", type(error).__name__)
-                busy = False
-            self.wake.wait(min(0.025, self.settings.flush_age_s / 4) if busy else self.settings.flush_age_s)
+                pause = self.settings.flush_age_s
+            self.wake.wait(pause)
             self.wake.clear()
         self._finish(self._deadline)
 
-    def _step(self) -> bool:
-        """One round; True when there is more to come soon."""
+    def _step(self) -> float:
+        """One round; returns how long the next one may wait."""
         now = time.monotonic()
+        more = False
         self._look_up(now)
         if self._partitions and self._clients is not None:
             self._take_signals(self._partitions)
-            while self._push():
-                items = self.events.take(SLICE)
+            while time.monotonic() < now + ROUND_S:
+                slice_ = SLICE if len(self.events.queue) < BACKLOG else 8 * SLICE
+                items = self.events.take(slice_) if self._push() else None
+                more = bool(items)
                 if not items:
                     break
                 self._accept(items, self._clients, now)
                 time.sleep(0)  # lets a caller who waits for the interpreter go first
+            now = time.monotonic()
             self._flush(now)
+            self._push()
             if now >= self._next_beat:
                 self._next_beat = now + self.settings.heartbeat_s
                 self._beat(closing=False)
-            self._push()
         self._transport.poll()
-        return bool(self.events.held or self.signals.held)
+        if more:
+            return 0.0
+        return min(0.025, self.settings.flush_age_s / 4) if self.events.held or self.signals.held else self.settings.flush_age_s
 
     def _look_up(self, now: float) -> None:
         """The number of partitions: until it is known events wait, and a topic that grows is noticed within minutes."""
@@ -156,6 +166,8 @@ class Sender:
         for item in items:
             if type(item) is Batch:
                 self._accept_batch(item, clients, now)
+                self._push()
+                self._transport.poll()
                 continue
             model, version, client, features, scores = item[:5]
             stream = streams.get((model, version)) or self.events.stream(model, version)
@@ -315,7 +327,8 @@ class Sender:
         reserve = min(0.5, max(0.0, deadline - time.monotonic()) / 4)
         while time.monotonic() < deadline - reserve:
             try:
-                if not self._step():
+                self._step()
+                if not (self.events.held or self.signals.held):
                     break
             except Exception as error:  # noqa: BLE001  # closing must come to its end
                 self._log.line("step", "%s while closing", type(error).__name__)
