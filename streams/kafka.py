@@ -55,7 +55,7 @@ def partition_for_key(key: bytes, partitions: int) -> int:
 
     Example:
         >>> partition_for_key(b"fraud", 12)
-        5
+        10
     """
     return zlib.crc32(key) % partitions
 

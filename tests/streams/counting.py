@@ -3,6 +3,7 @@
 ``python -m tests.streams.counting SETTINGS.toml`` runs it.
 """
 
+import os
 import sys
 import time
 from collections import Counter
@@ -159,5 +160,6 @@ if __name__ == "__main__":
             make_judge=CountingJudge,
             on_reference=lambda model, version, blob: None,
             sink=ListSink(),
+            broker_patience_s=float(os.environ.get("TEST_BROKER_PATIENCE", "inf")),
         )
     )

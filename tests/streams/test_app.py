@@ -94,7 +94,9 @@ def test_topics_that_do_not_fit_end_it_with_a_clear_word(worker: Worker, topics:
     assert f"{topics.prefix}events has 7 partitions" in worker.log.read_text()
 
 
-def test_it_waits_for_a_broker_says_so_and_can_be_stopped_meanwhile(kafka: EmbeddedKafka, tmp_path: Path) -> None:
+def test_it_waits_for_a_broker_as_long_as_it_may_says_so_and_can_be_stopped_meanwhile(
+    kafka: EmbeddedKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     worker = Worker(kafka, "t-absent", tmp_path)
     file = tmp_path / "settings.toml"
     file.write_text(file.read_text().replace(kafka.bootstrap_servers, "127.0.0.1:1"))
@@ -102,6 +104,10 @@ def test_it_waits_for_a_broker_says_so_and_can_be_stopped_meanwhile(kafka: Embed
     until(worker, lambda: worker.health()[1].startswith("Kafka at 127.0.0.1:1 (plaintext) does not answer: "))
     assert worker.health()[0] == 503
     assert worker.end() == 0
+    monkeypatch.setenv("TEST_BROKER_PATIENCE", "0.1")
+    worker.start()
+    assert worker.process is not None
+    assert worker.process.wait(20) == Exit.NO_BROKER
 
 
 @pytest.mark.slow
