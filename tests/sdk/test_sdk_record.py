@@ -226,6 +226,15 @@ def test_an_event_that_cannot_be_put_into_columns_costs_no_neighbour() -> None:
     assert dict(watch.stats().dropped) == {"invalid": 1}
 
 
+def test_a_feature_that_was_text_stays_a_category_where_all_of_it_is_missing() -> None:
+    watch, transport = client()
+    for country in ("NO", None, 3):
+        assert watch.record(model="m", version="1", features={"country": country})
+        assert watch.flush(20) == 0
+    watch.close()
+    assert [event["features"] for event in transport.events()] == [{"country": "NO"}, {"country": None}, {"country": "3"}]
+
+
 def test_of_two_keys_that_are_one_name_the_first_counts() -> None:
     assert recorded({"features": {"1": 1.0, 1: 2.0}})["features"] == {"1": 1.0}
 

@@ -32,8 +32,8 @@ def test_a_batch_is_the_same_as_its_events_one_by_one() -> None:
     }
     scores = rng.random((n, 3)).astype(np.float32)
     country = [["NO", "SE", None][i % 3] for i in range(n)]
-    batch, batched = client(instance="i", flush_events=100)
-    single, singly = client(instance="i", flush_events=100)
+    batch, batched = client(instance="i", flush_events=100, flush_age_s=30)
+    single, singly = client(instance="i", flush_events=100, flush_age_s=30)
     with batch, single:
         features = {"a": matrix[:, 0], "country": country, "b": matrix[:, 1]}
         assert batch.record_many(model="m", version="1", client=clients, features=features, scores=scores, **columns)

@@ -22,6 +22,8 @@ class Shape:
         self.names: tuple[str, ...] | None = None
         self.kept: tuple[Any, ...] | None = None
         """Keys to pick, when not all of them travel."""
+        self.categorical: set[str] = set()
+        """Names that have been text: they stay categories in a record where all of them are missing, too."""
         width = 0
         if isinstance(names, int):
             width = names
@@ -75,7 +77,7 @@ class RowBuffer:
         client, number, features, scores, at_ns, status, latency_ms, value, prediction, event_id, trace_id, owner, source, cost = zip(
             *self.held, strict=True
         )
-        return columns_of(
+        columns = columns_of(
             model=self.model,
             version=self.version,
             service=service,
@@ -96,7 +98,10 @@ class RowBuffer:
             owner=owner,
             source=source,
             cost=cost,
+            categorical=self.shape.categorical,
         ).check()
+        self.shape.categorical.update(columns.category_names)
+        return columns
 
     def sound(self) -> RowBuffer:
         """The rows that make sense: what is no number where one belongs becomes missing, rows that are still wrong are left out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,17 +36,18 @@ def columns_of(
     owner: Sequence[str | None],
     source: Sequence[str | None],
     cost: Sequence[float | None],
+    categorical: Collection[str] = (),
 ) -> EventColumns:
     """Columns of events that share model version, producer and the names (or the number) of features and scores.
 
     `names` None: all features are numbers in the reference's order. `features` and `scores` have one sequence an event, of equal length; a
-    column of features with any text or boolean in it is categorical.
+    column of features with any text or boolean in it, or named in `categorical`, is a category.
 
     Raises:
         ValueError, TypeError, OverflowError: a value is no number where one is needed, or the rows have unequal lengths.
     """
     n = len(client)
-    numeric_names, numeric, category_names, categories = _split(names, features)
+    numeric_names, numeric, category_names, categories = _split(names, features, categorical)
     return EventColumns(
         model=model,
         version=version,
@@ -118,17 +119,19 @@ def _matrix(rows: Sequence[Sequence[Value]]) -> NDArray[np.float32]:
 
 
 def _split(
-    names: tuple[str, ...] | None, rows: Sequence[Sequence[Value]]
+    names: tuple[str, ...] | None, rows: Sequence[Sequence[Value]], categorical: Collection[str]
 ) -> tuple[tuple[str, ...], NDArray[np.float32], tuple[str, ...], tuple[Strings, ...]]:
     """Names and matrix of the numbers, names and columns of the categories."""
     if names is None:
         return (), _matrix(rows), (), ()
-    if set(map(type, itertools.chain.from_iterable(rows))) <= {float, int}:  # the common case: one pass
+    if not categorical and set(map(type, itertools.chain.from_iterable(rows))) <= {float, int}:  # the common case: one pass
         with np.errstate(over="ignore"):
             flat = np.fromiter(itertools.chain.from_iterable(rows), np.float64, len(rows) * len(names))
             return names, flat.astype(np.float32).reshape(len(rows), len(names)), (), ()
     columns = list(zip(*rows, strict=True))
-    text = [any(isinstance(value, (str, bool)) for value in column) for column in columns]
+    text = [
+        name in categorical or any(isinstance(value, (str, bool)) for value in column) for name, column in zip(names, columns, strict=True)
+    ]
     numeric = [_narrow(column) for column, is_text in zip(columns, text, strict=True) if not is_text]
     return (
         tuple(name for name, is_text in zip(names, text, strict=True) if not is_text),
