@@ -34,7 +34,7 @@ def read(servers: str, *topics: str) -> list[Any]:
     consumer = Consumer({"bootstrap.servers": servers, "group.id": "g", "log_level": 0, "enable.partition.eof": True})
     consumer.assign([TopicPartition(topic, partition, 0) for topic in topics for partition in range(4)])
     messages: list[Any] = []
-    ended = set()
+    ended: set[tuple[Any, Any]] = set()
     deadline = time.monotonic() + 20
     while len(ended) < 4 * len(topics):
         assert time.monotonic() < deadline
