@@ -71,7 +71,11 @@ def test_noisy_copies_round_by_round_page_too() -> None:
 def test_ordinary_rows_and_measurements_repeated_with_noise_stay_quiet() -> None:
     assert send(watch(), FRESH) == []
     for seed in range(6):
-        assert send(watch(), noisy(targets(100, 0.1, seed), 4, seed).reshape(-1, D)) == []
+        clients = watch()
+        assert send(clients, noisy(targets(100, 0.1, seed), 4, seed).reshape(-1, D)) == []
+        said = clients.explain(0)
+        assert 5 <= said["member_centres"] <= 20
+        assert 70 <= said["other_centres"] <= 95
 
 
 def test_a_form_that_edits_a_training_record_field_by_field_is_no_attack() -> None:
@@ -79,6 +83,7 @@ def test_a_form_that_edits_a_training_record_field_by_field_is_no_attack() -> No
     rows = []
     for record in MEMBERS[:40]:
         row = record.copy()
+        rows.append(row.copy())
         for field in rng.choice(D, 8):
             row[field] += 0.1 * SPREAD[field]
             rows.append(row.copy())
