@@ -49,8 +49,8 @@ class ClientEvidence:
     do not, since they send what extraction sends. Blind to plausible independent rows at an ordinary pace, whatever their purpose.
 
     The joint statistic follows the present population (`detectors.evidence.population`): where everybody has moved since the reference
-    was taken, being unlike the reference says nothing about one client. Until six clients are known it opens no ticket before
-    128 and no page before 512 distinct rows.
+    was taken, being unlike the reference says nothing about one client. Until four clients are known it opens no ticket before
+    96 and no page before 300 distinct rows.
 
     Cost: 1.5 us a row at 20 columns, 5 us at 784. Same rows in the same order give the same bits whatever the batches.
 
@@ -73,7 +73,7 @@ class ClientEvidence:
         >>> both, slot = np.concatenate([X, shuffled]), np.repeat([0, 1], 600).astype(np.int32)
         >>> crossings = clients.update(slot, both, np.empty((1200, 0), np.float32), np.full(1200, -1, np.int32))
         >>> crossings.slot.tolist(), crossings.severity.tolist(), crossings.queries.tolist()
-        ([1, 1], [1, 2], [128, 512])
+        ([1, 1], [1, 2], [96, 300])
     """
 
     def __init__(self, reference: EvidenceReference, *, ln_page: float, ln_ticket: float, capacity: int = 1024) -> None:

@@ -50,8 +50,8 @@ IMPUTED_REPEATS = 3  # of the ring's rows
 
 # --- E1 follows the present population ---------------------------------------------------------------------------------------------
 POPULATION = 128  # most recently judged clients; a swarm of 60 is no majority, and half a table turns over in ~500 rows
-POPULATION_KNOWN = 6  # clients below which "everybody has moved" cannot be told from "this one is odd": E1 then opens no ticket ...
-POPULATION_ALONE = (128, 512)  # ... and no page before this many distinct rows
+POPULATION_KNOWN = 4  # clients below which "everybody has moved" cannot be told from "this one is odd": E1 then opens no ticket ...
+POPULATION_ALONE = (96, 300)  # ... and no page before this many distinct rows
 POPULATION_SPREAD = 1.25  # clients move by different amounts: the median's move is exceeded by those that moved most
 POPULATION_ROWS = (8, 64)  # judged rows between a client's reports: at first, and after the second number of rows
 POPULATION_AGE = 512  # reports after which an entry is forgotten
@@ -71,7 +71,8 @@ FLIP_U = (0.12, 0.06, 0.04)
 FLIP_Q = (0.1, 0.2, 0.4, 0.7)
 OCTAVES = 12  # distance bins; of factor 4 for neighbours, of factor 2 for consecutive rows
 FLIP_BINS = 3  # bins with >= 2 flips each, the largest with <= .8 of them: a sensor at a boundary flips at one scale, an attack closes in
-FLIP_BIN_MIN = 2
+FLIP_BIN_MIN = 2  # and at least this share of all: in thousands of rows a sensor reaches every scale now and then
+FLIP_BIN_LEAST = 0.02
 FLIP_BIN_SHARE = 0.8
 LAG_TICKET, LAG_PAGE = 4, 5  # octaves with >= 3 consecutive flips that also open the gate (whole-number walks)
 LAG_BIN_MIN = 3
@@ -79,8 +80,8 @@ LAG_BIN_MIN = 3
 # --- E4: the same flips, rarer but over more scales: a search hidden in cover traffic -----------------------------------------------
 CLOSING_U = 0.02  # near flips of ordinary clients: 0 for most, .07 at most except at a boundary
 CLOSING_Q = (0.05, 0.1, 0.3)
-CLOSING_BINS = 4  # bins with >= 2 flips; boundary sensors fill 2, drifting ones 3 (of 11 simulated services' worth of them)
-CLOSING_OUTSIDE = 6  # flips outside the two fullest neighbouring bins
+CLOSING_BINS = (4, 5)  # bins with >= 2 flips, or with any; boundary sensors fill 2, drifting ones 3 of either kind
+CLOSING_OUTSIDE = 4  # flips outside the two fullest neighbouring bins
 
 # --- E5: probes in pairs x + h u, x - h u -----------------------------------------------------------------------------------------
 SYMMETRIC_CENTRE = 0.1  # the pair's centre is the previous row, within this share of the step

@@ -1,4 +1,4 @@
-"""The streaming kernel: rows in arrival order, one client's state touched per row, six statistics updated, families judged."""
+"""The streaming kernel: rows in arrival order, one client's state touched per row, seven statistics updated, families judged."""
 
 from __future__ import annotations
 
@@ -80,15 +80,20 @@ def _judge(real: Any, count: Any, bins: Any, family: int, known: bool, y: Yardst
             if not known and count[at.DISTINCT] < c.POPULATION_ALONE[1]:
                 s = 0 if count[at.DISTINCT] < c.POPULATION_ALONE[0] else min(s, 1)
         elif statistic in (at.FLIPS, at.CLOSING, at.LATTICE):
-            filled = total = largest = octaves = two = 0
+            filled = touched = total = lagged = largest = octaves = two = 0
+            for k in range(c.OCTAVES):
+                total += bins[k]
+                lagged += bins[c.OCTAVES + k]
+            least = c.FLIP_BIN_LEAST * total
             for k in range(c.OCTAVES):
                 two = max(two, bins[k] + (bins[k + 1] if k + 1 < c.OCTAVES else 0))
-                filled += bins[k] >= c.FLIP_BIN_MIN
-                total += bins[k]
+                filled += bins[k] >= max(c.FLIP_BIN_MIN, least)
+                touched += bins[k] >= max(1, least)
                 largest = max(largest, bins[k])
-                octaves += bins[c.OCTAVES + k] >= c.LAG_BIN_MIN
+                octaves += bins[c.OCTAVES + k] >= max(c.LAG_BIN_MIN, c.FLIP_BIN_LEAST * lagged)
             if statistic == at.CLOSING:
-                s = s if filled >= c.CLOSING_BINS and total - two >= c.CLOSING_OUTSIDE else 0
+                wide = filled >= c.CLOSING_BINS[0] or touched >= c.CLOSING_BINS[1]
+                s = s if wide and total - two >= max(c.CLOSING_OUTSIDE, 2 * least) else 0
             elif statistic == at.LATTICE or filled < c.FLIP_BINS or largest > c.FLIP_BIN_SHARE * total:
                 s = 0 if octaves < c.LAG_TICKET else (min(s, 1) if octaves < c.LAG_PAGE else s)
         if s > severity:

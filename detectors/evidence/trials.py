@@ -73,6 +73,15 @@ def equal_fields(code: Any, value: Any, limit: Any, m: int, out: Any) -> int:
 
 
 @njit
+def _add(bins: Any, k: int) -> None:
+    """One more in bin k; all are halved together before it overflows, since the gates ask for shares."""
+    bins[k] += 1
+    if bins[k] == 255:
+        for b in range(len(bins)):
+            bins[b] //= 2
+
+
+@njit
 def _opposite(count: Any, step: Any, length: float) -> bool:
     """Whether the step is the exact opposite of one of the client's last 112; then remembers it as 15 signs and its length."""
     mask = (1 << c.OPPOSITE_BITS) - 1
@@ -133,7 +142,7 @@ def consecutive(
     count[at.LATTICE_FLIPS] += hit
     if flip:
         octave = min(int(np.log(max(2 * np.sqrt(y.far2 / d2), 1.0)) / _LOG2), c.OCTAVES - 1)
-        bins[c.OCTAVES + octave] = min(bins[c.OCTAVES + octave] + 1, 255)
+        _add(bins[c.OCTAVES :], octave)
 
 
 @njit
@@ -148,10 +157,7 @@ def near_flip(real: Any, count: Any, bins: Any, gain: Any, near: float, flip: bo
     if hit:
         count[at.FLIPPED] += 1
         b = min(max(int(-np.log(max(near, 1e-6)) / _LOG4), 0), c.OCTAVES - 1)
-        bins[b] += 1
-        if bins[b] == 255:  # halve together: the gate asks for shares
-            for k in range(c.OCTAVES):
-                bins[k] = max(min(bins[k], 2), bins[k] // 2)
+        _add(bins[: c.OCTAVES], b)
 
 
 @njit

@@ -391,3 +391,12 @@ def test_compiled_code_of_another_version_is_noticed_and_replaced() -> None:
 
     assert call(Stale(), 7) == 7
     assert calls == [FINGERPRINT, 0, FINGERPRINT]
+
+
+def test_a_sensor_at_a_decision_boundary_is_no_attack(reference: EvidenceReference) -> None:
+    x = rows(1, 5)[0]
+    x[0] = 0
+    X = (x + 0.03 * np.random.default_rng(0).normal(size=(3000, D))).astype(np.float32)
+    clients = make(reference)
+    assert feed(clients, np.zeros(3000, np.int32), X, []) == []
+    assert clients.counts(np.arange(1))["near_flips"][0] > 500
