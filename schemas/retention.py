@@ -5,7 +5,7 @@ import msgspec
 __all__ = ["Retention"]
 
 
-class Retention(msgspec.Struct, frozen=True, kw_only=True):
+class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Ages at which ClickHouse drops rows.
 
     Attributes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
@@ -107,7 +108,8 @@ class Delivery:
         loop = asyncio.get_running_loop()
 
         def settled(future: Future[None]) -> None:
-            loop.call_soon_threadsafe(self._rows_settled, tenure, taken, future)
+            with suppress(RuntimeError):  # the worker has ended; its next start sends the rows again, and the store replaces them
+                loop.call_soon_threadsafe(self._rows_settled, tenure, taken, future)
 
         self._sink.put(rows, token).add_done_callback(settled)
 

@@ -12,7 +12,7 @@ from detectors.state import StateError, pack, unpack
 from inferwatch import Heartbeat
 from schemas import windows
 from schemas.alerts import Alert
-from schemas.rows import AlertRow, Row
+from schemas.rows import AlertRow, Row, WindowRow
 from schemas.windows import Finding, WindowPartial
 from streams.model_judge import ModelJudge
 from streams.owner import NS, Out, Outbox, Record, Role
@@ -174,6 +174,8 @@ class Judge:
             self._model(beat.model, beat.version).heartbeat(beat, received_ns)
 
     def _emit(self, message: Alert | Row) -> None:
+        if isinstance(message, WindowRow):
+            self._emitted.update({"windows": 1, "events": message.accepted})
         if isinstance(message, Alert):
             self._emitted[f"alerts.{message.state}"] += 1
             self.outbox.add("alerts", message.alert_id.encode(), msgspec.json.encode(message))

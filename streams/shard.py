@@ -94,16 +94,16 @@ class Shard:
         try:
             batches, bad = decode(record.value, content_type)
         except DecodeError as error:
-            self._dead_letter(record, error, 1)
-        else:
-            for batch in batches:
-                self.take(batch, record.at_ns)
-            if bad:
-                self._dead_letter(record, bad[0], len(bad))
-            else:
-                self._readable.append(True)
+            batches, bad = [], [error]
+        for batch in batches:
+            self.take(batch, record.at_ns)
+        if bad:
+            self._dead_letter(record, bad[0], len(bad))
         self.next["events"] = record.offset + 1
         self._active = True
+        self._readable.append(bool(batches) or not bad)
+        if bad:
+            self._stop_if_most_are_unreadable(bad[0])
         return True
 
     def take(self, events: EventColumns, received_ns: int) -> None:
@@ -219,7 +219,8 @@ class Shard:
         self.dead_letters[error.reason] += 1
         headers = {"reason": error.reason, "error": str(error)[:500], "source": f"events/{self.partition}/{record.offset}"}
         self.outbox.add("dlq", str(self.partition).encode(), record.value[:_KEPT_BYTES], headers | _printable(record.headers))
-        self._readable.append(False)
+
+    def _stop_if_most_are_unreadable(self, error: DecodeError) -> None:
         lost = self._readable.count(False)
         if len(self._readable) >= _MIN_RECORDS and lost > self._settings.limits.dead_letter_share * len(self._readable):
             raise TooManyDeadLettersError(

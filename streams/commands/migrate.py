@@ -20,7 +20,7 @@ def command(dry_run: bool, settings_file: Path | None) -> None:
     settings = settings_from(settings_file)
     try:
         with ClickHouse(settings.clickhouse.dsn, password=settings.clickhouse.password) as clickhouse:
-            done = migrate(clickhouse, dry_run=dry_run)
+            done = migrate(clickhouse, retention=settings.retention, dry_run=dry_run)
     except (ClickHouseError, MigrationError) as error:
         raise Failure(str(error)) from error
     for step in done:

@@ -7,9 +7,13 @@ import time
 from pathlib import Path
 
 import click
+import structlog
 
+from streams import log as logs
 from streams.commands.common import Failure, settings_from, settings_option
 from streams.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 
 @click.command("worker")
@@ -44,8 +48,12 @@ def run(settings: Settings, migrate_first: bool | None) -> int:
     from streams.references import References
     from streams.shard import Shard
     from streams.sink import Sink
+    from streams.warmup import warm_up
     from streams.worker import run_worker
 
+    logs.configure(settings)
+    log.info("compiling kernels; this takes half a minute after an installation, and a second afterwards")
+    warm_up(settings)
     references = References(settings.membership.key.encode())
 
     def on_reference(model: str, version: str, blob: bytes | None) -> None:
@@ -61,7 +69,7 @@ def run(settings: Settings, migrate_first: bool | None) -> int:
     with clickhouse:
         if settings.clickhouse.dsn.startswith("chdb:") if migrate_first is None else migrate_first:
             try:
-                migrate(clickhouse)
+                migrate(clickhouse, retention=settings.retention)
             except (ClickHouseError, MigrationError) as error:
                 raise Failure(str(error)) from error
         sink = Sink(clickhouse, Lanes(np.random.default_rng()))

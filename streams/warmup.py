@@ -1,0 +1,57 @@
+"""Compiles the detectors' kernels before the first record comes.
+
+Numba compiles a kernel when it is first called, and keeps the result on disk. After an installation that takes half a minute, in which an
+event loop would not answer, so a worker does it before it joins its group.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from inferwatch import CONTENT_TYPE_COLUMNS, EventColumns, Strings, encode
+from schemas.reference import Feature
+from streams.build import Rows, build
+from streams.judge import Judge
+from streams.owner import NS, Record
+from streams.references import References
+from streams.settings import Settings
+from streams.shard import Shard
+
+_KEY = b"only for compiling kernels"
+_START_NS = 1_800_000_000 * NS
+
+
+def warm_up(settings: Settings, seed: int = 0) -> None:
+    """Takes a small made-up stream through building, judging, snapshot and restore; nothing of it stays."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(300, 4)).astype(np.float32)
+    scores = rng.dirichlet((1.0, 1.0), 300).astype(np.float32)
+    features = tuple(Feature(name=f"f{j}", low=-9.0, high=9.0) for j in range(4))
+    rows = Rows(features=features, X=X, scores=scores, classes=("a", "b"), y=scores.argmax(1).astype(np.int32), member=np.arange(300) < 150)
+    reference = build("warm", "1", rows, membership_key=_KEY, built_at_ns=0).reference
+    references = References(_KEY)
+    references.put(reference)
+    shard, judge = Shard(0, settings, references), Judge(0, settings, references)
+    for offset in range(3):
+        picked = X[rng.integers(0, 300, 60)] + (offset > 0) * rng.normal(scale=0.01, size=(60, 4)).astype(np.float32)
+        batch = EventColumns(
+            model="warm",
+            version="1",
+            service="",
+            instance="i",
+            client=Strings.of([f"c{k % 3}" for k in range(60)]),
+            at_ns=_START_NS + offset * NS + np.arange(60),
+            number=np.arange(60 * offset, 60 * offset + 60),
+            status=np.zeros(60, np.uint8),
+            latency_ms=np.ones(60, np.float32),
+            names=tuple(f"f{j}" for j in range(4)),
+            numeric=picked.astype(np.float32),
+            scores=scores[:60],
+        )
+        shard.apply(Record("events", 0, offset, encode(batch), _START_NS + 5 * NS, headers={"content-type": CONTENT_TYPE_COLUMNS}))
+    again = Shard(0, settings, references)
+    again.restore(shard.snapshot())
+    again.finish()
+    for offset, out in enumerate(out for out in again.outbox if out.to == "windows"):
+        judge.apply(Record("windows", 0, offset, out.value, _START_NS))
+    judge.tick(_START_NS + 10_000 * NS)
