@@ -57,7 +57,8 @@ def read_table(path: Path) -> pa.Table:
         TableError: it does not exist, or is no parquet file.
     """
     try:
-        return pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            return file.read()
     except FileNotFoundError as error:
         raise TableError(f"{path}: no such file") from error
     except (pa.ArrowInvalid, OSError) as error:
