@@ -215,7 +215,7 @@ def check_budget(settings: Settings) -> Settings:
         30 * 86_400 / settings.window.length_s / max(budget.drift_share, budget.quality_share),
         budget.client_events_per_30d / 100 / max(budget.client_share, budget.membership_share),
     )
-    if budget.false_pages_per_30d >= most:
+    if not budget.false_pages_per_30d < most:  # so that NaN is refused too
         raise SettingsError(
             f"budget.false_pages_per_30d: {budget.false_pages_per_30d:g} is too many; with these windows, shares and client events it must "
             f"be below {most:,.6g}"

@@ -65,8 +65,8 @@ def _clickhouse(settings: Settings) -> str | None:
     try:
         with ClickHouse(settings.clickhouse.dsn, password=settings.clickhouse.password) as clickhouse:
             clickhouse.query("SELECT 1 AS one")
-    except ClickHouseError as error:
-        return str(error)
+    except (ClickHouseError, ValueError) as error:
+        return mask_url(str(error))
     return None
 
 

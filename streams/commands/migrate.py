@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from streams.commands.common import Failure, settings_from, settings_option
+from streams.commands.common import Failure, Mistake, settings_from, settings_option
 
 
 @click.command("migrate")
@@ -23,6 +23,8 @@ def command(dry_run: bool, settings_file: Path | None) -> None:
             done = migrate(clickhouse, retention=settings.retention, dry_run=dry_run)
     except (ClickHouseError, MigrationError) as error:
         raise Failure(str(error)) from error
+    except ValueError as error:  # a DSN that is none
+        raise Mistake(str(error)) from error
     for step in done:
         if dry_run:
             click.echo("\n".join(f"{statement.rstrip()};" for statement in step.statements))
