@@ -118,8 +118,8 @@ class Shard:
             model = self._models[key] = self._new(*key)
         if model.loaded is None:
             self._gather(key, events)
-        most = self._settings.limits.clients
-        for a in range(0, len(events), most):  # more clients than there are slots must not come at once
+        most = max(self._settings.limits.clients // 2, 1)
+        for a in range(0, len(events), most):  # newcomers of one record must not need the slots of the established
             self.rejected.update(model.apply(events if len(events) <= most else events.take(slice(a, a + most)), received_ns))
         if model.watermark_ns:
             model.close_until(model.watermark_ns - _GRACE_NS)
