@@ -102,16 +102,16 @@ def test_more_clients_in_one_record_than_there_are_slots_are_all_counted() -> No
     assert (window.n, window.clients) == (950, 950)
 
 
-def test_two_hundred_thousand_made_up_clients_stay_in_bounds_of_time_and_memory() -> None:
+def test_a_million_made_up_clients_stay_in_bounds_of_time_and_memory() -> None:
     one = shard(limits={"clients": 5_000})
     one.apply(record(events(400, clients=4), 0))
     began = time.process_time()
-    for offset in range(1, 21):
+    for offset in range(1, 101):
         flood = Strings([f"flood{offset}-{k}" for k in range(10_000)], np.arange(10_000, dtype=np.int32))
         one.apply(record(events(10_000, seed=0, start_s=offset, rate=10_000, number=10_000 * offset, client=flood), offset))
     assert time.process_time() - began < 30
     assert all(one.models["m", "1"].watch.table.find(f"c{k}") is not None for k in range(4))
-    assert one.evicted >= 190_000
+    assert one.evicted >= 990_000
     assert len(one.snapshot()) < 30_000_000
     accounted(one)
 

@@ -363,6 +363,17 @@ def test_a_restored_judge_goes_on_as_if_nothing_had_happened(cut: int) -> None:
     assert second.judge.open_alerts() == whole.judge.open_alerts()
 
 
+def test_a_message_of_before_the_restart_that_comes_again_after_it_counts_once() -> None:
+    first, second = Feed(judge()), Feed(judge())
+    first.give(partial(n=10), finding())
+    second.judge.restore(first.judge.snapshot())
+    second._offsets = first._offsets
+    second.give(partial(n=10), finding())
+    second.judge.tick(START + 2 * LENGTH)
+    assert second.judge.repeated == 2
+    assert rows(second.judge, "windows")[0]["n"] == 10
+
+
 def test_a_state_of_another_partition_or_another_thing_is_refused() -> None:
     with pytest.raises(StateError, match="partition 0, not 3"):
         Judge(3, settings(), References()).restore(judge().snapshot())
