@@ -2,6 +2,7 @@
 
 import pytest
 
+from streams import kafka
 from tests.commands.cli import NOWHERE, run
 
 
@@ -13,7 +14,8 @@ def test_a_store_that_is_not_there_is_exit_code_1_with_its_address_and_no_passwo
     assert "hunter2" not in said.output
 
 
-def test_a_dsn_that_is_none_is_told() -> None:
+def test_a_dsn_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka, "_REACH_S", 0.5)
     said = run("migrate", INFERWATCH_CLICKHOUSE_DSN="postgres://somewhere/else")
     assert said.exit_code == 2
     assert said.stderr.startswith("Error: ClickHouse DSN: the scheme is neither http, https nor chdb")
