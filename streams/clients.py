@@ -8,6 +8,7 @@ suspicion goes last.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any, get_args
 
 import numpy as np
@@ -57,12 +58,8 @@ class ClientTable:
 
     def slots(self, clients: Sequence[str]) -> NDArray[np.int32]:
         """The slot of each of these distinct clients; -1 for the client without a name. At most `limit` of them."""
-        slots = np.empty(len(clients), np.int32)
-        fresh = []
-        for k, client in enumerate(clients):
-            slots[k] = self._slot.get(client, -1) if client else -1
-            if slots[k] < 0 and client:
-                fresh.append(k)
+        slots = np.fromiter(map(self._slot.get, clients, repeat(-1)), np.int32, len(clients))
+        fresh = [k for k in np.flatnonzero(slots < 0).tolist() if clients[k]]
         if fresh:
             self._make_room(len(fresh), slots[slots >= 0])
             for k in fresh:

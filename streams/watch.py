@@ -101,15 +101,18 @@ class ClientWatch:
 
     def slots(self, client: Strings) -> NDArray[np.int32]:
         """The slot of each row's client; -1 for rows without one."""
-        used, inverse = np.unique(client.codes, return_inverse=True)
-        names = [client.values[code] if code >= 0 else "" for code in used.tolist()]
+        used = np.zeros(len(client.values) + 1, bool)
+        used[client.codes] = True  # -1, no client, marks the last entry
+        codes = np.flatnonzero(used[:-1])
+        names = [client.values[code] for code in codes.tolist()]
         slots = self.table.slots(names)
-        for name, slot in zip(names, slots.tolist(), strict=True):
-            if slot >= 0 and self.hashes[slot] == 0:
-                self.hashes[slot] = (
-                    int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little") | 1
-                )
-        return slots[inverse]
+        known = np.flatnonzero(slots >= 0)
+        for k in known[self.hashes[slots[known]] == 0].tolist():
+            digest = hashlib.blake2b(names[k].encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            self.hashes[slots[k]] = int.from_bytes(digest, "little") | 1
+        by_code = np.full(len(client.values) + 1, -1, np.int32)
+        by_code[codes] = slots
+        return by_code[client.codes]
 
     def suspect(self, slot: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Which rows are of a client under suspicion."""

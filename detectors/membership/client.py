@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from detectors.bloom import float_bits
 from detectors.membership import hits, label_only
+from detectors.membership.neighbours import index_of
 from detectors.membership.reference import MembershipReference
 from detectors.membership.slots import Layout, Slots
 from detectors.state import StateError, pack, unpack
@@ -129,6 +130,7 @@ class ClientMembership:
         self._nulls = (reference.u, *reference.prior, math.exp(ln_page) * 1e3)
         self._identity = reference.identity()
         near = reference.neighbours
+        self._index = index_of(near) if near else None
         self._copies = label_only.layout(near.members.shape[1], len(near.fields)) if near else {}
         self._slots = Slots({**hits.LAYOUT, **self._copies, **_LEVELS}, capacity)
 
@@ -172,8 +174,8 @@ class ClientMembership:
         hits.update_hits(float_bits(rows), slots, times, shape, bloom.seed, bloom.table, self._nulls, state, out, evidence)
         np.log(evidence[:, 0], out=evidence[:, 0])
         if near:
-            index, state = (near.members, near.starts, near.edges, near.codes), tuple(columns[name] for name in self._copies)
-            place = (near[:6], index, near.fields, near.radii)
+            state = tuple(columns[name] for name in self._copies)
+            place = (near[:6], self._index, near.fields, near.radii)
             label_only.update_copies(rows, slots, times, row_hash, flags, *place, self._rule, state, evidence)
         at, kind, severity = _rise(slots, evidence, self._thresholds, columns["levels"], columns["now"])
         return Crossings(at, slots[at], severity, kind, evidence[at, kind], queries[at])

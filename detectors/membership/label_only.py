@@ -33,10 +33,11 @@ _INSIDE = 0.6
 _TICK_S, _WINDOW_TICKS = 512.0, 42  # 6 hours
 _COUNTED = 255
 _NOT_INDEXED = 1 << 20
+_YOUNG, _SPARSE, _ALERT = 8, 32, 8
 Q = 0.5
 TICKET_FROM, PAGE_FROM = 4, 6
 # Columns of `tally`.
-ROWS, MEMBERS, OTHERS, NEAR, EXACT, LAST_EXACT_ROW, LAST_EXACT, NEXT, CHAINED, CHAIN = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+ROWS, MEMBERS, OTHERS, NEAR, EXACT, LAST_EXACT_ROW, LAST_EXACT, NEXT, CHAINED, LAST_NEAR_ROW, CHAIN = range(11)
 # Columns of a leader in `lead` and `lead_real`.
 SIZE, MEMBER, VOTE, VOTES = 0, 1, 2, 3
 
@@ -142,7 +143,7 @@ def update_copies(
         row_hash: (n,) uint64.
         flags: (n,) of `detectors.membership.hits.update_hits`.
         geometry: first six fields of `Neighbours`.
-        index: (members, starts, edges, codes) of `Neighbours`.
+        index: of `neighbours.index_of`.
         fields: (f,) columns compared.
         radii: (4,) of `Neighbours`.
         rule: (u, ticket, page).
@@ -150,9 +151,9 @@ def update_copies(
         evidence: (n, 4), out.
     """
     tally, likelihood, recent, lead, lead_mean, lead_spread, lead_codes, copy_member, copy_count, copy_tick = arrays
-    members, starts, edges, member_codes = index
+    columns, starts, edges, member_codes = index
     u, ticket, page = rule
-    f, axes = fields.shape[0], members.shape[1]
+    f, axes = fields.shape[0], columns.shape[0]
     limit = edit_limit(f)
     needed = 3 if f else 2
     z, terms = np.empty(rows.shape[1], np.float32), np.empty(geometry[4].shape[0], np.float32)
@@ -185,11 +186,14 @@ def update_copies(
             hit = exact
             member: Any = -1
             distance = np.float32(0)
-            if exact or not edit:
+            # A search is the dear part. Who copies members lands near one every few rows, so an old client who does not is looked at
+            # every thirty-second row until he does.
+            look = own >= 0 or t[ROWS] <= _YOUNG or t[ROWS] % _SPARSE == 0 or likelihood[s] > 0 or t[ROWS] - t[LAST_NEAR_ROW] < _ALERT
+            if exact or (look and not edit):
                 cap = repeated2
                 if own >= 0 and lead[s, own, SIZE] < _FULL:
                     cap = max(cap, _VOTE * closest)
-                member, distance, second = two_nearest(place, members, starts, edges, cap / RATIO2, -1)
+                member, distance, second = two_nearest(place, columns, starts, edges, cap / RATIO2, -1)
                 if member >= 0 and distance > RATIO2 * second:
                     member = -1
                 copy = member >= 0 and not exact and not _edit(codes, member_codes[member], limit)
@@ -201,6 +205,7 @@ def update_copies(
                     t[LAST_EXACT_ROW], t[LAST_EXACT] = t[ROWS], member
                 elif copy and distance <= repeated2:
                     t[NEAR] += 1
+                    t[LAST_NEAR_ROW] = t[ROWS]
                     if _count_copy(member, tick, ids, counts, ticks, needed):
                         t[MEMBERS] += 1
                         likelihood[s] = _likelihood(t, u, page)
@@ -232,7 +237,7 @@ def update_copies(
                 if one[SIZE] == _CLUSTER:
                     if one[MEMBER] < 0:
                         inside = np.float32(_INSIDE) * lead_spread[s, own] / np.float32(_CLUSTER)
-                        centre, away, second = two_nearest(lead_mean[s, own], members, starts, edges, inside / RATIO2, -1)
+                        centre, away, second = two_nearest(lead_mean[s, own], columns, starts, edges, inside / RATIO2, -1)
                         if centre >= 0 and away <= RATIO2 * second and away <= inside:
                             one[MEMBER] = centre
                     if one[MEMBER] < 0:

@@ -25,6 +25,7 @@ _CLIP = 10.0
 _MIN_ROWS = 50
 _PROBES = 1500
 RATIO2 = np.float32(0.7**2)
+_BLOCK, _PEEK = 256, 6
 
 
 class Neighbours(NamedTuple):
@@ -132,24 +133,49 @@ def distance2(a: Any, b: Any, cap: Any) -> Any:
 
 
 @njit(cache=True)
-def two_nearest(point: Any, members: Any, starts: Any, edges: Any, cap: Any, skip: int) -> Any:
-    """Index of the nearest member (-1: none within), its squared distance and the second one's, both looked for below ``cap``."""
+def two_nearest(point: Any, columns: Any, starts: Any, edges: Any, cap: Any, skip: int) -> Any:
+    """Index of the nearest member (-1: none within), its squared distance and the second one's, both looked for below ``cap``.
+
+    Members come as columns (axes, m), so that a block of them is measured at once: where rows spread evenly over many axes no bound
+    prunes, and this is what a search costs.
+    """
     best, second, index = cap, cap, -1
     reach = np.sqrt(cap)
+    axes = columns.shape[0]
+    sorted_by = min(1, axes - 1)
+    block = np.empty(_BLOCK, np.float32)
     for slab in range(starts.shape[0] - 1):
         if edges[slab + 1] < point[0] - reach or edges[slab] > point[0] + reach:
             continue
         begin, end = starts[slab], starts[slab + 1]
-        for j in range(begin + np.searchsorted(members[begin:end, 1], point[1] - reach), end):
-            if members[j, 1] - point[1] > reach:
-                break
-            if j == skip:
-                continue
-            s = distance2(point, members[j], second)
-            if s < best:
-                second, best, index = best, s, j
-            elif s < second:
-                second = s
+        along = columns[sorted_by, begin:end]
+        first = begin + np.searchsorted(along, point[sorted_by] - reach)
+        last = begin + np.searchsorted(along, point[sorted_by] + reach, side="right")
+        for at in range(first, last, _BLOCK):
+            n = min(_BLOCK, last - at)
+            block[:n] = 0
+            near = True
+            for k in range(axes):
+                here = point[k]
+                column = columns[k, at : at + n]
+                for j in range(n):
+                    t = here - column[j]
+                    block[j] += t * t
+                if k == _PEEK:
+                    least = block[0]
+                    for j in range(n):
+                        least = min(least, block[j])
+                    if least >= second:
+                        near = False
+                        break
+            if near:
+                for j in range(n):
+                    s = block[j]
+                    if s < second and at + j != skip:
+                        if s < best:
+                            second, best, index = best, s, at + j
+                        else:
+                            second = s
     return index, best, second
 
 
@@ -167,12 +193,12 @@ def field_code(bits: Any) -> Any:
 
 @njit(cache=True)
 def _copied(rows: Any, geometry: Any, index: Any, fields: Any, radius2: Any) -> Any:
-    members, starts, edges, codes = index
+    columns, starts, edges, codes = index
     z, terms = np.empty(rows.shape[1], np.float32), np.empty(geometry[4].shape[0], np.float32)
-    place, bits, out = np.empty(members.shape[1], np.float32), rows.view(np.uint32), np.full(rows.shape[0], -1, np.int64)
+    place, bits, out = np.empty(columns.shape[0], np.float32), rows.view(np.uint32), np.full(rows.shape[0], -1, np.int64)
     for i in range(rows.shape[0]):
         describe(rows[i], geometry, z, terms, place)
-        member, away, second = two_nearest(place, members, starts, edges, radius2 / RATIO2, -1)
+        member, away, second = two_nearest(place, columns, starts, edges, radius2 / RATIO2, -1)
         if member >= 0 and 1e-8 < away <= radius2 and away <= RATIO2 * second:
             changed = 0
             for k in range(fields.shape[0]):
@@ -182,18 +208,22 @@ def _copied(rows: Any, geometry: Any, index: Any, fields: Any, radius2: Any) -> 
     return out
 
 
+def index_of(near: Neighbours) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], NDArray[np.uint8]]:
+    """What the kernels search: members as columns (axes, m), slabs, their edges, the members' field codes."""
+    return np.ascontiguousarray(near.members.T), near.starts, near.edges, near.codes
+
+
 def copied_members(rows: NDArray[np.float32], near: Neighbours, radius: float) -> NDArray[np.int64]:
     """The member that each row (n, width) is a changed copy of, within a radius; -1 for none."""
-    index = (near.members, near.starts, near.edges, near.codes)
-    out: NDArray[np.int64] = _copied(np.ascontiguousarray(rows), near[:6], index, near.fields, np.float32(radius**2))
+    out: NDArray[np.int64] = _copied(np.ascontiguousarray(rows), near[:6], index_of(near), near.fields, np.float32(radius**2))
     return out
 
 
 @njit(cache=True)
-def _nearest_distances(points: Any, members: Any, starts: Any, edges: Any, own: bool) -> Any:
+def _nearest_distances(points: Any, columns: Any, starts: Any, edges: Any, own: bool) -> Any:
     out = np.empty(points.shape[0])
     for i in range(points.shape[0]):
-        out[i] = np.sqrt(two_nearest(points[i], members, starts, edges, np.float32(np.inf), i if own else -1)[1])
+        out[i] = np.sqrt(two_nearest(points[i], columns, starts, edges, np.float32(np.inf), i if own else -1)[1])
     return out
 
 
@@ -249,7 +279,7 @@ def fit_neighbours(
     others = place[~member]
     own = len(others) < _MIN_ROWS
     probe = M if own else rng.permutation(others)
-    to_member = _nearest_distances(np.ascontiguousarray(probe[:_PROBES]), M, starts, edges, own)
+    to_member = _nearest_distances(np.ascontiguousarray(probe[:_PROBES]), np.ascontiguousarray(M.T), starts, edges, own)
     if image is None:
         # Natural rows hit some member three times less than once among 800 queries, within reason.
         near = _quantile(to_member, 0.03)

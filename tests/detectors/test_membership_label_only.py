@@ -150,7 +150,9 @@ def test_the_index_finds_what_brute_force_finds(n: int, seed: int, reach: float)
     assert places is not None
     for point in describe_all(rng.normal(size=(5, 5)).astype(np.float32), places[:6]):
         d2 = ((places.members - point) ** 2).sum(1)
-        index, best, second = two_nearest(point, places.members, places.starts, places.edges, np.float32(reach**2), -1)
+        index, best, second = two_nearest(
+            point, np.ascontiguousarray(places.members.T), places.starts, places.edges, np.float32(reach**2), -1
+        )
         if d2.min() < reach**2 * 0.999:
             assert index == d2.argmin()
             assert best == pytest.approx(d2.min(), rel=1e-4, abs=1e-6)

@@ -54,7 +54,7 @@ class Strings:
         """Raises DecodeError ``inconsistent`` unless there are n rows and every code is in the dictionary."""
         if len(self.codes) != n or (n and (int(self.codes.max()) >= len(self.values) or int(self.codes.min()) < -1)):
             raise DecodeError("inconsistent", f"{what}: {len(self.codes)} codes of a dictionary of {len(self.values)} for {n} events")
-        if any(len(value) > MAX_TEXT for value in self.values):
+        if max(map(len, self.values), default=0) > MAX_TEXT:
             raise DecodeError("inconsistent", f"{what}: text longer than {MAX_TEXT} characters")
 
 
