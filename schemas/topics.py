@@ -29,6 +29,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
         retention_ms: Kafka's ``retention.ms``; -1 keeps for ever (a compacted topic keeps the last record of a key).
         max_message_bytes: Kafka's ``max.message.bytes``, the largest record batch.
         delete_retention_ms: How long a tombstone stays readable, for compacted topics; ``None`` leaves the broker's.
+        broker_time: Records carry the broker's time instead of the producer's: who sends them must not set our clocks.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     retention_ms: int
     max_message_bytes: int
     delete_retention_ms: int | None = None
+    broker_time: bool = False
 
     @property
     def config(self) -> dict[str, str]:
@@ -53,6 +55,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
             "max.message.bytes": str(self.max_message_bytes),
             "min.insync.replicas": "2" if self.replication >= 3 else "1",
         }
+        if self.broker_time:
+            config["message.timestamp.type"] = "LogAppendTime"
         if self.delete_retention_ms is not None:
             config["delete.retention.ms"] = str(self.delete_retention_ms)
         return config
@@ -80,7 +84,9 @@ def topics(prefix: str = "inferwatch", partitions: int = 12, replication: int = 
     if not 1 <= replication <= 9:
         raise ValueError(f"replication = {replication}: expected 1 to 9")
 
-    def topic(name: str, key: str, cleanup: Cleanup, retention_ms: int, max_message_bytes: int = _MIB) -> Topic:
+    def topic(
+        name: str, key: str, cleanup: Cleanup, retention_ms: int, max_message_bytes: int = _MIB, *, broker_time: bool = False
+    ) -> Topic:
         return Topic(
             name=f"{prefix}.{name}",
             key=key,
@@ -90,16 +96,17 @@ def topics(prefix: str = "inferwatch", partitions: int = 12, replication: int = 
             retention_ms=retention_ms,
             max_message_bytes=max_message_bytes,
             delete_retention_ms=_DAY_MS if "compact" in cleanup else None,
+            broker_time=broker_time,
         )
 
     return (
         # A restarted worker replays events from its snapshot, so two days outlast a weekend's outage of the worker.
-        topic("events", "model, client", "delete", 2 * _DAY_MS),
+        topic("events", "model, client", "delete", 2 * _DAY_MS, broker_time=True),
         topic("windows", "model", "delete", 7 * _DAY_MS),
         topic("findings", "model", "delete", 7 * _DAY_MS),
-        topic("lifecycle", "model", "delete", 30 * _DAY_MS),
+        topic("lifecycle", "model", "delete", 30 * _DAY_MS, broker_time=True),
         # Labels may come weeks after the event.
-        topic("labels", "model", "delete", 30 * _DAY_MS),
+        topic("labels", "model", "delete", 30 * _DAY_MS, broker_time=True),
         # A reference holds histograms and clients' covariance: the one large record.
         topic("references", "model, version", "compact", -1, 16 * _MIB),
         topic("alerts", "alert id", "compact,delete", 90 * _DAY_MS),

@@ -22,6 +22,8 @@ _GRACE_NS = NS
 """How long after its end a window stays open for the events of other producers."""
 _IDLE_NS = 2 * NS
 """A partition without records for so long has none on their way, and closes its windows by the clock."""
+_SILENT_NS = 86_400 * NS
+"""Silence after which a model version may be forgotten for another: versions come and go with deploys."""
 _KEPT_BYTES = 65_536
 """Bytes of an unreadable record that go to the dead letters."""
 _RECENT_RECORDS = 1_000
@@ -112,7 +114,7 @@ class Shard:
         key = events.model, events.version
         model = self._models.get(key)
         if model is None:
-            if len(self._models) >= self._settings.limits.models:
+            if len(self._models) >= self._settings.limits.models and not self._forget_a_silent_model(received_ns):
                 self.rejected["too_many_models"] += len(events)
                 return
             model = self._models[key] = self._new(*key)
@@ -181,6 +183,16 @@ class Shard:
 
     def _new(self, model: str, version: str) -> ModelShard:
         return ModelShard(model, version, self.partition, self._settings, self._references.get(model, version), self._emit)
+
+    def _forget_a_silent_model(self, now_ns: int) -> bool:
+        """Makes room by dropping the model version that has been silent longest, when that is a day; its windows have long closed."""
+        key = min(self._models, key=lambda key: self._models[key].watermark_ns)
+        if now_ns - self._models[key].watermark_ns < _SILENT_NS:
+            return False
+        self._models.pop(key).close_until(None)
+        self._provisional.pop(key, None)
+        self._emitted["evicted.model"] += 1
+        return True
 
     def _reference_changed(self, model: str, version: str) -> None:
         self._provisional.pop((model, version), None)

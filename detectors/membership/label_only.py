@@ -33,7 +33,7 @@ _INSIDE = 0.6
 _TICK_S, _WINDOW_TICKS = 512.0, 42  # 6 hours
 _COUNTED = 255
 _NOT_INDEXED = 1 << 20
-_YOUNG, _SPARSE, _ALERT = 8, 32, 8
+_YOUNG, _SPARSE, _ALERT = 16, 12, 16
 Q = 0.5
 TICKET_FROM, PAGE_FROM = 4, 6
 # Columns of `tally`.
@@ -187,7 +187,7 @@ def update_copies(
             member: Any = -1
             distance = np.float32(0)
             # A search is the dear part. Who copies members lands near one every few rows, so an old client who does not is looked at
-            # every thirty-second row until he does.
+            # every twelfth row until he does.
             look = own >= 0 or t[ROWS] <= _YOUNG or t[ROWS] % _SPARSE == 0 or likelihood[s] > 0 or t[ROWS] - t[LAST_NEAR_ROW] < _ALERT
             if exact or (look and not edit):
                 cap = repeated2

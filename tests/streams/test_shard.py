@@ -220,6 +220,18 @@ def test_more_models_than_allowed_are_refused(published: Reference) -> None:
     assert len(shard.models) == 3
 
 
+def test_a_version_silent_for_a_day_makes_room_for_a_new_one(published: Reference) -> None:
+    shard = shard_with(published, limits={"models": 2})
+    shard.apply(record(events(10, model="old"), 0))
+    shard.apply(record(events(10, model="current", start_s=90_000), 1))
+    shard.apply(record(events(10, model="new", start_s=90_001), 2))
+    assert not shard.rejected
+    assert {model for model, _ in shard.models} == {"current", "new"}
+    assert shard.counters()["evicted.model"] == 1
+    shard.finish()
+    assert sum(p.n for p in partials(shard)) == 30
+
+
 @pytest.mark.parametrize(
     ("payload", "content_type", "reason"),
     [
