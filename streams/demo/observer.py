@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -155,9 +155,9 @@ def totals(text: str) -> dict[str, float]:
         >>> totals('# TYPE a counter\na_total{topic="x.events",partition="0"} 2\na_total{topic="x.events",partition="1"} 3\n')
         {'a_total/events': 5.0}
     """
-    sums: Counter[str] = Counter()
+    sums: defaultdict[str, float] = defaultdict(float)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             what = sample.labels.get("topic", "").rpartition(".")[2] or sample.labels.get("to", "")
-            sums[f"{sample.name}/{what}" if what else sample.name] += sample.value  # type: ignore[assignment]  # a Counter of floats
+            sums[f"{sample.name}/{what}" if what else sample.name] += sample.value
     return dict(sums)

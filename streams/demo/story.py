@@ -168,6 +168,7 @@ class Story:
         verdict = self._conclude(watch, observer)
         if self._keep:
             traffic.shift[column] = 0
+            traffic.until(time.monotonic() - self._began)  # nobody asked anything meanwhile
             self._go_on(pump)
         if not isinstance(self._stage, Outside):
             self._view.say("stopping the worker")

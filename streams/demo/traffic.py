@@ -17,7 +17,7 @@ Habit = Literal["regular", "sessions", "retry", "health_check", "form_edit"]
 
 CLIENTS = 60
 _ZIPF = 0.7
-"""The k-th client sends in proportion to 1 / (k + 1) ** _ZIPF: the busiest one 8 % of everything, or twice that while a session of theirs lasts."""
+"""The k-th client sends in proportion to 1 / (k + 1) ** _ZIPF: the busiest one 8 % of all, or twice that in a session."""
 _SESSION_S = 8.0
 _ERRORS = {Status.ERROR: 0.004, Status.INVALID_INPUT: 0.001, Status.RATE_LIMITED: 0.001}
 _AWKWARD: dict[Habit, int] = {"retry": 2, "health_check": 1, "form_edit": 2}
