@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from streams.embedded import MissingPartError
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from streams.clickhouse import ClickHouse
 
 _numbers = itertools.count()
+
+# The first call of a kernel compiles it, which says nothing about the code under test.
+hypothesis.settings.register_profile("inferwatch", deadline=None)
+hypothesis.settings.load_profile("inferwatch")
 
 
 @pytest.fixture(scope="session")
