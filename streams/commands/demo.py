@@ -58,6 +58,7 @@ def command(quick: bool, keep: bool, seed: int, folder: Path | None, bootstrap_s
 
 def _run(quick: bool, keep: bool, seed: int, folder: Path | None, bootstrap_servers: str | None, plain: bool) -> bool:
     import structlog
+    from confluent_kafka import KafkaException
 
     from streams.demo import DemoError
     from streams.demo.model import VERSION
@@ -78,7 +79,7 @@ def _run(quick: bool, keep: bool, seed: int, folder: Path | None, bootstrap_serv
         plan = Plan.of(stage.settings.window.length_s if bootstrap_servers else 1.0 if quick else 2.0, quick=quick)
         try:
             return Story(stage, view, plan, version=version, seed=seed, keep=keep).run()
-        except DemoError as error:
+        except (DemoError, KafkaException) as error:
             view.still()
             raise Failure(str(error)) from error
         finally:
