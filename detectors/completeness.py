@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
+from detectors.state import StateError, pack, unpack
+
 TICKET_BELOW = 0.999
 PERIODS = 12
+_KIND, _VERSION = "completeness", 1
 
 
 class CompletenessReport(msgspec.Struct, frozen=True):
@@ -131,6 +134,30 @@ class Completeness:
         if gone is not None:
             made, lost = _settle(gone)
             self._retired, self._retired_dropped = self._retired + made, self._retired_dropped + lost
+
+    def snapshot(self) -> bytes:
+        """The state as bytes."""
+        body: dict[str, Any] = {
+            "instances": msgspec.to_builtins(self._instances),
+            "periods": [list(period) for period in self._periods],
+            "open": [self._received, self._retired, self._retired_dropped, self._untracked],
+        }
+        return pack(_KIND, _VERSION, body)
+
+    def restore(self, blob: bytes) -> None:
+        """Continue a snapshot exactly.
+
+        Raises:
+            StateError: when it is damaged.
+        """
+        body = unpack(blob, _KIND, _VERSION)
+        try:
+            instances = msgspec.convert(body["instances"], dict[str, _Instance])
+            periods = msgspec.convert(body["periods"], list[tuple[int, int, int]])
+            self._received, self._retired, self._retired_dropped, self._untracked = body["open"]
+        except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
+            raise StateError(f"damaged {_KIND}: {error}") from error
+        self._instances, self._periods = instances, deque(periods, maxlen=PERIODS)
 
 
 def _settle(one: _Instance) -> tuple[int, int]:

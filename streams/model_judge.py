@@ -30,7 +30,7 @@ _MONTH_S = 30 * 86_400
 _RESOLVE_WINDOWS = 12
 """Windows without renewal after which an alert is over."""
 _MAX_PENDING = 64
-_KIND, _VERSION = "streams.model_judge", 1
+_KIND, _VERSION = "streams.model_judge", 2
 
 
 class _Pending(msgspec.Struct):
@@ -142,16 +142,16 @@ class ModelJudge:
     # -- verdicts -----------------------------------------------------------------------------------------------------------------------
 
     def _merged(self, a: WindowPartial, b: WindowPartial) -> WindowPartial:
-        counts = a.counts or b.counts
-        if a.counts and b.counts and a.reference == b.reference and self._drift is not None and a.reference == self._reference_id:
+        ours = self._reference_id
+        chosen = max(a, b, key=lambda share: (bool(share.counts), share.reference == ours))
+        counts = chosen.counts  # counts and the reference in whose bins they are go together
+        if a.counts and b.counts and a.reference == b.reference == ours and self._drift is not None:
             whole = WindowCounts.from_bytes(a.counts, self._drift.reference)
             whole.merge(WindowCounts.from_bytes(b.counts, self._drift.reference))
             counts = whole.to_bytes()
-        elif b.counts and b.reference == self._reference_id:
-            counts = b.counts
         return msgspec.structs.replace(
             a,
-            reference=b.reference if b.reference == self._reference_id else a.reference,
+            reference=chosen.reference,
             end_ns=max(a.end_ns, b.end_ns),
             n=a.n + b.n,
             late=a.late + b.late,

@@ -28,7 +28,7 @@ _KEPT_BYTES = 65_536
 """Bytes of an unreadable record that go to the dead letters."""
 _RECENT_RECORDS = 1_000
 _MIN_RECORDS = 50
-_KIND, _VERSION = "streams.shard", 1
+_KIND, _VERSION = "streams.shard", 2
 
 
 class Shard:
@@ -154,7 +154,7 @@ class Shard:
                 "rejected": dict(self.rejected),
                 "dead_letters": dict(self.dead_letters),
                 "emitted": dict(self._emitted),
-                "models": [[*key, model.snapshot()] for key, model in self._models.items()],
+                "models": [[*key, model.reference_id, model.snapshot()] for key, model in self._models.items()],
                 "provisional": [[*key, one.snapshot()] for key, one in self._provisional.items()],
                 "outbox": [next_id, msgspec.msgpack.encode(waiting)],
             },
@@ -175,7 +175,11 @@ class Shard:
         self._emitted = Counter(body["emitted"])
         next_id, waiting = body["outbox"]
         self.outbox.load(next_id, msgspec.msgpack.decode(waiting, type=list[Out]))
-        for name, version, state in body["models"]:
+        self._active = True  # what came while nobody listened is on its way: no window closes by the clock before it is there
+        unpublished = {made.id: made for made in (reference.decode(out.value) for out in self.outbox if out.to == "references")}
+        for name, version, reference_id, state in body["models"]:
+            if reference_id in unpublished:  # made here, in force then, and perhaps not on its topic yet
+                self._references.put(unpublished[reference_id])
             model = self._models[name, version] = self._new(name, version)
             model.restore(state)
         for name, version, state in body["provisional"]:

@@ -15,6 +15,8 @@ from streams.owner import NS
 
 SILENT_AFTER_S = 60.0
 """Six of the SDK's heartbeats."""
+FORGET_NS = 86_400 * NS
+"""Silence after which an instance is gone for good: every restart of a service is a new one."""
 
 
 class Telemetry:
@@ -36,14 +38,14 @@ class Telemetry:
         self._judged: dict[str, tuple[int, int]] = {}
         """By instance: received in all and highest number, at the last judgement."""
         self._next_ns = 0
-        self._completeness = self._fresh()
-
-    def _fresh(self) -> Completeness:
-        return Completeness(silent_after_s=SILENT_AFTER_S, max_instances=self._max)
+        self._completeness = Completeness(silent_after_s=SILENT_AFTER_S, max_instances=max_instances)
 
     def partial(self, partition: int, producers: Mapping[str, Producer]) -> None:
         """Takes a partition's cumulative counts."""
+        newest = max((producer.last_at_ns for producer in producers.values()), default=0)
         for instance, producer in producers.items():
+            if newest - producer.last_at_ns > FORGET_NS:
+                continue
             if instance in self._parts or len(self._parts) < self._max:
                 self._parts.setdefault(instance, {})[partition] = producer
                 self._heard_ns[instance] = max(self._heard_ns.get(instance, 0), producer.last_at_ns)
@@ -60,7 +62,10 @@ class Telemetry:
 
     def judge(self, now_ns: int) -> CompletenessReport | None:
         """The verdict on the period that ended, once a period and once there are heartbeats."""
-        if now_ns < self._next_ns or not self._heartbeats:
+        if now_ns < self._next_ns:
+            return None
+        self._forget(now_ns)
+        if not self._heartbeats:
             return None
         self._next_ns = now_ns + self._period_ns
         for instance, beat in self._heartbeats.items():
@@ -77,6 +82,11 @@ class Telemetry:
             )
             self._judged[instance] = received, max(highest + 1, settled)
         return self._completeness.close(now_ns / NS)
+
+    def _forget(self, now_ns: int) -> None:
+        for instance in [name for name, heard_ns in self._heard_ns.items() if now_ns - heard_ns > FORGET_NS]:
+            for known in (self._heartbeats, self._heard_ns, self._parts, self._judged):
+                known.pop(instance, None)
 
     def rows(self, model: str, version: str, at_ns: int) -> Iterator[ProducerRow]:
         """One row an instance: what it says it sent, beside what arrived."""
@@ -110,15 +120,10 @@ class Telemetry:
     def dump(self) -> dict[str, Any]:
         """For a snapshot."""
         state = self._heartbeats, self._heard_ns, self._parts, self._judged, self._next_ns
-        return {"telemetry": msgspec.msgpack.encode(state)}
+        return {"telemetry": msgspec.msgpack.encode(state), "completeness": self._completeness.snapshot()}
 
     def load(self, body: dict[str, Any]) -> None:
-        """From a snapshot; the sliding share of the last periods begins anew."""
+        """From a snapshot."""
         kind = tuple[dict[str, Heartbeat], dict[str, int], dict[str, dict[int, Producer]], dict[str, tuple[int, int]], int]
         self._heartbeats, self._heard_ns, self._parts, self._judged, self._next_ns = msgspec.msgpack.decode(body["telemetry"], type=kind)
-        self._completeness = self._fresh()
-        for instance, (_, settled) in self._judged.items():
-            if instance in self._heartbeats:
-                dropped = self._heartbeats[instance].dropped
-                at_s = self._heard_ns.get(instance, 0) / NS
-                self._completeness.update(instance, received=0, lowest=settled, highest=settled, dropped=dropped, at_s=at_s)
+        self._completeness.restore(body["completeness"])
