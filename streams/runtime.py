@@ -24,7 +24,11 @@ __all__ = ["Runtime"]
 
 TICK_S = 0.5
 SNAPSHOT_COST = 20.0
-"""Snapshots take at most one part in so many of the time."""
+"""Copying for snapshots holds the loop up for at most one part in so many of the time, ..."""
+WRITE_COST = 2.0
+"""... writing them keeps the disk busy for at most one in so many, ..."""
+LONGEST_PAUSE_S = 5.0
+"""... but a page, which leaves with a snapshot, never waits longer than this."""
 _AT_ONCE = 4  # snapshots in memory and on their way to the disk
 _PAUSE_S = 0.05
 
@@ -194,14 +198,14 @@ class Runtime:
         return done
 
     async def save(self) -> float:
-        """One round of snapshots of all that changed, and of deliveries; returns its cost in seconds."""
+        """One round of snapshots of all that changed, and of deliveries; returns how long to wait until the next, beyond the settings."""
         self._hurry.clear()
         began = time.monotonic()
         copies = await asyncio.gather(*(self._save(tenure) for tenure in list(self._tenures.values())))
-        cost = max(sum(copies), time.monotonic() - began if any(copies) else 0.0)
+        took = time.monotonic() - began if any(copies) else 0.0
         offsets = {(role, t.partition): at for t in self._tenures.values() for role, at in t.saved_next.items() if at}
         await self._committed(offsets)
-        return cost
+        return pause_after(sum(copies), took)
 
     async def _save(self, tenure: Tenure, *, handing_over: bool = False) -> float:
         """Makes one tenure durable, then sends what that allows; returns the seconds for which the loop was held up."""
@@ -238,16 +242,16 @@ class Runtime:
     async def _save_for_ever(self) -> None:
         least = self._settings.state.snapshot_s
         while True:
-            cost = await self.save()
+            slow = await self.save()
             for key, tenure in self._tenures.items():
                 if not tenure.is_dirty:
                     self._saved_at[key] = time.monotonic()
-            pause = pause_after(cost, least)
+            pause = max(least, slow)
             try:
                 await asyncio.wait_for(self._hurry.wait(), pause)
             except TimeoutError:
                 continue
-            await asyncio.sleep(min(pause, cost + _PAUSE_S))  # hurried, but not without any rest
+            await asyncio.sleep(min(pause, slow + _PAUSE_S))  # hurried, but not without any rest
 
     async def _tick_for_ever(self) -> None:
         while True:
@@ -297,11 +301,11 @@ class Runtime:
                 self._counts[key] = counts
 
 
-def pause_after(cost_s: float, least_s: float) -> float:
-    """How long to wait after a round of snapshots that cost so much: the configured interval, or longer where snapshots are slow.
+def pause_after(held_s: float, took_s: float) -> float:
+    """How long to wait at least after a round of snapshots that held the loop up for so long and took so long in all.
 
     Example:
-        >>> pause_after(0.01, 1.0), pause_after(0.5, 1.0)
-        (1.0, 10.0)
+        >>> pause_after(0.01, 0.3), pause_after(0.1, 0.3), pause_after(2.0, 4.0)
+        (0.6, 2.0, 5.0)
     """
-    return max(least_s, SNAPSHOT_COST * cost_s)
+    return min(max(SNAPSHOT_COST * held_s, WRITE_COST * took_s), LONGEST_PAUSE_S)

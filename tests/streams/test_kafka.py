@@ -3,6 +3,7 @@
 import asyncio
 import queue
 import random
+import time
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, Producer, TopicPartition
@@ -148,7 +149,10 @@ def test_an_end_without_records_is_told_from_records_that_wait(settings: Kafka, 
     producer.begin_transaction()
     producer.produce(topic, b"x", partition=1)
     producer.commit_transaction(20)
-    found = ends(admin, [(topic, 0), (topic, 1)])
-    assert found == {(topic, 0): 0, (topic, 1): 2}
+    partitions = [(topic, 0), (topic, 1)]
+    end = time.monotonic() + 20
+    while (found := ends(admin, partitions)) != {(topic, 0): 0, (topic, 1): 2}:  # the mark of the end is written after the commit
+        assert time.monotonic() < end, found
+        time.sleep(0.05)
     assert has_records(settings, topic, 1, 0)
     assert not has_records(settings, topic, 1, 1)  # what is left is the mark of the transaction's end
