@@ -142,7 +142,7 @@ def _table(table: type[Row]) -> str:
         f"| `{field.name}` | {_prose(said.get(field.name, ''))} |" for field in msgspec.structs.fields(table) if field.name != "revision"
     )
     key = ", ".join(f"`{name}`" for name in table.key)
-    return f"\n### {table.table}\n\n{first} Key: {key}. Kept {number} {unit.lower()}s.\n\n| column | |\n|---|---|\n{rows}"
+    return f"\n### {table.table}\n\n{first}\n\nKey: {key}. Kept {number} {unit.lower()}s.\n\n| column | |\n|---|---|\n{rows}"
 
 
 def _docstrings(path: Path) -> dict[tuple[str, str], str]:
