@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+NUMBERS_PER_BLOCK = 1_024
 Family = Literal["extraction", "evasion", "membership", "cost"]
 Severity = Literal["none", "ticket", "page"]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -25,6 +26,8 @@ class Producer(msgspec.Struct, kw_only=True):
     """Highest running number seen; -1 when the instance gives none."""
     lowest: int
     """Lowest running number seen; -1 when the instance gives none."""
+    blocks: dict[int, int] = {}
+    """Of the newest blocks of `NUMBERS_PER_BLOCK` running numbers: how many arrived here. Over all partitions they add up to that."""
     last_at_ns: int
 
 

@@ -27,8 +27,8 @@ from streams.settings import Settings
 from streams.telemetry import Telemetry
 
 _MONTH_S = 30 * 86_400
-_RESOLVE_WINDOWS = 12
-"""Windows without renewal after which an alert is over."""
+_RESOLVE_WINDOWS, _RESOLVE_S = 12, 300.0
+"""Windows, and seconds, without renewal after which an alert is over: both must have passed."""
 _MAX_PENDING = 64
 _KIND, _VERSION = "streams.model_judge", 2
 
@@ -57,7 +57,7 @@ class ModelJudge:
         self._settings, self._emit = settings, emit
         self._windows: dict[int, _Pending] = {}
         self._judged_until_ns = 0
-        self.alerts = AlertBook(model, version, self._alert, round(_RESOLVE_WINDOWS * settings.window.length_s * NS))
+        self.alerts = AlertBook(model, version, self._alert, round(max(_RESOLVE_WINDOWS * settings.window.length_s, _RESOLVE_S) * NS))
         self._telemetry = Telemetry(round(settings.window.length_s * NS), settings.limits.instances)
         budget = settings.budget
         self._quality = QualityDetector(

@@ -6,13 +6,14 @@ import copy
 from collections import Counter
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.state import pack, unpack
 from inferwatch import EventColumns
 from schemas.rows import SampledEventRow
-from schemas.windows import Finding, Producer, WindowPartial
+from schemas.windows import NUMBERS_PER_BLOCK, Finding, Producer, WindowPartial
 from streams.align import Aligned, Aligner, WidthError
 from streams.duplicates import RecentEvents, keys_of
 from streams.owner import NS
@@ -24,6 +25,8 @@ from streams.window import STATUSES, OpenWindow
 
 _KIND, _VERSION = "streams.model_shard", 1
 _UNNAMED = Aligner((), ())
+_BLOCKS = 32
+"""Blocks of running numbers remembered for an instance: what is older has arrived, or never will."""
 
 Emit = Callable[[WindowPartial | Finding | SampledEventRow], None]
 
@@ -80,18 +83,19 @@ class ModelShard:
             received_ns: Kafka's time of the record; the event time of events without one.
         """
         rejected: Counter[str] = Counter()
-        self._count_producer(events, received_ns)
+        keys = keys_of(events)
         try:
             aligned = self._aligner.align(events)
         except WidthError:
+            self._count_producer(events, np.ones(len(events), bool), received_ns)
             rejected["wrong_width"] += len(events)
             self._reject(rejected, received_ns)
             return rejected
         at_ns = np.where(events.at_ns < 0, received_ns, events.at_ns)
         clock = self._settings.clock
         off = (at_ns > received_ns + round(clock.future_s * NS)) | (at_ns < received_ns - round(clock.past_s * NS))
-        keys = keys_of(events)
         twice = self._recent.seen(np.where(off, np.uint64(0), keys))
+        self._count_producer(events, ~twice, received_ns)
         refused = off | twice
         if refused.any():
             rejected.update({reason: int(mask.sum()) for reason, mask in (("clock", off), ("duplicate", twice & ~off)) if mask.any()})
@@ -159,16 +163,21 @@ class ModelShard:
             counts = np.bincount(label[label >= 0], minlength=len(self._aligner.classes))
             window.classes.update({self._aligner.classes[k]: int(counts[k]) for k in np.flatnonzero(counts).tolist()})
 
-    def _count_producer(self, events: EventColumns, received_ns: int) -> None:
+    def _count_producer(self, events: EventColumns, once: NDArray[np.bool_], received_ns: int) -> None:
+        """Counts what arrived from an instance, repetitions left out, in all and by blocks of its running numbers."""
         producer = self._producers.get(events.instance)
         lowest, highest = int(events.number.min()), int(events.number.max())
         if producer is None:
             if len(self._producers) >= self._settings.limits.instances:
                 silent = min(self._producers, key=lambda name: self._producers[name].last_at_ns)
                 del self._producers[silent]
-            producer = Producer(service=events.service, received=0, highest=-1, lowest=lowest, last_at_ns=0)
+            producer = Producer(service=events.service, received=0, highest=-1, lowest=lowest, last_at_ns=0, blocks={})
             self._producers[events.instance] = producer
-        producer.received += len(events)
+        producer.received += int(np.count_nonzero(once))
+        for block, n in zip(*np.unique(events.number[once & (events.number >= 0)] // NUMBERS_PER_BLOCK, return_counts=True), strict=True):
+            producer.blocks[int(block)] = producer.blocks.get(int(block), 0) + int(n)
+        for block in sorted(producer.blocks)[:-_BLOCKS] if len(producer.blocks) > _BLOCKS else ():
+            del producer.blocks[block]
         producer.highest, producer.lowest = max(producer.highest, highest), min(producer.lowest, lowest)
         producer.last_at_ns = max(producer.last_at_ns, received_ns)
 
@@ -245,7 +254,7 @@ class ModelShard:
                 "watermark_ns": self.watermark_ns,
                 "closed_until_ns": self._closed_until_ns,
                 "recent": self._recent.table,
-                "producers": {k: [p.service, p.received, p.highest, p.lowest, p.last_at_ns] for k, p in self._producers.items()},
+                "producers": msgspec.msgpack.encode(self._producers),
                 "windows": [window.dump() for window in self._windows.values()],
                 "sampler": self._sampler.dump(),
                 "watch": self.watch.dump(),
@@ -259,10 +268,7 @@ class ModelShard:
         self.watermark_ns, self._closed_until_ns = body["watermark_ns"], body["closed_until_ns"]
         self.watch.load(body["watch"], same_reference=same)
         self._recent = RecentEvents(body["recent"])
-        self._producers = {
-            k: Producer(service=service, received=received, highest=highest, lowest=lowest, last_at_ns=last)
-            for k, (service, received, highest, lowest, last) in body["producers"].items()
-        }
+        self._producers = msgspec.msgpack.decode(body["producers"], type=dict[str, Producer])
         drift = self.loaded.drift if self.loaded and same else None
         for one in body["windows"]:
             self._windows[one["start_ns"]] = OpenWindow.load(one, drift, self.watch.capacity)

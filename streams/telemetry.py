@@ -10,23 +10,38 @@ import msgspec
 from detectors.completeness import Completeness, CompletenessReport
 from inferwatch import Heartbeat
 from schemas.rows import ProducerRow
-from schemas.windows import Producer
+from schemas.windows import NUMBERS_PER_BLOCK, Producer
 from streams.owner import NS
 
 SILENT_AFTER_S = 60.0
 """Six of the SDK's heartbeats."""
+GRACE_NS = 30 * NS
+_MAX_BLOCKS = 4_096
+_MAX_SEEN = 64
 FORGET_NS = 86_400 * NS
 """Silence after which an instance is gone for good: every restart of a service is a new one."""
+
+
+_State = tuple[
+    dict[str, Heartbeat],
+    dict[str, int],
+    dict[str, dict[int, Producer]],
+    dict[str, dict[int, dict[int, int]]],
+    dict[str, int],
+    dict[str, list[tuple[int, int]]],
+    int,
+]
 
 
 class Telemetry:
     """Producers' running numbers against what the partitions received.
 
-    Partitions report at different moments, so what is judged is the highest number of *one period ago* against all that came since: an
-    event counts as missing when it is not there a whole period later. Producers without heartbeats are shown, not judged.
+    An instance numbers its events of a model from 0, whatever the partition. The partitions count them in blocks of numbers; a block that
+    the instance had left behind two windows and half a minute ago is settled: what is not there by then is missing, to the unit. An
+    instance first heard in mid-stream is counted from its next block on. Producers without heartbeats are shown, not judged.
 
     Args:
-        period_ns: how often it is judged.
+        period_ns: length of a window, and how often it is judged.
         max_instances: cap; others are not tracked.
     """
 
@@ -35,8 +50,12 @@ class Telemetry:
         self._heartbeats: dict[str, Heartbeat] = {}
         self._heard_ns: dict[str, int] = {}
         self._parts: dict[str, dict[int, Producer]] = {}
-        self._judged: dict[str, tuple[int, int]] = {}
-        """By instance: received in all and highest number, at the last judgement."""
+        self._blocks: dict[str, dict[int, dict[int, int]]] = {}
+        """By instance, block and partition: events that arrived."""
+        self._settled: dict[str, int] = {}
+        """By instance: the last block that was judged."""
+        self._highest: dict[str, list[tuple[int, int]]] = {}
+        """By instance: its highest number at earlier judgements, with their times."""
         self._next_ns = 0
         self._completeness = Completeness(silent_after_s=SILENT_AFTER_S, max_instances=max_instances)
 
@@ -49,6 +68,17 @@ class Telemetry:
             if instance in self._parts or len(self._parts) < self._max:
                 self._parts.setdefault(instance, {})[partition] = producer
                 self._heard_ns[instance] = max(self._heard_ns.get(instance, 0), producer.last_at_ns)
+                self._take_blocks(instance, partition, producer)
+
+    def _take_blocks(self, instance: str, partition: int, producer: Producer) -> None:
+        if instance not in self._settled:
+            self._settled[instance] = -1 if 0 <= producer.lowest < NUMBERS_PER_BLOCK else producer.highest // NUMBERS_PER_BLOCK
+        blocks = self._blocks.setdefault(instance, {})
+        for block, n in producer.blocks.items():
+            if block > self._settled[instance]:
+                blocks.setdefault(block, {})[partition] = n
+        for block in sorted(blocks)[:-_MAX_BLOCKS] if len(blocks) > _MAX_BLOCKS else ():
+            del blocks[block]
 
     def heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
         """Takes a sign of life; a closing one says that silence afterwards is no gap."""
@@ -69,23 +99,33 @@ class Telemetry:
             return None
         self._next_ns = now_ns + self._period_ns
         for instance, beat in self._heartbeats.items():
-            received, highest, lowest = self._totals(instance)
-            before, settled = self._judged.get(instance, (0, 0))
-            heard_s = self._heard_ns.get(instance, now_ns) / NS
-            self._completeness.update(
-                instance,
-                received=max(received - before, 0),  # a shard that lost its state counts from 0 again
-                lowest=min(lowest + 1, settled + 1),
-                highest=settled,
-                dropped=beat.dropped,
-                at_s=heard_s,
-            )
-            self._judged[instance] = received, max(highest + 1, settled)
+            self._judge_blocks(instance, beat, now_ns)
         return self._completeness.close(now_ns / NS)
+
+    def _judge_blocks(self, instance: str, beat: Heartbeat, now_ns: int) -> None:
+        _, highest, _ = self._totals(instance)
+        seen = self._highest.setdefault(instance, [])
+        seen.append((now_ns, highest))
+        while len(seen) > 1 and now_ns - seen[1][0] >= 2 * self._period_ns + GRACE_NS:
+            seen.pop(0)
+        del seen[:-_MAX_SEEN]
+        passed = seen[0][1] if now_ns - seen[0][0] >= 2 * self._period_ns + GRACE_NS else -1
+        last = (passed + 1) // NUMBERS_PER_BLOCK - 1
+        first = self._settled.get(instance, last) + 1
+        if last - first > _MAX_BLOCKS:  # numbers that leap are not a service's own
+            first = last + 1
+        heard_s = self._heard_ns.get(instance, now_ns) / NS
+        for block in range(first, last + 1):
+            received = sum(self._blocks.get(instance, {}).pop(block, {}).values())
+            begin, end = block * NUMBERS_PER_BLOCK, (block + 1) * NUMBERS_PER_BLOCK
+            self._completeness.update(instance, received=received, lowest=begin + 1, highest=end, dropped=beat.dropped, at_s=heard_s)
+        self._settled[instance] = max(last, self._settled.get(instance, -1))
+        settled = (self._settled[instance] + 1) * NUMBERS_PER_BLOCK
+        self._completeness.update(instance, received=0, lowest=settled, highest=settled, dropped=beat.dropped, at_s=heard_s)
 
     def _forget(self, now_ns: int) -> None:
         for instance in [name for name, heard_ns in self._heard_ns.items() if now_ns - heard_ns > FORGET_NS]:
-            for known in (self._heartbeats, self._heard_ns, self._parts, self._judged):
+            for known in (self._heartbeats, self._heard_ns, self._parts, self._blocks, self._settled, self._highest):
                 known.pop(instance, None)
 
     def rows(self, model: str, version: str, at_ns: int) -> Iterator[ProducerRow]:
@@ -119,11 +159,11 @@ class Telemetry:
 
     def dump(self) -> dict[str, Any]:
         """For a snapshot."""
-        state = self._heartbeats, self._heard_ns, self._parts, self._judged, self._next_ns
+        state = self._heartbeats, self._heard_ns, self._parts, self._blocks, self._settled, self._highest, self._next_ns
         return {"telemetry": msgspec.msgpack.encode(state), "completeness": self._completeness.snapshot()}
 
     def load(self, body: dict[str, Any]) -> None:
         """From a snapshot."""
-        kind = tuple[dict[str, Heartbeat], dict[str, int], dict[str, dict[int, Producer]], dict[str, tuple[int, int]], int]
-        self._heartbeats, self._heard_ns, self._parts, self._judged, self._next_ns = msgspec.msgpack.decode(body["telemetry"], type=kind)
+        state = msgspec.msgpack.decode(body["telemetry"], type=_State)
+        self._heartbeats, self._heard_ns, self._parts, self._blocks, self._settled, self._highest, self._next_ns = state
         self._completeness.restore(body["completeness"])

@@ -1,0 +1,86 @@
+"""What a service sent and what arrived are compared to the unit, however late and uneven the partitions report."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.completeness import CompletenessReport
+from inferwatch import Heartbeat
+from schemas.windows import NUMBERS_PER_BLOCK, Producer
+from streams.owner import NS
+from streams.telemetry import Telemetry
+
+RATE, PARTITIONS, WINDOW_S = 300, 4, 10
+
+
+def run(lost: set[int], seconds: int, *, skew_s: float = 0.0, seed: int = 1, restart_at: int | None = None) -> list[CompletenessReport]:
+    """A service of `RATE` events a second whose numbers ``lost`` never arrive; partitions report ``skew_s`` apart. Its reports."""
+    rng = np.random.default_rng(seed)
+    partition = rng.integers(0, PARTITIONS, RATE * seconds)
+    numbers = np.arange(RATE * seconds)
+    arrived = ~np.isin(numbers, list(lost))
+    telemetry, reports = Telemetry(WINDOW_S * NS, 100), []
+    for second in range(seconds):
+        now_ns = second * NS
+        telemetry.heartbeat(Heartbeat(instance="i", accepted=RATE * second, sent=RATE * second), now_ns)
+        for p in range(PARTITIONS):
+            if second % WINDOW_S == p % 3:
+                mine = numbers[(partition == p) & arrived & (numbers < RATE * max(second - p * skew_s, 0))]
+                if len(mine):
+                    blocks, n = np.unique(mine // NUMBERS_PER_BLOCK, return_counts=True)
+                    counts = dict(zip(blocks.tolist(), n.tolist(), strict=True))
+                    producer = Producer(
+                        service="s", received=len(mine), highest=int(mine.max()), lowest=int(mine.min()), last_at_ns=now_ns, blocks=counts
+                    )
+                    telemetry.partial(p, {"i": producer})
+        if second == restart_at:
+            body, telemetry = telemetry.dump(), Telemetry(WINDOW_S * NS, 100)
+            telemetry.load(body)
+        report = telemetry.judge(now_ns)
+        if report is not None:
+            reports.append(report)
+    return reports
+
+
+def test_nothing_is_missing_where_nothing_was_lost_however_uneven_the_partitions_report() -> None:
+    reports = run(set(), 400, skew_s=2.0)
+    assert {report.severity for report in reports} == {"none"}
+    assert max(report.missing for report in reports) == 0
+    assert reports[-1].produced > 20_000
+
+
+@given(st.sets(st.integers(0, 40_000), max_size=200), st.one_of(st.none(), st.integers(10, 140)))
+def test_what_was_lost_is_counted_to_the_unit(lost: set[int], restart_at: int | None) -> None:
+    report = run(lost, 150, restart_at=restart_at)[-1]  # its twelve periods hold everything from the start
+    assert report.produced >= 25 * NUMBERS_PER_BLOCK
+    assert report.missing == sum(n < report.produced for n in lost)
+
+
+def test_losing_one_event_in_a_hundred_is_a_ticket() -> None:
+    reports = run(set(range(0, 90_000, 100)), 300)
+    assert reports[-1].severity == "ticket"
+    assert 0.985 < reports[-1].share < 0.995
+
+
+def test_a_service_that_goes_silent_pages_and_one_that_says_goodbye_does_not() -> None:
+    for closing, severity in ((False, "page"), (True, None)):
+        telemetry = Telemetry(WINDOW_S * NS, 100)
+        telemetry.heartbeat(Heartbeat(instance="i"), 0)
+        assert telemetry.judge(0) is not None
+        if closing:
+            telemetry.heartbeat(Heartbeat(instance="i", closing=True), NS)
+        report = telemetry.judge(200 * NS)
+        assert (report.severity if report else None) == severity
+
+
+def test_numbers_that_leap_to_the_end_of_the_world_cost_nothing() -> None:
+    telemetry = Telemetry(WINDOW_S * NS, 100)
+    telemetry.heartbeat(Heartbeat(instance="i"), 0)
+    leap = Producer(service="s", received=2, highest=2**62, lowest=0, last_at_ns=0, blocks={0: 1, 2**62 // NUMBERS_PER_BLOCK: 1})
+    telemetry.partial(0, {"i": leap})
+    for second in range(0, 300, 10):
+        report = telemetry.judge(second * NS)
+    assert report is not None
+    assert report.produced < 10_000
