@@ -102,7 +102,8 @@ def topics(prefix: str = "inferwatch", partitions: int = 12, replication: int = 
     return (
         # A restarted worker replays events from its snapshot, so two days outlast a weekend's outage of the worker.
         topic("events", "model, client", "delete", 2 * _DAY_MS, broker_time=True),
-        topic("windows", "model", "delete", 7 * _DAY_MS),
+        # Counts of thousands of features take megabytes.
+        topic("windows", "model", "delete", 7 * _DAY_MS, 16 * _MIB),
         topic("findings", "model", "delete", 7 * _DAY_MS),
         topic("lifecycle", "model", "delete", 30 * _DAY_MS, broker_time=True),
         # Labels may come weeks after the event.

@@ -7,7 +7,6 @@ posted again every ``resend_s`` to every peer with an end a few intervals ahead,
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import msgspec
 import structlog
 
 from schemas.alerts import Alert
@@ -78,7 +78,7 @@ def to_post(alert: Alert, now_ns: int, ends_ns: int) -> dict[str, Any]:
         "n_events": str(alert.n_events),
         "feature": alert.feature or "",
         "clients": ", ".join(alert.clients[:20]),
-        "evidence": json.dumps(alert.evidence, default=str, ensure_ascii=False),
+        "evidence": msgspec.json.encode(alert.evidence, enc_hook=str).decode(),  # what is not finite becomes null
         "techniques": ", ".join(alert.techniques),
         "owasp": ", ".join(alert.owasp),
         "runbook": f"docs/runbooks/{alert.alertname}.md",

@@ -15,27 +15,38 @@ _WHAT = {
     "membership": "tests which records the model was trained on",
     "cost": "uses far more of the service than it ever did",
 }
+_MOVED = {
+    "up": "moved up from the reference",
+    "down": "moved down from the reference",
+    "shape": "changed shape against the reference",
+    "mix": "changed its mix against the reference",
+    "missing": "changed in how often it is missing",
+    "unseen": "took values that the reference does not have",
+}
+_NAME = 100
+"""Characters of a name in a sentence; the labels and rows have it in full."""
 
 
 def finding(found: Finding) -> str:
     """The sentence for a finding about one client or several."""
-    who = f"Client {found.client}" if found.client else f"{len(found.clients)} clients together"
+    who = f"Client {_short(found.client)}" if found.client else f"{len(found.clients)} clients together"
+    which = f"{found.statistic} evidence" if found.statistic else "evidence"
     return (
-        f"{who} {_WHAT[found.family]}: {found.statistic or 'joint'} evidence e^{found.log_evidence:.1f} "
-        f"after {found.n_events:,} events on {found.model} {found.version}."
+        f"{who} {_WHAT[found.family]}: {which} e^{found.log_evidence:.1f} "
+        f"after {found.n_events:,} events on {_short(found.model)} {_short(found.version)}."
     )
 
 
 def drift(report: DriftReport, model: str, version: str) -> str:
     """The sentence for drift: which variables, how far, how sure."""
-    leading = leading_variables(report)
+    leading, model, version = leading_variables(report), _short(model), _short(version)
     if not leading:
         return f"The traffic of {model} {version} no longer looks like its reference (evidence e^{report.log_evidence:.1f})."
     first = leading[0]
     others = f" and {len(leading) - 1} more" if len(leading) > 1 else ""
     size = f"PSI {first.psi:.3f}, W1 {first.w1:.2f} sd" if first.w1 else f"PSI {first.psi:.3f}"
     return (
-        f"{first.name}{others} of {model} {version} moved {first.direction or 'away'} from the reference: {first.detail or size} "
+        f"{_short(first.name)}{others} of {model} {version} {_MOVED[first.direction]}: {_short(first.detail, 2 * _NAME)} "
         f"({size}; evidence e^{report.log_evidence:.1f}, {report.n:,} events in the window)."
     )
 
@@ -44,19 +55,23 @@ def quality(report: QualityReport, model: str, version: str) -> str:
     """The sentence for input anomalies: which kinds, how many, against how many before."""
     kinds = report.leading[:3]
     parts = [f"{kind} {report.rates[kind]:,.0f} per 10,000 events (usually {report.usual[kind]:,.0f})" for kind in kinds]
-    return f"More faulty requests than usual reach {model} {version}: {', '.join(parts) or 'several kinds'}."
+    return f"More faulty requests than usual reach {_short(model)} {_short(version)}: {', '.join(parts) or 'several kinds'}."
 
 
 def completeness(report: CompletenessReport, model: str, version: str) -> str:
     """The sentence for gaps in the telemetry: what is missing, or who is silent."""
+    model, version = _short(model), _short(version)
     if report.severity == "page":
-        return (
-            f"{model} {version} is silent: none of its {report.instances} instances has been heard of lately. Down, or cut off from Kafka?"
-        )
+        who = "its one instance has not" if report.instances == 1 else f"none of its {report.instances} instances has"
+        return f"{model} {version} is silent: {who} been heard of lately. Down, or cut off from Kafka?"
     return (
         f"{report.share:.2%} of the events of {model} {version} arrived: {report.missing:,} were lost on the way, "
         f"{report.dropped:,} dropped in the services; {len(report.silent)} of {report.instances} instances are silent."
     )
+
+
+def _short(text: str, longest: int = _NAME) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def leading_variables(report: DriftReport) -> Sequence[VariableDrift]:

@@ -173,7 +173,8 @@ class WindowCounts:
     def _column(values: ArrayLike | None, shape: tuple[int, ...], name: str) -> NDArray[np.float32]:
         if values is None:
             return np.full(shape, np.nan, np.float32)
-        column = np.asarray(values, np.float32)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite: above or below everything
+            column = np.asarray(values, np.float32)
         if column.shape != shape:
             raise ValueError(f"{name} must have shape {shape}, got {column.shape}")
         return column

@@ -167,7 +167,8 @@ class DriftReference:
         for name, given, output in (("class", tuple(classes), label), ("value", (), value)):
             if output is None:
                 continue
-            column = np.asarray(output, np.float32)
+            with np.errstate(over="ignore"):  # beyond float32 is infinite, and counts as such
+                column = np.asarray(output, np.float32)
             if column.shape != (n,):
                 raise ValueError(f"{name} must have shape ({n},), got {column.shape}")
             if name == "class" and not 1 <= len(given) <= MAX_CATEGORIES:

@@ -2,9 +2,14 @@
 
 import re
 
+import numpy as np
 import pytest
 
+from detectors.drift import DriftReference, WindowCounts
 from schemas.topics import topics
+
+WIDEST = 4_096
+"""Features of a record, at most."""
 
 
 def test_every_topic_of_the_design_is_there_once() -> None:
@@ -32,6 +37,14 @@ def test_the_dead_letter_topic_takes_a_record_as_large_as_the_events_topic_with_
     sizes = {t.name: t.max_message_bytes for t in topics()}
     assert sizes["inferwatch.dlq"] > sizes["inferwatch.events"]
     assert sizes["inferwatch.references"] == 16 * 1024 * 1024
+
+
+def test_counts_of_the_widest_model_fit_the_windows_topic() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, WIDEST)).astype(np.float32)
+    leaf = WindowCounts(DriftReference.fit(X, [str(j) for j in range(WIDEST)], ["numeric"] * WIDEST))
+    leaf.update(X, clients=np.arange(500))
+    assert len(leaf.to_bytes()) < {t.name: t.max_message_bytes for t in topics()}["inferwatch.windows"]
 
 
 def test_three_copies_need_two_acknowledgements() -> None:

@@ -250,6 +250,8 @@ def test_numbers_and_text_are_annotations_and_never_labels() -> None:
     assert (annotations["n_events"], annotations["log_evidence"], annotations["summary"]) == ("99", "30", "two")
     assert json.loads(annotations["evidence"]) == {"x": 2}
     assert dict(labels_of(alert(clients=("a", "b"))))["cohort"] == "a1"
+    unknown = to_post(alert(evidence={"ln": float("-inf"), "rate": float("nan")}), NOW, NOW)["annotations"]["evidence"]
+    assert json.loads(unknown, parse_constant=pytest.fail) == {"ln": None, "rate": None}
 
 
 @given(st.text(), st.text(), st.text(max_size=600))

@@ -1,5 +1,7 @@
 """The sentence of a page says what happened, to whom, how sure we are and how big it is."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,14 @@ def test_a_finding_names_the_client_the_deed_the_evidence_and_the_events(family:
     text = sentence(finding(family=family, client="mallory", n_events=12_345, log_evidence=17.25))
     assert text.startswith("Client mallory ")
     assert "e^17.2 after 12,345 events on m 1." in text
+
+
+def test_evidence_of_several_kinds_at_once_is_given_no_name_of_one() -> None:
+    assert ": evidence e^20.0 after" in sentence(finding(family="membership", statistic=""))
+
+
+def test_names_of_any_length_leave_a_sentence_that_can_be_read() -> None:
+    assert len(sentence(finding(client="c" * 256, model="m" * 256, version="v" * 256))) < 1_000
 
 
 def test_each_family_has_words_of_its_own() -> None:
@@ -38,3 +48,42 @@ def test_drift_names_the_variable_its_size_and_the_window() -> None:
     assert "fraud 7" in text
     assert "PSI" in text
     assert "500 events in the window" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [("missing", "changed in how often it is missing"), ("up", "moved up"), ("down", "moved down"), ("shape", "changed shape"),
+     ("unseen", "took values that the reference does not have"), ("mix", "changed its mix")],
+)  # fmt: skip
+def test_every_kind_of_drift_is_a_sentence(change: str, said: str) -> None:
+    rng = np.random.default_rng(0)
+    categorical = change in ("unseen", "mix")
+    name = "x" * 256
+    ordinary = rng.integers(0, 3, (2_000, 1)).astype(np.float32) if categorical else rng.normal(size=(2_000, 1))
+    known = {name: ("a", "b", "c")} if categorical else {}
+    reference = DriftReference.fit(ordinary, [name], ["categorical" if categorical else "numeric"], categories=known)
+    detector, report = DriftDetector(reference, false_pages=1, windows=8640), None
+    for window in range(6):
+        X = ordinary[rng.integers(0, 2_000, 500)].astype(np.float32)
+        if window:
+            half = np.arange(500) < 250
+            moved: Any = {"missing": np.nan, "up": X[:, 0] + 2, "down": X[:, 0] - 2, "shape": 0.1 * X[:, 0], "unseen": 3.0, "mix": 1.0}[
+                change
+            ]
+            X[:, 0] = np.where(half | (change in ("up", "down", "shape")), moved, X[:, 0])
+        leaf = WindowCounts(reference)
+        leaf.update(X, clients=rng.integers(0, 10**6, 500))
+        report = detector.update(leaf)
+    assert report is not None
+    text = pages.drift(report, "m" * 256, "7")
+    assert said in text
+    assert len(text) < 1_000
+
+
+def test_a_regressions_answers_beyond_32_bits_are_counted_and_no_error() -> None:
+    rng = np.random.default_rng(0)
+    X, value = rng.normal(size=(500, 1)), np.where(np.arange(500) < 250, 1e300, rng.normal(size=500))
+    reference = DriftReference.fit(X, ["x"], ["numeric"], value=value)
+    leaf = WindowCounts(reference)
+    leaf.update(X, value=value)
+    assert leaf.n == 500
