@@ -46,7 +46,7 @@ MEANINGS = {
     "drift.materiality": "Moves of a bin's share below this (in points of probability, 0.01 is one percentage point) are no news.",
     "clock.past_s": "Older events are refused, with reason `clock`.",
     "clock.future_s": "Events further ahead are refused, with reason `clock`.",
-    "limits.models": "Model versions; events of others are refused, with reason `too_many_models`.",
+    "limits.models": "Model versions. One that was silent for a day makes room for another; else that one's events are refused.",
     "limits.instances": "Producers of one model whose running numbers are followed.",
     "sampling.events_per_window": "Events of each model and partition; what a finding points at is kept beside them.",
     "sampling.features": "Whether kept events keep their feature values.",
@@ -91,7 +91,8 @@ def tables_page() -> str:
     out = [_HEAD.format(title="Topics and tables"), _ABOUT_TOPICS]
     for topic in topics():
         kept = "for ever" if topic.retention_ms < 0 else f"{topic.retention_ms / 86_400_000:g} days"
-        out.append(f"| `{topic.name}` | {topic.key} | {topic.cleanup} | {kept} | {topic.max_message_bytes / (1 << 20):g} MiB |")
+        largest, time = f"{topic.max_message_bytes / (1 << 20):g} MiB", "broker's" if topic.broker_time else "producer's"
+        out.append(f"| `{topic.name}` | {topic.key} | {topic.cleanup} | {kept} | {largest} | {time} |")
     out += [_ABOUT_TABLES, *(_table(table) for table in TABLES)]
     return "\n".join(out) + "\n"
 
@@ -121,8 +122,8 @@ The worker makes them, with these settings; `kafka.topic_prefix`, `kafka.partiti
 copies. Keys are UTF-8; `model, client` is the model's name, a NUL byte, and the client; `model, version` likewise. Nothing writes
 `verdicts` and `state` yet, and labels are counted only.
 
-| topic | key | clean-up | kept | largest record batch |
-|---|---|---|---|---|"""
+| topic | key | clean-up | kept | largest record batch | time of a record |
+|---|---|---|---|---|---|"""
 
 _ABOUT_TABLES = """
 ## ClickHouse tables
