@@ -11,6 +11,8 @@ from detectors.state import StateError, pack, unpack
 
 TICKET_BELOW = 0.999
 PERIODS = 12
+_MOST = 2**46
+"""Numbers above are cut to it: nobody counts so far, and sums over all instances and periods stay below 2^63."""
 _KIND, _VERSION = "completeness", 1
 
 
@@ -85,6 +87,7 @@ class Completeness:
         """
         if received < 0 or highest < 0 or dropped < 0 or not 0 <= lowest <= highest + 1:
             raise ValueError(f"impossible numbers of {instance!r}: received={received} lowest={lowest} highest={highest} dropped={dropped}")
+        lowest, highest, dropped, received = min(lowest, _MOST), min(highest, _MOST), min(dropped, _MOST), min(received, _MOST)
         known = self._instances.get(instance)
         if known is None:
             if len(self._instances) >= self.max_instances:

@@ -112,6 +112,20 @@ def test_a_shard_that_lost_its_state_and_counts_from_0_again_is_no_crash() -> No
     assert len(rows(feed.judge, "windows")) == 2
 
 
+def test_producers_that_claim_absurd_numbers_do_not_stop_snapshots_and_verdicts() -> None:
+    feed, most = Feed(judge()), 2**63 - 1
+    for n in range(5):
+        beat = Heartbeat(model="m", version="1", instance=f"liar{n}", accepted=most, sent=most, dropped=most, rss_bytes=most)
+        feed.raw("lifecycle", msgspec.json.encode(beat), START, BEAT)
+    liar = Producer(service="s", received=most, highest=most, lowest=0, last_at_ns=START)
+    for window in range(20):
+        feed.window(window, sequence=window, producers={f"liar{n}": liar for n in range(5)})
+    again = judge()
+    again.restore(feed.judge.snapshot())
+    assert again.snapshot() == feed.judge.snapshot()
+    assert len(rows(feed.judge, "producers")) == 100
+
+
 def test_other_lifecycle_messages_and_labels_are_counted() -> None:
     feed = Feed(judge())
     feed.raw("lifecycle", b'{"kind": "loaded"}')
