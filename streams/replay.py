@@ -38,6 +38,7 @@ from streams.tables import TableError
 BATCH = 500
 _READ = 50 * BATCH
 _ANY_S = 1e10
+_SETTLED_NS = NS
 _VERSION = "recorded"
 _KEY = b"a recording keeps nothing to itself"
 _NEEDED = ("ts", "client_id", "features")
@@ -165,6 +166,7 @@ class _Run:
                 partial = windows.decode_partial(out.value)
                 self.anomalies.update(partial.anomalies)
                 self.judge.partial(partial, partial.end_ns)
+                self.judge.tick(partial.end_ns + _SETTLED_NS)  # as a worker would, at the window's end and not at the batch's
             elif out.to == "findings":
                 self.judge.finding(windows.decode_finding(out.value))
         self.shard.outbox.ack([out.id for out in self.shard.outbox])
