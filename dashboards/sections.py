@@ -225,12 +225,17 @@ def trust() -> list[Panel]:
         ),
         timeseries(
             "CPU by instance",
-            "Cores in use, from the CPU seconds of the heartbeats of each interval.",
+            "Cores in use, from the CPU seconds of the heartbeats since the row before.",
             sql("""
-                SELECT $__timeInterval(at) AS time, concat(service, ' ', instance) AS series,
-                    (max(cpu_seconds) - min(cpu_seconds)) / (dateDiff('millisecond', min(at), max(at)) / 1000) AS cores
-                FROM producers FINAL WHERE $__timeFilter(at) AND @beat
-                GROUP BY time, series HAVING max(at) > min(at) ORDER BY time
+                SELECT $__timeInterval(at) AS time, series, avg(used) AS cores FROM (
+                    SELECT at, concat(service, ' ', instance) AS series, row_number() OVER w AS nth,
+                        (cpu_seconds - lagInFrame(cpu_seconds) OVER w)
+                            / (dateDiff('millisecond', lagInFrame(at) OVER w, at) / 1000) AS used
+                    FROM producers FINAL WHERE $__timeFilter(at) AND cpu_seconds > 0 AND @beat
+                    WINDOW w AS (
+                        PARTITION BY service, instance, model, version ORDER BY at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+                    )
+                ) WHERE nth > 1 AND isFinite(used) AND used >= 0 GROUP BY time, series ORDER BY time
             """),
             (8, 8),
             name="${__field.labels.series}",

@@ -1,0 +1,146 @@
+"""Every panel shows something after recorded traffic has gone the whole way: SDK, shards, judges, rows, the real engine."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from dashboards.build import DASHBOARDS
+from dashboards.macros import expand
+from inferwatch import Client, MemoryTransport
+from inferwatch._codec import decode_columns
+from schemas import windows
+from schemas.rows import TABLES, Row
+from streams.build import build
+from streams.clickhouse import ClickHouse
+from streams.judge import Judge
+from streams.migrate import migrate
+from streams.owner import NS, Outbox, Record, Role
+from streams.references import References
+from streams.shard import Shard
+from streams.tables import Meta, matrix, read_meta, read_reference
+from tests.dashboards.rows import END, END_NS
+from tests.dashboards.test_dashboards import ALL, CASES, is_empty, panel_of
+from tests.streams.events import KEY, settings
+
+TRACE = Path(__file__).parents[1] / "traces" / "breast_cancer_rf"
+HOURS, PARTITIONS = 5, 3
+BEGIN_NS = END_NS - HOURS * 3600 * NS
+_ROWS = {table.table: table for table in TABLES}
+
+
+def recorded() -> tuple[list[Any], int]:
+    """The trace through the SDK: what it would send to Kafka, and how many events that are. Some requests fail, some are denied."""
+    table = pq.read_table(TRACE / "events.parquet")
+    X, P = matrix(TRACE, table["features"], "features"), matrix(TRACE, table["probs"], "probs")
+    names = read_meta(TRACE / "meta.json").features or []
+    at = table["ts"].to_numpy()
+    at_ns = BEGIN_NS + np.round((at - at[0]) / (at[-1] - at[0]) * (HOURS * 3600 - 700)).astype(np.int64) * NS
+    clients = table["client_id"].to_pylist()
+    rng = np.random.default_rng(0)
+    latency = rng.gamma(4.0, 5.0, len(table))
+    transport, sent = MemoryTransport(PARTITIONS), 0
+    with Client(service="clinic", transport=transport, pseudonym_key=b"k" * 32, heartbeat_s=0.05, strict=True) as client:
+        for i in range(len(table)):
+            features: dict[str, Any] = dict(zip(names, X[i].tolist(), strict=True))
+            if i > 9_000 and i % 7 == 0:
+                features[names[0]] = None
+            sent += client.record(
+                model="tumour", version="1", client=clients[i], features=features, scores=P[i].tolist(), latency_ms=float(latency[i]),
+                status="error" if i % 211 == 0 else "ok", at_ns=int(at_ns[i]),
+            )  # fmt: skip
+            if i % 500 == 0:
+                sent += client.denied(model="tumour", version="1", client="nobody", status="forbidden", at_ns=int(at_ns[i]))
+        assert client.flush(30.0) == 0
+    return transport.records, sent
+
+
+class Wired:
+    """Shards and judges wired together, as a worker and Kafka do it; rows are kept."""
+
+    def __init__(self, references: References) -> None:
+        given = settings(window={"length_s": 300.0}, clock={"past_s": 1e10, "future_s": 1e10})
+        self.shards = [Shard(p, given, references) for p in range(PARTITIONS)]
+        self.judge = Judge(0, given, references)
+        self.rows: list[Row] = []
+        self._offsets: Counter[tuple[Role, int]] = Counter()
+
+    def take(self, role: Role, partition: int, value: bytes, headers: dict[str, str], at_ns: int) -> None:
+        offset = self._offsets[role, partition]
+        self._offsets[role, partition] += 1
+        owner = self.shards[partition] if role == "events" else self.judge
+        owner.apply(Record(role, partition, offset, value, at_ns, headers=headers))
+        self._pass_on(owner.outbox)
+
+    def finish(self) -> None:
+        for shard in self.shards:
+            shard.finish()
+            self._pass_on(shard.outbox)
+        self.judge.tick(END_NS)
+        self._pass_on(self.judge.outbox)
+
+    def _pass_on(self, outbox: Outbox) -> None:
+        outs = list(outbox)
+        outbox.ack(out.id for out in outs)
+        for out in outs:
+            if out.to == "rows":
+                self.rows.append(msgspec.msgpack.decode(out.value, type=_ROWS[out.key.decode()]))
+            elif out.to == "windows":
+                end_ns = windows.decode_partial(out.value).end_ns
+                self.take("windows", 0, out.value, {}, end_ns)
+                self.judge.tick(end_ns)
+            elif out.to == "findings":
+                self.take("findings", 0, out.value, {}, windows.decode_finding(out.value).at_ns)
+
+
+@pytest.fixture(scope="module")
+def store(chdb_directory: Path) -> Iterator[ClickHouse]:
+    meta = msgspec.structs.replace(read_meta(TRACE / "meta.json"), classes=None)
+    assert isinstance(meta, Meta)
+    rows = read_reference(TRACE / "reference.parquet", meta)
+    references = References(KEY)
+    references.put(build("tumour", "1", rows, membership_key=KEY, built_at_ns=0).reference)
+    path = Wired(references)
+    records, sent = recorded()
+    goodbye = [record for record in records if record.topic.endswith("lifecycle")][-1]
+    first = next(record for record in records if record.topic.endswith("events"))
+    twice = len(decode_columns(first.value))
+    for record in [first, *(record for record in records if record is not goodbye)]:  # the service goes on; one record comes twice
+        role: Role = "events" if record.topic.endswith("events") else "lifecycle"
+        headers = {name: value.decode() for name, value in record.headers}
+        path.take(role, record.partition if role == "events" else 0, record.value, headers, END_NS - 600 * NS)
+    path.finish()
+    assert sum(shard.received for shard in path.shards) == sent + twice
+    assert sum((shard.rejected for shard in path.shards), Counter()) == {"duplicate": twice}
+    with ClickHouse(f"chdb://{chdb_directory}?database=replayed") as clickhouse:
+        migrate(clickhouse)
+        for table in TABLES:
+            part = [row for row in path.rows if isinstance(row, table)]
+            assert part or table.table == "quality_windows", f"nothing for {table.table}"
+            clickhouse.insert(part, f"rows of {table.table}")
+        assert clickhouse.query("SELECT sum(accepted) AS n FROM windows FINAL") == [{"n": sent}]
+        yield clickhouse
+
+
+@pytest.mark.clickhouse
+@pytest.mark.parametrize(("name", "title"), CASES)
+def test_a_panel_shows_something_of_what_was_replayed(store: ClickHouse, name: str, title: str) -> None:
+    (target,) = panel_of(name, title)["targets"]
+    found = store.query(expand(target["rawSql"], start=END - timedelta(hours=6), end=END, variables=ALL))
+    assert not is_empty(found), "an empty panel tells on-call that nothing is wrong"
+
+
+@pytest.mark.clickhouse
+def test_the_attackers_lead_the_riskiest_clients(store: ClickHouse) -> None:
+    assert set(DASHBOARDS) >= {"oncall"}
+    found = store.query("SELECT client, max(ln_evasion) AS ln FROM client_windows FINAL GROUP BY client ORDER BY ln DESC LIMIT 1")
+    paged = store.query("SELECT DISTINCT client FROM alerts FINAL WHERE severity = 'page' AND detector = 'evasion'")
+    assert found[0]["client"] in {row["client"] for row in paged}
