@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from inferwatch import EventColumns
 
-_SLOTS = 1 << 16
+_SLOTS, _WAYS = 1 << 16, 8
 
 
 class RecentEvents:
-    """The ids of the last events of one model on one partition, as 64-bit hashes in a direct-mapped table (512 KB).
+    """The ids of the last events of one model on one partition, as 64-bit hashes in 8,192 sets of 8 (512 KB).
 
-    Question: did an event with this id come before? An id that was overwritten by another with the same 16 low bits is forgotten: of the
-    last k others it survives with probability exp(-k / 65,536). Two different ids are taken for one with probability 2^-48 a pair.
+    Question: did an event with this id come before? A set forgets its oldest id at the ninth: of the last k others, an id survives
+    while fewer than 8 fell into its set, P(Poisson(k / 8,192) < 8): .9999 after 10,000, .95 after 32,000. Two different ids are taken for
+    one with probability 2^-51 a pair.
     Events without id and running number can't be told apart, and are never duplicates. 0.02 us an event, 0.7 us with ids of their own.
     """
 
@@ -62,11 +63,17 @@ def _numbered(producer: Any, number: Any) -> Any:
 @njit(cache=True)
 def _seen(table: Any, keys: Any) -> Any:
     out = np.zeros(len(keys), np.bool_)
-    mask = np.uint64(len(table) - 1)
+    sets = np.uint64(len(table) // _WAYS - 1)
     for i in range(len(keys)):
         if keys[i] == 0:
             continue
-        slot = keys[i] & mask
-        out[i] = table[slot] == keys[i]
-        table[slot] = keys[i]
+        first = np.int64(keys[i] & sets) * _WAYS
+        for k in range(first, first + _WAYS):
+            if table[k] == keys[i]:
+                out[i] = True
+                break
+        else:
+            for k in range(first + _WAYS - 1, first, -1):
+                table[k] = table[k - 1]
+            table[first] = keys[i]
     return out
