@@ -186,17 +186,21 @@ def decode_json(payload: bytes) -> tuple[list[EventColumns], list[DecodeError]]:
     """
     bad: list[DecodeError] = []
     try:
-        events = _decode_events(payload) if payload.lstrip()[:1] == b"[" else [_decode_event(payload)]
+        events = _decode_events(payload) if payload[:100].lstrip()[:1] == b"[" else [_decode_event(payload)]
     except (msgspec.DecodeError, ValueError, RecursionError):
         events = _decode_each(payload, bad)
     if len(events) > MAX_EVENTS:
         raise DecodeError("oversized", f"{len(events)} events in one record; at most {MAX_EVENTS}")
     groups: dict[tuple[Any, ...], list[Event]] = {}
+    last: tuple[Any, ...] = ()
+    group: list[Event] = []
     for event in events:
         features, scores = event.features, event.scores
-        if wrong := _beyond_the_types(event):
-            bad.append(DecodeError("invalid_event", wrong))
-            continue
+        if type(event.at) is not int or type(event.prediction) is int:  # the others cannot be beyond their types
+            wrong = _beyond_the_types(event)
+            if wrong:
+                bad.append(DecodeError("invalid_event", wrong))
+                continue
         key = (
             event.model,
             event.version,
@@ -205,13 +209,15 @@ def decode_json(payload: bytes) -> tuple[list[EventColumns], list[DecodeError]]:
             tuple(features) if type(features) is dict else len(features) if features is not None else None,
             tuple(scores) if type(scores) is dict else len(scores) if scores is not None else None,
         )
-        groups.setdefault(key, []).append(event)
+        if key != last:  # neighbours are mostly alike, and comparing is cheaper than hashing twenty names
+            last, group = key, groups.setdefault(key, [])
+        group.append(event)
     columns = []
-    for group in groups.values():
+    for alike in groups.values():
         try:
-            columns.append(_columns(group).check())
+            columns.append(_columns(alike).check())
         except DecodeError as error:
-            bad.extend([error] * len(group))
+            bad.extend([error] * len(alike))
     return columns, bad
 
 
