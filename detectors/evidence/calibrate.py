@@ -119,6 +119,37 @@ def repeated_share(H: Floats, low: Floats, high: Floats, rng: np.random.Generato
     return float(np.mean(shares))
 
 
+def symmetric_rate(G: Floats, rng: np.random.Generator) -> float:
+    """E5's tolerated rate: twice how often random reference rows, one after the other, look like probes in pairs by chance.
+
+    Rare among rows of many values, ordinary where few fields with few values leave few steps to take.
+
+    Args:
+        G: (n, coordinates) positions.
+        rng: draws the rows.
+    """
+    path = G[rng.integers(0, len(G), c.SYMMETRIC_ROWS)]
+    steps = np.diff(path, axis=0)
+    steps = steps[(steps != 0).any(1)]
+    if len(steps) < 3:
+        return 1.0
+    length = np.linalg.norm(steps, axis=1)
+    opposite = np.zeros(len(steps), bool)
+    if G.shape[1] >= c.OPPOSITE_DIMENSIONS:
+        octave, unit = np.floor(c.OPPOSITE_OCTAVE * np.log2(length)), steps / length[:, None]
+        for lag in range(1, min(c.OPPOSITES, len(steps) - 1) + 1):
+            alike = np.abs(octave[lag:] - octave[:-lag]) <= 2
+            opposite[lag:] |= alike & ((unit[lag:] * unit[:-lag]).sum(1) < -c.OPPOSITE_COSINE)
+        opposite &= (steps == 0).mean(1) <= c.OPPOSITE_EQUAL
+    step, before, earlier = steps[2:], steps[1:-1], steps[:-2]
+    centre = before + step / 2
+    v2 = (centre**2).sum(1)
+    along = np.abs((centre * earlier).sum(1)) > c.SYMMETRIC_COSINE * np.sqrt(v2) * length[:-2]
+    turned = np.abs((step * earlier).sum(1)) < c.SYMMETRIC_TURN * length[:-2] * length[2:]
+    hit = opposite[2:] | (v2 < c.SYMMETRIC_CENTRE**2 * length[2:] ** 2) | (along & turned)
+    return float(max(c.SYMMETRIC_U, 2 * hit.mean()))
+
+
 def flat_rates(Y: Floats, limit: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
     """E2's tolerated rates (3,): how often the step from a reference row to the nearest of MEMORY others is that flat.
 

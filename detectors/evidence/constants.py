@@ -88,11 +88,14 @@ SYMMETRIC_CENTRE = 0.1  # the pair's centre is the previous row, within this sha
 SYMMETRIC_COSINE = 0.97  # or the centre moved along the previous step only
 SYMMETRIC_TURN = 0.7
 SYMMETRIC_U = 0.12
+SYMMETRIC_OFF = 0.6  # a reference rate above which pairs mean nothing on this service (few fields with few values: steps recur by chance)
+SYMMETRIC_ROWS = 3_000  # random reference rows in a row, for that rate
 OPPOSITES = 112  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 112
 OPPOSITE_BITS = 15  # signs of random projections of a step; an exact opposite flips all of them ...
 OPPOSITE_SLACK = 1  # ... but one at most
 OPPOSITE_OCTAVE = 8192  # the step's length, in this fraction of an octave, may differ by two: a sensor that drifts to and fro on a line
 # has directions that recur, so length must decide; chance matches stay below .03 there
+OPPOSITE_COSINE = 0.94  # the angle at which half of the pairs still flip that many signs
 OPPOSITE_DIMENSIONS = 3  # fewer: directions recur by chance
 OPPOSITE_EQUAL = 0.5  # share of unchanged fields above which a step is an edit; single fields go to and fro all the time
 SYMMETRIC_Q = (0.25, 0.4, 0.8)

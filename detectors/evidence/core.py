@@ -53,7 +53,8 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
             set_arms.py_func(out, at.FIRST_ARM[at.FLAT] + 3 * k, float(reference.flat_rates[k]), c.FLAT_Q)
         set_arms.py_func(out, at.FIRST_ARM[at.FLIPS] + 4 * k, c.FLIP_U[k], c.FLIP_Q)
     set_arms.py_func(out, at.FIRST_ARM[at.CLOSING], c.CLOSING_U, c.CLOSING_Q)
-    set_arms.py_func(out, at.FIRST_ARM[at.SYMMETRIC], c.SYMMETRIC_U, c.SYMMETRIC_Q)
+    if reference.symmetric_rate < c.SYMMETRIC_OFF:
+        set_arms.py_func(out, at.FIRST_ARM[at.SYMMETRIC], reference.symmetric_rate, c.SYMMETRIC_Q)
     if not reference.image:
         set_arms.py_func(out, at.FIRST_ARM[at.LATTICE], c.LATTICE_U, c.LATTICE_Q)
     set_arms.py_func(out, at.FIRST_ARM[at.TWO_VALUED], c.TWO_VALUED_U, c.TWO_VALUED_Q)

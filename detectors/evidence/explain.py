@@ -57,7 +57,7 @@ def explain(clients: ClientEvidence, crossings: Crossings, k: int) -> dict[str, 
         "flat": (count["flat_steps"], count["steps"], float(reference.flat_rates[1])),
         "flips": (count["near_flips"], count["distinct_rows"], c.FLIP_U[0]),
         "closing": (count["near_flips"], count["distinct_rows"], c.CLOSING_U),
-        "symmetric": (count["symmetric_pairs"], count["pairs"], c.SYMMETRIC_U),
+        "symmetric": (count["symmetric_pairs"], count["pairs"], reference.symmetric_rate),
         "lattice": (count["consecutive_edit_flips"], count["consecutive"], c.LATTICE_U),
         "two_valued": (count["two_valued"], count["two_valued_scored"], c.TWO_VALUED_U),
     }[statistic]

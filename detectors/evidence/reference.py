@@ -13,7 +13,7 @@ from detectors.evidence import constants as c
 from detectors.evidence.residual import Floats, Residual, fit_residual
 from detectors.state import pack, unpack
 
-_KIND, _VERSION = "evidence.reference", 1
+_KIND, _VERSION = "evidence.reference", 2
 Float32s = NDArray[np.float32]
 
 
@@ -59,6 +59,7 @@ class EvidenceReference:
     joint_limits: Floats  # (3,) log energy
     joint_rates: Floats  # (3,)
     flat_rates: Floats  # (3,)
+    symmetric_rate: float
 
     @classmethod
     def fit(
@@ -123,6 +124,7 @@ class EvidenceReference:
         repeated_share = calibrate.repeated_share(H, smallest[sampled], largest[sampled], rng)
         limit = (smallest[sampled] + 1e-9 >= H) | (largest[sampled] - 1e-9 <= H)
         flat_rates = calibrate.flat_rates(H / spread[sampled], limit, rng)
+        position = clipped @ projection if projection.size else clipped
         return cls(
             width=d,
             image=image is not None,
@@ -144,6 +146,7 @@ class EvidenceReference:
             joint_limits=joint_limits,
             joint_rates=joint_rates,
             flat_rates=flat_rates,
+            symmetric_rate=calibrate.symmetric_rate(position, rng),
             **_as_float32(residual, d),
         )
 

@@ -247,6 +247,19 @@ def test_repeats_say_nothing(reference: EvidenceReference) -> None:
     assert clients.counts(np.zeros(1, np.int64))["exact_repeats"][0] == len(X) - 10
 
 
+@pytest.mark.parametrize(("fields", "values"), [(3, 6), (3, 3), (4, 4), (2, 6), (1, 6), (5, 2)])
+def test_few_fields_with_few_values_are_no_search(fields: int, values: int) -> None:
+    """On a small grid steps recur, and the next one is often the opposite of an earlier one, by chance."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, values, (4_000, fields)).astype(np.float32)
+    reference = EvidenceReference.fit(X, np.empty((4_000, 0), np.float32), None, low=X.min(0), high=X.max(0))
+    clients = make(reference, 4)
+    asked = rng.integers(0, values, (4_000, fields)).astype(np.float32)
+    label = (asked.sum(1) > asked.sum(1).mean()).astype(np.int32)
+    found = clients.update(np.arange(4_000) % 4, asked, np.empty((4_000, 0), np.float32), label)
+    assert (found.severity < 2).all()
+
+
 def test_a_page_says_what_was_seen_and_what_it_does_not_prove(reference: EvidenceReference) -> None:
     slot, X = traffic(7)
     clients = make(reference)

@@ -88,3 +88,14 @@ def test_a_restored_gathering_makes_the_same_reference() -> None:
         made.append(one.build("m", "1"))
     assert made[0] is not None
     assert made[0] == made[1]
+
+
+def test_thousands_of_features_hold_up_nobody() -> None:
+    """The worker builds it between two records; a minute of that, and it is taken for dead, and again after the restart."""
+    wide = events(60, names=(), numeric=np.random.default_rng(0).normal(size=(60, 1_001)).astype(np.float32))
+    made = gathered(wide, rows=60).build("m", "1")
+    assert made is not None
+    assert set(made.parts) == {"drift"}
+    narrow = gathered(events(60), rows=60).build("m", "1")
+    assert narrow is not None
+    assert set(narrow.parts) == {"drift", "evidence"}
