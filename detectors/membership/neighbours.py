@@ -244,8 +244,8 @@ def fit_neighbours(
     d = X.shape[1]
     X = np.where(np.isfinite(X), X, np.nan)
     X = np.where(np.isfinite(X).any(0), X, 0)
-    center = np.nanmedian(X, 0) if image is None else np.zeros(d)
-    spread = np.nanstd(X, 0, dtype=np.float64) if image is None else np.full(d, np.nanstd(X, dtype=np.float64))
+    center = np.nanmedian(X.astype(np.float64), 0) if image is None else np.zeros(d)  # the middle of two halves of float32's range
+    spread = np.nanstd(X.astype(np.float64), 0) if image is None else np.full(d, np.nanstd(X, dtype=np.float64))
     usable = spread > np.maximum(0, 1e-6 * (high - low))
     inverse = np.divide(1.0, spread, out=np.zeros(d), where=usable)
     across, down = _waves(image)

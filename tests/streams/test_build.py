@@ -168,3 +168,13 @@ def test_an_id_of_another_schema_is_another_id(whole: Built) -> None:
     assert references.put(whole.reference)
     assert not references.put(whole.reference)
     assert references.put(renamed)
+
+
+@pytest.mark.parametrize("scale", [1e30, 3e38])
+def test_rows_near_the_end_of_32_bits_are_rows_like_others(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    X = (np.clip(rng.normal(size=(400, 2)), -1, 1) * scale).astype(np.float32)
+    scores = rng.random((400, 2)).astype(np.float32)
+    rows = Rows(features=(Feature(name="a"), Feature(name="b")), X=X, scores=scores, classes=("no", "yes"),
+                y=scores.argmax(1).astype(np.int32), member=np.arange(400) < 200)  # fmt: skip
+    assert set(build("m", "1", rows, membership_key=b"k" * 16, built_at_ns=0).reference.parts) == {"drift", "evidence", "membership"}
