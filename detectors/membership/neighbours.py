@@ -246,7 +246,7 @@ def fit_neighbours(
     X = np.where(np.isfinite(X).any(0), X, 0)
     center = np.nanmedian(X.astype(np.float64), 0) if image is None else np.zeros(d)  # the middle of two halves of float32's range
     spread = np.nanstd(X.astype(np.float64), 0) if image is None else np.full(d, np.nanstd(X, dtype=np.float64))
-    usable = spread > np.maximum(0, 1e-6 * (high - low))
+    usable = spread > np.maximum(np.finfo(np.float32).tiny, 1e-6 * (high - low))  # its inverse must be a float32 too
     inverse = np.divide(1.0, spread, out=np.zeros(d), where=usable)
     across, down = _waves(image)
     terms = _PICTURE_TERMS if image else d
