@@ -98,10 +98,10 @@ async def test_messages_arrive_on_the_partition_of_their_key_with_their_headers(
         for i in range(10):
             assert publisher.send("windows", b"fraud", str(i).encode(), {"reason": "größe"}, lambda *outcome: outcomes.put_nowait(outcome))
         assert {await asyncio.wait_for(outcomes.get(), 15) for _ in range(10)} == {(None, False)}
-        publisher.send("windows", b"fraud", random.Random(1).randbytes(2_000_000), {}, lambda *outcome: outcomes.put_nowait(outcome))
+        publisher.send("findings", b"fraud", random.Random(1).randbytes(2_000_000), {}, lambda *outcome: outcomes.put_nowait(outcome))
         error, permanent = await asyncio.wait_for(outcomes.get(), 15)
         assert permanent
-        assert "windows" in str(error)
+        assert "findings" in str(error)
         publisher.send("windows", b"fraud", b"x" * 20_000_000, {}, lambda *outcome: outcomes.put_nowait(outcome))
         assert (await asyncio.wait_for(outcomes.get(), 15))[1]
     finally:
