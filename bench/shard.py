@@ -115,7 +115,7 @@ def main() -> None:
     batches = records(rng, options.records)
     n = options.records * EVENTS
     columnar = [encode(b) for b in batches]
-    text = [as_json(b) for b in batches[: max(options.records // 4, 1)]]
+    text = [as_json(b) for b in batches]
     settings = load(None, {})
 
     def shard_run(payloads: list[bytes], content_type: str) -> Callable[[], None]:
