@@ -4,6 +4,7 @@
 events allows one event or a list of them, as a Kafka record does.
 """
 
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,8 @@ def text_of(schema: dict[str, Any]) -> bytes:
 def _schema(name: str, message: Any) -> dict[str, Any]:
     schema = msgspec.json.schema(message)
     for definition in schema["$defs"].values():
+        if "description" in definition:  # Python 3.13 takes the indentation out of docstrings, 3.11 does not
+            definition["description"] = inspect.cleandoc(definition["description"])
         for choice in definition["properties"].get("at", {}).get("anyOf", ()):
             if choice.get("type") == "string":
                 choice["format"] = "date-time"  # msgspec says so only of types that refuse times without an offset
