@@ -15,6 +15,7 @@ from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.derive import Columns
 from detectors.evidence.population import EPOCH, KNOWN, Population, reconsider, report, set_arms
 from detectors.evidence.reference import EvidenceReference
+from detectors.prefetch import prefetch_row
 
 _COUNT_LIMIT = 1 << 30
 
@@ -125,8 +126,14 @@ def stream(
     memory_at, bins_at = 2 * c.RING * fields, (2 * c.RING + c.MEMORY) * fields
     distance = np.empty(c.RING, np.float32)
     equal = np.empty(c.RING, np.int32)
-    squares = np.empty(c.MEMORY, np.int32)
+    away = np.empty(c.MEMORY, np.int32)
+    scratch = np.zeros((2, 16), np.float32)
     for i in range(len(slot)):
+        if i + 1 < len(slot):
+            prefetch_row(state.reals, slot[i + 1])
+            prefetch_row(state.codes, slot[i + 1])
+            prefetch_row(state.words, slot[i + 1])
+            prefetch_row(state.counts, slot[i + 1])
         real, code, word, count = state.reals[slot[i]], state.codes[slot[i]], state.words[slot[i]], state.counts[slot[i]]
         bins = code[bins_at:]
         g, x, limit, residual = columns.position[i], columns.code[i], columns.limit[i], columns.residual[i]
@@ -138,7 +145,7 @@ def stream(
             reconsider(real, count, population)
         m = min(count[at.DISTINCT], c.RING)
         trials.distances(real, ring, g, distance)
-        repeated = trials.equal_fields(code, columns.value[i], limit, m, equal)
+        repeated = trials.equal_fields(code[: c.RING * fields].view(np.uint64), columns.value[i], limit, m, equal)
         best, nearest, exact = np.float32(np.inf), -1, -1
         for k in range(m - 1, -1, -1):
             if distance[k] == 0:
@@ -150,7 +157,7 @@ def stream(
         last = count[at.LAST]
         if m > 0 and distance[last] > 0:
             flip = bool(folded >= 0 and count[at.LABEL] >= 0 and folded != count[at.LABEL])
-            trials.consecutive(real, count, bins, gain, g, ring, distance[last], flip, equal[last] / fields, exact >= 0, y)
+            trials.consecutive(real, count, bins, gain, g, ring, distance[last], flip, equal[last] / fields, exact >= 0, scratch, y)
         count[at.LABEL] = folded
         if exact >= 0:
             count[at.EXACT] += 1
@@ -193,7 +200,7 @@ def stream(
             for t in range(targets):
                 word[t] = residual[t]
         if fresh and fields >= 3:
-            trials.flat_step(real, count, code[memory_at:bins_at], gain, x, limit, y.image, squares)
+            trials.flat_step(real, count, code[memory_at:bins_at], gain, x, limit, y.image, away)
 
         k = count[at.DISTINCT] % c.RING
         count[at.DISTINCT] += 1
@@ -205,7 +212,10 @@ def stream(
             code[f * c.RING + k] = columns.value[i, f]
             code[(fields + f) * c.RING + k] = x[f]
 
-        for family in range(2):
+        loud = 0
+        for k in range(at.ARM_COUNT):
+            loud += real[k] > y.ticket
+        for family in range(2 if loud else 0):  # a mean above the ticket has a part above it
             severity, which, evidence = _judge(real, count, bins, family, population.clock[KNOWN] >= c.POPULATION_KNOWN, y)
             if severity > (count[at.SEVERITY] >> (2 * family)) & 3:
                 count[at.SEVERITY] = (count[at.SEVERITY] & ~(3 << (2 * family))) | (severity << (2 * family))

@@ -18,7 +18,7 @@ from detectors.membership.slots import Layout, Slots
 from detectors.state import StateError, pack, unpack
 
 _KIND = "membership.clients"
-_VERSION = 1
+_VERSION = 2
 STATISTICS = ("rate", "order", "copies", "chains")
 TICKET, PAGE = 1, 2
 _ORDER_FLOOR = math.log(1e4)
@@ -131,7 +131,7 @@ class ClientMembership:
         self._identity = reference.identity()
         near = reference.neighbours
         self._index = index_of(near) if near else None
-        self._copies = label_only.layout(near.members.shape[1], len(near.fields)) if near else {}
+        self._copies = label_only.layout(len(near.fields)) if near else {}
         self._slots = Slots({**hits.LAYOUT, **self._copies, **_LEVELS}, capacity)
 
     @property
@@ -165,7 +165,7 @@ class ClientMembership:
             raise ValueError(f"slots run from {slot.min()} to {slot.max()}; capacity is {self.capacity}")
         columns = self._slots.arrays
         # Copies: one compiled signature whatever the arrays (read-only, strided, other integers).
-        slots, times, rows = slot.astype(np.int64), at_s.astype(np.float64), X.astype(np.float32, order="C")
+        slots, times, rows = slot.astype(np.int64), at_s.astype(np.float64), np.require(X, np.float32, ["C", "W"])
         bloom, near = self.reference.bloom, self.reference.neighbours
         queries, evidence = np.empty(n, np.int64), np.zeros((n, len(STATISTICS)))
         out = flags, _, row_hash = np.empty(n, np.uint8), queries, np.empty(n, np.uint64)

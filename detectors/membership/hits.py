@@ -21,6 +21,7 @@ from numba import njit
 
 from detectors.bloom import hash_row, holds
 from detectors.membership.slots import Layout
+from detectors.prefetch import prefetch_row
 
 REPEAT = 1
 HIT = 2
@@ -86,6 +87,10 @@ def update_hits(
     m, probes = bloom
     for i in range(bits.shape[0]):
         s = slot[i]
+        if i + 1 < bits.shape[0]:
+            prefetch_row(seen, slot[i + 1])
+            prefetch_row(whole, slot[i + 1])
+            prefetch_row(real, slot[i + 1])
         w, r = whole[s], real[s]
         w[QUERIES] += 1
         queries[i] = w[QUERIES]
