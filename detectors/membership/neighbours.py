@@ -252,7 +252,8 @@ def load_neighbours(body: Any, width: int) -> Neighbours | None:
         expected = {
             "across": ("<f4", (2, w, k)), "down": ("<f4", (2, h, 2 * k - 1)), "center": ("<f4", (width,)), "inverse": ("<f4", (width,)),
             "origin": ("<f4", (terms,)), "axes": ("<f4", (terms, axes)), "fields": ("<i8", (f,)), "members": ("<f4", (m, axes)),
-            "starts": ("<i8", (len(n.centres) + 1,)), "centres": ("<f4", (len(n.centres), axes)), "codes": ("|u1", (m, f)), "radii": ("<f8", (4,)),
+            "starts": ("<i8", (len(n.centres) + 1,)), "centres": ("<f4", (len(n.centres), axes)),
+            "codes": ("|u1", (m, f)), "radii": ("<f8", (4,)),
         }  # fmt: skip
         wrong = [name for name, (dtype, shape) in expected.items() if (body[name].dtype.str, body[name].shape) != (dtype, shape)]
     except (TypeError, AttributeError, IndexError, ValueError) as error:
