@@ -34,4 +34,4 @@ def prefetch_row(table: Any, row: int) -> None:
     size = table.strides[0]
     begin = table.ctypes.data + row * size
     for at in range(begin, begin + size, LINE):
-        _touch(at)
+        _touch(at)  # type: ignore[call-arg]  # numba passes the typing context itself

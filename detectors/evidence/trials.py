@@ -119,7 +119,7 @@ def _opposite(count: Any, step: Any, length: float, along: Any) -> bool:
         apart = np.int32(apart & np.int32(0xFFFF))
         others = np.int32(others + np.int32(np.int32(apart > np.int32(4)) | np.int32(x != np.int32(0))))
     count[at.INT_COUNT + count[at.LATTICE_TRIALS] % c.OPPOSITES] = signs | (octave << c.OPPOSITE_BITS)
-    return others < c.OPPOSITES
+    return bool(others < c.OPPOSITES)
 
 
 @njit
