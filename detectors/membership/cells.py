@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from detectors.tiles import AXES, LANES, squares
 
 PROBES = 6
+MOST_CELLS = 128
 FAR = np.float32(1e15)
 """Coordinates of an empty lane: its squared distance, 1.6e31, is a float32 still, and beyond every radius."""
 _ROUNDS = 8
+_CELL, _HIGH, _HIGHEST = np.int32(MOST_CELLS - 1), np.int32(-MOST_CELLS), np.int32(2**31 - 1)
 
 
 class Cells(NamedTuple):
@@ -36,7 +38,7 @@ class Cells(NamedTuple):
 def group(places: NDArray[np.float32], rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Cells of places (m, axes): the order that puts them cell by cell, first of each cell (cells + 1,), centres (cells, axes)."""
     m = len(places)
-    centres = places[rng.choice(m, max(1, round(np.sqrt(m))), replace=False)].astype(np.float64)
+    centres = places[rng.choice(m, min(max(1, round(np.sqrt(m))), MOST_CELLS), replace=False)].astype(np.float64)
     P = places.astype(np.float64)
     for _ in range(_ROUNDS):
         cell = (-2 * P @ centres.T + (centres**2).sum(1)).argmin(1)
@@ -69,8 +71,15 @@ def _tiles(places: NDArray[np.float32], lane: NDArray[np.int64], count: int) -> 
     return np.ascontiguousarray(out.reshape(count, LANES, AXES).transpose(0, 2, 1))
 
 
+@njit(cache=True)
+def room_to_search() -> Any:
+    """What `two_nearest` works in: distances of a tile, order of the cells, and the former's bits."""
+    out = np.empty(LANES, np.float32)
+    return out, np.empty(MOST_CELLS, np.int32), out.view(np.int32)
+
+
 @njit(cache=True, fastmath={"contract", "nsz"})
-def two_nearest(point: Any, cells: Cells, cap: Any, skip: int) -> Any:
+def two_nearest(point: Any, cells: Cells, cap: Any, skip: int, room: Any) -> Any:
     """Position of the nearest member found (-1: none within), its squared distance and the second one's, both looked for below ``cap``.
 
     Args:
@@ -78,34 +87,35 @@ def two_nearest(point: Any, cells: Cells, cap: Any, skip: int) -> Any:
         cells: of `tiled`.
         cap: float32, squared distance.
         skip: a position that does not count; -1 for none.
+        room: of `room_to_search`, overwritten.
     """
     best, second, index = cap, cap, -1
     count = len(cells.reach)
     probes = min(PROBES, count)
-    out = np.empty(LANES, np.float32)
-    cell, away = np.full(PROBES, -1, np.int64), np.full(PROBES, np.float32(np.inf))
+    out, order, bits = room
+    # A positive float32 is ordered as its bits are; its lowest seven give way to the cell's number, so that a minimum says whose it is.
     for g in range(len(cells.centres)):
         squares(point, cells.centres[g], out)
-        for j in range(min(LANES, count - g * LANES)):
-            if out[j] < away[probes - 1]:
-                k = probes - 1
-                while k > 0 and away[k - 1] > out[j]:
-                    away[k], cell[k] = away[k - 1], cell[k - 1]
-                    k -= 1
-                away[k], cell[k] = out[j], g * LANES + j
-    for k in range(probes):
-        c = cell[k]
-        if c < 0:
-            break
-        gap = np.sqrt(away[k]) - cells.reach[c]
-        if gap > 0 and gap * gap > second:
+        for j in range(LANES):
+            order[g * LANES + j] = (bits[j] & _HIGH) | np.int32(g * LANES + j)
+    lanes = len(cells.centres) * LANES
+    for _ in range(probes):
+        least = order[0]
+        for j in range(1, lanes):
+            least = min(least, order[j])
+        c = least & _CELL
+        order[c] = _HIGHEST
+        out[0] = 0  # `bits` are those of `out`
+        bits[0] = least & _HIGH
+        gap = np.sqrt(out[0]) - cells.reach[c]
+        if c >= count or (gap > 0 and gap * gap > second):
             continue
         for g in range(cells.starts[c], cells.starts[c + 1]):
             squares(point, cells.tiles[g], out)
-            least = second
+            nearer = 0  # a count, since a minimum of floats is not vectorised
             for j in range(LANES):
-                least = min(least, out[j])
-            if least < second:
+                nearer += out[j] < second
+            if nearer:
                 for j in range(LANES):
                     s = out[j]
                     if s < second and cells.ids[g * LANES + j] != skip:

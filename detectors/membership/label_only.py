@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from detectors.membership.cells import FAR, two_nearest
+from detectors.membership.cells import FAR, room_to_search, two_nearest
 from detectors.membership.hits import HIT, REPEAT
 from detectors.membership.neighbours import RATIO2, describe, edit_limit, field_code
 from detectors.membership.slots import Layout
@@ -161,6 +161,7 @@ def update_copies(
     needed = 3 if f else 2
     z, terms = np.empty(rows.shape[1], np.float32), np.empty(geometry[4].shape[0], np.float32)
     place, codes, apart = np.zeros(AXES, np.float32), np.empty(f, np.uint8), np.empty(LEADERS, np.float32)
+    room = room_to_search()
     near2, repeated2, own2 = np.float32(radii[0] ** 2), np.float32(radii[1] ** 2), np.float32(radii[2] ** 2)
     bits = rows.view(np.uint32)
     for i in range(rows.shape[0]):
@@ -202,7 +203,7 @@ def update_copies(
                 cap = repeated2
                 if own >= 0 and lead[s, own, SIZE] < _FULL:
                     cap = max(cap, _VOTE * closest)
-                member, distance, second = two_nearest(place, cells, cap / RATIO2, -1)
+                member, distance, second = two_nearest(place, cells, cap / RATIO2, -1, room)
                 if member >= 0 and distance > RATIO2 * second:
                     member = -1
                 copy = member >= 0 and not exact and not _edit(codes, member_codes[member], limit)
@@ -247,7 +248,7 @@ def update_copies(
                 if one[SIZE] == _CLUSTER:
                     if one[MEMBER] < 0:
                         inside = np.float32(_INSIDE) * lead_spread[s, own] / np.float32(_CLUSTER)
-                        centre, away, second = two_nearest(lead_mean[s, :, own].copy(), cells, inside / RATIO2, -1)
+                        centre, away, second = two_nearest(lead_mean[s, :, own].copy(), cells, inside / RATIO2, -1, room)
                         if centre >= 0 and away <= RATIO2 * second and away <= inside:
                             one[MEMBER] = centre
                     if one[MEMBER] < 0:

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from detectors.membership.cells import Cells, group, tiled, two_nearest
+from detectors.membership.cells import Cells, group, room_to_search, tiled, two_nearest
 from detectors.state import StateError
 from detectors.tiles import AXES
 
@@ -136,9 +136,10 @@ def _copied(rows: Any, geometry: Any, index: Any, fields: Any, radius2: Any) -> 
     cells, codes = index
     z, terms = np.empty(rows.shape[1], np.float32), np.empty(geometry[4].shape[0], np.float32)
     place, bits, out = np.empty(AXES, np.float32), rows.view(np.uint32), np.full(rows.shape[0], -1, np.int64)
+    room = room_to_search()
     for i in range(rows.shape[0]):
         describe(rows[i], geometry, z, terms, place)
-        member, away, second = two_nearest(place, cells, radius2 / RATIO2, -1)
+        member, away, second = two_nearest(place, cells, radius2 / RATIO2, -1, room)
         if member >= 0 and 1e-8 < away <= radius2 and away <= RATIO2 * second:
             changed = 0
             for k in range(fields.shape[0]):
@@ -161,10 +162,10 @@ def copied_members(rows: NDArray[np.float32], near: Neighbours, radius: float) -
 
 @njit(cache=True)
 def _nearest_distances(points: Any, cells: Any, own: bool) -> Any:
-    place, out = np.zeros(AXES, np.float32), np.empty(points.shape[0])
+    place, out, room = np.zeros(AXES, np.float32), np.empty(points.shape[0]), room_to_search()
     for i in range(points.shape[0]):
         place[: points.shape[1]] = points[i]
-        out[i] = np.sqrt(two_nearest(place, cells, np.float32(np.inf), i if own else -1)[1])
+        out[i] = np.sqrt(two_nearest(place, cells, np.float32(np.inf), i if own else -1, room)[1])
     return out
 
 

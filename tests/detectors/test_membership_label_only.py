@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detectors.membership import STATISTICS, ClientMembership, MembershipReference
-from detectors.membership.cells import PROBES, group, tiled, two_nearest
+from detectors.membership.cells import PROBES, group, room_to_search, tiled, two_nearest
 from detectors.membership.neighbours import Neighbours, describe_all, fit_neighbours, index_of
 from detectors.state import StateError, pack, unpack
 from detectors.tiles import AXES
@@ -157,12 +157,12 @@ def test_what_the_index_finds_is_a_member_at_its_true_distance(n: int, width: in
     cells, cap = index_of(places)[0], np.float32(reach**2)
     for point in padded(describe_all(rng.normal(size=(5, width)).astype(np.float32), places[:6])):
         d2 = np.sort(((padded(places.members) - point) ** 2).sum(1))
-        index, best, second = two_nearest(point, cells, cap, -1)
+        index, best, second = two_nearest(point, cells, cap, -1, room_to_search())
         assert min(d2[0], cap) * 0.999 <= best + 1e-6 <= second + 1e-6
         assert second >= min(d2[1], cap) * 0.999
         if index >= 0:
             assert best == pytest.approx(((padded(places.members)[index] - point) ** 2).sum(), rel=1e-3, abs=1e-5)
-            assert two_nearest(point, cells, cap, index)[1] == pytest.approx(second)
+            assert two_nearest(point, cells, cap, index, room_to_search())[1] == pytest.approx(second)
         if len(cells.reach) <= PROBES or d2[0] > reach**2 * 1.001:
             assert best == pytest.approx(min(d2[0], cap), rel=1e-3, abs=1e-5)
 
@@ -174,7 +174,7 @@ def test_the_index_is_exact_where_its_cells_are_few() -> None:
     assert len(cells.reach) <= PROBES
     for point in padded(members):
         d2 = np.sort(((padded(members[:36]) - point) ** 2).sum(1))
-        assert two_nearest(point, cells, np.float32(np.inf), -1)[1:] == pytest.approx(tuple(d2[:2]), rel=1e-4, abs=1e-6)
+        assert two_nearest(point, cells, np.float32(np.inf), -1, room_to_search())[1:] == pytest.approx(tuple(d2[:2]), rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("axes", [4, 16])
@@ -183,10 +183,13 @@ def test_a_changed_copy_finds_its_member_in_ninety_nine_of_a_hundred_cases(axes:
     members = rng.normal(size=(4_000, axes)).astype(np.float32)
     order, starts, centres = group(members, rng)
     cells, members = tiled(members[order], starts, centres), members[order]
-    spacing = np.median([two_nearest(point, cells, np.float32(np.inf), k)[1] for k, point in enumerate(padded(members[:200]))]) ** 0.5
+    spacing = (
+        np.median([two_nearest(point, cells, np.float32(np.inf), k, room_to_search())[1] for k, point in enumerate(padded(members[:200]))])
+        ** 0.5
+    )
     copies = members + rng.normal(size=members.shape).astype(np.float32) * np.float32(spacing * 0.35 / axes**0.5)
     true = ((padded(copies[:500])[:, None] - padded(members)[None]) ** 2).sum(2).argmin(1)
-    found = [two_nearest(point, cells, np.float32(np.inf), -1)[0] for point in padded(copies[:500])]
+    found = [two_nearest(point, cells, np.float32(np.inf), -1, room_to_search())[0] for point in padded(copies[:500])]
     assert np.mean(true == found) >= 0.99
 
 
