@@ -112,10 +112,30 @@ def _halve(count: Any) -> None:
     count[at.DISTINCT] -= count[at.DISTINCT] // (2 * c.RING) * c.RING
 
 
-@njit(cache=True)
+class Room(NamedTuple):
+    """What one row is worked out in."""
+
+    distance: NDArray[np.float32]
+    equal: NDArray[np.int32]
+    away: NDArray[np.int32]
+    step: NDArray[np.float32]
+    sorted_rates: NDArray[np.float64]
+
+
+def room() -> Room:
+    """For one call of `stream` at a time."""
+    return Room(
+        np.zeros(c.RING, np.float32), np.zeros(c.RING, np.int32), np.zeros(c.MEMORY, np.int32), np.zeros((2, 16), np.float32),
+        np.zeros(c.POPULATION + 3),
+    )  # fmt: skip
+
+
+# Without numba's reference counts (`_nrt`): an atomic instruction for every slice of a client's state was an eighth of the time. So
+# nothing in here may allocate; numba refuses to compile it then.
+@njit(cache=True, _nrt=False)
 def stream(
-    slot: Any, columns: Columns, label: Any, state: at.State, population: Population, y: Yardsticks, out: Any, out_evidence: Any,
-    fingerprint: int,
+    slot: Any, columns: Columns, label: Any, state: at.State, population: Population, y: Yardsticks, room: Room, out: Any,
+    out_evidence: Any, fingerprint: int,
 ) -> int:  # fmt: skip
     """Applies rows in order; writes crossings into out (2 n, 6) int64 and out_evidence (2 n,), returns how many there are."""
     if fingerprint != FINGERPRINT:
@@ -124,10 +144,7 @@ def stream(
     positions, fields, targets = columns.position.shape[1], columns.code.shape[1], columns.residual.shape[1]
     ring = at.STEP_1 + 2 * positions
     memory_at, bins_at = 2 * c.RING * fields, (2 * c.RING + c.MEMORY) * fields
-    distance = np.empty(c.RING, np.float32)
-    equal = np.empty(c.RING, np.int32)
-    away = np.empty(c.MEMORY, np.int32)
-    scratch = np.zeros((2, 16), np.float32)
+    distance, equal, away, step, sorted_rates = room
     for i in range(len(slot)):
         if i + 1 < len(slot):
             prefetch_row(state.reals, slot[i + 1])
@@ -157,7 +174,7 @@ def stream(
         last = count[at.LAST]
         if m > 0 and distance[last] > 0:
             flip = bool(folded >= 0 and count[at.LABEL] >= 0 and folded != count[at.LABEL])
-            trials.consecutive(real, count, bins, gain, g, ring, distance[last], flip, equal[last] / fields, exact >= 0, scratch, y)
+            trials.consecutive(real, count, bins, gain, g, ring, distance[last], flip, equal[last] / fields, exact >= 0, step, y)
         count[at.LABEL] = folded
         if exact >= 0:
             count[at.EXACT] += 1
@@ -191,7 +208,7 @@ def stream(
         if (fresh or (close and not edit)) and not template and count[at.HAS_RESIDUAL] == 1:
             trials.joint(real, count, word, gain, residual, y.energy)
             if count[at.SCORED] % (c.POPULATION_ROWS[0] if count[at.SCORED] <= c.POPULATION_ROWS[1] else c.POPULATION_ROWS[1]) == 0:
-                report(population, slot[i], count, y.joint_rates)
+                report(population, slot[i], count, y.joint_rates, sorted_rates)
         if m > 0:
             here = edit or close or distance[newest] < c.LOCAL_STEP**2 * y.far2
             real[at.NEAR_SHARE] += c.LOCAL_MEMORY * ((1.0 if here else 0.0) - real[at.NEAR_SHARE])

@@ -132,6 +132,7 @@ class ClientMembership:
         near = reference.neighbours
         self._index = index_of(near) if near else None
         self._copies = label_only.layout(len(near.fields)) if near else {}
+        self._room = label_only.room(reference.width, len(near.origin), len(near.fields)) if near else ()
         self._slots = Slots({**hits.LAYOUT, **self._copies, **_LEVELS}, capacity)
 
     @property
@@ -171,12 +172,13 @@ class ClientMembership:
         out = flags, _, row_hash = np.empty(n, np.uint8), queries, np.empty(n, np.uint64)
         state = tuple(columns[name] for name in hits.LAYOUT)
         shape = (bloom.bits, bloom.probes)
-        hits.update_hits(float_bits(rows), slots, times, shape, bloom.seed, bloom.table, self._nulls, state, out, evidence)
+        bits = float_bits(rows)
+        hits.update_hits(bits, slots, times, shape, bloom.seed, bloom.table, self._nulls, state, out, evidence)
         np.log(evidence[:, 0], out=evidence[:, 0])
         if near:
             state = tuple(columns[name] for name in self._copies)
             place = (near[:6], self._index, near.fields, near.radii)
-            label_only.update_copies(rows, slots, times, row_hash, flags, *place, self._rule, state, evidence)
+            label_only.update_copies(rows, bits, slots, times, row_hash, flags, *place, self._rule, state, self._room, evidence)
         at, kind, severity = _rise(slots, evidence, self._thresholds, columns["levels"], columns["now"])
         return Crossings(at, slots[at], severity, kind, evidence[at, kind], queries[at])
 

@@ -62,7 +62,7 @@ def order_evidence(sitting: int, hits: int, ln_markov: float) -> float:
     return ln_markov - (hits * math.log(p) + (sitting - hits) * math.log(1 - p))
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def update_hits(
     bits: Any, slot: Any, at_s: Any, bloom: Any, seed: Any, table: Any, nulls: Any, arrays: Any, out: Any, evidence: Any
 ) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from detectors.membership.cells import FAR, room_to_search, two_nearest
 from detectors.membership.hits import HIT, REPEAT
@@ -122,9 +123,17 @@ def _likelihood(t: Any, u: float, page: float) -> Any:
     return value if k >= PAGE_FROM else min(value, page - 1e-6)
 
 
-@njit(cache=True)
+def room(width: int, terms: int, fields: int) -> tuple[NDArray[Any], ...]:
+    """What one row is worked out in: scaled, described, placed, coded, distances to the leaders, a leader's place; then the search's."""
+    own = np.zeros(width, np.float32), np.zeros(terms, np.float32), np.zeros(AXES, np.float32), np.zeros(fields, np.uint8)
+    return *own, np.zeros(LEADERS, np.float32), np.zeros(AXES, np.float32), *room_to_search()
+
+
+# Without numba's reference counts (`_nrt`), as in `detectors.evidence.core`: nothing in here may allocate.
+@njit(cache=True, _nrt=False)
 def update_copies(
     rows: Any,
+    bits: Any,
     slot: Any,
     at_s: Any,
     row_hash: Any,
@@ -135,12 +144,14 @@ def update_copies(
     radii: Any,
     rule: Any,
     arrays: Any,
+    work: Any,
     evidence: Any,
 ) -> None:
     """One pass over a batch in its order; fills ``evidence[:, 2:4]`` (copies, chains).
 
     Args:
         rows: (n, d) float32.
+        bits: the same as uint32.
         slot: (n,) client of each row.
         at_s: (n,) event time, s.
         row_hash: (n,) uint64.
@@ -151,6 +162,7 @@ def update_copies(
         radii: (4,) of `Neighbours`.
         rule: (u, ticket, page).
         arrays: of `layout`, changed in place.
+        work: of `room`, overwritten.
         evidence: (n, 4), out.
     """
     tally, likelihood, recent, lead, lead_mean, lead_spread, lead_codes, copy_member, copy_count, copy_tick = arrays
@@ -159,11 +171,9 @@ def update_copies(
     f = fields.shape[0]
     limit = edit_limit(f)
     needed = 3 if f else 2
-    z, terms = np.empty(rows.shape[1], np.float32), np.empty(geometry[4].shape[0], np.float32)
-    place, codes, apart = np.zeros(AXES, np.float32), np.empty(f, np.uint8), np.empty(LEADERS, np.float32)
-    room = room_to_search()
+    z, terms, place, codes, apart, middle = work[0], work[1], work[2], work[3], work[4], work[5]
+    search = work[6:]
     near2, repeated2, own2 = np.float32(radii[0] ** 2), np.float32(radii[1] ** 2), np.float32(radii[2] ** 2)
-    bits = rows.view(np.uint32)
     for i in range(rows.shape[0]):
         s = slot[i]
         if i + 1 < rows.shape[0]:
@@ -179,8 +189,8 @@ def update_copies(
             for k in range(f):
                 codes[k] = field_code(bits[i, fields[k]])
             edit = t[ROWS] > 0 and (_edit(codes, recent[s, 0], limit) or (t[ROWS] > 1 and _edit(codes, recent[s, 1], limit)))
-            recent[s, 1] = recent[s, 0]
-            recent[s, 0] = codes
+            for k in range(f):
+                recent[s, 1, k], recent[s, 0, k] = recent[s, 0, k], codes[k]
             t[ROWS] += 1
             tick = _tick(at_s[i])
             ids, counts, ticks = copy_member[s], copy_count[s], copy_tick[s]
@@ -203,7 +213,7 @@ def update_copies(
                 cap = repeated2
                 if own >= 0 and lead[s, own, SIZE] < _FULL:
                     cap = max(cap, _VOTE * closest)
-                member, distance, second = two_nearest(place, cells, cap / RATIO2, -1, room)
+                member, distance, second = two_nearest(place, cells, cap / RATIO2, -1, search)
                 if member >= 0 and distance > RATIO2 * second:
                     member = -1
                 copy = member >= 0 and not exact and not _edit(codes, member_codes[member], limit)
@@ -228,7 +238,8 @@ def update_copies(
                 for k in range(AXES):
                     lead_mean[s, k, own] = place[k]
                 lead_spread[s, own] = 0
-                lead_codes[s, own] = codes
+                for k in range(f):
+                    lead_codes[s, own, k] = codes[k]
             elif not edit and not _edit(codes, lead_codes[s, own], limit):
                 one = lead[s, own]
                 one[SIZE] += 1
@@ -248,7 +259,9 @@ def update_copies(
                 if one[SIZE] == _CLUSTER:
                     if one[MEMBER] < 0:
                         inside = np.float32(_INSIDE) * lead_spread[s, own] / np.float32(_CLUSTER)
-                        centre, away, second = two_nearest(lead_mean[s, :, own].copy(), cells, inside / RATIO2, -1, room)
+                        for k in range(AXES):
+                            middle[k] = lead_mean[s, k, own]
+                        centre, away, second = two_nearest(middle, cells, inside / RATIO2, -1, search)
                         if centre >= 0 and away <= RATIO2 * second and away <= inside:
                             one[MEMBER] = centre
                     if one[MEMBER] < 0:

@@ -68,7 +68,8 @@ def describe(row: Any, geometry: Any, z: Any, terms: Any, out: Any) -> None:
         value = (row[j] - center[j]) * inverse[j]
         z[j] = min(max(value, np.float32(-_CLIP)), np.float32(_CLIP)) if value == value else np.float32(0)
     if down.shape[1] == 0:
-        terms[:] = z
+        for j in range(d):
+            terms[j] = z[j]
     else:
         _magnitudes(z, across, down, terms)
     out[:] = 0
