@@ -15,6 +15,7 @@ from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.derive import Columns
 from detectors.evidence.population import EPOCH, KNOWN, Population, reconsider, report, set_arms
 from detectors.evidence.reference import EvidenceReference
+from detectors.lean import lean
 from detectors.prefetch import prefetch_row
 
 _COUNT_LIMIT = 1 << 30
@@ -130,9 +131,7 @@ def room() -> Room:
     )  # fmt: skip
 
 
-# Without numba's reference counts (`_nrt`): an atomic instruction for every slice of a client's state was an eighth of the time. So
-# nothing in here may allocate; numba refuses to compile it then.
-@njit(cache=True, _nrt=False)
+@lean
 def stream(
     slot: Any, columns: Columns, label: Any, state: at.State, population: Population, y: Yardsticks, room: Room, out: Any,
     out_evidence: Any, fingerprint: int,

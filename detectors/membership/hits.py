@@ -20,6 +20,7 @@ import numpy as np
 from numba import njit
 
 from detectors.bloom import hash_row, holds
+from detectors.lean import lean
 from detectors.membership.slots import Layout
 from detectors.prefetch import prefetch_row
 
@@ -62,7 +63,7 @@ def order_evidence(sitting: int, hits: int, ln_markov: float) -> float:
     return ln_markov - (hits * math.log(p) + (sitting - hits) * math.log(1 - p))
 
 
-@njit(cache=True, _nrt=False)
+@lean
 def update_hits(
     bits: Any, slot: Any, at_s: Any, bloom: Any, seed: Any, table: Any, nulls: Any, arrays: Any, out: Any, evidence: Any
 ) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from detectors.lean import lean
 from detectors.membership.cells import FAR, room_to_search, two_nearest
 from detectors.membership.hits import HIT, REPEAT
 from detectors.membership.neighbours import RATIO2, describe, edit_limit, field_code
@@ -129,8 +130,7 @@ def room(width: int, terms: int, fields: int) -> tuple[NDArray[Any], ...]:
     return *own, np.zeros(LEADERS, np.float32), np.zeros(AXES, np.float32), *room_to_search()
 
 
-# Without numba's reference counts (`_nrt`), as in `detectors.evidence.core`: nothing in here may allocate.
-@njit(cache=True, _nrt=False)
+@lean
 def update_copies(
     rows: Any,
     bits: Any,
