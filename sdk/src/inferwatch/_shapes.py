@@ -6,8 +6,8 @@ and the record is read as a list of it. The look is only a guess: the struct ref
 type, and then the record is read as `Event`. What both can read, both read alike.
 
 Names are chosen by who sends, and a type costs about 35 us a name to make, so it is made only after `_BYTES_A_NAME` bytes for each of its
-names have been read without it: that bounds the time to a fraction of that of reading them. `_SHAPES` types of at most `_NAMES` names are
-kept, those used last.
+names have been read without it: that bounds the time to a fraction of that of reading them. A limited number of types of at most `_NAMES`
+names is kept, those used last.
 """
 
 from __future__ import annotations
@@ -22,12 +22,9 @@ import msgspec
 
 from inferwatch._contract import MAX_TEXT, Event, Text
 
-_SHAPES = 64
 _WAITING = 256
 _NAMES = 1_024
 _BYTES_A_NAME = 8_192
-_SMALLEST = 8_192
-"""Bytes of a record below which looking costs more than it saves."""
 _LOOK_BYTES = 65_536
 _LOOK_EVENTS = 4
 """Events looked at for one with features and scores: an answer that is an error has none."""
@@ -89,6 +86,11 @@ class OfShape(NamedTuple):
 class Shapes:
     """The types at hand.
 
+    Args:
+        room: types kept, at most.
+        smallest: bytes of a record below which looking at it costs more than it saves.
+        bytes_a_name: to be read without a type, for each name in it, before it is made.
+
     Attributes:
         counts: records read with a type (``fast``), records that turned out to be of another shape (``other``), types made (``made``),
             wanted again with more text (``widened``), given up for room (``dropped``) and sets of names that make no type (``unfit``).
@@ -102,8 +104,9 @@ class Shapes:
         (('x', 'y'), 500, 3)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, room: int = 64, smallest: int = 8_192, bytes_a_name: int = _BYTES_A_NAME) -> None:
         self.counts: Counter[str] = Counter()
+        self._room, self._smallest, self._bytes_a_name = room, smallest, bytes_a_name
         self._shapes: dict[tuple[Form, Form], Shape | None] = {}
         self._waiting: dict[tuple[Form, Form], int] = {}
 
@@ -112,7 +115,7 @@ class Shapes:
 
     def read(self, payload: bytes) -> OfShape | None:
         """The events of a record with a type made for them; None when there is none, or they are not all of its shape."""
-        look = look_at(payload) if len(payload) >= _SMALLEST else None
+        look = look_at(payload) if len(payload) >= self._smallest else None
         shape = self._shape(look, len(payload)) if look else None
         if shape is None:
             return None
@@ -138,7 +141,7 @@ class Shapes:
             self.counts["unfit"] += 1
             return None
         self._shapes[key] = shape
-        for old in list(self._shapes)[:-_SHAPES]:
+        for old in list(self._shapes)[: -self._room]:
             self._shapes.pop(old, None)
             self.counts["dropped"] += 1
         return shape
@@ -146,7 +149,7 @@ class Shapes:
     def _worth(self, key: tuple[Form, Form], names: int, read: int) -> bool:
         """Whether as much has been read without the type as making it costs; then the count begins anew."""
         waited = self._waiting.pop(key, 0) + read
-        if waited >= names * _BYTES_A_NAME:
+        if waited >= names * self._bytes_a_name:
             return True
         self._waiting[key] = waited
         for old in list(self._waiting)[:-_WAITING]:
