@@ -139,14 +139,17 @@ class _Forms:
     """The sets of names met in a record's features or scores, each with the order in which it came first."""
 
     def __init__(self) -> None:
-        self._names: dict[frozenset[str], tuple[str, ...]] = {}
+        self._first: dict[frozenset[str], tuple[str, ...]] = {}
+        self._orders: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._last: tuple[str, ...] = ()
 
     def ordered(self, values: dict[str, Any]) -> dict[str, Any]:
         names = tuple(values)
         if names == self._last:
             return values
-        first = self._names.setdefault(frozenset(names), names)
+        first = self._orders.get(names)
+        if first is None:
+            first = self._orders[names] = self._first.setdefault(frozenset(names), names)
         self._last = first
         return values if names == first else {name: values[name] for name in first}
 
