@@ -12,7 +12,7 @@ from pathlib import Path
 
 from streams.embedded.kafka import EmbeddedKafka
 from streams.kafka import partition_for_key
-from streams.snapshots import FolderStore
+from streams.state_folder import FolderStore
 from tests.streams.counting import CountingJudge, CountingShard
 
 REPOSITORY = Path(__file__).parents[2]
