@@ -75,8 +75,8 @@ def topics(prefix: str = "inferwatch", partitions: int = 12, replication: int = 
 
     Args:
         prefix: What the names begin with. Two installations on one cluster need two prefixes.
-        partitions: Partitions of every topic (``state`` has twice as many), 1 to 1000 (default 12; the embedded broker uses 4). It cannot be lowered
-            later, and raising it moves clients to other partitions, so their evidence starts again.
+        partitions: Partitions of every topic (``state``: twice as many), 1 to 1000 (default 12; the embedded broker uses 4). It cannot
+            be lowered later, and raising it moves clients to other partitions, so their evidence starts again.
         replication: Copies of each partition, 1 to 9. With three or more a write needs two copies to be acknowledged.
 
     Raises:

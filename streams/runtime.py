@@ -323,18 +323,21 @@ class Runtime:
         if tenure.ended or (self.lease.holds(key) and self.lease.age_s(key) < session_s):
             return
         async with self._saving.setdefault(key, asyncio.Lock()), self._slots:
-            if tenure.ended:
-                return
-            asked_at, name = self.lease.now(), f"ownership {tenure.kind} {tenure.partition}"
-            try:
-                await asyncio.get_running_loop().run_in_executor(self._pool, self._store.confirm, *key, tenure.fence)
-            except StaleOwnerError as error:
-                self._replaced(tenure, error)
-            except Exception as error:  # noqa: BLE001  # the store is away
-                self._note(name, error, "whether this worker still owns the partition cannot be asked")
-            else:
-                self._trouble.pop(name, None)
-                self.lease.confirmed(key, asked_at)
+            await self._ask(tenure)
+
+    async def _ask(self, tenure: Tenure) -> None:
+        if tenure.ended:
+            return
+        key, asked_at, name = (tenure.kind, tenure.partition), self.lease.now(), f"ownership {tenure.kind} {tenure.partition}"
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._pool, self._store.confirm, *key, tenure.fence)
+        except StaleOwnerError as error:
+            self._replaced(tenure, error)
+        except Exception as error:  # noqa: BLE001  # the store is away
+            self._note(name, error, "whether this worker still owns the partition cannot be asked")
+        else:
+            self._trouble.pop(name, None)
+            self.lease.confirmed(key, asked_at)
 
     async def _save_for_ever(self) -> None:
         least = self._settings.state.snapshot_s

@@ -10,7 +10,6 @@ Places are offsets, so a restore reads what it needs and jumps over the rest. Pi
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 
@@ -285,7 +284,8 @@ class TopicStore:
             "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 50,
             "fetch.message.max.bytes": 8 << 20,
-            "queued.max.messages.kbytes": 32 << 10,
+            "queued.max.messages.kbytes": 64 << 10,
+            "fetch.queue.backoff.ms": 5,  # the default waits a second whenever it has read far enough ahead
             "check.crcs": True,
         }
         with closing(Consumer(client_config(self._kafka) | config)) as reader:
@@ -350,18 +350,14 @@ def _messages(reader: Consumer, what: str) -> Iterator[Message | None]:
     Raises:
         SnapshotError: the broker does not give them.
     """
-    waiting: deque[Message] = deque()
     deadline = time.monotonic() + _TIMEOUT_S
     while True:
-        if not waiting:
-            waiting.extend(reader.consume(64, 0.2))
-        if not waiting:
+        message = reader.poll(0.2)
+        error = None if message is None else message.error()
+        if message is None:
             if time.monotonic() > deadline:
                 raise SnapshotError(f"{what} cannot be read: Kafka gives no records for {_TIMEOUT_S:g} s")
-            continue
-        message = waiting.popleft()
-        error = message.error()
-        if error is None:
+        elif error is None:
             deadline = time.monotonic() + _TIMEOUT_S
             yield message
         elif error.code() == KafkaError._PARTITION_EOF:
