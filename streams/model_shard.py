@@ -292,9 +292,9 @@ class ModelShard:
         return due
 
     @property
-    def pieces(self) -> tuple[int, ...]:
-        """Which pieces together are this state, as of the last copy."""
-        return self._rest_piece, *self.watch.journal.pieces
+    def rest_piece(self) -> int:
+        """Which piece is the state without the clients' rows, as of the last copy; theirs are `RowJournal.pieces`."""
+        return self._rest_piece
 
     def lost(self, pieces: set[int]) -> None:
         """These pieces were not saved."""

@@ -135,7 +135,7 @@ class Copy(Protocol):
     pieces: dict[int, bytes]
     """Pieces that are new with this copy, by ids that were never used before."""
     keep: tuple[int, ...]
-    """When all is copied: ids of all pieces, new and saved before, which make up the state with the root."""
+    """When all is copied: ids of all pieces, new and saved before, which make up the state with the root, in the order of a restore."""
 
     def step(self) -> bool:
         """Copies some more, for some milliseconds; False when all is copied. The owner may go on between two steps."""
@@ -152,14 +152,14 @@ class Sliced(Owner, Protocol):
         """This copy was given up, or not saved: its pieces are never asked for."""
 
     def begin_restore(self, root: bytes) -> None:
-        """Goes on from a copy, in a fresh object: the root, then every piece that was to be kept, then `end_restore`.
+        """Goes on from a copy, in a fresh object: the root, then every piece of `Copy.keep` in that order, then `end_restore`.
 
         Raises:
             detectors.state.StateError: when it is none of this owner's.
         """
 
     def restore_piece(self, piece: int, blob: bytes) -> None:
-        """One piece; they come by increasing id."""
+        """One piece."""
 
     def end_restore(self) -> None:
         """All pieces have come."""

@@ -176,7 +176,7 @@ class Shard:
             model.lost(set(copy.pieces))
 
     def begin_restore(self, root: bytes) -> None:
-        """Goes on from a copy, in a fresh object: first its root, then all its pieces by increasing id, then `end_restore`.
+        """Goes on from a copy, in a fresh object: first its root, then all its pieces as `ShardCopy.keep` has them, then `end_restore`.
 
         Raises:
             StateError: when it is no shard's, or another partition's.
@@ -334,7 +334,10 @@ class ShardCopy:
             if self._models[self._at].copy():
                 return True
             self._at += 1
-        self.keep = tuple(sorted(piece for model in self._models for piece in model.pieces))
+        self.keep = (
+            *(model.rest_piece for model in self._models),
+            *sorted(n for model in self._models for n in model.watch.journal.pieces),
+        )
         return False
 
 

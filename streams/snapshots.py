@@ -48,7 +48,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     pieces: dict[int, bytes] = {}
     """To save: the new pieces by id. A store gives them back by `SnapshotStore.pieces` only: together they may be large."""
     keep: tuple[int, ...] = ()
-    """Ids of all pieces that belong to the state, increasing."""
+    """Ids of all pieces that belong to the state, in the order in which a restore wants them."""
 
 
 class SnapshotStore(Protocol):
@@ -62,7 +62,7 @@ class SnapshotStore(Protocol):
         """
 
     def pieces(self, snapshot: Snapshot) -> Iterator[tuple[int, bytes]]:
-        """All pieces of a snapshot that `claim` gave, by increasing id, each read when it is asked for.
+        """All pieces of a snapshot that `claim` gave, in the order of `Snapshot.keep`, each read when it is asked for.
 
         Raises:
             SnapshotError: one is missing or damaged.

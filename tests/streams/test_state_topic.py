@@ -57,12 +57,12 @@ def test_what_is_saved_in_parts_is_found_whole(make: Made) -> None:
     large = bytes(range(256)) * 6_000  # three records
     store.save(snapshot(fence, 1, {0: b"a", 1: large}, (0, 1)))
     store.save(snapshot(fence, 2, {2: b"c", 5: b""}, (1, 2, 5)))
-    store.save(snapshot(fence, 3, {}, (1, 2, 5), state=large + b"root"))
+    store.save(snapshot(fence, 3, {}, (2, 5, 1), state=large + b"root"))
     later, found = make_claim(other := make())
     assert later > fence
     assert found is not None
-    assert (found.next, found.state, found.keep, found.pieces) == ({"events": 3}, large + b"root", (1, 2, 5), {})
-    assert list(other.pieces(found)) == [(1, large), (2, b"c"), (5, b"")]
+    assert (found.next, found.state, found.keep, found.pieces) == ({"events": 3}, large + b"root", (2, 5, 1), {})
+    assert list(other.pieces(found)) == [(2, b"c"), (5, b""), (1, large)]
     assert other.claim("judge", 3) == (1, None)
     assert other.claim("shard", 1) == (1, None)
 
@@ -191,9 +191,6 @@ def test_damage_is_refused_with_a_remedy(settings: Kafka) -> None:
     place.offsets[0] += 1_000
     with pytest.raises(SnapshotError, match=r"the record at offset \d+ is gone"):
         list(store.pieces(snapshot(fence, 1, {}, (0,))))
-    Producer({"bootstrap.servers": settings.bootstrap_servers}).produce(
-        f"{settings.topic_prefix}.state", b"what", b"manifest", state_partition("shard", 3)
-    )
     stranger = Producer({"bootstrap.servers": settings.bootstrap_servers})
     stranger.produce(f"{settings.topic_prefix}.state", b"what", b"manifest", state_partition("shard", 3))
     stranger.flush()
