@@ -17,9 +17,9 @@ from tests.topics import Topics
 pytestmark = pytest.mark.kafka
 
 
-@pytest.fixture
-def worker(kafka: EmbeddedKafka, topics: Topics, tmp_path: Path) -> Iterator[Worker]:
-    made = Worker(kafka, topics.prefix.rstrip("."), tmp_path)
+@pytest.fixture(params=["folder", "kafka"])
+def worker(request: pytest.FixtureRequest, kafka: EmbeddedKafka, topics: Topics, tmp_path: Path) -> Iterator[Worker]:
+    made = Worker(kafka, topics.prefix.rstrip("."), tmp_path, store=request.param)
     yield made
     made.kill()
 
