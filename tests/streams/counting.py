@@ -16,7 +16,7 @@ import msgspec
 from schemas.alerts import Alert
 from schemas.rows import QualityWindowRow, Row
 from streams import monitor
-from streams.lanes import SinkCounts
+from streams.lanes import SinkCounts, SinkFullError
 from streams.owner import Out, Outbox, Record, Role
 from streams.settings import load
 from streams.worker import run_worker
@@ -146,7 +146,9 @@ class ListSink:
     def put(self, rows: Sequence[Row], token: str) -> Future[None]:
         self.tokens.append(token)
         future: Future[None] = Future()
-        if self.error is None:
+        if (path := os.environ.get("TEST_SINK_AWAY")) and Path(path).exists():
+            future.set_exception(SinkFullError("away"))
+        elif self.error is None:
             self.rows += rows
             if path := os.environ.get("TEST_ROWS"):
                 lines = [f"{time.time()} {row.start} {row.revision}\n" for row in rows if isinstance(row, QualityWindowRow)]

@@ -49,7 +49,8 @@ class Worker:
     def start(self) -> None:
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "tests.streams.counting", str(self.folder / "settings.toml")]
-            environment = os.environ | {"TEST_ROWS": str(self.rows_file)} | self.environment
+            own = {"TEST_ROWS": str(self.rows_file), "TEST_SINK_AWAY": str(self.sink_away)}
+            environment = os.environ | own | self.environment
             self.process = subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log, env=environment)
 
     def end(self, number: int = signal.SIGTERM, timeout: float = 20.0) -> int:
@@ -81,6 +82,11 @@ class Worker:
             return error.code, error.read().decode()
         except OSError:
             return 0, ""
+
+    @property
+    def sink_away(self) -> Path:
+        """While this file exists, the worker's store of rows takes nothing."""
+        return self.folder / f"away-{self.name}"
 
     @property
     def rows_file(self) -> Path:
