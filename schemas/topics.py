@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Topic", "topics"]
+__all__ = ["Topic", "state_partition", "topics"]
 
 Cleanup = Literal["delete", "compact", "compact,delete"]
 
@@ -29,6 +29,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
         retention_ms: Kafka's ``retention.ms``; -1 keeps for ever (a compacted topic keeps the last record of a key).
         max_message_bytes: Kafka's ``max.message.bytes``, the largest record batch.
         delete_retention_ms: How long a tombstone stays readable, for compacted topics; ``None`` leaves the broker's.
+        segment_bytes: Kafka's ``segment.bytes``; ``None`` leaves the broker's.
+        segment_ms: Kafka's ``segment.ms``; ``None`` leaves the broker's.
         broker_time: Records carry the broker's time instead of the producer's: who sends them must not set our clocks.
     """
 
@@ -40,6 +42,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     retention_ms: int
     max_message_bytes: int
     delete_retention_ms: int | None = None
+    segment_bytes: int | None = None
+    segment_ms: int | None = None
     broker_time: bool = False
 
     @property
@@ -59,6 +63,10 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
             config["message.timestamp.type"] = "LogAppendTime"
         if self.delete_retention_ms is not None:
             config["delete.retention.ms"] = str(self.delete_retention_ms)
+        if self.segment_bytes is not None:
+            config["segment.bytes"] = str(self.segment_bytes)
+        if self.segment_ms is not None:
+            config["segment.ms"] = str(self.segment_ms)
         return config
 
 
@@ -67,8 +75,8 @@ def topics(prefix: str = "inferwatch", partitions: int = 12, replication: int = 
 
     Args:
         prefix: What the names begin with. Two installations on one cluster need two prefixes.
-        partitions: Partitions of every topic, 1 to 1000 (default 12; the embedded broker uses 4). It cannot be lowered
-            later, and raising it moves clients to other partitions, so their evidence starts again.
+        partitions: Partitions of every topic (``state``: twice as many), 1 to 1000 (default 12; the embedded broker uses 4). It cannot
+            be lowered later, and raising it moves clients to other partitions, so their evidence starts again.
         replication: Copies of each partition, 1 to 9. With three or more a write needs two copies to be acknowledged.
 
     Raises:
@@ -113,5 +121,22 @@ def topics(prefix: str = "inferwatch", partitions: int = 12, replication: int = 
         topic("alerts", "alert id", "compact,delete", 90 * _DAY_MS),
         topic("verdicts", "model, client", "compact", -1),
         topic("dlq", "partition of the source", "delete", 14 * _DAY_MS, 2 * _MIB),
-        topic("state", "kind, partition, chunk", "compact", -1, 4 * _MIB),
+        # Shards' and judges' snapshots, one partition an owner (`state_partition`). Segments are small and closed soon, because
+        # compaction leaves the open one alone; a reader goes by offsets, so it needs no tombstone.
+        msgspec.structs.replace(
+            topic("state", "piece, part", "compact", -1, 4 * _MIB),
+            partitions=2 * partitions,
+            delete_retention_ms=_HOUR_MS // 6,
+            segment_bytes=64 * _MIB,
+            segment_ms=_HOUR_MS // 6,
+        ),
     )
+
+
+def state_partition(kind: Literal["shard", "judge"], partition: int) -> int:
+    """Where in the topic ``state`` an owner's snapshots are; the same when partitions are added.
+
+    >>> state_partition("shard", 3), state_partition("judge", 3)
+    (6, 7)
+    """
+    return 2 * partition + (kind == "judge")

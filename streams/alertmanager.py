@@ -116,6 +116,7 @@ class AlertmanagerClient:
     Args:
         settings: URLs and interval.
         metrics: Counts.
+        may_post: Whether this judge's alerts are ours to tell. While it is not sure, they are neither repeated nor ended.
         wall_ns: UTC ns.
         clock: Monotonic seconds.
     """
@@ -125,12 +126,14 @@ class AlertmanagerClient:
         settings: AlertmanagerSettings,
         metrics: Metrics,
         *,
+        may_post: Callable[[int], bool] = lambda owner: True,
         wall_ns: Callable[[], int] = time.time_ns,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._may_post = may_post
         self._settings, self._metrics, self._wall_ns, self._clock = settings, metrics, wall_ns, clock
         self._open: dict[tuple[int, str], Alert] = {}
-        self._over: dict[Labels, tuple[Alert, int, float]] = {}  # alert, when it ended, until when we repeat it
+        self._over: dict[Labels, tuple[int, Alert, int, float]] = {}  # owner, alert, when it ended, until when we repeat it
         self._version = 0
         self._progress = asyncio.Event()
         self._peers = [_Peer(url, asyncio.Event()) for url in settings.urls]
@@ -159,7 +162,7 @@ class AlertmanagerClient:
         elif before is None and alert.state == "resolved":
             before = alert  # it fired before this worker started
         if before is not None:
-            self._end(before, alert.resolved_at_ns or alert.at_ns)
+            self._end(owner, before, alert.resolved_at_ns or alert.at_ns)
         self._change()
 
     def release(self, owner: int) -> None:
@@ -193,11 +196,11 @@ class AlertmanagerClient:
         """The URLs that do not take our alerts, and why."""
         return [f"Alertmanager {peer.name}: {peer.trouble}" for peer in self._peers if peer.trouble]
 
-    def _end(self, alert: Alert, at_ns: int) -> None:
+    def _end(self, owner: int, alert: Alert, at_ns: int) -> None:
         labels = labels_of(alert)
         if any(labels_of(firing) == labels for firing in self._open.values()):
             return
-        self._over[labels] = alert, at_ns, self._clock() + RESOLVED_FOR_S
+        self._over[labels] = owner, alert, at_ns, self._clock() + RESOLVED_FOR_S
         while len(self._over) > MAX_OPEN:
             del self._over[next(iter(self._over))]
 
@@ -210,10 +213,13 @@ class AlertmanagerClient:
     def _messages(self) -> list[dict[str, Any]]:
         now_ns, now = self._wall_ns(), self._clock()
         ahead = int(INTERVALS_AHEAD * self._settings.resend_s * 1e9)
-        for labels in [labels for labels, (_, _, until) in self._over.items() if until < now]:
+        for labels in [labels for labels, (*_, until) in self._over.items() if until < now]:
             del self._over[labels]
-        firing = {labels_of(alert): to_post(alert, now_ns, now_ns + ahead) for alert in self._open.values()}
-        over = [to_post(alert, now_ns, min(at_ns, now_ns)) for alert, at_ns, _ in self._over.values()]
+        mine = {
+            owner for owner in {owner for owner, _ in self._open} | {owner for owner, *_ in self._over.values()} if self._may_post(owner)
+        }
+        firing = {labels_of(alert): to_post(alert, now_ns, now_ns + ahead) for (owner, _), alert in self._open.items() if owner in mine}
+        over = [to_post(alert, now_ns, min(at_ns, now_ns)) for owner, alert, at_ns, _ in self._over.values() if owner in mine]
         return [*firing.values(), *over]
 
     async def _serve(self, session: aiohttp.ClientSession, peer: _Peer) -> None:

@@ -34,12 +34,19 @@ class ClientTable:
         limit: how many clients are kept at most.
         on_resize: called with the new capacity before a slot beyond the old one is used.
         on_evict: called with the freed slots (int32) before they are used again.
+        on_reuse: called with freed slots (int32) before they get another client.
     """
 
-    def __init__(self, limit: int, on_resize: Callable[[int], None], on_evict: Callable[[NDArray[np.int32]], None]) -> None:
+    def __init__(
+        self,
+        limit: int,
+        on_resize: Callable[[int], None],
+        on_evict: Callable[[NDArray[np.int32]], None],
+        on_reuse: Callable[[NDArray[np.int32]], None] = lambda slots: None,
+    ) -> None:
         if limit < 1:
             raise ValueError(f"limit must be at least 1 client, got {limit}")
-        self._limit, self._on_resize, self._on_evict = limit, on_resize, on_evict
+        self._limit, self._on_resize, self._on_evict, self._on_reuse = limit, on_resize, on_evict, on_reuse
         self.names: list[str] = []
         self._index = SlotIndex()
         self._free: list[int] = []
@@ -63,6 +70,8 @@ class ClientTable:
         if fresh:
             names = list(dict.fromkeys(clients[k] for k in fresh))  # a foreign producer's dictionary may name one twice
             self._make_room(len(names), slots[slots >= 0])
+            if self._free:
+                self._on_reuse(np.array(self._free[-len(names) :], np.int32))
             self._index.add(names, np.array([self._take(name) for name in names], np.int32))
             slots[fresh] = self._index.find([clients[k] for k in fresh])
         return slots
@@ -115,24 +124,20 @@ class ClientTable:
         taken = self._taken()
         self._index.reset([self.names[slot] for slot in taken.tolist()], taken)
 
-    def dump(self) -> dict[str, Any]:
-        """For a snapshot."""
-        used = len(self.names)
-        return {
-            "names": self.names,
-            "free": self._free,
-            "evicted": self.evicted,
-            "capacity": self.capacity,
-            "n": self.n[:used],
-            "last_ns": self.last_ns[:used],
-            "severity": self.severity[:used],
-        }
+    def rest(self) -> dict[str, Any]:
+        """For a snapshot: what is not in `columns` and names."""
+        return {"used": len(self.names), "free": self._free, "evicted": self.evicted, "capacity": self.capacity}
 
-    def load(self, body: dict[str, Any]) -> None:
-        """From a snapshot, into an empty table; calls ``on_resize`` once."""
-        self.names, self._free, self.evicted = list(body["names"]), list(body["free"]), int(body["evicted"])
-        self._reindex()
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The arrays, by name."""
+        return {"n": self.n, "last_ns": self.last_ns, "severity": self.severity}
+
+    def load_rest(self, body: dict[str, Any]) -> None:
+        """From a snapshot, into an empty table; calls ``on_resize`` once. Names and columns come next, then `loaded`."""
+        self.names, self._free, self.evicted = [""] * int(body["used"]), list(body["free"]), int(body["evicted"])
         if body["capacity"]:
             self._resize(int(body["capacity"]))
-        used = len(self.names)
-        self.n[:used], self.last_ns[:used], self.severity[:used] = body["n"], body["last_ns"], body["severity"]
+
+    def loaded(self) -> None:
+        """All names are there."""
+        self._reindex()

@@ -187,6 +187,7 @@ class Judge:
 def alert_row(alert: Alert) -> AlertRow:
     """An alert's state as a row of its history."""
     return AlertRow(
+        revision=max(alert.at_ns, 0),  # told again with news under the same key; whatever comes late, the last news stays
         alert_id=alert.alert_id,
         model=alert.model,
         version=alert.version,

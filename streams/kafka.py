@@ -126,8 +126,7 @@ def ensure_topics(kafka: Kafka) -> list[str]:
     for topic in wanted:
         has = len(there[topic.name].partitions) if topic.name in there else topic.partitions
         if has != topic.partitions:
-            how = "add partitions to it, or set" if has < topic.partitions else "set"
-            wrong.append(f"{topic.name} has {has} partitions, kafka.partitions is {topic.partitions}: {how} kafka.partitions = {has}")
+            wrong.append(_misfit(topic, has, kafka.partitions))
     if wrong:
         raise TopicError("; ".join(wrong))
     return created
@@ -257,6 +256,13 @@ def publish_reference(kafka: Kafka, model: str, version: str, blob: bytes | None
     producer.flush(35.0)
     if not errors or errors[0] is not None:
         raise KafkaException(errors[0] if errors else KafkaError(KafkaError._TIMED_OUT))
+
+
+def _misfit(topic: Topic, has: int, partitions: int) -> str:
+    if topic.partitions != partitions:
+        return f"{topic.name} has {has} partitions and needs {topic.partitions}: add partitions to it, or delete it while no worker runs"
+    how = "add partitions to it, or set" if has < topic.partitions else "set"
+    return f"{topic.name} has {has} partitions, kafka.partitions is {topic.partitions}: {how} kafka.partitions = {has}"
 
 
 def _new(topic: Topic) -> NewTopic:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.state import pack, unpack
 from inferwatch import EventColumns
 from schemas.rows import SampledEventRow
 from schemas.windows import NUMBERS_PER_BLOCK, Finding, Producer, WindowPartial
@@ -23,11 +23,12 @@ from streams.settings import Settings
 from streams.watch import ClientWatch
 from streams.window import STATUSES, OpenWindow
 
-_KIND, _VERSION = "streams.model_shard", 1
 _UNNAMED = Aligner((), ())
 _BLOCKS = 32
 """Blocks of running numbers remembered for an instance: what is older has arrived, or never will."""
 
+Part = Literal["rest", "rows"]
+Cut = Callable[[Part, dict[str, Any]], int]
 Emit = Callable[[WindowPartial | Finding | SampledEventRow], None]
 
 
@@ -41,25 +42,38 @@ class ModelShard:
         settings: window length, budget, bounds.
         loaded: the reference in force, if any. Without one, windows and clients are counted but nothing is judged.
         emit: takes what leaves: partials of closed windows, findings, sampled events. Sequence numbers are the caller's business.
+        cut: puts a part of the state into a new piece; returns its id.
     """
 
-    def __init__(self, model: str, version: str, partition: int, settings: Settings, loaded: Loaded | None, emit: Emit) -> None:
+    def __init__(
+        self,
+        model: str,
+        version: str,
+        partition: int,
+        settings: Settings,
+        loaded: Loaded | None,
+        emit: Emit,
+        cut: Cut = lambda part, body: 0,
+    ) -> None:
         self.model, self.version, self.partition = model, version, partition
-        self._settings, self._emit = settings, emit
+        self._settings, self._emit, self._cut = settings, emit, cut
+        self._rest_changed, self._rest_due, self._rest_piece = True, False, -1
         self._length_ns = round(settings.window.length_s * NS)
         self.watermark_ns = 0
+        self._other_bins = False
         self._closed_until_ns = 0
         self._windows: dict[int, OpenWindow] = {}
         self._producers: dict[str, Producer] = {}
         self._recent = RecentEvents()
         self._sampler = Sampler(settings.sampling.events_per_window, settings.sampling.features)
-        self.watch = ClientWatch(model, version, partition, settings, self._resized, self._evicted)
+        self.watch = ClientWatch(model, version, partition, settings, self._resized, self._evicted, lambda rows: cut("rows", rows))
         self.loaded: Loaded | None = None
         self._set_reference(loaded)
 
     def use(self, loaded: Loaded | None) -> None:
         """Goes over to another reference: open windows close in the old bins, the clients' evidence starts anew."""
         if (loaded.id if loaded else "") != self.reference_id:
+            self.touch()
             self.close_until(None)
             self._set_reference(loaded)
 
@@ -82,6 +96,7 @@ class ModelShard:
             events: of this model version, in order of arrival.
             received_ns: Kafka's time of the record; the event time of events without one.
         """
+        self.touch()
         rejected: Counter[str] = Counter()
         keys = keys_of(events)
         try:
@@ -212,6 +227,7 @@ class ModelShard:
                 self._close(start)
 
     def _close(self, start_ns: int) -> None:
+        self.touch()
         window = self._windows.pop(start_ns)
         end_ns = start_ns + self._length_ns
         self._closed_until_ns = max(self._closed_until_ns, end_ns)
@@ -254,34 +270,86 @@ class ModelShard:
 
     # -- snapshots ----------------------------------------------------------------------------------------------------------------------
 
-    def snapshot(self) -> bytes:
-        """The whole state."""
-        return pack(
-            _KIND,
-            _VERSION,
-            {
-                "reference": self.reference_id,
-                "watermark_ns": self.watermark_ns,
-                "closed_until_ns": self._closed_until_ns,
-                "recent": self._recent.table,
-                "producers": msgspec.msgpack.encode(self._producers),
-                "windows": [window.dump() for window in self._windows.values()],
-                "sampler": self._sampler.dump(),
-                "watch": self.watch.dump(),
-            },
-        )
+    def touch(self) -> None:
+        """What is not in the clients' rows is about to change."""
+        self._copy_rest()
+        self._rest_changed = True
 
-    def restore(self, blob: bytes) -> None:
-        """Goes on from a snapshot, in a fresh object. With another reference in force than then, what depends on it starts anew."""
-        body = unpack(blob, _KIND, _VERSION)
+    def begin_copy(self) -> None:
+        """A copy of all that changed since the last one begins, of this moment."""
+        self._rest_due |= self._rest_changed
+        self._rest_changed = False
+        self.watch.journal.begin()
+
+    def copy(self) -> bool:
+        """Copies a piece; False when none is left."""
+        return self._copy_rest() or self.watch.journal.step()
+
+    def _copy_rest(self) -> bool:
+        due, self._rest_due = self._rest_due, False
+        if due:
+            self._rest_piece = self._cut("rest", self.rest())
+        return due
+
+    @property
+    def rest_piece(self) -> int:
+        """Which piece is the state without the clients' rows, as of the last copy; theirs are `RowJournal.pieces`."""
+        return self._rest_piece
+
+    def lost(self, pieces: set[int]) -> None:
+        """These pieces were not saved."""
+        self._rest_changed |= self._rest_due or self._rest_piece in pieces
+        self._rest_due = False
+        self.watch.journal.lost(pieces)
+
+    def rest(self) -> dict[str, Any]:
+        """The state without the clients' rows."""
+        return {
+            "reference": self.reference_id,
+            "watermark_ns": self.watermark_ns,
+            "closed_until_ns": self._closed_until_ns,
+            "recent": self._recent.table,
+            "producers": msgspec.msgpack.encode(self._producers),
+            "windows": [window.dump() for window in self._windows.values()],
+            "sampler": self._sampler.dump(),
+            "watch": self.watch.rest(),
+        }
+
+    def load_rest(self, body: dict[str, Any]) -> None:
+        """From a snapshot, into a fresh object. With another reference in force than then, what depends on it starts anew.
+
+        The clients' rows come next, by `load_rows`, then `loaded`.
+        """
         same = body["reference"] == self.reference_id
         self.watermark_ns, self._closed_until_ns = body["watermark_ns"], body["closed_until_ns"]
-        self.watch.load(body["watch"], same_reference=same)
+        self.watch.load_rest(body["watch"], same_reference=same)
         self._recent = RecentEvents(body["recent"])
         self._producers = msgspec.msgpack.decode(body["producers"], type=dict[str, Producer])
         drift = self.loaded.drift if self.loaded and same else None
         for one in body["windows"]:
             self._windows[one["start_ns"]] = OpenWindow.load(one, drift, self.watch.capacity)
         self._sampler.load(body["sampler"])
-        if not same:
+        self._other_bins = not same
+
+    def load_part(self, piece: int, part: Part, body: dict[str, Any]) -> None:
+        """From a snapshot: a piece that a store keeps. A negative id: it is in no store, so it counts as changed.
+
+        Raises:
+            StateError: it does not fit.
+        """
+        if part == "rest":
+            self.load_rest(body)
+            self._rest_piece, self._rest_changed = piece, piece < 0
+        else:
+            slots = self.watch.load_rows(body)
+            if piece < 0:
+                self.watch.journal.touch(slots)
+            else:
+                self.watch.journal.found(piece, slots)
+
+    def loaded_all(self) -> None:
+        """All parts are there."""
+        self.watch.loaded()
+        if self._other_bins:
+            self.watch.journal.touch_first(len(self.watch.table.names))
             self.close_until(None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -125,6 +125,44 @@ class Owner(Protocol):
         Raises:
             detectors.state.StateError: when it is none of this owner's.
         """
+
+
+class Copy(Protocol):
+    """A copy of an owner's state, of the moment at which it was begun, that is made in small steps."""
+
+    root: bytes
+    """The small part of the state, whole."""
+    pieces: dict[int, bytes]
+    """Pieces that are new with this copy, by ids that were never used before."""
+    keep: tuple[int, ...]
+    """When all is copied: ids of all pieces, new and saved before, which make up the state with the root, in the order of a restore."""
+
+    def step(self) -> bool:
+        """Copies some more, for some milliseconds; False when all is copied. The owner may go on between two steps."""
+
+
+@runtime_checkable
+class Sliced(Owner, Protocol):
+    """An owner whose state is too large to copy it at once, or to write it whole each time. It may be restored by `restore`, too."""
+
+    def begin_copy(self) -> Copy:
+        """Begins a copy of this moment; one that is not finished is given up."""
+
+    def copy_lost(self, copy: Copy) -> None:
+        """This copy was given up, or not saved: its pieces are never asked for."""
+
+    def begin_restore(self, root: bytes) -> None:
+        """Goes on from a copy, in a fresh object: the root, then every piece of `Copy.keep` in that order, then `end_restore`.
+
+        Raises:
+            detectors.state.StateError: when it is none of this owner's.
+        """
+
+    def restore_piece(self, piece: int, blob: bytes) -> None:
+        """One piece."""
+
+    def end_restore(self) -> None:
+        """All pieces have come."""
 
 
 class TooManyDeadLettersError(RuntimeError):

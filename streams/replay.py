@@ -260,7 +260,7 @@ def _labels(path: Path, column: pa.ChunkedArray, classes: tuple[str, ...]) -> St
 def _write_clients(path: Path, shard: Shard) -> int:
     parts = []
     for model in shard.models.values():
-        rows = model.watch.rows()
+        rows = model.watch.everybody()
         parts.append(pa.table({name: pa.array(values) for name, values in rows.items()}))
     table = pa.concat_tables(parts, promote_options="default") if parts else pa.table({"client": pa.array([], pa.string())})
     pq.write_table(table.sort_by("client"), path)

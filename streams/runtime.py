@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
 from streams.delivery import Delivery, Pager
+from streams.lease import Lease
 from streams.metrics import Counting, Metrics
-from streams.owner import Owner, Record, Role
+from streams.owner import Owner, Record, Role, Sliced
 from streams.settings import Settings
 from streams.snapshots import Kind, Snapshot, SnapshotStore, StaleOwnerError
-from streams.tenure import ROLES, JudgeOwner, Tenure
+from streams.tenure import ROLES, Closing, JudgeOwner, Taking, Tenure
 
 __all__ = ["Runtime"]
 
@@ -29,6 +30,8 @@ WRITE_COST = 2.0
 """... writing them keeps the disk busy for at most one in so many, ..."""
 LONGEST_PAUSE_S = 5.0
 """... but a page, which leaves with a snapshot, never waits longer than this."""
+_SLICE_S = 0.01  # a snapshot holds the loop up for little more than this at once
+_AHEAD_BYTES = 8 << 20  # read ahead of what is restored
 _AT_ONCE = 4  # snapshots in memory and on their way to the disk
 _PAUSE_S = 0.05
 
@@ -82,6 +85,8 @@ class Runtime:
         self._trouble: dict[str, str] = {}
         self._held = 0
         self._closing = False
+        self._turn = 0
+        self.lease: Lease[tuple[Kind, int]] = Lease(settings.kafka.session_timeout_s / 2)
 
     async def assign(self, generation: int, shards: Collection[int], judges: Collection[int]) -> None:
         """Takes over partitions: claims them, restores their owners. What was owned before must have been revoked.
@@ -94,31 +99,60 @@ class Runtime:
             return
         if self._tenures:  # no revocation came before
             await self.revoke()
+        turn = self._turn
         wanted: list[tuple[Kind, int]] = [("shard", p) for p in sorted(shards)] + [("judge", p) for p in sorted(judges)]
         loop = asyncio.get_running_loop()
+        asked_at = self.lease.now()
         claims = await asyncio.gather(*(loop.run_in_executor(self._pool, self._store.claim, *one) for one in wanted))
-        for (kind, partition), (fence, snapshot) in zip(wanted, claims, strict=True):
-            key = kind, partition
+        for key, (fence, snapshot) in zip(wanted, claims, strict=True):
+            kind, partition = key
             owner: Owner
             judge: JudgeOwner | None = None
             if kind == "shard":
                 owner = self._make_shard(partition)
             else:
                 owner = judge = self._make_judge(partition)
+            if snapshot is not None:
+                await self._restore(owner, snapshot)
+            if self._closing or turn != self._turn:  # revoked while it was read; who comes next claims anew
+                if isinstance(owner, Closing):
+                    owner.close()
+                return
             share = self._settings.limits.dead_letter_share
-            tenure = Tenure(kind, owner, fence=fence, generation=generation, snapshot=snapshot, failure_share=share)
+            tenure = Tenure(kind, owner, fence=fence, generation=generation, restored=snapshot is not None, failure_share=share)
             self._tenures[key] = tenure
+            self.lease.confirmed(key, asked_at)
             self._saved_at[key] = time.monotonic()
             self._counts[key] = dict(owner.counters()) if isinstance(owner, Counting) else {}
             if judge is not None:
                 self._pager.adopt(partition, judge.open_alerts())
-            self._delivery.hand_over(tenure)  # what a predecessor could not deliver any more
+            self._hand_over(tenure)  # what a predecessor could not deliver any more
             log.info("owns", owner=kind, partition=partition, next=dict(owner.next), fence=fence, outbox=len(owner.outbox))
             await asyncio.sleep(0)  # a large restore must not hold up the others' heartbeats and health
         self._gauge()
 
+    async def _restore(self, owner: Owner, snapshot: Snapshot) -> None:
+        """Brings a fresh owner to a snapshot: pieces are read in a thread, some ahead, and put in on the loop, one at a time."""
+        if not isinstance(owner, Sliced):
+            owner.restore(snapshot.state)
+            return
+        began = time.monotonic()
+        owner.begin_restore(snapshot.state)
+        loop = asyncio.get_running_loop()
+        pieces = self._store.pieces(snapshot)
+        coming = loop.run_in_executor(self._pool, _some, pieces)
+        while some := await coming:
+            coming = loop.run_in_executor(self._pool, _some, pieces)
+            for piece, blob in some:
+                owner.restore_piece(piece, blob)
+                await asyncio.sleep(0)
+        owner.end_restore()
+        took = round(time.monotonic() - began, 3)
+        log.info("restored", owner=snapshot.kind, partition=snapshot.partition, pieces=len(snapshot.keep), seconds=took)
+
     async def revoke(self) -> None:
         """Gives everything up, saved as far as it can be."""
+        self._turn += 1
         for tenure in self._tenures.values():
             tenure.pause()
         await asyncio.gather(*(self._save(tenure, handing_over=True) for tenure in self._tenures.values()))
@@ -128,8 +162,14 @@ class Runtime:
                 self._pager.release(partition)
             topics = tuple(f"{self._settings.kafka.topic_prefix}.{role}" for role in ROLES[kind])
             self._metrics.forget_partition(kind, partition, topics)
+            self.lease.given_up((kind, partition))
+        await asyncio.gather(*(self._release(*key) for key in self._tenures))
         self._tenures.clear()
         self._gauge()
+
+    async def _release(self, kind: Kind, partition: int) -> None:
+        async with self._saving.setdefault((kind, partition), asyncio.Lock()):  # behind a save or a question that is under way
+            await asyncio.get_running_loop().run_in_executor(self._pool, self._store.release, kind, partition)
 
     def position(self, role: Role, partition: int) -> int | None:
         """The offset to read next; None for what this worker does not own."""
@@ -179,7 +219,7 @@ class Runtime:
 
     async def run(self) -> None:
         """Ticks, snapshots and deliveries, until cancelled."""
-        await asyncio.gather(self._tick_for_ever(), self._save_for_ever())
+        await asyncio.gather(self._tick_for_ever(), self._save_for_ever(), self._confirm_for_ever())
 
     async def close(self, budget_s: float) -> bool:
         """Takes no more records, saves, delivers what it can in the time given, saves again. Whether all was delivered."""
@@ -191,7 +231,7 @@ class Runtime:
         while any(len(t.owner.outbox) for t in self._tenures.values()) and time.monotonic() < deadline:
             await asyncio.sleep(_PAUSE_S / 2)
             for tenure in self._tenures.values():
-                self._delivery.hand_over(tenure)
+                self._hand_over(tenure)
         done = not any(len(t.owner.outbox) for t in self._tenures.values())
         await self.revoke()
         self._pool.shutdown(wait=False)
@@ -208,36 +248,96 @@ class Runtime:
         return pause_after(sum(copies), took)
 
     async def _save(self, tenure: Tenure, *, handing_over: bool = False) -> float:
-        """Makes one tenure durable, then sends what that allows; returns the seconds for which the loop was held up."""
+        """Makes one tenure durable, then sends what that allows; returns the seconds for which the loop was held up in all."""
         key = tenure.kind, tenure.partition
         copied = 0.0
         async with self._saving.setdefault(key, asyncio.Lock()), self._slots:
             if tenure.is_dirty and not tenure.ended:
                 began = time.perf_counter()
-                name = f"snapshot {tenure.kind} {tenure.partition}"
+                taking: Taking | None = None
                 try:
-                    snapshot, below = tenure.snapshot(self._wall_ns())
-                    copied = time.perf_counter() - began
+                    taking = tenure.begin_snapshot(self._wall_ns())
+                    copied, longest = await self._copy(taking, began)
+                    snapshot, asked_at = taking.snapshot, self.lease.now()
                     size = await asyncio.get_running_loop().run_in_executor(self._pool, self._store.save, snapshot)
                 except StaleOwnerError as error:
-                    given_up = handing_over or tenure.ended  # this save may have begun before the giving up and ended after it
-                    tenure.end()
-                    if not given_up:
-                        self._fail(f"{error}; another worker has taken over")
+                    self._replaced(tenure, error, handing_over=handing_over)
                     return copied
-                except Exception as error:  # a full disk today may be empty tomorrow, and nothing leaves meanwhile
-                    tenure.save_failed()
+                except Exception as error:  # noqa: BLE001  # a full disk today may be empty tomorrow, and nothing leaves meanwhile
+                    tenure.save_failed(taking)
                     self._metrics.snapshot_failures.labels(tenure.kind).inc()
-                    if self._trouble.get(name) != str(error):
-                        log.exception("no snapshot, so nothing leaves", owner=tenure.kind, partition=tenure.partition)
-                    self._trouble[name] = str(error)
+                    self._note(f"snapshot {tenure.kind} {tenure.partition}", error, "no snapshot, so nothing leaves")
                     return copied
-                self._trouble.pop(name, None)
-                tenure.saved(snapshot, below)
+                except BaseException:  # cancelled: whether it was saved nobody waits to hear
+                    tenure.save_failed(taking)
+                    raise
+                self._trouble.pop(f"snapshot {tenure.kind} {tenure.partition}", None)
+                tenure.saved(snapshot, taking.below)
+                self.lease.confirmed(key, asked_at)
                 self._saved_at[key] = time.monotonic()
-                self._measure(tenure, snapshot, size, copied, time.perf_counter() - began)
-            self._delivery.hand_over(tenure)
+                self._measure(tenure, snapshot, size, longest, time.perf_counter() - began)
+            self._hand_over(tenure)
         return copied
+
+    async def _copy(self, taking: Taking, began: float) -> tuple[float, float]:
+        """Makes a snapshot whole, in slices; for how long the loop was held up in all, and at once."""
+        held = longest = 0.0
+        more = True
+        while more:
+            more = taking.step()
+            now = time.perf_counter()
+            if more and now - began > _SLICE_S:
+                held, longest = held + now - began, max(longest, now - began)
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+        now = time.perf_counter()
+        return held + now - began, max(longest, now - began)
+
+    def _replaced(self, tenure: Tenure, error: StaleOwnerError, *, handing_over: bool = False) -> None:
+        given_up = handing_over or tenure.ended  # this save may have begun before the giving up and ended after it
+        tenure.end()
+        self.lease.lost((tenure.kind, tenure.partition))
+        if tenure.kind == "judge":
+            self._pager.release(tenure.partition)
+        if not given_up:
+            self._fail(f"{error}; another worker has taken over")
+
+    def _note(self, name: str, error: Exception, what: str) -> None:
+        if self._trouble.get(name) != str(error):
+            log.exception(what, where=name)
+        self._trouble[name] = str(error)
+
+    def _hand_over(self, tenure: Tenure) -> None:
+        if self.lease.holds((tenure.kind, tenure.partition)):
+            self._delivery.hand_over(tenure)
+
+    async def _confirm_for_ever(self) -> None:
+        """Asks the store from time to time, and after a gap, whether what we own is ours: an idle owner saves nothing that would tell."""
+        session_s = self._settings.kafka.session_timeout_s
+        while True:
+            await asyncio.sleep(session_s / 10)
+            await asyncio.gather(*(self._confirm(tenure, session_s) for tenure in list(self._tenures.values())))
+
+    async def _confirm(self, tenure: Tenure, session_s: float) -> None:
+        key = tenure.kind, tenure.partition
+        if tenure.ended or (self.lease.holds(key) and self.lease.age_s(key) < session_s):
+            return
+        async with self._saving.setdefault(key, asyncio.Lock()), self._slots:
+            await self._ask(tenure)
+
+    async def _ask(self, tenure: Tenure) -> None:
+        if tenure.ended:
+            return
+        key, asked_at, name = (tenure.kind, tenure.partition), self.lease.now(), f"ownership {tenure.kind} {tenure.partition}"
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._pool, self._store.confirm, *key, tenure.fence)
+        except StaleOwnerError as error:
+            self._replaced(tenure, error)
+        except Exception as error:  # noqa: BLE001  # the store is away
+            self._note(name, error, "whether this worker still owns the partition cannot be asked")
+        else:
+            self._trouble.pop(name, None)
+            self.lease.confirmed(key, asked_at)
 
     async def _save_for_ever(self) -> None:
         least = self._settings.state.snapshot_s
@@ -256,13 +356,14 @@ class Runtime:
     async def _tick_for_ever(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
+            self.lease.now()
             self._now_ns = max(self._now_ns, self._wall_ns())
             for tenure in list(self._tenures.values()):
                 began = time.perf_counter()
                 if not tenure.tick(self._now_ns):
                     self._metrics.internal_errors.labels("tick").inc()
                 self._metrics.tick_seconds.labels(tenure.kind).observe(time.perf_counter() - began)
-                self._delivery.hand_over(tenure)  # what came back
+                self._hand_over(tenure)  # what came back
                 await asyncio.sleep(0)
             self._gauge()
 
@@ -309,3 +410,13 @@ def pause_after(held_s: float, took_s: float) -> float:
         (0.6, 2.0, 5.0)
     """
     return min(max(SNAPSHOT_COST * held_s, WRITE_COST * took_s), LONGEST_PAUSE_S)
+
+
+def _some(pieces: Iterator[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    some, size = [], 0
+    for piece in pieces:
+        some.append(piece)
+        size += len(piece[1])
+        if size >= _AHEAD_BYTES:
+            break
+    return some

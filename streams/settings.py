@@ -134,6 +134,8 @@ class Membership(_Section, frozen=True):
 class State(_Section, frozen=True):
     """Where snapshots live, and how often they are taken."""
 
+    store: Literal["folder", "kafka"] = "folder"
+    """``folder``: workers of one host. ``kafka``: of any number of hosts, in the topic ``state``."""
     folder: str = ".inferwatch/state"
     snapshot_s: Positive = 1.0
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -12,8 +14,8 @@ from inferwatch import CONTENT_TYPE_JSON, DecodeError, EventColumns, decode
 from schemas import reference, windows
 from schemas.rows import Row
 from schemas.windows import Finding, WindowPartial
-from streams.model_shard import ModelShard
-from streams.owner import NS, Out, Outbox, Record, Role, TooManyDeadLettersError
+from streams.model_shard import ModelShard, Part
+from streams.owner import NS, Copy, Out, Outbox, Record, Role, TooManyDeadLettersError
 from streams.provisional import Provisional
 from streams.references import References
 from streams.settings import Settings
@@ -28,7 +30,7 @@ _KEPT_BYTES = 65_536
 """Bytes of an unreadable record that go to the dead letters."""
 _RECENT_RECORDS = 1_000
 _MIN_RECORDS = 50
-_KIND, _VERSION = "streams.shard", 2
+_KIND, _PIECE, _VERSION = "streams.shard", "streams.shard.piece", 3
 
 
 class Shard:
@@ -61,6 +63,9 @@ class Shard:
         self._readable: deque[bool] = deque(maxlen=_RECENT_RECORDS)
         self._active = False
         self._active_ns = 0
+        self._pieces: dict[int, bytes] = {}
+        self._next_piece = 0
+        self._waiting: list[tuple[str, str]] | None = None
         references.watch(self._reference_changed)
 
     def close(self) -> None:
@@ -119,6 +124,7 @@ class Shard:
                 return
             model = self._models[key] = self._new(*key)
         if model.loaded is None:
+            model.touch()
             self._gather(key, events)
         most = max(self._settings.limits.clients // 2, 1)
         for a in range(0, len(events), most):  # newcomers of one record must not need the slots of the established
@@ -140,25 +146,12 @@ class Shard:
             model.close_until(None)
 
     def snapshot(self) -> bytes:
-        """The whole state, outbox included."""
-        next_id, waiting = self.outbox.dump()
-        return pack(
-            _KIND,
-            _VERSION,
-            {
-                "partition": self.partition,
-                "next": self.next["events"],
-                "epoch": self._epoch,
-                "sequence": self._sequence,
-                "received": self.received,
-                "rejected": dict(self.rejected),
-                "dead_letters": dict(self.dead_letters),
-                "emitted": dict(self._emitted),
-                "models": [[*key, model.reference_id, model.snapshot()] for key, model in self._models.items()],
-                "provisional": [[*key, one.snapshot()] for key, one in self._provisional.items()],
-                "outbox": [next_id, msgspec.msgpack.encode(waiting)],
-            },
-        )
+        """The whole state, outbox included, the same whatever was copied or stored before. For some MB; `begin_copy` is for more."""
+        pieces: list[bytes] = []
+        for key, model in self._models.items():
+            pieces.append(_piece(key, "rest", self._rest(key, model)))
+            pieces += [_piece(key, "rows", rows) for rows in model.watch.all_rows()]
+        return pack(_KIND, _VERSION, {"root": self._root(), "pieces": pieces})
 
     def restore(self, blob: bytes) -> None:
         """Goes on from a snapshot, in a fresh object.
@@ -167,41 +160,119 @@ class Shard:
             StateError: when it is no shard's, or another partition's.
         """
         body = unpack(blob, _KIND, _VERSION)
-        if body["partition"] != self.partition:
-            raise StateError(f"a state of partition {body['partition']}, not {self.partition}")
-        self.next["events"], self._epoch, self._sequence = body["next"], body["epoch"], body["sequence"]
-        self.received = body["received"]
-        self.rejected, self.dead_letters = Counter(body["rejected"]), Counter(body["dead_letters"])
-        self._emitted = Counter(body["emitted"])
-        next_id, waiting = body["outbox"]
+        self._begin_restore(body["root"])
+        for piece in body["pieces"]:
+            self.restore_piece(-1, piece)
+        self.end_restore()
+
+    def begin_copy(self) -> ShardCopy:
+        """Begins a copy of what changed since the last one, of this moment; see `streams.owner.Sliced`."""
+        self._pieces = {}
+        return ShardCopy(self._root(), list(self._models.values()), self._pieces)
+
+    def copy_lost(self, copy: Copy) -> None:
+        """What this copy holds was not saved; the next one holds it again."""
+        for model in self._models.values():
+            model.lost(set(copy.pieces))
+
+    def begin_restore(self, root: bytes) -> None:
+        """Goes on from a copy, in a fresh object: first its root, then all its pieces as `ShardCopy.keep` has them, then `end_restore`.
+
+        Raises:
+            StateError: when it is no shard's, or another partition's.
+        """
+        self._begin_restore(unpack(root, _KIND, _VERSION)["root"])
+
+    def restore_piece(self, piece: int, blob: bytes) -> None:
+        """A piece of the copy; a negative id: it is in no store.
+
+        Raises:
+            StateError: it does not belong here.
+        """
+        body = unpack(blob, _PIECE, _VERSION)
+        model = self._models.get((body["model"], body["version"]))
+        if model is None:
+            raise StateError(f"piece {piece} is of {body['model']} {body['version']}, which the state does not know")
+        model.load_part(piece, body["part"], body["body"])
+        if (provisional := body["body"].get("provisional")) is not None:
+            self._provisional[body["model"], body["version"]] = Provisional.restore(provisional)
+        self._next_piece = max(self._next_piece, piece + 1)
+
+    def end_restore(self) -> None:
+        """All pieces are there."""
+        for model in self._models.values():
+            model.loaded_all()
+        changed, self._waiting = self._waiting or [], None
+        for model_version in changed:  # a reference came while the pieces did
+            self._reference_changed(*model_version)
+
+    def _root(self) -> dict[str, Any]:
+        next_id, waiting = self.outbox.dump()
+        return {
+            "partition": self.partition,
+            "next": self.next["events"],
+            "epoch": self._epoch,
+            "sequence": self._sequence,
+            "received": self.received,
+            "rejected": dict(self.rejected),
+            "dead_letters": dict(self.dead_letters),
+            "emitted": dict(self._emitted),
+            "models": [[*key, model.reference_id] for key, model in self._models.items()],
+            "outbox": [next_id, msgspec.msgpack.encode(waiting)],
+        }
+
+    def _begin_restore(self, root: dict[str, Any]) -> None:
+        if root["partition"] != self.partition:
+            raise StateError(f"a state of partition {root['partition']}, not {self.partition}")
+        self.next["events"], self._epoch, self._sequence = root["next"], root["epoch"], root["sequence"]
+        self.received = root["received"]
+        self.rejected, self.dead_letters = Counter(root["rejected"]), Counter(root["dead_letters"])
+        self._emitted = Counter(root["emitted"])
+        next_id, waiting = root["outbox"]
         self.outbox.load(next_id, msgspec.msgpack.decode(waiting, type=list[Out]))
         self._active = True  # what came while nobody listened is on its way: no window closes by the clock before it is there
+        self._waiting = []
         unpublished = {made.id: made for made in (reference.decode(out.value) for out in self.outbox if out.to == "references")}
-        for name, version, reference_id, state in body["models"]:
+        for name, version, reference_id in root["models"]:
             if reference_id in unpublished:  # made here, in force then, and perhaps not on its topic yet
                 self._references.put(unpublished[reference_id])
-            model = self._models[name, version] = self._new(name, version)
-            model.restore(state)
-        for name, version, state in body["provisional"]:
-            self._provisional[name, version] = Provisional.restore(state)
+            self._models[name, version] = self._new(name, version)
+
+    def _rest(self, key: tuple[str, str], model: ModelShard) -> dict[str, Any]:
+        gathered = self._provisional.get(key)
+        return model.rest() | {"provisional": None if gathered is None else gathered.snapshot()}
+
+    def _cut(self, key: tuple[str, str], part: Part, body: dict[str, Any]) -> int:
+        if part == "rest" and (gathered := self._provisional.get(key)) is not None:
+            body["provisional"] = gathered.snapshot()
+        piece, self._next_piece = self._next_piece, self._next_piece + 1
+        self._pieces[piece] = _piece(key, part, body)
+        return piece
 
     def _new(self, model: str, version: str) -> ModelShard:
-        return ModelShard(model, version, self.partition, self._settings, self._references.get(model, version), self._emit)
+        loaded, cut = self._references.get(model, version), partial(self._cut, (model, version))
+        return ModelShard(model, version, self.partition, self._settings, loaded, self._emit, cut)
 
     def _forget_a_silent_model(self, now_ns: int) -> bool:
         """Makes room by dropping the model version that has been silent longest, when that is a day; its windows have long closed."""
         key = min(self._models, key=lambda key: self._models[key].watermark_ns)
         if now_ns - self._models[key].watermark_ns < _SILENT_NS:
             return False
-        self._models.pop(key).close_until(None)
+        model = self._models.pop(key)
+        model.touch()
+        model.close_until(None)
         self._provisional.pop(key, None)
         self._emitted["evicted.model"] += 1
         return True
 
     def _reference_changed(self, model: str, version: str) -> None:
-        self._provisional.pop((model, version), None)
+        if self._waiting is not None:
+            self._waiting.append((model, version))
+            return
         if (model, version) in self._models:
+            self._models[model, version].touch()
             self._models[model, version].use(self._references.get(model, version))
+        self._provisional.pop((model, version), None)
 
     def _gather(self, key: tuple[str, str], events: EventColumns) -> None:
         """Keeps the first rows of a model without a reference, and makes a provisional one of them when there are enough."""
@@ -244,6 +315,34 @@ class Shard:
                 "Look at the dead letters, stop the producer that sends them, then restart the worker; "
                 "to let them pass raise limits.dead_letter_share."
             )
+
+
+class ShardCopy:
+    """A `streams.owner.Copy` of a shard: what changed in each model since the last one."""
+
+    def __init__(self, root: dict[str, Any], models: Sequence[ModelShard], pieces: dict[int, bytes]) -> None:
+        self.pieces = pieces
+        self.keep: tuple[int, ...] = ()
+        self.root = pack(_KIND, _VERSION, {"root": root})
+        self._models, self._at = models, 0
+        for model in models:
+            model.begin_copy()
+
+    def step(self) -> bool:
+        """Copies a piece; False when nothing is left."""
+        while self._at < len(self._models):
+            if self._models[self._at].copy():
+                return True
+            self._at += 1
+        self.keep = (
+            *(model.rest_piece for model in self._models),
+            *sorted(n for model in self._models for n in model.watch.journal.pieces),
+        )
+        return False
+
+
+def _piece(key: tuple[str, str], part: Part, body: dict[str, Any]) -> bytes:
+    return pack(_PIECE, _VERSION, {"model": key[0], "version": key[1], "part": part, "body": body})
 
 
 def _printable(headers: dict[str, str]) -> dict[str, Any]:

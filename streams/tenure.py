@@ -9,13 +9,14 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
+import msgspec
 import structlog
 
 from schemas.alerts import Alert
-from streams.owner import Out, Owner, Record, Role, TooManyDeadLettersError
+from streams.owner import Out, Owner, Record, Role, Sliced, TooManyDeadLettersError
 from streams.snapshots import Kind, Snapshot
 
-__all__ = ["ROLES", "Closing", "JudgeOwner", "Taken", "Tenure"]
+__all__ = ["ROLES", "Closing", "JudgeOwner", "Taken", "Taking", "Tenure"]
 
 ROLES: dict[Kind, tuple[Role, ...]] = {"shard": ("events",), "judge": ("windows", "findings", "lifecycle", "labels")}
 """Which topics each kind of owner reads."""
@@ -53,17 +54,14 @@ class Tenure:
 
     Args:
         kind: Shard or judge.
-        owner: Fresh; it is restored from the snapshot here.
+        owner: Fresh, or restored.
         fence: From `SnapshotStore.claim`.
         generation: Of the consumer group, at the assignment.
-        snapshot: The newest one, if there is one.
+        restored: The owner goes on from a snapshot: what its outbox holds is durable.
         failure_share: Share of records, of the last 100, at which our own code may fail before the partition stops, above 0 to 1.
-
-    Raises:
-        detectors.state.StateError: the snapshot is none of this owner's.
     """
 
-    def __init__(self, kind: Kind, owner: Owner, *, fence: int, generation: int, snapshot: Snapshot | None, failure_share: float) -> None:
+    def __init__(self, kind: Kind, owner: Owner, *, fence: int, generation: int, restored: bool, failure_share: float) -> None:
         self.kind, self.owner, self.fence, self.generation = kind, owner, fence, generation
         self.partition = owner.partition
         self.stopped = ""
@@ -77,8 +75,7 @@ class Tenure:
         self._changed = self._paused = False
         self._durable_below = self._sent_below = 0
         self._again: set[int] = set()
-        if snapshot is not None:
-            owner.restore(snapshot.state)
+        if restored:
             self._durable_below = owner.outbox.next_id
         self.saved_next: dict[Role, int] = dict(owner.next)
 
@@ -127,21 +124,22 @@ class Tenure:
         """Something is in the state (or gone from the outbox) that the last snapshot does not say."""
         return self._changed
 
-    def snapshot(self, now_ns: int) -> tuple[Snapshot, int]:
-        """The state now, and the id below which its outbox lies in it, for `saved`."""
-        state = self.owner.snapshot()
+    def begin_snapshot(self, now_ns: int) -> Taking:
+        """Begins a snapshot of this moment; step it until it is whole."""
+        taking = Taking(self, now_ns)
         self._changed = False
-        positions: dict[str, int] = {role: self.position(role) for role in ROLES[self.kind]}
-        return Snapshot(self.kind, self.partition, self.fence, positions, now_ns, state), self.owner.outbox.next_id
+        return taking
 
     def saved(self, snapshot: Snapshot, below: int) -> None:
         """The snapshot is durable: what its outbox held may leave."""
         self._durable_below = max(self._durable_below, below)
         self.saved_next = {role: snapshot.next[role] for role in ROLES[self.kind]}
 
-    def save_failed(self) -> None:
+    def save_failed(self, taking: Taking | None) -> None:
         """The snapshot got lost: it must be taken again."""
         self._changed = True
+        if taking is not None and taking.copy is not None and isinstance(self.owner, Sliced):
+            self.owner.copy_lost(taking.copy)
 
     def due(self) -> list[Out]:
         """Messages that may leave and have not been handed out (or came back by `retry`), in order; they count as handed out."""
@@ -220,3 +218,30 @@ class Tenure:
 
     def _where(self, record: Record) -> dict[str, object]:
         return {"owner": self.kind, "partition": self.partition, "role": record.role, "offset": record.offset, "bytes": len(record.value)}
+
+
+class Taking:
+    """A snapshot that is being taken.
+
+    Attributes:
+        below: messages with lower ids lie in it; for `Tenure.saved`.
+    """
+
+    def __init__(self, tenure: Tenure, now_ns: int) -> None:
+        owner = tenure.owner
+        self.below = owner.outbox.next_id
+        self.copy = owner.begin_copy() if isinstance(owner, Sliced) else None
+        positions: dict[str, int] = {role: tenure.position(role) for role in ROLES[tenure.kind]}
+        state = owner.snapshot() if self.copy is None else self.copy.root
+        self._root = Snapshot(tenure.kind, tenure.partition, tenure.fence, positions, now_ns, state)
+
+    def step(self) -> bool:
+        """Copies some more; False when it is whole."""
+        return self.copy is not None and self.copy.step()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The whole."""
+        if self.copy is None:
+            return self._root
+        return msgspec.structs.replace(self._root, pieces=self.copy.pieces, keep=self.copy.keep)

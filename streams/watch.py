@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from detectors.evidence import ClientEvidence
 from detectors.evidence.explain import explain
 from detectors.membership import ClientMembership
+from detectors.state import StateError
 from inferwatch import Strings
 from schemas.windows import ClientLine, Family, Finding, Severity
 from streams.clients import FAMILIES, ClientTable
+from streams.journal import RowJournal
 from streams.owner import NS
 from streams.references import Loaded
 from streams.settings import Settings
@@ -27,7 +29,11 @@ RENEWED_PER_WINDOW = 100
 TICKET_RATIO = math.log(100)
 """A ticket needs a hundredth of a page's evidence."""
 SEVERITIES: tuple[Severity, ...] = ("none", "ticket", "page")
+PIECE_BYTES = 480_000
+"""Of clients' rows that a snapshot copies at once and stores together."""
 _LN_FLOOR = -50.0
+_NAME_BYTES = 32
+_WITHOUT_REFERENCE = frozenset(["n", "last_ns", "hashes"])
 _STATISTICS_OF = ([0, 1], [2, 3, 4, 5])
 """Columns of the evidence that mostly speak for extraction and for evasion, for tables; the detector itself decides by more than these."""
 
@@ -55,6 +61,7 @@ class ClientWatch:
         settings: budget and bounds.
         resized: called with the new number of slots.
         evicted: called with slots that are free again.
+        cut: puts rows (`rows`) into a new piece of the state; returns its id.
     """
 
     def __init__(
@@ -65,16 +72,19 @@ class ClientWatch:
         settings: Settings,
         resized: Callable[[int], None],
         evicted: Callable[[NDArray[np.int32]], None],
+        cut: Callable[[dict[str, Any]], int] = lambda rows: 0,
     ) -> None:
         self._model, self._version, self._partition = model, version, partition
         self._budget = settings.budget
         self._resized, self._evicted = resized, evicted
         self._provisional = False
+        self._same = True
         self._evidence: ClientEvidence | None = None
         self._membership: ClientMembership | None = None
         self.hashes = np.zeros(0, np.uint64)
         """64-bit hash of each slot's client, the same in every process."""
-        self.table = ClientTable(settings.limits.clients, self._resize, self._evict)
+        self.journal = RowJournal(lambda slots: cut(self.rows(slots)), self._rows_per_piece)
+        self.table = ClientTable(settings.limits.clients, self._resize, self._evict, self._touch)
 
     @property
     def capacity(self) -> int:
@@ -83,6 +93,7 @@ class ClientWatch:
 
     def use(self, loaded: Loaded | None) -> None:
         """Goes over to another reference: evidence begins anew."""
+        self.journal.touch_first(len(self.table.names))
         self._evidence = self._membership = None
         self._provisional = loaded is not None and loaded.provisional
         self.table.severity[:] = 0
@@ -100,12 +111,13 @@ class ClientWatch:
         return math.log(self._budget.client_events_per_30d / (self._budget.false_pages_per_30d * share))
 
     def slots(self, client: Strings) -> NDArray[np.int32]:
-        """The slot of each row's client; -1 for rows without one."""
+        """The slot of each row's client, who is about to change; -1 for rows without one."""
         used = np.zeros(len(client.values) + 1, bool)
         used[client.codes] = True  # -1, no client, marks the last entry
         codes = np.flatnonzero(used[:-1])
         names = client.values if len(codes) == len(client.values) else [client.values[code] for code in codes.tolist()]
         slots = self.table.slots(names)
+        self.journal.touch(slots)
         known = np.flatnonzero(slots >= 0)
         for k in known[self.hashes[slots[known]] == 0].tolist():
             digest = hashlib.blake2b(names[k].encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -247,7 +259,7 @@ class ClientWatch:
             for k in order.tolist()
         ]
 
-    def rows(self) -> dict[str, Any]:
+    def everybody(self) -> dict[str, Any]:
         """All clients at this moment, as columns: client, n, severity, ln evidence by family."""
         slots = np.array([slot for slot, name in enumerate(self.table.names) if name], np.intp)
         severity = self.table.severity[slots].max(axis=1) if len(slots) else np.zeros(0, np.uint8)
@@ -262,9 +274,14 @@ class ClientWatch:
             self._evidence.resize(capacity)
         if self._membership is not None:
             self._membership.resize(capacity)
+        self.journal.resize(capacity)
         self._resized(capacity)
 
+    def _touch(self, slots: NDArray[np.int32]) -> None:
+        self.journal.touch(slots)
+
     def _evict(self, slots: NDArray[np.int32]) -> None:
+        self.journal.touch(slots)
         self.hashes[slots] = 0
         if self._evidence is not None:
             self._evidence.clear(slots.astype(np.int64))
@@ -272,23 +289,71 @@ class ClientWatch:
             self._membership.clear(slots)
         self._evicted(slots)
 
-    def dump(self) -> dict[str, Any]:
-        """For a snapshot."""
+    # -- snapshots ----------------------------------------------------------------------------------------------------------------------
+
+    def rest(self) -> dict[str, Any]:
+        """For a snapshot: what is not in the clients' rows."""
         return {
-            "table": self.table.dump(),
-            "hashes": self.hashes,
-            "evidence": b"" if self._evidence is None else self._evidence.snapshot(),
-            "membership": b"" if self._membership is None else self._membership.snapshot(),
+            "table": self.table.rest(),
+            "evidence": None if self._evidence is None else self._evidence.rest(),
+            "membership": None if self._membership is None else self._membership.rest(),
         }
 
-    def load(self, body: dict[str, Any], *, same_reference: bool) -> None:
-        """From a snapshot, into a fresh watch; under another reference than then evidence begins anew."""
-        self.table.load(body["table"])
-        self.hashes = body["hashes"]
-        if not same_reference:
-            self.table.severity[:] = 0
-            return
-        if self._evidence is not None and body["evidence"]:
-            self._evidence.restore(body["evidence"])
-        if self._membership is not None and body["membership"]:
-            self._membership.restore(body["membership"])
+    def rows(self, slots: NDArray[np.int64]) -> dict[str, Any]:
+        """For a snapshot: copies of these clients' rows."""
+        names = self.table.names
+        columns = {name: array[slots] for name, array in self._columns().items()}
+        return {"slots": slots, "names": [names[slot] for slot in slots.tolist()], "columns": columns}
+
+    def all_rows(self) -> Iterator[dict[str, Any]]:
+        """`rows` of everybody, in parts."""
+        used, most = len(self.table.names), self._rows_per_piece()
+        for a in range(0, used, most):
+            yield self.rows(np.arange(a, min(a + most, used)))
+
+    def load_rest(self, body: dict[str, Any], *, same_reference: bool) -> None:
+        """From a snapshot, into a fresh watch; under another reference than then evidence begins anew. Rows come next, then `loaded`."""
+        self.table.load_rest(body["table"])
+        self._same = same_reference
+        for part, saved in (self._evidence, body["evidence"]), (self._membership, body["membership"]):
+            if same_reference and part is not None and saved is not None:
+                part.load_rest(saved)
+
+    def load_rows(self, body: dict[str, Any]) -> NDArray[np.int64]:
+        """From a snapshot; returns whose rows they were.
+
+        Raises:
+            StateError: they do not fit.
+        """
+        slots, names, columns, mine = body["slots"], body["names"], body["columns"], self._columns()
+        used = len(self.table.names)
+        if len(names) != len(slots) or (len(slots) and not 0 <= slots.min() <= slots.max() < used):
+            raise StateError(f"rows of {len(slots)} clients with {len(names)} names do not fit into {used} slots")
+        for slot, name in zip(slots.tolist(), names, strict=True):
+            self.table.names[slot] = name
+        if not self._same:
+            columns = {name: column for name, column in columns.items() if name in _WITHOUT_REFERENCE}
+            mine = {name: array for name, array in mine.items() if name in _WITHOUT_REFERENCE}
+        if columns.keys() != mine.keys():
+            raise StateError(f"columns {sorted(columns)} where there should be {sorted(mine)}")
+        for name, array in mine.items():
+            column = columns[name]
+            if column.dtype != array.dtype or column.shape != (len(slots), *array.shape[1:]):
+                raise StateError(f"column {name} is {column.dtype} {column.shape}, not {array.dtype} {(len(slots), *array.shape[1:])}")
+            array[slots] = column
+        return np.asarray(slots, np.int64)
+
+    def loaded(self) -> None:
+        """All rows are there."""
+        self.table.loaded()
+
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        columns = self.table.columns() | {"hashes": self.hashes}
+        for prefix, part in ("evidence", self._evidence), ("membership", self._membership):
+            if part is not None:
+                columns |= {f"{prefix}.{name}": array for name, array in part.arrays().items()}
+        return columns
+
+    def _rows_per_piece(self) -> int:
+        row = sum(array.itemsize * math.prod(array.shape[1:]) for array in self._columns().values())
+        return max(1, PIECE_BYTES // (row + _NAME_BYTES))

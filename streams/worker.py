@@ -25,10 +25,12 @@ from streams.owner import Owner, Record, Role
 from streams.reference_topic import ReferenceReader
 from streams.runtime import Runtime
 from streams.settings import Settings
-from streams.snapshots import FolderStore, SnapshotError, SnapshotStore
+from streams.snapshots import SnapshotError, SnapshotStore
+from streams.state_folder import FolderStore
+from streams.state_topic import TopicStore
 from streams.tenure import JudgeOwner
 
-__all__ = ["Exit", "OnReference", "run_worker"]
+__all__ = ["Exit", "OnReference", "open_store", "run_worker"]
 
 OnReference = Callable[[str, str, bytes | None], None]
 """``(model, version, bytes)``; None instead of bytes: withdrawn. Called on the event loop, between records."""
@@ -75,19 +77,28 @@ def run_worker(
         make_judge: Makes a fresh owner for a partition of windows, findings, lifecycle and labels.
         on_reference: Takes references as they come. An exception out of it is logged and counted.
         sink: Takes the rows.
-        store: Of snapshots; default: files in ``settings.state.folder``.
+        store: Of snapshots; default: what ``settings.state`` says.
         metrics: Where to count; default: fresh.
         shutdown_s: Seconds that delivery may take at the end.
         broker_patience_s: Seconds to wait for Kafka at the start before giving up with `Exit.NO_BROKER`.
     """
     logging_setup.configure(settings)
     try:
-        snapshots = store or FolderStore(Path(settings.state.folder))
+        snapshots = store or open_store(settings)
     except SnapshotError as error:
         log.critical("no place for snapshots", why=str(error))
         return Exit.MISCONFIGURED
     worker = _Worker(settings, snapshots, metrics or Metrics(), sink, on_reference, shutdown_s, broker_patience_s)
     return asyncio.run(worker.run(make_shard, make_judge))
+
+
+def open_store(settings: Settings) -> SnapshotStore:
+    """Where the settings want snapshots to be.
+
+    Raises:
+        SnapshotError: there is no place for them.
+    """
+    return TopicStore(settings.kafka) if settings.state.store == "kafka" else FolderStore(Path(settings.state.folder))
 
 
 class _Worker:
@@ -112,7 +123,7 @@ class _Worker:
         self._rebalancing = False
         self._runtime: Runtime | None = None
         self._monitor: Monitor | None = None
-        self._pager = AlertmanagerClient(settings.alertmanager, metrics)
+        self._pager = AlertmanagerClient(settings.alertmanager, metrics, may_post=self._may_post)
 
     async def run(self, make_shard: Callable[[int], Owner], make_judge: Callable[[int], JudgeOwner]) -> int:
         loop = asyncio.get_running_loop()
@@ -264,6 +275,9 @@ class _Worker:
         else:
             self._metrics.references.labels("withdrawn" if blob is None else "taken").inc()
             log.info("reference", model=model, version=version, bytes=len(blob or b""), withdrawn=blob is None)
+
+    def _may_post(self, judge: int) -> bool:
+        return self._runtime is None or self._runtime.lease.holds(("judge", judge))
 
     def _fail(self, code: Exit, why: str) -> None:
         if not self._stop.is_set():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,6 +165,26 @@ class ClientEvidence:
         packed = self._state.counts[slots, layout.SEVERITY]
         return np.stack([packed & 3, packed >> 2 & 3], axis=1)
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The state of the slots themselves, by name: row = slot. To copy rows from, and to put them back; good until the next `resize`."""
+        return dict(self._state._asdict())
+
+    def rest(self) -> dict[str, Any]:
+        """What else the state holds; small."""
+        return dict(self._population._asdict())
+
+    def load_rest(self, body: dict[str, Any]) -> None:
+        """Goes on from `rest` of another object with the same reference and thresholds.
+
+        Raises:
+            detectors.state.StateError: the body is none of this reference's; nothing has changed then.
+        """
+        if body.keys() != set(Population._fields):
+            raise StateError(f"evidence: expected {sorted(Population._fields)}, got {sorted(map(str, body))[:20]}")
+        population = Population(**body)
+        _check(population, self._population)
+        self._population = population
+
     def snapshot(self) -> bytes:
         """The state of all slots."""
         return pack(_KIND, _VERSION, {"clients": self._state._asdict(), "population": self._population._asdict()})
@@ -184,5 +205,7 @@ class ClientEvidence:
 def _check(new: State | Population, expected: State | Population) -> None:
     for name in expected._fields:
         a, b = getattr(new, name), getattr(expected, name)
+        if not isinstance(a, np.ndarray):
+            raise StateError(f"evidence: {name} is no array")
         if a.shape != b.shape or a.dtype != b.dtype:
             raise StateError(f"evidence: {name} is {a.dtype} {a.shape}, this reference needs {b.dtype} {b.shape}")

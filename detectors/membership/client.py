@@ -227,6 +227,23 @@ class ClientMembership:
             "cannot_say": list(LIMITS),
         }
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The state of the slots themselves, by name: row = slot. To copy rows from, and to put them back; good until the next `resize`."""
+        return self._slots.arrays
+
+    def rest(self) -> dict[str, Any]:
+        """What else a state must say: whose it is."""
+        return {"reference": self._identity}
+
+    def load_rest(self, body: dict[str, Any]) -> None:
+        """Checks that rows which come belong here.
+
+        Raises:
+            StateError: they belong to another reference.
+        """
+        if body.get("reference") != self._identity:
+            raise StateError("the snapshot belongs to another membership reference; clients must start afresh")
+
     def snapshot(self) -> bytes:
         """Everything that `restore` needs, without key or reference."""
         return pack(_KIND, _VERSION, {"reference": self._identity, "columns": self._slots.arrays})

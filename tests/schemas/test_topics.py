@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detectors.drift import DriftReference, WindowCounts
-from schemas.topics import topics
+from schemas.topics import state_partition, topics
 
 WIDEST = 4_096
 """Features of a record, at most."""
@@ -18,8 +18,10 @@ def test_every_topic_of_the_design_is_there_once() -> None:
     assert names == [f"inferwatch.{n}" for n in wanted]
 
 
-def test_all_topics_have_the_same_partitions() -> None:
-    assert {t.partitions for t in topics(partitions=4)} == {4}
+def test_all_topics_have_the_same_partitions_and_each_owner_one_for_its_state() -> None:
+    assert {t.partitions for t in topics(partitions=4) if t.name != "inferwatch.state"} == {4}
+    taken = [state_partition(kind, p) for kind in ("shard", "judge") for p in range(4)]  # type: ignore[arg-type]
+    assert sorted(taken) == list(range({t.name: t.partitions for t in topics(partitions=4)}["inferwatch.state"]))
 
 
 @pytest.mark.parametrize("name", ["references", "verdicts", "state"])

@@ -16,12 +16,14 @@ import msgspec
 from schemas.alerts import Alert
 from schemas.rows import QualityWindowRow, Row
 from streams import monitor
-from streams.lanes import SinkCounts
+from streams.lanes import SinkCounts, SinkFullError
 from streams.owner import Out, Outbox, Record, Role
 from streams.settings import load
 from streams.worker import run_worker
 
 FRAUD = b"fraud"
+RESOLVE = 1_000_000
+"""A number that ends the alert."""
 
 
 class Told(msgspec.Struct):
@@ -72,7 +74,7 @@ class CountingShard:
 
 
 class CountingJudge:
-    """Adds up what the shards tell, each sequence number once; says so by a row, and by an alert at the first."""
+    """Adds up what the shards tell, each sequence number once; says so by a row, and by an alert at the first, which `RESOLVE` ends."""
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
@@ -81,6 +83,7 @@ class CountingJudge:
         self.seen: dict[int, int] = {}
         self.total = self.told = self.twice = self.holes = 0
         self.alerts: list[Alert] = []
+        self.opened = False
 
     def apply(self, record: Record) -> bool:
         if record.offset < self.next.get(record.role, 0):
@@ -99,11 +102,17 @@ class CountingJudge:
         self.told += 1
         row = QualityWindowRow(model="fraud", version="1", start=record.offset, service="s", kind="k", n=1, per_10k=1.0)
         self.outbox.add("rows", b"quality_windows", msgspec.msgpack.encode(row))
-        if not self.alerts:
+        if told.value == RESOLVE:
+            for alert in self.alerts:
+                over = msgspec.structs.replace(alert, state="resolved", resolved_at_ns=time.time_ns())
+                self.outbox.add("alerts", alert.alert_id.encode(), msgspec.json.encode(over))
+            self.alerts = []
+        elif not self.opened:
             self.open("first")
         return True
 
     def open(self, alert_id: str) -> None:
+        self.opened = True
         alert = Alert(
             alert_id=alert_id, model="fraud", version="1", detector="drift", severity="page", state="firing", at_ns=1, opened_at_ns=1
         )
@@ -114,11 +123,11 @@ class CountingJudge:
 
     def snapshot(self) -> bytes:
         numbers = (self.total, self.told, self.twice, self.holes)
-        return msgspec.msgpack.encode((self.next, self.seen, numbers, self.alerts, self.outbox.dump()))
+        return msgspec.msgpack.encode((self.next, self.seen, numbers, self.alerts, self.opened, self.outbox.dump()))
 
     def restore(self, blob: bytes) -> None:
-        kind = tuple[dict[Role, int], dict[int, int], tuple[int, int, int, int], list[Alert], tuple[int, list[Out]]]
-        self.next, self.seen, numbers, self.alerts, outbox = msgspec.msgpack.decode(blob, type=kind)
+        kind = tuple[dict[Role, int], dict[int, int], tuple[int, int, int, int], list[Alert], bool, tuple[int, list[Out]]]
+        self.next, self.seen, numbers, self.alerts, self.opened, outbox = msgspec.msgpack.decode(blob, type=kind)
         self.total, self.told, self.twice, self.holes = numbers
         self.outbox.load(*outbox)
 
@@ -137,8 +146,14 @@ class ListSink:
     def put(self, rows: Sequence[Row], token: str) -> Future[None]:
         self.tokens.append(token)
         future: Future[None] = Future()
-        if self.error is None:
+        if (path := os.environ.get("TEST_SINK_AWAY")) and Path(path).exists():
+            future.set_exception(SinkFullError("away"))
+        elif self.error is None:
             self.rows += rows
+            if path := os.environ.get("TEST_ROWS"):
+                lines = [f"{time.time()} {row.start} {row.revision}\n" for row in rows if isinstance(row, QualityWindowRow)]
+                with Path(path).open("a") as file:
+                    file.writelines(lines)
             future.set_result(None)
         else:
             future.set_exception(self.error)

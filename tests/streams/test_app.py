@@ -1,9 +1,13 @@
 """A whole worker on Apache Kafka: killed at any moment it loses nothing and doubles nothing, and it ends when it is told to."""
 
+import json
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -11,15 +15,16 @@ from confluent_kafka import Consumer, Producer
 
 from streams.embedded.kafka import EmbeddedKafka
 from streams.worker import Exit
+from tests.streams.counting import RESOLVE
 from tests.streams.process import PARTITIONS, Worker, until
 from tests.topics import Topics
 
 pytestmark = pytest.mark.kafka
 
 
-@pytest.fixture
-def worker(kafka: EmbeddedKafka, topics: Topics, tmp_path: Path) -> Iterator[Worker]:
-    made = Worker(kafka, topics.prefix.rstrip("."), tmp_path)
+@pytest.fixture(params=["folder", "kafka"])
+def worker(request: pytest.FixtureRequest, kafka: EmbeddedKafka, topics: Topics, tmp_path: Path) -> Iterator[Worker]:
+    made = Worker(kafka, topics.prefix.rstrip("."), tmp_path, store=request.param)
     yield made
     made.kill()
 
@@ -167,6 +172,132 @@ def test_a_worker_that_slept_through_its_replacement_changes_nothing(worker: Wor
         judge = other.judge()
         assert (judge.told, judge.total, judge.holes) == (sent, sent, 0)
         assert sum(shard.records for shard in other.shards()) == sent
+    finally:
+        other.kill()
+
+
+class Posts:
+    """An Alertmanager that takes everything and remembers when each worker (by its path) told it what."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[str, float, dict[str, str], bool]] = []
+        posts = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:  # noqa: N802 - the base class's name
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                now = datetime.now(UTC)
+                for alert in body:
+                    firing = datetime.fromisoformat(alert["endsAt"]) > now
+                    posts.all.append((self.path.split("/")[1], time.time(), alert["labels"], firing))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None: ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def of(self, who: str, since: float = 0.0, *, firing: bool) -> int:
+        return sum(name == who and at >= since and is_firing == firing for name, at, _, is_firing in self.all)
+
+    def environment(self, who: str) -> dict[str, str]:
+        url = f"http://127.0.0.1:{self.server.server_address[1]}/{who}"
+        return {"INFERWATCH_ALERTMANAGER_URLS": url, "INFERWATCH_ALERTMANAGER_RESEND_S": "0.5"}
+
+
+@pytest.fixture
+def posts() -> Iterator[Posts]:
+    made = Posts()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.mark.slow
+def test_a_worker_that_slept_pages_nobody_again_and_stores_no_row_again(worker: Worker, posts: Posts) -> None:
+    other = worker.another()
+    worker.environment, other.environment = posts.environment("one"), posts.environment("other")
+    producer = Producer({"bootstrap.servers": worker.bootstrap_servers, "linger.ms": 1})
+    sent = 0
+
+    def produce(*values: int) -> None:
+        nonlocal sent
+        for value in values:
+            producer.produce(f"{worker.prefix}.events", str(value), "c", sent % PARTITIONS)
+            sent += 1
+        producer.flush()
+
+    try:
+        worker.start()
+        until(worker, lambda: worker.health()[0] == 200)
+        produce(1)
+        until(worker, lambda: posts.of("one", firing=True) > 0)
+        worker.sink_away.touch()
+        produce(*[1] * 20)
+        until(worker, lambda: len(worker.judge().outbox) >= 20)  # durable, and not stored yet
+        assert worker.process is not None
+        worker.process.send_signal(signal.SIGSTOP)
+        other.start()
+        until(other, lambda: posts.of("other", firing=True) > 0)
+        produce(RESOLVE)
+        until(other, lambda: posts.of("other", firing=False) > 0)
+        until(other, lambda: len(other.rows()) >= sent - 1)
+        stored = {start for _, start, _ in other.rows()}
+        assert len(stored) >= 21
+        worker.sink_away.unlink()
+        woken = time.time()
+        worker.process.send_signal(signal.SIGCONT)
+        produce(*[1] * 20)
+        until(other, lambda: other.judge().told >= sent)
+        until(worker, lambda: worker.process.poll() is not None or worker.health()[0] == 200)  # type: ignore[union-attr]
+        produce(*[1] * 20)
+        until(other, lambda: other.judge().told >= sent)
+        assert posts.of("one", woken, firing=True) == 0
+        assert not stored & {start for at, start, _ in worker.rows() if at >= woken}
+        worker.end()
+        assert other.end() == 0
+        judge = other.judge()
+        assert (judge.told, judge.holes, judge.alerts) == (sent, 0, [])
+        assert len({start for _, start, _ in worker.rows() + other.rows()}) == sent
+    finally:
+        other.kill()
+
+
+@pytest.mark.slow
+def test_an_alert_goes_on_firing_through_a_kill_and_a_takeover_and_ends_once(worker: Worker, posts: Posts) -> None:
+    other = worker.another()
+    worker.environment, other.environment = posts.environment("one"), posts.environment("other")
+    producer = Producer({"bootstrap.servers": worker.bootstrap_servers, "linger.ms": 1})
+
+    def produce(value: int) -> None:
+        producer.produce(f"{worker.prefix}.events", str(value), "c", 0)
+        producer.flush()
+
+    try:
+        worker.start()
+        until(worker, lambda: worker.health()[0] == 200)
+        produce(1)
+        until(worker, lambda: posts.of("one", firing=True) > 0)
+        for _ in range(2):
+            worker.end(signal.SIGKILL)
+            killed = time.time()
+            worker.start()
+            until(worker, lambda killed=killed: posts.of("one", killed, firing=True) > 0)  # type: ignore[misc]
+        other.start()
+        worker.end(signal.SIGKILL)
+        until(other, lambda: posts.of("other", firing=True) > 0)
+        assert posts.of("one", firing=False) == posts.of("other", firing=False) == 0
+        assert {tuple(labels.items()) for _, _, labels, _ in posts.all} == {tuple(posts.all[0][2].items())}
+        produce(RESOLVE)
+        until(other, lambda: posts.of("other", firing=False) > 0)
+        ended = [at for _, at, _, firing in posts.all if not firing][0]
+        other.end(signal.SIGKILL)
+        other.start()
+        until(other, lambda: other.health()[0] == 200)
+        produce(1)
+        until(other, lambda: other.judge().told == 3)
+        assert posts.of("other", ended + 0.1, firing=True) == 0
     finally:
         other.kill()
 

@@ -42,6 +42,15 @@ class MemoryStore:
         self.fences[key] = self.fences.get(key, 0) + 1
         return self.fences[key], self.snapshots.get(key)
 
+    def pieces(self, snapshot: Snapshot) -> Iterator[tuple[int, bytes]]:
+        yield from ()
+
+    def confirm(self, kind: Kind, partition: int, fence: int) -> None:
+        if self.fences[kind, partition] != fence:
+            raise StaleOwnerError("replaced")
+
+    def release(self, kind: Kind, partition: int) -> None: ...
+
     def save(self, snapshot: Snapshot) -> int:
         key = snapshot.kind, snapshot.partition
         if self.error is not None:
@@ -525,7 +534,10 @@ def test_whenever_it_crashes_counts_are_exact_and_every_message_arrives(steps: l
     under_way: list[Out] = []
 
     def born() -> Tenure:
-        return Tenure("shard", _Teller(), fence=1, generation=1, snapshot=saved, failure_share=0.5)
+        owner = _Teller()
+        if saved is not None:
+            owner.restore(saved.state)
+        return Tenure("shard", owner, fence=1, generation=1, restored=saved is not None, failure_share=0.5)
 
     def receive(outs: list[Out]) -> None:
         arrived.extend(out.value for out in outs)
@@ -541,14 +553,14 @@ def test_whenever_it_crashes_counts_are_exact_and_every_message_arrives(steps: l
             ahead += 1  # what is left of an ended assignment has rising offsets
             tenure.take(event(tenure.position("events") + ahead))
         elif step.startswith("save"):
-            snapshot, below = tenure.snapshot(0)
-            saved = snapshot
+            taking = tenure.begin_snapshot(0)
+            snapshot = saved = taking.snapshot
             if step == "save, record meanwhile":
                 tenure.take(event(tenure.position("events")))
             if step == "save, then crash":
                 tenure, under_way = born(), []
             else:
-                tenure.saved(snapshot, below)
+                tenure.saved(snapshot, taking.below)
         elif step == "send":
             due = tenure.due()
             assert all(saved is not None and int(out.value) < saved.next["events"] for out in due)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from streams import snapshots
-from streams.snapshots import FolderStore, Snapshot, SnapshotError, StaleOwnerError
+from streams import state_folder
+from streams.snapshots import Snapshot, SnapshotError, StaleOwnerError
+from streams.state_folder import FolderStore
 
 
 def snapshot(fence: int, offset: int = 1, partition: int = 0, state: bytes = b"state" * 100) -> Snapshot:
@@ -111,14 +112,14 @@ def test_who_reads_during_a_save_sees_the_old_or_the_new_and_never_a_mixture(sto
 
 
 def test_what_a_killed_owner_left_half_written_is_cleared_away(store: FolderStore) -> None:
-    left = store.path("shard", 0).with_name("shard-0.snapshot.1.tmp")
+    left = store.path("shard", 0).with_name("shard-0.snapshot.0.tmp")
     left.write_bytes(b"half")
     store.claim("shard", 0)
     assert not left.exists()
 
 
 def test_a_stopped_process_that_holds_the_lock_is_not_waited_for_for_ever(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "_LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr(state_folder, "_LOCK_WAIT_S", 0.05)
     store.claim("shard", 0)
     with store.path("shard", 0).with_suffix(".fence").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
