@@ -192,7 +192,7 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
             tree = tomllib.loads(path.read_text())
         except OSError as error:
             raise SettingsError(f"{path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # of a number with thousands of digits, of brackets in brackets: no TOMLDecodeError
             raise SettingsError(f"{path}: {error}") from error
         _refuse_secrets(path, tree)
     _override(tree, os.environ if environ is None else environ)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from detectors.state import StateError, pack, unpack
+from detectors.state import StateError, pack, reading, unpack
 from inferwatch import CONTENT_TYPE_JSON, DecodeError, EventColumns, decode
 from schemas import reference, windows
 from schemas.rows import Row
@@ -160,6 +160,7 @@ class Shard:
             },
         )
 
+    @reading(_KIND)
     def restore(self, blob: bytes) -> None:
         """Goes on from a snapshot, in a fresh object.
 
