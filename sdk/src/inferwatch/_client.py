@@ -27,6 +27,7 @@ from inferwatch._arguments import (
 )
 from inferwatch._batch import batch_of
 from inferwatch._contract import MAX_TEXT, Status, StatusName
+from inferwatch._item import Item
 from inferwatch._kafka import KafkaTransport
 from inferwatch._log import RateLimited
 from inferwatch._pseudonym import pseudonym_of
@@ -217,8 +218,8 @@ class Client(Signals):
                     trace_id = current_trace_id(trace)
             else:
                 trace_id = text(trace_id)
-            item = (
-                model, version, client, features, scores, time.time_ns() if at_ns is None else at_ns, STATUS[status], latency_ms, value,
+            item = Item(
+                model, version, client, -1, features, scores, time.time_ns() if at_ns is None else at_ns, STATUS[status], latency_ms, value,
                 prediction, None if event_id is None else text(event_id), trace_id, None if owner is None else text(owner),
                 None if source is None else text(source), cost,
             )  # fmt: skip
