@@ -32,11 +32,10 @@ class HangError(Exception):
     """An input took too long."""
 
 
-def limit_memory() -> None:
-    """From here on this process may grow by `ROOM`."""
+def room(most: int) -> int:
+    """The address space that this process may have: `ROOM` more than it has now, or what it was allowed before."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    most = pages * resource.getpagesize() + ROOM
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    return max(most, pages * resource.getpagesize() + ROOM)
 
 
 def _ring(number: int, frame: FrameType | None) -> None:
@@ -49,12 +48,14 @@ def work(target: Target, seed: int, first: int, last: int, at: Synchronized[int]
     signal.signal(signal.SIGALRM, _ring)
     outcomes: collections.Counter[str] = collections.Counter()
     found: dict[str, tuple[int, str]] = {}
+    most = 0
     for number in range(first, last):
         at.value = number
-        if number == first + 20:
-            limit_memory()
         blob = target.input(seed, number)
+        if number <= first + 50:  # kernels are loaded by the first inputs
+            most = room(0)
         signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
         try:
             outcomes[target.run(blob) or "read"] += 1
         except Exception as error:  # noqa: BLE001  # that is what is looked for
@@ -63,6 +64,7 @@ def work(target: Target, seed: int, first: int, last: int, at: Synchronized[int]
             outcomes["FOUND"] += 1
             found.setdefault(kind, (number, "".join(traceback.format_exception(error)[-6:])))
         finally:
+            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             signal.setitimer(signal.ITIMER_REAL, 0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     results.put((dict(outcomes), found, peak))

@@ -11,6 +11,8 @@ import numpy as np
 
 ARRAY = 1
 """msgpack extension of arrays; see `detectors.state`."""
+MOST = 2_000_000
+"""Bytes of an input: more than Kafka lets through for events."""
 _DTYPES = ("|b1", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f4", "<f8", ">i8", "|O", "|V8", "<U4", "<c16", "<M8[ns]", "nonsense")
 _SHAPES: tuple[tuple[int, ...], ...] = ((), (0,), (-1,), (0, 2**40), (2**40, 0), (2**62, 4), (1,) * 70, (2**31, 2**31, 0))
 _NASTY: tuple[Any, ...] = (
@@ -26,7 +28,7 @@ _TOKENS = (b"\xc1", b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff
 def mutated(draw: random.Random, blob: bytes, others: Sequence[bytes]) -> bytes:
     """One to four kinds of damage, in the tree of a msgpack value where it is one, else in the bytes."""
     for _ in range(draw.choice((1, 1, 1, 2, 4))):
-        blob = in_tree(draw, blob) if draw.random() < 0.75 else in_bytes(draw, blob, others)
+        blob = (in_tree(draw, blob) if draw.random() < 0.75 else in_bytes(draw, blob, others))[:MOST]
     return blob
 
 
