@@ -164,7 +164,7 @@ class FolderStore:
             raise SnapshotError(f"{path}: damaged, {len(content)} bytes do not match their checksum; {_REMEDY}")
         try:
             snapshot = msgspec.msgpack.decode(body, type=Snapshot)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise SnapshotError(f"{path}: {error}; {_REMEDY}") from error
         if (snapshot.kind, snapshot.partition) != (kind, partition):
             raise SnapshotError(f"{path}: holds {snapshot.kind} {snapshot.partition}, renamed by somebody; {_REMEDY}")
