@@ -342,7 +342,7 @@ class Client(Signals):
             >>> from inferwatch import Client, MemoryTransport
             >>> keys = {"pseudonym_key": "the new key of this example", "previous_pseudonym_key": "the old key of this example"}
             >>> [name[:8] for name in Client(service="shop", transport=MemoryTransport(), **keys).pseudonyms("alice")]
-            ['9fee3fbd', 'a2ea1b59']
+            ['54cd255f', 'ea76b308']
         """
         keys = (self._settings.key, *([self._previous_key] if self._previous_key else []))
         return tuple(pseudonym_of(key, str(client)) for key in keys)
