@@ -59,7 +59,8 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
     for name, end in (("curved_targets", min(targets, d)), ("sampled", d)):
         if np.any((body[name] < 0) | (body[name] >= end)):
             raise StateError(f"evidence reference: {name} points outside 0 to {end - 1}")
-    if np.any(body["sampled_range"] <= 0) or np.any((body["joint_rates"] <= 0) | (body["joint_rates"] >= 1)):
+    rates = np.concatenate([body["joint_rates"], body["flat_rates"], [body["symmetric_rate"]]])
+    if np.any(body["sampled_range"] <= 0) or np.any(rates <= 0) or np.any(body["joint_rates"] >= 1):
         raise StateError("evidence reference: a range or rate is out of bounds")
     return body
 

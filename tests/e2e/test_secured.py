@@ -339,6 +339,7 @@ def test_service_and_worker_need_no_right_beyond_those_listed_and_a_missing_one_
             time.sleep(0.2)
         assert watch.flush(20) == 0
     run.until_said(rf"{prefix}\.windows: .*uthorization")
+    assert run.get("healthz")[0] == 503
     allow(admin, [missing_write])
     run.until(lambda: re.search(r'owner="judge",reason=""\} [1-9]', run.get("metrics")[1]) is not None, "the counts arrive")
     forbid(admin, service_write)
