@@ -7,6 +7,8 @@ message instead of being misread. Arrays travel as dtype, shape and raw little-e
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -57,6 +59,29 @@ def unpack(blob: bytes, kind: str, version: int) -> dict[str, Any]:
     if (envelope.kind, envelope.version) != (kind, version):
         raise StateError(f"expected {kind} version {version}, got {envelope.kind} version {envelope.version}")
     return envelope.body
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Around code that reads an unpacked body, also as a decorator: a field that is missing or of another kind is a StateError.
+
+    Bytes of the right kind and version may still hold anything: of a half-finished release, or of somebody who may write the topic.
+
+    Raises:
+        StateError: instead of the KeyError, TypeError, ValueError and so on that a damaged body causes; MemoryError stays.
+
+    Example:
+        >>> with reading("a count"):
+        ...     {}["n"]
+        Traceback (most recent call last):
+        detectors.state.StateError: damaged a count: KeyError: 'n'
+    """
+    try:
+        yield
+    except StateError:
+        raise
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError, msgspec.MsgspecError) as error:
+        raise StateError(f"damaged {what}: {type(error).__name__}: {error}") from error
 
 
 def _encode_array(value: Any) -> msgspec.msgpack.Ext:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 import streams.settings
+from schemas.acls import acls
 from schemas.retention import Retention
 from schemas.rows import TABLES, Row
 from schemas.topics import topics
@@ -34,6 +35,8 @@ MEANINGS = {
     "kafka.sasl_password": "SASL password.",
     "clickhouse.dsn": "`http(s)://user@host:port/database` of a server, or `chdb:///folder` for the engine inside the worker.",
     "clickhouse.password": "Password of the DSN's user.",
+    "clickhouse.ca_file": "PEM file of the authority that signed the certificate of an `https` server; none: the system's.",
+    "clickhouse.verify": "Whether that certificate is checked. `false` gives the password to whoever answers: for trying out only.",
     "clickhouse.flush_s": "How long rows wait for others to share an insert.",
     "alertmanager.urls": "Every URL gets every alert (high-availability peers). Separated by commas in the environment.",
     "alertmanager.resend_s": "Open alerts are posted again so often.",
@@ -94,6 +97,7 @@ def tables_page() -> str:
         kept = "for ever" if topic.retention_ms < 0 else f"{topic.retention_ms / 86_400_000:g} days"
         largest, time = f"{topic.max_message_bytes / (1 << 20):g} MiB", "broker's" if topic.broker_time else "producer's"
         out.append(f"| `{topic.name}` | {topic.key} | {topic.cleanup} | {kept} | {largest} | {time} |")
+    out += [_ABOUT_RIGHTS, *(f"| {one.user} | {one.resource} | `{one.name}` | {one.operation} | {one.why} |" for one in acls())]
     out += [_ABOUT_TABLES, *(_table(table) for table in TABLES)]
     return "\n".join(out) + "\n"
 
@@ -125,6 +129,15 @@ copies. Keys are UTF-8; `model, client` is the model's name, a NUL byte, and the
 
 | topic | key | clean-up | kept | largest record batch | time of a record |
 |---|---|---|---|---|---|"""
+
+_ABOUT_RIGHTS = """
+## Rights on Kafka
+
+What each user needs where the cluster denies by default; the names follow `kafka.topic_prefix` and `kafka.group`. `service` is a service
+with the SDK, `publisher` whoever publishes references. A test runs SDK and worker with exactly these.
+
+| user | resource | name | operation | for |
+|---|---|---|---|---|"""
 
 _ABOUT_TABLES = """
 ## ClickHouse tables

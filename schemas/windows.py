@@ -14,6 +14,8 @@ NUMBERS_PER_BLOCK = 1_024
 Family = Literal["extraction", "evasion", "membership", "cost"]
 Severity = Literal["none", "ticket", "page"]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Events = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+"""Of one partition in one window: sums over partitions and kinds stay within 64 bits."""
 Finite = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
 
 
@@ -57,23 +59,23 @@ class WindowPartial(msgspec.Struct, kw_only=True):
     epoch: Count
     """Of the shard's state: sequence numbers begin again with a new one."""
     sequence: Count
-    n: Count
+    n: Events
     """Accepted events."""
-    late: Count
+    late: Events
     """Of these, events of an earlier window that had closed already."""
-    suspect: Count
+    suspect: Events
     """Of these, events of clients under suspicion: counted here, left out of `counts`."""
-    clients: Count
+    clients: Events
     """Distinct clients seen."""
     counts: bytes
     """`detectors.drift.WindowCounts` in the reference's bins; empty without a reference."""
-    rejected: dict[str, Count]
-    anomalies: dict[str, Count]
+    rejected: dict[str, Events]
+    anomalies: dict[str, Events]
     """Accepted events with something wrong in them, by kind."""
-    status: dict[str, Count]
+    status: dict[str, Events]
     latency: bytes
     """int64 counts of the latency bins of `schemas.latency`."""
-    classes: dict[str, Count]
+    classes: dict[str, Events]
     producers: dict[str, Producer]
     lines: list[ClientLine]
 

@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -17,6 +18,7 @@ import msgspec
 from clickhouse_connect.driver.exceptions import ClickHouseError as DriverError
 
 from schemas.rows import Row, to_arrow
+from streams.settings import ClickHouse as ClickHouseSettings
 
 __all__ = ["ClickHouse", "ClickHouseError"]
 
@@ -53,6 +55,8 @@ class ClickHouse:
         dsn: ``http://user:password@host:8123/inferwatch``, ``https://...``, or ``chdb:///var/lib/inferwatch`` for the engine in
             this process (one directory a process, one process a directory). Without a database it is ``inferwatch``.
         password: The password, where the DSN holds none; "" for none.
+        ca_file: PEM of the authority that signed an ``https`` server's certificate; "" for the system's.
+        verify: Whether that certificate is checked. Without, the password goes to whoever answers.
         connect_timeout: Seconds to wait for a connection, 1 to 600.
         timeout: Seconds to wait for an answer, 1 to 3600.
 
@@ -63,7 +67,9 @@ class ClickHouse:
     ClickHouse('http://worker:***@clickhouse:8123/inferwatch')
     """
 
-    def __init__(self, dsn: str, *, password: str = "", connect_timeout: int = 5, timeout: int = 30) -> None:
+    def __init__(
+        self, dsn: str, *, password: str = "", ca_file: str = "", verify: bool = True, connect_timeout: int = 5, timeout: int = 30
+    ) -> None:
         if not 1 <= connect_timeout <= 600:
             raise ValueError(f"connect_timeout = {connect_timeout}: expected 1 to 600 seconds")
         if not 1 <= timeout <= 3600:
@@ -73,8 +79,17 @@ class ClickHouse:
         self._options: dict[str, Any] = target.options | {"tz_mode": "aware"}
         if target.options["interface"] != "chdb":
             self._options |= {"connect_timeout": connect_timeout, "send_receive_timeout": timeout, "autogenerate_session_id": False}
+        if target.options["interface"] == "https":
+            if ca_file and not Path(ca_file).is_file():
+                raise ValueError(f"ClickHouse: there is no file {ca_file}; clickhouse.ca_file is the PEM of the authority that signed the server's")
+            self._options |= {"verify": verify, "ca_cert": ca_file or None}
         self._client: Any = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clickhouse")
+
+    @classmethod
+    def of(cls, settings: ClickHouseSettings) -> "ClickHouse":
+        """The connection that the settings describe."""
+        return cls(settings.dsn, password=settings.password, ca_file=settings.ca_file, verify=settings.verify)
 
     def __repr__(self) -> str:
         return f"ClickHouse({self.target!r})"

@@ -69,6 +69,11 @@ class Delivery:
 
     def __init__(self, publisher: Publisher, sink: RowSink, pager: Pager, metrics: Metrics) -> None:
         self._publisher, self._sink, self._pager, self._metrics = publisher, sink, pager, metrics
+        self._trouble: dict[Destination, str] = {}
+
+    def problems(self) -> list[str]:
+        """What is sent again and again in vain, by destination."""
+        return [f"not delivered, trying again: {why}" for why in self._trouble.values()]
 
     def hand_over(self, tenure: Tenure) -> None:
         """Hands out all that is due; what finds no room stays due."""
@@ -136,6 +141,7 @@ class Delivery:
         ids = [out.id for out in outs]
         if error is None:
             self._metrics.sent.labels(to).inc(len(ids))
+            self._trouble.pop(to, None)
             tenure.delivered(ids)
         elif permanent:
             self._metrics.undeliverable.labels(to).inc(len(ids))
@@ -143,6 +149,9 @@ class Delivery:
             tenure.delivered(ids)
         else:
             self._metrics.retried.labels(to).inc(len(ids))
+            if self._trouble.get(to) != error:
+                log.warning("not delivered; trying again", to=to, why=error)
+            self._trouble[to] = str(error)
             tenure.retry(ids)
 
 

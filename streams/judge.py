@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from detectors.state import StateError, pack, unpack
+from detectors.state import StateError, pack, reading, unpack
 from inferwatch import Heartbeat
 from schemas import windows
 from schemas.alerts import Alert
@@ -127,6 +127,7 @@ class Judge:
             },
         )
 
+    @reading(_KIND)
     def restore(self, blob: bytes) -> None:
         """Goes on from a snapshot, in a fresh object.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any, TextIO
 
 import structlog
 
-from streams.settings import MASK, SECRETS, Settings
+from streams.settings import MASK, Settings, secrets_of
 
 # Among them streams.app: Faust's services log by the name of the module that subclasses them.
 _NOISY = ("streams.app", "faust", "mode", "aiokafka", "kafka", "aiohttp", "asyncio", "urllib3", "niquests", "clickhouse_connect")
@@ -25,7 +25,7 @@ class Redact:
         {'event': 'login as u:*** failed', 'why': ['***']}
     """
 
-    def __init__(self, secrets: list[str]) -> None:
+    def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = sorted({secret for secret in secrets if len(secret) >= 4}, key=len, reverse=True)
 
     def __call__(self, logger: Any, method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -53,7 +53,6 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     Libraries speak from WARNING on, unless the level is debug.
     """
     level = getattr(logging, settings.log.level.upper())
-    secrets = [getattr(getattr(settings, section), name) for section, name in SECRETS]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -69,7 +68,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
         # Redaction comes after the traceback became text, and before that text is rendered.
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, exceptions, Redact(secrets), renderer],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, exceptions, Redact(secrets_of(settings)), renderer],
     )
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(formatter)

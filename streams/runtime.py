@@ -190,7 +190,7 @@ class Runtime:
         found = [f"{t.kind} {t.partition} stopped: {t.stopped}" for t in self._tenures.values() if t.stopped]
         if self._held:
             found.append("reading waits: an outbox is full, because Kafka, ClickHouse or the snapshots' disk do not take what it holds")
-        return found + list(self._trouble.values())
+        return found + list(self._trouble.values()) + self._delivery.problems()
 
     async def feed(self, record: Record, generation: int) -> None:
         """Gives a record to its owner, waiting while that owner's outbox is full."""

@@ -7,12 +7,14 @@ There are no alarm thresholds here: they follow from ``budget.false_pages_per_30
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -58,6 +60,8 @@ class ClickHouse(_Section, frozen=True):
 
     dsn: str = "http://default@127.0.0.1:8123/inferwatch"
     password: str = ""
+    ca_file: str = ""
+    verify: bool = True
     flush_s: Positive = 1.0
 
 
@@ -194,7 +198,7 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
             tree = tomllib.loads(path.read_text())
         except OSError as error:
             raise SettingsError(f"{path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # of a number with thousands of digits, of brackets in brackets: no TOMLDecodeError
             raise SettingsError(f"{path}: {error}") from error
         _refuse_secrets(path, tree)
     _override(tree, os.environ if environ is None else environ)
@@ -236,6 +240,26 @@ def masked(settings: Settings) -> dict[str, Any]:
     return tree
 
 
+def secrets_of(settings: Settings) -> frozenset[str]:
+    """Every text that must not be shown, in the forms in which libraries write it: inside URLs quoted or not, as basic authentication.
+
+    Example:
+        >>> sorted(secrets_of(load(None, {"INFERWATCH_CLICKHOUSE_DSN": "https://w:a%20b@db/x"})))
+        ['a b', 'a%20b', 'dzphIGI=']
+    """
+    found = {str(getattr(getattr(settings, section), name)) for section, name in SECRETS}
+    for url in (settings.clickhouse.dsn, *settings.alertmanager.urls):
+        user, _, password = re.sub(r"^[^/]*//", "", url).rpartition("@")[0].partition(":")
+        found |= {password, unquote(password)}
+        if password:
+            found.add(base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode())
+        found |= {value for _, value in _IN_QUERY.findall(url)} | {unquote(value) for _, value in _IN_QUERY.findall(url)}
+    if settings.clickhouse.password:
+        user = re.sub(r"^[^/]*//", "", settings.clickhouse.dsn).rpartition("@")[0]
+        found |= {quote(settings.clickhouse.password, safe=""), base64.b64encode(f"{unquote(user)}:{settings.clickhouse.password}".encode()).decode()}
+    return frozenset(found - {""})
+
+
 def mask_url(url: str) -> str:
     """The URL without its password.
 
@@ -246,7 +270,7 @@ def mask_url(url: str) -> str:
     return _IN_QUERY.sub(rf"\1{MASK}", re.sub(r"(://[^/@:]*):.*@", rf"\1:{MASK}@", url))
 
 
-_IN_QUERY = re.compile(r"(?i)([?&][^=&#]*(?:password|passwd|secret|token|key)[^=&#]*=)[^&#\s]+")
+_IN_QUERY = re.compile(r"(?i)([?&][^=&#]*(?:password|passwd|secret|token|key)[^=&#]*=)([^&#\s]+)")
 
 
 def _refuse_secrets(path: Path, tree: dict[str, Any]) -> None:
@@ -294,3 +318,5 @@ def _read_secret(variable: str, path: str) -> str:
         raise SettingsError(f"{variable}: {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{variable}: {path}: not UTF-8 text") from error
+    except ValueError as error:  # a NUL in the path
+        raise SettingsError(f"{variable}: {path!r}: {error}") from error

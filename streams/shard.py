@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from detectors.state import StateError, pack, unpack
+from detectors.state import StateError, pack, reading, unpack
 from inferwatch import CONTENT_TYPE_JSON, DecodeError, EventColumns, decode
 from schemas import reference, windows
 from schemas.rows import Row
@@ -153,6 +153,7 @@ class Shard:
             pieces += [_piece(key, "rows", rows) for rows in model.watch.all_rows()]
         return pack(_KIND, _VERSION, {"root": self._root(), "pieces": pieces})
 
+    @reading(_KIND)
     def restore(self, blob: bytes) -> None:
         """Goes on from a snapshot, in a fresh object.
 

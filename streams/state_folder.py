@@ -175,7 +175,7 @@ class FolderStore:
             raise SnapshotError(f"{path}: damaged, {len(content)} bytes do not match their checksum; {_REMEDY}")
         try:
             found = msgspec.msgpack.decode(body, type=_Body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise SnapshotError(f"{path}: {error}; {_REMEDY}") from error
         snapshot = found.snapshot
         if (snapshot.kind, snapshot.partition) != (kind, partition):

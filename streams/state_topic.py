@@ -111,7 +111,7 @@ class TopicStore:
             raise SnapshotError(f"{what} is damaged: its root does not match its checksum; {_REMEDY}")
         try:
             root = msgspec.msgpack.decode(content, type=_Root)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise SnapshotError(f"{what} cannot be read: {error}; {_REMEDY}") from error
         fence = manifest.fence + 1
         self._owners[kind, partition] = _Owner(producer, fence, root.places, len(manifest.root.offsets))
@@ -319,7 +319,7 @@ class TopicStore:
             raise SnapshotError(f"{what} is not of this release; {_REMEDY}")
         try:
             manifest = msgspec.msgpack.decode(body, type=_Manifest)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise SnapshotError(f"{what} cannot be read: {error}; {_REMEDY}") from error
         if digest(body) != value[len(_MAGIC) : len(_MAGIC) + DIGEST_BYTES] or (manifest.kind, manifest.partition) != (kind, partition):
             raise SnapshotError(f"{what} is damaged; {_REMEDY}")

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
 from detectors.drift.bins import MAX_CATEGORIES, MAX_EDGES, TOP_CATEGORIES, category_cells, numeric_edges
-from detectors.state import StateError, pack, unpack
+from detectors.state import pack, reading, unpack
 
 Kind = Literal["numeric", "categorical"]
 
@@ -266,6 +266,7 @@ class DriftReference:
         return pack(_KIND, _VERSION, body)
 
     @classmethod
+    @reading(_KIND)
     def from_bytes(cls, blob: bytes) -> DriftReference:
         """Rebuild.
 
@@ -273,21 +274,35 @@ class DriftReference:
             StateError: when the bytes are not a reference of this version, or its parts disagree.
         """
         body = unpack(blob, _KIND, _VERSION)
-        try:
-            body["variables"], body["kinds"] = tuple(body["variables"]), cast("tuple[Kind, ...]", tuple(body["kinds"]))
-            body["categories"] = tuple(tuple(c) for c in body["categories"])
-            V = len(body["variables"])
-            if body["edges"].shape != (V, MAX_EDGES) or len(body["kinds"]) != V or body["lookup_starts"].shape != (V + 1,) or not V:
-                raise ValueError(f"{V} variables, but edges of shape {body['edges'].shape}")
-            if (
-                body["lookup"].size != body["lookup_starts"][-1]
-                or any(body[k].shape != (V,) for k in ("n_edges", "mean", "sd"))
-                or body["tails"].shape != (V, 2)
-            ):
-                raise ValueError("tables of different lengths")
-            return cls(**body)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise StateError(f"damaged {_KIND}: {error}") from error
+        body["variables"], body["kinds"] = tuple(body["variables"]), cast("tuple[Kind, ...]", tuple(body["kinds"]))
+        body["categories"] = tuple(tuple(c) for c in body["categories"])
+        V = len(body["variables"])
+        for name, dtype in _DTYPES.items():
+            if body[name].dtype.str != dtype:
+                raise ValueError(f"{name} is of type {body[name].dtype.str}, expected {dtype}")
+        if body["edges"].shape != (V, MAX_EDGES) or len(body["kinds"]) != V or body["lookup_starts"].shape != (V + 1,) or not V:
+            raise ValueError(f"{V} variables, but edges of shape {body['edges'].shape}")
+        if (
+            body["lookup"].shape != (body["lookup_starts"][-1],)
+            or any(body[k].shape != (V,) for k in ("n_edges", "mean", "sd"))
+            or body["tails"].shape != (V, 2)
+        ):
+            raise ValueError("tables of different lengths")
+        if not all(isinstance(name, str) for name in body["variables"]) or not set(body["kinds"]) <= {"numeric", "categorical"}:
+            raise ValueError("a variable without a name or kind")
+        if not all(np.isfinite(body[k]).all() for k in ("mean", "sd", "tails", "wander")) or body["sd"].min() <= 0 or body["counts"].min() < 0:
+            raise ValueError("a measure that is not finite, or below 0")
+        if not all(type(body[k]) is int and body[k] >= 0 for k in ("n_features", "n_scores", "rows")):
+            raise ValueError("a number of features, scores or rows that is none")
+        reference = cls(**body)
+        counted = reference.n_features + reference.n_scores + reference.has_class + reference.has_value
+        if counted != V:
+            raise ValueError(f"{V} variables for {counted} features, scores and answers")
+        return reference
+
+
+_DTYPES = {"edges": "<f4", "n_edges": "<i8", "lookup": "<i4", "lookup_starts": "<i8", "counts": "<i8", "mean": "<f8", "sd": "<f8",
+           "tails": "<f8", "wander": "<f8"}  # fmt: skip
 
 
 def _ranges(starts: NDArray[np.int64], kinds: tuple[Kind, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

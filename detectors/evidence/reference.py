@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from detectors.evidence import calibrate
 from detectors.evidence import constants as c
 from detectors.evidence.residual import Floats, Residual, fit_residual
-from detectors.state import pack, unpack
+from detectors.evidence.sound import check
+from detectors.state import pack, reading, unpack
 
 _KIND, _VERSION = "evidence.reference", 2
 Float32s = NDArray[np.float32]
@@ -155,13 +156,14 @@ class EvidenceReference:
         return pack(_KIND, _VERSION, {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
+    @reading(_KIND)
     def from_bytes(cls, blob: bytes) -> Self:
         """The reference that `to_bytes` wrote.
 
         Raises:
             detectors.state.StateError: damaged bytes, or of something else.
         """
-        return cls(**unpack(blob, _KIND, _VERSION))
+        return cls(**check(unpack(blob, _KIND, _VERSION)))
 
 
 def _checked(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from detectors.bloom import BloomFilter
 from detectors.membership.gauge import MembershipGauge
 from detectors.membership.neighbours import Neighbours, fit_neighbours, load_neighbours
-from detectors.state import StateError, pack, unpack
+from detectors.state import StateError, pack, reading, unpack
 
 _KIND = "membership.reference"
 _VERSION = 2
@@ -129,6 +129,7 @@ class MembershipReference:
         return pack(_KIND, _VERSION, body | {"bloom": self.bloom.to_bytes(), "neighbours": neighbours, "control": control})
 
     @classmethod
+    @reading(_KIND)
     def from_bytes(cls, blob: bytes, key: bytes) -> MembershipReference:
         """The reference of `to_bytes`, with the key it was fitted with.
 

@@ -63,7 +63,7 @@ def _clickhouse(settings: Settings) -> str | None:
     from streams.clickhouse import ClickHouse, ClickHouseError
 
     try:
-        with ClickHouse(settings.clickhouse.dsn, password=settings.clickhouse.password) as clickhouse:
+        with ClickHouse.of(settings.clickhouse) as clickhouse:
             clickhouse.query("SELECT 1 AS one")
     except (ClickHouseError, ValueError) as error:
         return mask_url(str(error))

@@ -19,7 +19,7 @@ def command(dry_run: bool, settings_file: Path | None) -> None:
 
     settings = settings_from(settings_file)
     try:
-        with ClickHouse(settings.clickhouse.dsn, password=settings.clickhouse.password) as clickhouse:
+        with ClickHouse.of(settings.clickhouse) as clickhouse:
             done = migrate(clickhouse, retention=settings.retention, dry_run=dry_run)
     except (ClickHouseError, MigrationError) as error:
         raise Failure(str(error)) from error

@@ -61,9 +61,12 @@ def run(settings: Settings, migrate_first: bool | None) -> int:
             references.drop(model, version)
         else:
             references.put(decode(blob))
+            loaded = references.get(model, version)
+            for note in loaded.notes if loaded else ():
+                log.warning("a part of a reference is not used", model=model, version=version, why=note)
 
     try:
-        clickhouse = ClickHouse(settings.clickhouse.dsn, password=settings.clickhouse.password)
+        clickhouse = ClickHouse.of(settings.clickhouse)
     except (ClickHouseError, ValueError) as error:
         raise Failure(str(error)) from error
     with clickhouse:

@@ -16,6 +16,8 @@ from tests.sdk.helpers import KEY
         ({"service": "s" * 300}, "service must be text of 1 to 256 characters"),
         ({"instance": "i" * 300}, "instance must be text of 1 to 256 characters"),
         ({"pseudonym_key": "short"}, "pseudonym_key must have at least 16 bytes, got 5; make one: python -c"),
+        ({"previous_pseudonym_key": "short"}, "previous_pseudonym_key must have at least 16 bytes, got 5; make one: python -c"),
+        ({"previous_pseudonym_key": KEY}, "previous_pseudonym_key is the pseudonym_key: give the key that was used before"),
         ({"topic_prefix": "a b"}, "topic_prefix must be 1 to 200 of a-z A-Z 0-9 . _ -, got 'a b'"),
         ({"partitions": 0}, "partitions must be 1 to 1000, got 0"),
         ({"queue_max_events": 0}, "queue_max_events must be 1 to 100000000, got 0"),
@@ -58,3 +60,15 @@ def test_a_misspelt_kafka_option_is_an_error_at_construction() -> None:
 def test_a_password_among_the_options_is_not_printed() -> None:
     options = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "u", "sasl.password": "pass" + "word"}
     assert "password" not in repr(KafkaTransport("127.0.0.1:1", options))
+
+
+def test_after_a_new_key_a_client_is_found_under_both_names_and_sent_under_the_new_one() -> None:
+    old = Client(service="s", transport=MemoryTransport(), pseudonym_key=KEY)
+    environment = {"INFERWATCH_PSEUDONYM_KEY": "another key of the tests", "INFERWATCH_PSEUDONYM_KEY_PREVIOUS": KEY}
+    transport = MemoryTransport()
+    with Client(service="s", transport=transport, environment=environment) as new:
+        assert new.pseudonyms("alice") == (new.pseudonym("alice"), old.pseudonym("alice"))
+        assert old.pseudonyms("alice") == (old.pseudonym("alice"),)
+        assert new.pseudonym("alice") != old.pseudonym("alice")
+        new.record(model="m", version="1", client="alice")
+    assert [event["client"] for event in transport.events()] == [new.pseudonym("alice")]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from inferwatch._contract import MAX_FEATURES, MAX_TEXT, Status
+from inferwatch._item import packed
 
 STATUS: dict[Any, int] = {status: int(status) for status in Status} | {status.name.lower(): int(status) for status in Status}
 NUMBERS = frozenset({float, int})
@@ -88,12 +89,13 @@ def features_of(features: Any) -> Any:
 
 
 def scores_of(scores: Any) -> Any:
-    """A copy of class probabilities: a dict, or a tuple or an array."""
+    """A copy of class probabilities: a dict, packed numbers, a tuple or an array."""
     if isinstance(scores, Mapping):
         if len(scores) > MAX_FEATURES:
             raise OversizedError(f"{len(scores)} scores; at most {MAX_FEATURES}")
         return dict(scores)
-    return vector(scores, "scores")
+    kind = type(scores)
+    return packed(scores) if (kind is list or kind is tuple) and len(scores) <= MAX_FEATURES else vector(scores, "scores")
 
 
 def vector(values: Any, what: str) -> Any:

@@ -6,9 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import astuple, replace
+
 from inferwatch._arguments import name_of
 from inferwatch._batch import Sorted, joined
 from inferwatch._columns import EventColumns
+from inferwatch._item import Item, unpacked
 from inferwatch._rows import columns_of
 
 EVENT_BYTES = 140
@@ -42,7 +45,7 @@ class Shape:
         """The features that travel."""
         if features is None:
             return ()
-        if self.names is None:
+        if type(features) is not dict:
             return features  # type: ignore[no-any-return]  # a tuple or an array
         return tuple(features.values()) if self.kept is None else [features[name] for name in self.kept]
 
@@ -61,8 +64,8 @@ class RowBuffer:
         max_bytes: int = 1,
     ) -> None:
         self.model, self.version, self.shape, self.score_names, self.born = model, version, shape, score_names, born
-        self.held: list[tuple[Any, ...]] = []
-        """(client, number, features, scores, at, status, latency, value, prediction, event id, trace, owner, source, cost)."""
+        self.held: list[Item] = []
+        """With pseudonyms in place of clients."""
         width = 0 if score_names is None else score_names if isinstance(score_names, int) else len(score_names)
         self.full_at = max(1, min(max_rows, max_bytes // (shape.bytes + 4 * width)))
         """Events at which it is to be packed."""
@@ -74,18 +77,18 @@ class RowBuffer:
 
     def columns(self, service: str, instance: str) -> EventColumns:
         """All that was added, checked."""
-        client, number, features, scores, at_ns, status, latency_ms, value, prediction, event_id, trace_id, owner, source, cost = zip(
-            *self.held, strict=True
-        )
+        (
+            _, _, client, number, features, scores, at_ns, status, latency_ms, value, prediction, event_id, trace_id, owner, source, cost,
+        ) = zip(*map(astuple, self.held), strict=True)  # fmt: skip
         columns = columns_of(
             model=self.model,
             version=self.version,
             service=service,
             instance=instance,
             names=self.shape.names,
-            features=features,
+            features=[self.shape.values(one) for one in features],
             score_names=self.score_names if isinstance(self.score_names, tuple) else (),
-            scores=None if self.score_names is None else scores,
+            scores=None if self.score_names is None else [unpacked(one) for one in scores],
             client=client,
             at_ns=at_ns,
             number=number,
@@ -108,7 +111,7 @@ class RowBuffer:
         rest = RowBuffer(self.model, self.version, self.shape, self.score_names, self.born)
         for row in self.held:
             one = RowBuffer(self.model, self.version, self.shape, self.score_names, self.born)
-            for candidate in (row, _softened(row, named=self.shape.names is not None)):
+            for candidate in (row, _softened(row, self.shape)):
                 one.held = [candidate]
                 try:
                     one.columns("", "")
@@ -119,23 +122,16 @@ class RowBuffer:
         return rest
 
 
-def _softened(row: tuple[Any, ...], *, named: bool) -> tuple[Any, ...]:
-    client, number, features, scores, at_ns, status, latency_ms, value, prediction, event_id, trace_id, owner, source, cost = row
-    return (
-        client,
-        number,
-        tuple(one if named and isinstance(one, (str, bool)) else _number(one) for one in features),
-        None if scores is None else tuple(map(_number, scores)),
-        at_ns if isinstance(at_ns, int) and 0 <= at_ns < 2**63 else -1,
-        status,
-        _number(latency_ms),
-        _number(value),
-        prediction,
-        event_id,
-        trace_id,
-        owner,
-        source,
-        _number(cost),
+def _softened(row: Item, shape: Shape) -> Item:
+    named = shape.names is not None
+    return replace(
+        row,
+        features=tuple(one if named and isinstance(one, (str, bool)) else _number(one) for one in shape.values(row.features)),
+        scores=None if row.scores is None else tuple(map(_number, unpacked(row.scores))),
+        at_ns=row.at_ns if isinstance(row.at_ns, int) and 0 <= row.at_ns < 2**63 else -1,
+        latency_ms=_number(row.latency_ms),
+        value=_number(row.value),
+        cost=_number(row.cost),
     )
 
 

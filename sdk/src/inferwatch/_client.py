@@ -27,11 +27,12 @@ from inferwatch._arguments import (
 )
 from inferwatch._batch import batch_of
 from inferwatch._contract import MAX_TEXT, Status, StatusName
+from inferwatch._item import Item
 from inferwatch._kafka import KafkaTransport
 from inferwatch._log import RateLimited
 from inferwatch._pseudonym import pseudonym_of
 from inferwatch._sender import Sender
-from inferwatch._settings import Settings, between, key_of, names_of
+from inferwatch._settings import Settings, between, key_of, names_of, previous_key_of
 from inferwatch._signals import Signals
 from inferwatch._transport import Transport
 
@@ -50,6 +51,8 @@ class Client(Signals):
         instance: Names this process among the service's; made from host and process id if not given. A forked child adds its own suffix.
         pseudonym_key: Secret of at least 16 bytes which turns client ids into pseudonyms; else ``INFERWATCH_PSEUDONYM_KEY``. Without
             one a random key is made, and pseudonyms match neither other processes' nor the next start's.
+        previous_pseudonym_key: The key before this one, for `pseudonyms` only; else ``INFERWATCH_PSEUDONYM_KEY_PREVIOUS``. Nothing is sent
+            under it.
         allow: Names of the features that may leave the process; None for all. Arrays without names are not filtered.
         redact: Names of features that never leave the process.
         partitions: Of the events topic, if it need not be asked of the cluster.
@@ -88,6 +91,7 @@ class Client(Signals):
         *,
         instance: str | None = None,
         pseudonym_key: str | bytes | None = None,
+        previous_pseudonym_key: str | bytes | None = None,
         allow: Collection[str] | None = None,
         redact: Collection[str] = (),
         partitions: int | None = None,
@@ -133,6 +137,7 @@ class Client(Signals):
             flush_bytes=flush_bytes,
             heartbeat_s=heartbeat_s,
         )
+        self._previous_key = previous_key_of(previous_pseudonym_key, environment, self._settings.key)
         self._max_events = queue_max_events
         self._max_bytes = queue_max_bytes
         self._close_timeout_s = close_timeout_s
@@ -217,8 +222,8 @@ class Client(Signals):
                     trace_id = current_trace_id(trace)
             else:
                 trace_id = text(trace_id)
-            item = (
-                model, version, client, features, scores, time.time_ns() if at_ns is None else at_ns, STATUS[status], latency_ms, value,
+            item = Item(
+                model, version, client, -1, features, scores, time.time_ns() if at_ns is None else at_ns, STATUS[status], latency_ms, value,
                 prediction, None if event_id is None else text(event_id), trace_id, None if owner is None else text(owner),
                 None if source is None else text(source), cost,
             )  # fmt: skip
@@ -329,6 +334,18 @@ class Client(Signals):
     def pseudonym(self, client: str | int) -> str:
         """What this client is called in the stream, to look it up: the first 128 bits of HMAC-SHA256 with the pseudonym key, in hex."""
         return pseudonym_of(self._settings.key, str(client))
+
+    def pseudonyms(self, client: str | int) -> tuple[str, ...]:
+        """As `pseudonym`, newest key first: under the second name, if there is one, look for what was sent before the key was changed.
+
+        Example:
+            >>> from inferwatch import Client, MemoryTransport
+            >>> keys = {"pseudonym_key": "the new key of this example", "previous_pseudonym_key": "the old key of this example"}
+            >>> [name[:8] for name in Client(service="shop", transport=MemoryTransport(), **keys).pseudonyms("alice")]
+            ['54cd255f', 'ea76b308']
+        """
+        keys = (self._settings.key, *([self._previous_key] if self._previous_key else []))
+        return tuple(pseudonym_of(key, str(client)) for key in keys)
 
     def stats(self) -> Stats:
         """The account: ``accepted == sent + dropped + queued`` at every moment."""

@@ -50,12 +50,15 @@ class KafkaTransport:
 
     def partitions(self, topic: str, timeout_s: float) -> int | None:
         """Asks the cluster. Asking does not create the topic, whatever the broker allows."""
-        from confluent_kafka import KafkaException
+        from confluent_kafka import KafkaError, KafkaException
 
         try:
             found = self._ready().list_topics(topic, timeout=timeout_s).topics.get(topic)
         except KafkaException as error:
             self._log.line("metadata", "no answer from the brokers about topic %s: %s", topic, _brief(error))
+            return None
+        if found is not None and found.error is not None and found.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            self._log.line("rights", "this Kafka user may not write to topic %s; events wait. Allow it the operation Write.", topic)
             return None
         if found is None or found.error is not None or not found.partitions:
             self._log.line("topic", "topic %s does not exist yet; events wait. The inferwatch worker creates it.", topic)

@@ -16,6 +16,7 @@ from inferwatch._codec import encode
 from inferwatch._columns import EventColumns
 from inferwatch._contract import MAX_EVENTS
 from inferwatch._envelope import Envelopes, heartbeats
+from inferwatch._item import width
 from inferwatch._log import RateLimited
 from inferwatch._pseudonym import Clients
 from inferwatch._settings import Settings
@@ -169,26 +170,26 @@ class Sender:
                 self._push()
                 self._transport.poll()
                 continue
-            model, version, client, features, scores = item[:5]
+            model, version, features, scores = item.model, item.version, item.features, item.scores
             stream = streams.get((model, version)) or self.events.stream(model, version)
             stream.taken += 1
             try:
-                pseudonym, partition = clients.of(model)[client]
+                item.client, partition = clients.of(model)[item.client]
                 kind: Any = tuple(features) if type(features) is dict else None if features is None else len(features)
                 shape = shapes.get(kind) or self._shape(kind)
                 score_names: Any = None
                 if scores is not None:
                     if type(scores) is dict:
-                        score_names, scores = tuple(map(name_of, scores)), tuple(scores.values())
+                        score_names = tuple(map(name_of, scores))
                     else:
-                        score_names = len(scores)
+                        score_names = width(scores)
                 key = (partition, model, version, shape, score_names)
                 buffer = buffers.get(key)
                 if buffer is None:
                     limits = self.settings.flush_events, self.settings.flush_bytes
                     buffer = buffers[key] = RowBuffer(model, version, shape, score_names, now, *limits)
-                values = tuple(features.values()) if type(features) is dict and shape.kept is None else shape.values(features)
-                buffer.held.append((pseudonym, self._number(model, 1), values, scores, *item[5:]))
+                item.number = self._number(model, 1)
+                buffer.held.append(item)
                 if len(buffer.held) >= buffer.full_at:
                     del buffers[key]
                     self._pack(buffer, stream, partition)
@@ -347,7 +348,7 @@ class Sender:
         while items := self.events.take(MAX_EVENTS):
             for item in items:
                 batch = type(item) is Batch
-                stream = self.events.stream(*((item.model, item.version) if batch else item[:2]))
+                stream = self.events.stream(item.model, item.version)
                 stream.taken += item.rows if batch else 1
         for stream in self.events.streams.values():
             self.events.settle(stream, stream.taken - stream.sent - stream.dropped, "closed")

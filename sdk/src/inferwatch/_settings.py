@@ -65,9 +65,24 @@ def key_of(given: str | bytes | None, environment: Mapping[str, str], log: RateL
             "INFERWATCH_PSEUDONYM_KEY to one secret everywhere; make it with python -c 'import secrets; print(secrets.token_hex(32))'",
         )
         return secrets.token_bytes(32)
+    return _checked("pseudonym_key", key)
+
+
+def previous_key_of(given: str | bytes | None, environment: Mapping[str, str], current: bytes) -> bytes | None:
+    """The key before this one: given, of the environment, or none."""
+    key = given or environment.get("INFERWATCH_PSEUDONYM_KEY_PREVIOUS")
+    if not key:
+        return None
+    raw = _checked("previous_pseudonym_key", key)
+    if raw == current:
+        raise ValueError("previous_pseudonym_key is the pseudonym_key: give the key that was used before, or leave it out")
+    return raw
+
+
+def _checked(name: str, key: str | bytes) -> bytes:
     raw = key.encode() if isinstance(key, str) else bytes(key)
     if len(raw) < 16:
         raise ValueError(
-            f"pseudonym_key must have at least 16 bytes, got {len(raw)}; make one: python -c 'import secrets; print(secrets.token_hex(32))'"
+            f"{name} must have at least 16 bytes, got {len(raw)}; make one: python -c 'import secrets; print(secrets.token_hex(32))'"
         )
     return raw

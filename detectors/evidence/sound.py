@@ -1,0 +1,71 @@
+"""Whether the arrays of a stored reference fit each other: the compiled kernels index with them and check nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from detectors.evidence import constants as c
+from detectors.state import StateError
+
+MAX_WIDTH = 10_000
+
+
+def check(body: dict[str, Any]) -> dict[str, Any]:
+    """The unpacked fields of an `EvidenceReference`, when kinds, shapes, indices and numbers are what `fit` could have made.
+
+    Raises:
+        StateError: naming the first field that is not; KeyError and the like where one is missing (`detectors.state.reading`).
+    """
+    d = _whole("width", body["width"], 1, MAX_WIDTH)
+    _whole("rows", body["rows"], 0, 2**53)
+    if not isinstance(body["image"], bool):
+        raise StateError("evidence reference: image is neither true nor false")
+    targets, curved, fields = (len(body[name]) for name in ("residual_offset", "curved_targets", "sampled"))
+    bent = bool(curved)
+    expected: dict[str, tuple[str, tuple[tuple[int, ...], ...]]] = {
+        "centre": ("<f8", ((d,),)),
+        "inverse_scale": ("<f8", ((d,),)),
+        "residual_weights": ("<f4", ((targets, d),)),
+        "residual_offset": ("<f4", ((targets,),)),
+        "curved_targets": ("<i8", ((curved,),)),
+        "curved_knots": ("<f4", ((3, d),) if bent else ((0, d), (3, d))),
+        "curved_coefficients": ("<f4", ((1 + 4 * d + d * (d + 1) // 2, curved),) if bent else ((0, 0),)),
+        "curved_scale": ("<f4", ((curved,),)),
+        "projection": ("<f4", ((c.COORDINATES, d),) if d > c.COORDINATES else ((0, d),)),
+        "remarkable": ("<f4", ((7, d),)),
+        "sampled": ("<i8", ((fields,),)),
+        "sampled_low": ("<f8", ((fields,),)),
+        "sampled_high": ("<f8", ((fields,),)),
+        "sampled_range": ("<f8", ((fields,),)),
+        "coarse": ("|b1", ((fields,),)),
+        "joint_limits": ("<f8", ((3,),)),
+        "joint_rates": ("<f8", ((3,),)),
+        "flat_rates": ("<f8", ((3,),)),
+    }
+    for name, (dtype, shapes) in expected.items():
+        array = body[name]
+        if not isinstance(array, np.ndarray) or array.dtype.str != dtype or array.shape not in shapes:
+            found = f"{array.dtype.str} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise StateError(f"evidence reference: {name} is {found}, expected {dtype} {shapes[0]}")
+        if name != "remarkable" and not np.isfinite(array).all():  # there NaN says that nothing is remarkable
+            raise StateError(f"evidence reference: {name} is not finite")
+    for name in ("nearest", "far", "equal_share", "edit_share", "repeated_share", "symmetric_rate"):
+        if not isinstance(body[name], (int, float)) or not 0 <= body[name] < 1e300:
+            raise StateError(f"evidence reference: {name} is {body[name]!r:.40}, expected a number from 0")
+    if not (1 <= fields <= c.COORDINATES and 1 <= targets <= c.TARGETS and curved <= targets):
+        raise StateError(f"evidence reference: {fields} fields, {targets} targets and {curved} curved ones make no sense")
+    for name, end in (("curved_targets", min(targets, d)), ("sampled", d)):
+        if np.any((body[name] < 0) | (body[name] >= end)):
+            raise StateError(f"evidence reference: {name} points outside 0 to {end - 1}")
+    rates = np.concatenate([body["joint_rates"], body["flat_rates"], [body["symmetric_rate"]]])
+    if np.any(body["sampled_range"] <= 0) or np.any(rates <= 0) or np.any(body["joint_rates"] >= 1):
+        raise StateError("evidence reference: a range or rate is out of bounds")
+    return body
+
+
+def _whole(name: str, value: Any, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise StateError(f"evidence reference: {name} is {value!r:.40}, expected {low} to {high}")
+    return value

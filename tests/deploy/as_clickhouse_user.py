@@ -1,0 +1,93 @@
+"""What one of our ClickHouse users does, on the real engine with that user's grants and no others.
+
+``python -m tests.deploy.as_clickhouse_user FOLDER GRANTS DOES`` in a process of its own, for the engine reads its users at the start.
+Prints a line for each thing done: its name, and "" or the error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from dashboards.build import DASHBOARDS
+from dashboards.macros import expand
+from schemas.retention import Retention
+from schemas.rows import Row
+from streams.clickhouse import ClickHouse, ClickHouseError
+from streams.migrate import migrate
+from tests.dashboards.rows import END, rows
+from tests.dashboards.test_dashboards import ALL, CASES, panel_of
+
+_USERS = """<clickhouse><profiles><default/></profiles><quotas><default/></quotas><users><default><password></password>
+<networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota><grants>{}</grants></default></users></clickhouse>"""
+_CONFIG = """<clickhouse><users_config>{0}</users_config><user_directories><users_xml><path>{0}</path></users_xml></user_directories>
+<access_control_improvements><select_from_system_db_requires_grant>true</select_from_system_db_requires_grant>
+<select_from_information_schema_requires_grant>true</select_from_information_schema_requires_grant></access_control_improvements>
+</clickhouse>"""
+
+
+def connect(folder: Path, grants: list[str]) -> ClickHouse:
+    """The engine, whose only user has these grants."""
+    users, config = folder / "users.xml", folder / "config.xml"
+    users.write_text(_USERS.format("".join(f"<query>{grant}</query>" for grant in grants)))
+    config.write_text(_CONFIG.format(users))
+    clickhouse = ClickHouse(f"chdb://{folder}/data?database=inferwatch")
+    clickhouse._options["path"] += f"?config-file={config}"
+    return clickhouse
+
+
+def deeds(clickhouse: ClickHouse) -> dict[str, dict[str, Callable[[], object]]]:
+    """By what a user does: each single thing."""
+    longer = msgspec.structs.replace(Retention(), windows_months=Retention().windows_months + 1)
+    by_table: dict[str, list[Row]] = {}
+    for row in rows():
+        by_table.setdefault(row.table, []).append(row)
+
+    def insert(table: str) -> Callable[[], object]:
+        return lambda: clickhouse.insert(by_table[table], f"rows of {table}")
+
+    def panel(name: str, title: str) -> Callable[[], object]:
+        (target,) = panel_of(name, title)["targets"]
+        return lambda: clickhouse.query(expand(target["rawSql"], start=END - timedelta(hours=6), end=END, variables=ALL))
+
+    def sql(text: str) -> Callable[[], object]:
+        return lambda: clickhouse.command(text)
+
+    assert DASHBOARDS
+    return {
+        "migrate": {"first": lambda: migrate(clickhouse), "again": lambda: migrate(clickhouse),
+                    "retention": lambda: migrate(clickhouse, retention=longer)},
+        "insert": {table: insert(table) for table in by_table},
+        "read": {f"{name}: {title}": panel(name, title) for name, title in CASES},
+        "harm": {
+            text: sql(text)
+            for text in (
+                "DROP TABLE inferwatch.windows", "TRUNCATE TABLE inferwatch.windows", "ALTER TABLE inferwatch.windows DELETE WHERE 1",
+                "DROP DATABASE inferwatch", "CREATE DATABASE other", "CREATE USER another", "SELECT * FROM file('/etc/passwd', LineAsString)",
+                "SELECT * FROM url('http://127.0.0.1:1/', CSV, 'a String')", "INSERT INTO FUNCTION file('x.csv', CSV, 'a UInt8') SELECT 1",
+            )
+        },
+    }  # fmt: skip
+
+
+def main() -> None:
+    """See the module."""
+    folder, grants, what = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3].split(",")
+    with connect(folder, grants) as clickhouse:
+        for kind in what:
+            for name, does in deeds(clickhouse)[kind].items():
+                error = ""
+                try:
+                    does()
+                except ClickHouseError as refused:
+                    error = str(refused)
+                print(json.dumps([kind, name, error]), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

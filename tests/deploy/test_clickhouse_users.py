@@ -1,0 +1,84 @@
+"""Each of the three ClickHouse users can do its work and no more, on the real engine with the grants that we hand out."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.deploy.files import ROOT
+
+FOLDER = ROOT / "deploy" / "clickhouse"
+USERS = ("inferwatch_migrator", "inferwatch_writer", "grafana")
+DOES = {"inferwatch_migrator": "migrate", "inferwatch_writer": "insert", "grafana": "read"}
+
+
+def in_sql() -> dict[str, list[str]]:
+    """The GRANT statements of users.sql by user, without the user."""
+    text = re.sub(r"--.*", "", (FOLDER / "users.sql").read_text())
+    found: dict[str, list[str]] = {}
+    for grant, user in re.findall(r"(GRANT [^;]+?) TO (\w+);", text):
+        found.setdefault(user, []).append(grant)
+    return found
+
+
+def run(folder: Path, grants: list[str], does: str) -> dict[tuple[str, str], str]:
+    command = [sys.executable, "-m", "tests.deploy.as_clickhouse_user", str(folder), json.dumps(grants), does]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return {(kind, name): error for kind, name, error in map(json.loads, done.stdout.splitlines())}
+
+
+def test_the_users_of_compose_have_the_grants_of_the_sql_file() -> None:
+    in_xml: dict[str, list[str]] = {}
+    for file in sorted((FOLDER / "users.d").glob("*.xml")):
+        users = ElementTree.parse(file).find("users")
+        assert users is not None
+        for user in users:
+            in_xml[user.tag] = [grant.text or "" for grant in user.findall("grants/query")]
+            password = user.find("password")
+            assert password is not None
+            assert password.get("from_env"), "a password in a file"
+    assert in_xml == in_sql()
+    assert set(in_xml) == set(USERS)
+
+
+@pytest.mark.clickhouse
+def test_each_user_does_its_work_and_nothing_else(chdb_directory: Path, tmp_path: Path) -> None:
+    assert chdb_directory
+    for user in USERS:  # in this order: tables, rows, panels
+        outcome = run(tmp_path, in_sql()[user], f"{DOES[user]},harm")
+        refused = {name: error for (kind, name), error in outcome.items() if kind == DOES[user] and error}
+        assert refused == {}, f"{user} lacks a right that it needs"
+        done = [name for (kind, name), error in outcome.items() if kind == "harm" and "ACCESS_DENIED" not in error]
+        mine = ["ALTER TABLE inferwatch.windows DELETE WHERE 1"] if user == "inferwatch_migrator" else []
+        assert done == mine, f"{user} can do harm"
+    others = run(tmp_path, in_sql()["inferwatch_writer"], "read,migrate")
+    assert all("ACCESS_DENIED" in error for error in others.values()), "the writer reads or migrates"
+    others = run(tmp_path, in_sql()["grafana"], "insert,migrate")
+    assert all("ACCESS_DENIED" in error for (_, name), error in others.items() if name != "x"), "the reader writes"
+
+
+@pytest.mark.clickhouse
+@pytest.mark.parametrize("user", USERS)
+def test_no_grant_is_there_that_is_not_needed(chdb_directory: Path, tmp_path: Path, user: str) -> None:
+    assert chdb_directory
+    if user != "inferwatch_migrator":
+        run(tmp_path, in_sql()["inferwatch_migrator"], "migrate")
+    grants = in_sql()[user]
+    rights = [(at, right) for at, grant in enumerate(grants) for right in re.sub(r"GRANT (.*) ON .*", r"\1", grant).split(", ")]
+    for at, right in rights:
+        fewer = list(grants)
+        left = [one for place, one in rights if place == at and one != right]
+        where = grants[at].partition(" ON ")[2]
+        fewer[at : at + 1] = [f"GRANT {', '.join(left)} ON {where}"] if left else []
+        folder = tmp_path
+        if user == "inferwatch_migrator":
+            folder = tmp_path / f"{at}-{right.replace(' ', '-')}"
+            folder.mkdir()
+        assert any("ACCESS_DENIED" in error for error in run(folder, fewer, DOES[user]).values()), f"{user} needs no {right}"

@@ -1,0 +1,351 @@
+"""A whole run on a Kafka with TLS, passwords and rights: everybody has just the rights that are listed, and no secret is anywhere."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import numpy as np
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from inferwatch import Client
+from schemas.acls import Acl, acls
+from schemas.reference import encode
+from streams.embedded import MissingPartError
+from streams.embedded.kafka import EmbeddedKafka
+from streams.embedded.process import free_ports
+from streams.embedded.security import Security
+from streams.kafka import publish_reference
+from streams.settings import load
+from streams.warmup import warm_up
+from tests.e2e.test_path import _ROWS, ask, boundary_walk
+from tests.parts import unavailable
+from tests.streams.events import KEY, NAMES, reference, settings
+from tests.streams.tls import Certificates, certificates, login
+
+pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.timeout(280)]
+
+PASSWORDS = {user: f"{user}-pass-{n}f9Qz" for n, user in enumerate(("admin", "service", "worker", "publisher"))}
+MODEL = "shop-risk"
+SECRETS = {
+    "sasl password": PASSWORDS["worker"],
+    "service password": PASSWORDS["service"],
+    "wrong password": "a-wrong-word-7Hq",
+    "membership key": KEY.decode(),
+    "pseudonym key": "pseudonym-key-of-this-test-3kV",
+    "previous pseudonym key": "previous-key-of-this-test-8mB",
+    "clickhouse password": "clickhouse pass/5tR",
+    "clickhouse password in its URL": "dsnPass2wX",
+    "alertmanager password": "pager pass/6yU",
+    "alertmanager token": "tokenInUrl9pL",
+    "pagerduty key": "pagerduty-key-1oK",
+    "a client's id": "mallory@example.com",
+}
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedKafka, Certificates]]:
+    made = certificates(tmp_path_factory.mktemp("tls"))
+    try:
+        with EmbeddedKafka(security=Security(made.keystore, made.ca, PASSWORDS)) as kafka:
+            yield kafka, made
+    except MissingPartError as error:
+        unavailable("The embedded Kafka", str(error))
+
+
+def admin_of(kafka: EmbeddedKafka, made: Certificates) -> AdminClient:
+    return AdminClient(login(made.ca, "admin", PASSWORDS["admin"]) | {"bootstrap.servers": kafka.bootstrap_servers})
+
+
+def binding(one: Acl) -> Any:
+    kind = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP}[one.resource]
+    operation = getattr(AclOperation, one.operation.upper())
+    literal, allow = ResourcePatternType.LITERAL, AclPermissionType.ALLOW
+    return AclBinding(kind, one.name, literal, f"User:{one.user}", "*", operation, allow)
+
+
+def allow(admin: AdminClient, rights: list[Acl]) -> None:
+    for future in admin.create_acls([binding(one) for one in rights]).values():
+        future.result(timeout=20)
+
+
+def forbid(admin: AdminClient, one: Acl) -> None:
+    given = binding(one)
+    filter_ = AclBindingFilter(
+        given.restype, given.name, given.resource_pattern_type, given.principal, given.host, given.operation, given.permission_type
+    )
+    for future in admin.delete_acls([filter_]).values():
+        assert len(future.result(timeout=20)) == 1
+
+
+class Run:
+    """A worker process with a folder, a prefix and a port of its own; what it says is kept over restarts."""
+
+    def __init__(self, kafka: EmbeddedKafka, made: Certificates, folder: Path, prefix: str) -> None:
+        (self.port,) = free_ports(1)
+        self.log, self.folder, self.said = folder / "log", folder, b""
+        self.process: subprocess.Popen[bytes] | None = None
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("INFERWATCH_")},
+            "INFERWATCH_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+            "INFERWATCH_KAFKA_TOPIC_PREFIX": prefix,
+            "INFERWATCH_KAFKA_GROUP": f"{prefix}-worker",
+            "INFERWATCH_KAFKA_PARTITIONS": "2",
+            "INFERWATCH_KAFKA_SESSION_TIMEOUT_S": "6",
+            "INFERWATCH_KAFKA_SECURITY": "sasl_ssl",
+            "INFERWATCH_KAFKA_CA_FILE": str(made.ca),
+            "INFERWATCH_KAFKA_SASL_USERNAME": "worker",
+            "INFERWATCH_KAFKA_SASL_PASSWORD": PASSWORDS["worker"],
+            "INFERWATCH_CLICKHOUSE_DSN": f"chdb://{folder}/chdb?database=inferwatch",
+            "INFERWATCH_STATE_FOLDER": f"{folder}/state",
+            "INFERWATCH_WINDOW_LENGTH_S": "2",
+            "INFERWATCH_WINDOW_SETTLE_S": "1",
+            "INFERWATCH_METRICS_HOST": "127.0.0.1",
+            "INFERWATCH_METRICS_PORT": str(self.port),
+            "INFERWATCH_MEMBERSHIP_KEY": SECRETS["membership key"],
+            "INFERWATCH_LOG_LEVEL": "debug",
+            "PAGERDUTY_KEY": SECRETS["pagerduty key"],
+        }
+
+    def start(self, **more: str) -> None:
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "streams.cli", "worker"]
+            self.process = subprocess.Popen(command, env=self.environment | more, stdout=log, stderr=log)
+
+    def end(self) -> int:
+        assert self.process is not None
+        self.look()
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(40)
+
+    def kill(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def get(self, path: str) -> tuple[int, str]:
+        with contextlib.suppress(OSError):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=5) as answer:
+                    status, text = answer.status, answer.read().decode()
+            except urllib.error.HTTPError as error:
+                status, text = error.code, error.read().decode()
+            self.said += text.encode()
+            return status, text
+        return 0, ""
+
+    def look(self) -> None:
+        self.get("healthz")
+        self.get("metrics")
+
+    def until(self, fact: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
+        end = time.monotonic() + timeout_s
+        while not fact():
+            assert time.monotonic() < end, f"not within {timeout_s:.0f} s: {what}; {self.get('healthz')}\n{self.log.read_text()[-4000:]}"
+            time.sleep(0.1)
+
+    def until_said(self, pattern: str, timeout_s: float = 60.0) -> None:
+        self.until(lambda: re.search(pattern, self.log.read_text() + self.get("healthz")[1]) is not None, pattern, timeout_s)
+
+
+@pytest.fixture
+def run(secured: tuple[EmbeddedKafka, Certificates], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Run]:
+    one = Run(*secured, tmp_path, f"run{abs(hash(request.node.name)) % 10**8}")
+    warm_up(settings())  # here, so that the workers find the kernels compiled
+    yield one
+    one.kill()
+
+
+def service(run: Run, made: Certificates, **more: Any) -> Client:
+    return Client(
+        run.environment["INFERWATCH_KAFKA_BOOTSTRAP_SERVERS"],
+        "shop",
+        topic_prefix=run.environment["INFERWATCH_KAFKA_TOPIC_PREFIX"],
+        pseudonym_key=SECRETS["pseudonym key"],
+        previous_pseudonym_key=SECRETS["previous pseudonym key"],
+        kafka_options=login(made.ca, "service", PASSWORDS["service"]),
+        heartbeat_s=0.5,
+        **more,
+    )
+
+
+def rights_of(run: Run) -> list[Acl]:
+    return list(acls(run.environment["INFERWATCH_KAFKA_TOPIC_PREFIX"], run.environment["INFERWATCH_KAFKA_GROUP"]))
+
+
+def everything_on_kafka(kafka: EmbeddedKafka, made: Certificates, prefix: str) -> bytes:
+    """Keys, values and headers of every record of every topic, in one heap."""
+    options = login(made.ca, "admin", PASSWORDS["admin"]) | {"bootstrap.servers": kafka.bootstrap_servers}
+    reader = Consumer(options | {"group.id": "reader", "enable.partition.eof": True, "auto.offset.reset": "earliest"})
+    topics = [topic for topic in reader.list_topics(timeout=20).topics if topic.startswith(prefix)]
+    places = [TopicPartition(topic, partition, 0) for topic in topics for partition in range(2)]
+    reader.assign(places)
+    heap, ended = [], 0
+    while ended < len(places):
+        for message in reader.consume(200, timeout=5):
+            if message.error() is not None:
+                ended += 1
+            else:
+                heap += [message.key() or b"", message.value() or b"", repr(message.headers()).encode()]
+    reader.close()
+    assert len(topics) == 10
+    return b"\n".join(heap)
+
+
+def forms(secret: str) -> set[bytes]:
+    """As it is, quoted, and in base64 at each of its three alignments."""
+    raw = secret.encode()
+    found = {raw, quote(secret, safe="").encode(), repr(secret)[1:-1].encode()}
+    for skip in range(3):
+        encoded = base64.b64encode(b"\0" * skip + raw)
+        found.add(encoded[-(-skip * 8 // 6) + (1 if skip else 0) : len(encoded) - 4])
+    return {form for form in found if len(form) >= 6}
+
+
+@pytest.mark.slow
+def test_a_whole_run_with_failures_leaves_no_secret_anywhere(
+    run: Run, secured: tuple[EmbeddedKafka, Certificates], caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka, made = secured
+    caplog.set_level(logging.DEBUG)
+    allow(admin_of(kafka, made), rights_of(run))
+    prefix = run.environment["INFERWATCH_KAFKA_TOPIC_PREFIX"]
+
+    run.start(INFERWATCH_KAFKA_SASL_PASSWORD=SECRETS["wrong password"])
+    run.until_said("uthentication failed")
+    run.end()
+    away, refusing = free_ports(2)
+    pagers = f"http://pager:{quote(SECRETS['alertmanager password'], safe='')}@127.0.0.1:{away},http://127.0.0.1:{refusing}?token={SECRETS['alertmanager token']}"
+    run.start(INFERWATCH_ALERTMANAGER_URLS=pagers)
+    run.until_said("Alertmanager is away")
+    run.until(lambda: "owner" in run.log.read_text() and run.get("metrics")[0] == 200, "it owns partitions")
+
+    publisher = msgspec.structs.replace(
+        load(None, {name: value for name, value in run.environment.items() if name.startswith("INFERWATCH_")}).kafka,
+        sasl_username="publisher", sasl_password=PASSWORDS["publisher"],
+    )  # fmt: skip
+    publish_reference(publisher, MODEL, "1", encode(reference(seed=11, model=MODEL)))
+    publish_reference(publisher, "damaged", "1", b"IWREF1\nno reference")
+    run.until_said("a reference cannot be used")
+    odd = Producer(login(made.ca, "service", PASSWORDS["service"]) | {"bootstrap.servers": kafka.bootstrap_servers})
+    for kind in ("application/json", "text/plain"):
+        odd.produce(f"{prefix}.events", b'{"model": ', partition=0, headers={"content-type": kind})
+    odd.flush(20)
+    rng, walk = np.random.default_rng(5), boundary_walk(np.random.default_rng(6))
+    with service(run, made) as watch:
+        for tick in range(300):
+            for who in rng.integers(0, 20, 5):
+                ask(watch, f"customer-{who}", rng.normal(size=len(NAMES)))
+            if tick >= 50:
+                ask(watch, SECRETS["a client's id"], next(walk))
+            time.sleep(0.01)
+        assert watch.flush(20) == 0
+        assert dict(watch.stats().dropped) == {}
+        said_by_sdk = repr(watch) + repr(watch._transport) + repr(watch._settings)
+    run.until(lambda: "inferwatch_dead_letters_total" in run.get("metrics")[1], "dead letters are counted")
+    time.sleep(4)
+    run.look()
+    assert run.end() == 0
+
+    for dsn, password in (
+        (f"http://writer:{SECRETS['clickhouse password in its URL']}@127.0.0.1:{away}/inferwatch", ""),
+        (f"http://writer@127.0.0.1:{away}/inferwatch", SECRETS["clickhouse password"]),
+    ):
+        run.start(INFERWATCH_CLICKHOUSE_DSN=dsn, INFERWATCH_CLICKHOUSE_PASSWORD=password)
+        with service(run, made) as watch:
+            for _ in range(20):
+                ask(watch, "customer-1", rng.normal(size=len(NAMES)))
+                time.sleep(0.3)
+        run.until_said("ClickHouse|clickhouse")
+        run.look()
+        run.end()
+
+    done = subprocess.run([sys.executable, "-c", _ROWS, run.environment["INFERWATCH_CLICKHOUSE_DSN"]], capture_output=True, check=True)
+    assert json.loads(done.stdout)["windows"], "no rows: nothing was looked through"
+    heaps = {
+        "the log": run.log.read_bytes(),
+        "/healthz and /metrics": run.said,
+        "rows": done.stdout,
+        "snapshots": b"".join(file.read_bytes() for file in (run.folder / "state").rglob("*") if file.is_file()),
+        "topics": everything_on_kafka(kafka, made, prefix),
+        "what the SDK says": (caplog.text + said_by_sdk).encode(),
+    }
+    assert all(len(heap) > 100 for heap in heaps.values())
+    leaks = [f"{name} in {where}" for where, heap in heaps.items() for name, secret in SECRETS.items() if any(form in heap for form in forms(secret))]
+    assert leaks == []
+
+
+@pytest.mark.slow
+def test_service_and_worker_need_no_right_beyond_those_listed_and_a_missing_one_is_named(
+    run: Run, secured: tuple[EmbeddedKafka, Certificates], caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka, made = secured
+    admin, prefix = admin_of(kafka, made), run.environment["INFERWATCH_KAFKA_TOPIC_PREFIX"]
+    rights = rights_of(run)
+    missing_create = next(one for one in rights if one.operation == "create" and one.name.endswith(".alerts"))
+    missing_group = next(one for one in rights if one.resource == "group" and one.name == f"{prefix}-worker")
+    missing_write = next(one for one in rights if one.user == "worker" and one.operation == "write" and one.name.endswith(".windows"))
+    service_write = next(one for one in rights if one.user == "service" and one.name.endswith(".events"))
+    absent = (missing_create, missing_group, missing_write, service_write)
+    allow(admin, [one for one in rights if one not in absent])
+
+    run.start()
+    run.until_said(rf"{prefix}\.alerts cannot be created: .*uthorization")
+    allow(admin, [missing_create])
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        assert run.process is not None
+        run.process.wait(5)
+    if run.process is None or run.process.poll() is not None:
+        run.start()
+    run.until_said("(?i)group.{0,40}authorization")
+    allow(admin, [missing_group])
+    run.kill()
+    run.start()
+    run.until(lambda: "owner" in run.log.read_text(), "it owns partitions")
+
+    with service(run, made, close_timeout_s=1) as watch:
+        assert watch.record(model=MODEL, version="1", client="c", features={"age": 1.0})
+        assert watch.flush(3) == 1
+        assert f"may not write to topic {prefix}.events" in caplog.text
+        allow(admin, [service_write])
+        assert watch.flush(20) == 0
+        for _ in range(20):
+            watch.record(model=MODEL, version="1", client="c", features={"age": 1.0})
+            time.sleep(0.2)
+        assert watch.flush(20) == 0
+    run.until_said(rf"{prefix}\.windows: .*uthorization")
+    assert run.get("healthz")[0] == 503
+    allow(admin, [missing_write])
+    run.until(lambda: re.search(r'owner="judge",reason=""\} [1-9]', run.get("metrics")[1]) is not None, "the counts arrive")
+    forbid(admin, service_write)
+    reader = Consumer(login(made.ca, "service", PASSWORDS["service"]) | {"bootstrap.servers": kafka.bootstrap_servers, "group.id": "spy"})
+    reader.assign([TopicPartition(f"{prefix}.lifecycle", 0, 0)])
+    message = reader.poll(10)
+    reader.close()
+    assert message is None or "uthorization" in str(message.error()), "a service reads what others wrote"
+    assert run.end() == 0

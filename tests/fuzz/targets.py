@@ -1,0 +1,316 @@
+"""What reads bytes that others wrote: the public entry points, sound examples of what they read, and the errors that they document."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import random
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cramjam
+import msgspec
+import numpy as np
+
+from detectors.state import StateError
+from inferwatch import CONTENT_TYPE_COLUMNS, CONTENT_TYPE_JSON, DecodeError, Heartbeat, Strings, decode, encode
+from schemas import reference as references
+from schemas import windows
+from schemas.reference import ReferenceFormatError
+from schemas.windows import ClientLine, Producer
+from streams.judge import Judge
+from streams.owner import Record, TooManyDeadLettersError
+from streams.references import References, unpack
+from streams.settings import SettingsError, load
+from streams.shard import Shard
+from streams.snapshots import FolderStore, Snapshot, SnapshotError
+from tests.fuzz.mutate import mutated
+from tests.streams.events import KEY, START, events, reference, settings
+from tests.streams.judging import BEAT, judge
+from tests.streams.messages import LENGTH, finding, partial
+
+
+@dataclass(frozen=True)
+class Target:
+    """One reader of foreign bytes.
+
+    Attributes:
+        read: Given damaged bytes; raises nothing but `documented`.
+        seeds: Sound inputs.
+        inner: Takes a seed apart into what the format protects (a checksum, compression), and puts it together again; damage goes inside
+            three times of four.
+        share: Of all inputs of a long run.
+    """
+
+    name: str
+    read: Callable[[bytes], object]
+    seeds: tuple[bytes, ...]
+    documented: tuple[type[Exception], ...] = ()
+    inner: tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]] | None = None
+    share: float = 1.0
+    mutate: Callable[[random.Random, bytes, tuple[bytes, ...]], bytes] = field(default=mutated)
+
+    def input(self, seed: int, number: int) -> bytes:
+        """The damaged input of this number: the same in every run with this seed."""
+        draw = random.Random(f"{seed}/{self.name}/{number}")
+        blob = draw.choice(self.seeds)
+        if self.inner is not None and draw.random() < 0.75:
+            apart, together = self.inner
+            return together(self.mutate(draw, apart(blob), tuple(map(apart, self.seeds[:3]))))
+        return self.mutate(draw, blob, self.seeds)
+
+    def run(self, blob: bytes) -> str:
+        """Reads it; "" or the name of the documented error. Anything else is raised."""
+        try:
+            with np.errstate(all="ignore"):
+                self.read(blob)
+        except self.documented as error:
+            assert str(error), "an error without a message"
+            return type(error).__name__
+        return ""
+
+
+def targets() -> dict[str, Target]:
+    """All of them by name; building the examples takes some seconds."""
+    published = reference()
+    return {
+        target.name: target
+        for target in (
+            _columns(), _json(), _shard(published), _judge(), _reference(published), _used(published), *_snapshots(published), _store(), _settings(),
+        )
+    }  # fmt: skip
+
+
+def _column_records() -> tuple[bytes, ...]:
+    mixed = events(
+        30,
+        category_names=("country",),
+        categories=(Strings.of([("NO", None, "SE")[i % 3] for i in range(30)]),),
+        value=np.linspace(-1, 1, 30),
+        prediction=Strings.of(["yes"] * 30),
+        event_id=Strings.of([f"e{i}" for i in range(30)]),
+        owner=Strings.of(["o"] * 30),
+        cost=np.ones(30, np.float32),
+    )
+    return encode(events(1)), encode(events(64)), encode(mixed), encode(events(8, scores=None, score_names=(), names=()))
+
+
+def _json_records() -> tuple[bytes, ...]:
+    one = {
+        "model": "m", "version": "1", "service": "s", "instance": "i", "client": "c", "at": "2027-01-15T08:00:00Z", "number": 3,
+        "features": {"age": 1.0, "income": None, "score": "x", "flag": True}, "scores": [0.25, 0.75], "prediction": "yes", "value": 1.5,
+        "latency_ms": 3.5, "status": "ok", "event_id": "e", "trace_id": "t", "owner": "o", "source": "s", "cost": 1,
+    }  # fmt: skip
+    listed = one | {"features": [1, 2.5, None], "scores": {"no": 0.1, "yes": 0.9}, "at": START, "prediction": 7}
+    return tuple(msgspec.json.encode(value) for value in (one, [one, listed, one | {"model": "other"}], [listed] * 20, {"model": "m", "version": "1"}))
+
+
+def _columns() -> Target:
+    def read(blob: bytes) -> None:
+        for columns in decode(blob, CONTENT_TYPE_COLUMNS)[0]:
+            encode(columns.compact())
+
+    return Target("record: columns", read, _column_records(), (DecodeError,), share=3)
+
+
+def _json() -> Target:
+    def read(blob: bytes) -> None:
+        for columns in decode(blob, CONTENT_TYPE_JSON)[0]:
+            encode(columns.compact())
+
+    return Target("record: JSON", read, _json_records(), (DecodeError,), share=3, mutate=_json_mutated)
+
+
+def _json_mutated(draw: random.Random, blob: bytes, others: tuple[bytes, ...]) -> bytes:
+    """As msgpack, damaged there, and back; or its text damaged."""
+    if draw.random() < 0.6:
+        with contextlib.suppress(msgspec.DecodeError, TypeError, ValueError, RecursionError, OverflowError):
+            tree = msgspec.msgpack.decode(mutated(draw, msgspec.msgpack.encode(msgspec.json.decode(blob)), [blob]))
+            return msgspec.json.encode(tree)
+    return mutated(draw, blob, others)
+
+
+def _shard(published: Any) -> Target:
+    """A record into a shard that has a reference: accepted + rejected = received, whatever came."""
+    offsets = itertools.count()
+    state: dict[str, Any] = {}
+
+    def read(blob: bytes) -> None:
+        offset = next(offsets)
+        if offset % 500 == 0:
+            known = References(KEY)
+            known.put(published)
+            limits = {"models": 8, "clients": 10_000, "provisional_rows": 200, "dead_letter_share": 1.0}
+            state["shard"] = Shard(0, settings(limits=limits), known, epoch=1)
+        shard: Shard = state["shard"]
+        kind = CONTENT_TYPE_JSON if blob[:1] in b"[{" else CONTENT_TYPE_COLUMNS
+        shard.apply(Record("events", 0, offset, blob, START, headers={"content-type": kind}))
+        if offset % 500 == 499:
+            shard.tick(START + 10 * LENGTH)
+            shard.finish()
+            partials = [windows.decode_partial(out.value) for out in shard.outbox if out.to == "windows"]
+            assert sum(one.n for one in partials) + shard.rejected.total() == shard.received
+            shard.snapshot()
+
+    return Target("record: shard", read, _column_records() + _json_records(), (TooManyDeadLettersError,), share=1)
+
+
+def _judge() -> Target:
+    """A message to a judge, by its first byte's role; it never raises."""
+    offsets = itertools.count()
+    state: dict[str, Judge] = {}
+    published = reference()
+    producer = Producer(service="s", received=5, highest=4, lowest=0, blocks={0: 5}, last_at_ns=START)
+    line = ClientLine(client="c", n=5, errors=0, denied=0, repeats=0, severity="ticket", evidence={"evasion": 3.0})
+    share = partial(published=published, n=50, producers={"i": producer}, lines=[line], classes={"yes": 50}, rejected={"duplicate": 1})
+    seeds = (
+        b"w" + windows.encode(share),
+        b"w" + windows.encode(partial(n=5, window=3)),
+        b"f" + windows.encode(finding(evidence={"x": 1.0, "rows": [1, 2]}, clients=["a", "b"])),
+        b"f" + windows.encode(finding(family="extraction", severity="ticket", renewed=True)),
+        b"l" + msgspec.json.encode(Heartbeat(model="m", version="1", instance="i", sent=10, accepted=12, gauges={"g": 1.0})),
+    )
+
+    def read(blob: bytes) -> None:
+        offset = next(offsets)
+        if offset % 200 == 0:
+            state["judge"] = judge(published, limits={"models": 8})
+        of = state["judge"]
+        role: Any = {b"f": "findings", b"l": "lifecycle", b"t": "labels"}.get(blob[:1], "windows")
+        of.apply(Record(role, 0, offset, blob[1:], START + offset % 50 * 10**10, headers=BEAT))
+        if offset % 20 == 0:
+            of.tick(START + offset % 200 * LENGTH // 20)
+        if offset % 200 == 199:
+            of.snapshot()
+
+    def mutate(draw: random.Random, blob: bytes, others: tuple[bytes, ...]) -> bytes:
+        damage = _json_mutated if blob[:1] == b"l" else mutated
+        return blob[:1] + damage(draw, blob[1:], tuple(other[1:] for other in others))
+
+    return Target("judge: messages", read, seeds, share=1, mutate=mutate)
+
+
+def _reference_parts() -> tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]:
+    def apart(blob: bytes) -> bytes:
+        return msgspec.msgpack.encode(references.decode(blob))
+
+    def together(body: bytes) -> bytes:
+        return b"IWREF1\n" + len(body).to_bytes(8, "little") + bytes(cramjam.zstd.compress(body))
+
+    return apart, together
+
+
+def _reference(published: Any) -> Target:
+    def read(blob: bytes) -> None:
+        unpack(references.decode(blob), KEY)
+
+    return Target("reference: load", read, (references.encode(published),), (ReferenceFormatError,), _reference_parts(), share=0.6)
+
+
+def _used(published: Any) -> Target:
+    """A damaged reference that is taken must be good to judge with: it lies on a compacted topic, and would stop every worker for ever."""
+    record = encode(events(40))
+
+    def read(blob: bytes) -> None:
+        known = References(KEY)
+        known.put(references.decode(blob))
+        shard = Shard(0, settings(limits={"clients": 10_000}), known, epoch=1)
+        shard.apply(Record("events", 0, 0, record, START, headers={"content-type": CONTENT_TYPE_COLUMNS}))
+        shard.finish()
+        of = Judge(0, settings(), known)
+        for offset, out in enumerate(out for out in shard.outbox if out.to == "windows"):
+            of.apply(Record("windows", 0, offset, out.value, START))
+        of.tick(START + 3 * LENGTH)
+        shard.snapshot()
+        of.snapshot()
+
+    return Target("reference: use", read, (references.encode(published),), (ReferenceFormatError,), _reference_parts(), share=0.2)
+
+
+def _snapshots(published: Any) -> tuple[Target, Target]:
+    known = References(KEY)
+    known.put(published)
+    small = settings(limits={"clients": 10_000, "provisional_rows": 100, "instances": 16, "models": 4})
+    shard = Shard(3, small, known, epoch=9)
+    for offset, batch in enumerate((events(40), events(30, model="new"), events(200, start_s=400, clients=50))):
+        shard.apply(Record("events", 3, offset, encode(batch), START, headers={"content-type": CONTENT_TYPE_COLUMNS}))
+    shard.apply(Record("events", 3, 7, b"odd", START))
+    of = judge(published)
+    for window in range(4):
+        of.partial(partial(published=published, n=200, window=window, shift=window), START + window * LENGTH)
+        of.tick(START + (window + 1) * LENGTH + 11 * 10**9)
+    of.finding(finding())
+    shard_state, judge_state = shard.snapshot(), of.snapshot()
+
+    def read_shard(blob: bytes) -> None:
+        fresh = References(KEY)
+        fresh.put(published)
+        Shard(3, small, fresh).restore(blob)
+
+    def read_judge(blob: bytes) -> None:
+        judge(published).restore(blob)
+
+    return (
+        Target("snapshot: shard", read_shard, (shard_state,), (StateError,), share=0.04),
+        Target("snapshot: judge", read_judge, (judge_state,), (StateError,), share=0.4),
+    )
+
+
+def _store() -> Target:
+    """The files of a folder, damaged on disk; with a checksum that fits, as by another release."""
+    folder = Path(tempfile.mkdtemp(prefix="inferwatch-fuzz-"))
+    store = FolderStore(folder)
+    head = b"IWSNAP1\n"
+    store.save(Snapshot("shard", 0, store.claim("shard", 0)[0], {"events": 7}, START, b"state" * 20))
+    sound = store.path("shard", 0).read_bytes()
+
+    def read(blob: bytes) -> None:
+        store.path("shard", 0).write_bytes(blob)
+        store.read("shard", 0)
+
+    def apart(blob: bytes) -> bytes:
+        return blob[len(head) + 16 :]
+
+    def together(body: bytes) -> bytes:
+        return head + hashlib.blake2b(body, digest_size=16).digest() + body
+
+    return Target("snapshot: file", read, (sound,), (SnapshotError,), (apart, together), share=0.6)
+
+
+def _settings() -> Target:
+    """A TOML file, and after a NUL the environment, a line each."""
+    folder = Path(tempfile.mkdtemp(prefix="inferwatch-fuzz-"))
+    path = folder / "settings.toml"
+    toml = b"""[kafka]
+bootstrap_servers = "a:1,b:2"
+partitions = 12
+session_timeout_s = 10.5
+[clickhouse]
+dsn = "https://user@host:8443/db"
+[alertmanager]
+urls = ["http://a:9093", "http://b:9093"]
+[budget]
+false_pages_per_30d = 1.0
+drift_share = 0.3
+[window]
+length_s = 300
+max_open = 4
+[log]
+level = "debug"
+"""
+    environment = (
+        b"INFERWATCH_BUDGET_FALSE_PAGES_PER_30D=2\nINFERWATCH_ALERTMANAGER_URLS=http://a,http://b\nINFERWATCH_MEMBERSHIP_KEY=0123456789abcdef\n"
+        b"INFERWATCH_KAFKA_SASL_PASSWORD_FILE=/dev/null\nINFERWATCH_WINDOW_LENGTH_S=1e3\nINFERWATCH_LOG_FORMAT=text\n"
+    )
+
+    def read(blob: bytes) -> None:
+        text, _, variables = blob.partition(b"\0")
+        path.write_bytes(text)
+        pairs = (line.partition("=") for line in variables.decode("utf-8", "replace").splitlines())
+        load(path, {name: value for name, _, value in pairs if name and not value.startswith("/dev/") or value == "/dev/null"})
+
+    return Target("settings", read, (toml + b"\0" + environment, toml + b"\0", b"\0" + environment), (SettingsError,), share=0.8)
