@@ -72,4 +72,4 @@ def test_names_and_values_are_kafkas() -> None:
 )
 def test_nonsense_is_refused_with_the_range(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        topics(**settings)  # wrong on purpose
+        topics(**settings)  # type: ignore[arg-type]  # wrong on purpose

@@ -37,7 +37,7 @@ class Told(msgspec.Struct):
 
 
 class CountingShard:
-    """Adds up the numbers in the records, by key, and tells each to the judge. Text makes it fail, "hang" makes it hang, "deaf" its consumer."""
+    """Adds up the numbers in the records, by key, and tells each to the judge. Text makes it fail; "hang" and "deaf" stop it."""
 
     def __init__(self, partition: int) -> None:
         self.partition = partition

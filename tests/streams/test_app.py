@@ -332,7 +332,7 @@ def test_an_alert_goes_on_firing_through_a_kill_and_a_takeover_and_ends_once(wor
         assert {tuple(labels.items()) for _, _, labels, _ in posts.all} == {tuple(posts.all[0][2].items())}
         produce(RESOLVE)
         until(other, lambda: posts.of("other", firing=False) > 0)
-        ended = [at for _, at, _, firing in posts.all if not firing][0]
+        ended = next(at for _, at, _, firing in posts.all if not firing)
         other.end(signal.SIGKILL)
         other.start()
         until(other, lambda: other.health()[0] == 200)
