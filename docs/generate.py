@@ -125,7 +125,8 @@ _ABOUT_TOPICS = """\
 
 The worker makes them, with these settings; `kafka.topic_prefix`, `kafka.partitions` and `kafka.replication` change name, number and
 copies. Keys are UTF-8; `model, client` is the model's name, a NUL byte, and the client; `model, version` likewise. Nothing writes
-`verdicts` and `state` yet, and labels are counted only.
+`verdicts` yet, and labels are counted only. `state` has twice as many partitions: shard p's snapshots are in partition 2p, judge p's in
+2p + 1; it is used with `state.store = "kafka"`.
 
 | topic | key | clean-up | kept | largest record batch | time of a record |
 |---|---|---|---|---|---|"""

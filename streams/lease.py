@@ -68,14 +68,10 @@ class Lease(Generic[K]):
         """It is another's."""
         self._lost.add(key)
 
-    def given_up(self, key: K) -> None:
-        """We let go of it, in order: what was said of it may still be repeated."""
-        self._confirmed.pop(key, None)
-
     def holds(self, key: K) -> bool:
-        """Whether nobody else can have taken it over, for all we know."""
+        """Whether nobody else can have taken it over, for all we know. What was given up in order holds until the next gap."""
         self.now()
-        return key not in self._lost and self._confirmed.get(key, self._gap_until) >= self._gap_until
+        return key not in self._lost and self._confirmed.get(key, -float("inf")) >= self._gap_until
 
     def age_s(self, key: K) -> float:
         """Seconds since it was confirmed."""

@@ -23,7 +23,7 @@ from streams.watchdog import Watchdog
 
 __all__ = ["Monitor"]
 
-_GRACE_S = 15.0
+_GRACE_S = 10.0
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +39,7 @@ class Monitor:
         stalled: Called on the loop, with the reason.
         loop: The worker's.
         metrics: Lag goes there.
-        exit_code: Of the process, when the loop does not react within 15 s.
+        exit_code: Of the process, when the worker has not ended within 10 s.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Monitor:
                 continue
             self._loop.call_soon_threadsafe(self._stalled, reason)
             if not self._stopped.wait(_GRACE_S):
-                log.critical("the event loop does not react; ending the process", why=reason)
+                log.critical("the worker does not end in order; ending the process", why=reason)
                 os._exit(self._exit_code)
 
     def _look(self, admin: AdminClient, dog: Watchdog[tuple[Role, int]]) -> str | None:

@@ -162,7 +162,6 @@ class Runtime:
                 self._pager.release(partition)
             topics = tuple(f"{self._settings.kafka.topic_prefix}.{role}" for role in ROLES[kind])
             self._metrics.forget_partition(kind, partition, topics)
-            self.lease.given_up((kind, partition))
         await asyncio.gather(*(self._release(*key) for key in self._tenures))
         self._tenures.clear()
         self._gauge()

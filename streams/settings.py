@@ -149,8 +149,8 @@ class Metrics(_Section, frozen=True):
 
     host: str = "0.0.0.0"  # noqa: S104 - a container's port is published on purpose
     port: Port = 9464
-    stall_s: Positive = 30.0
-    """The worker exits when records wait and none has moved for so long."""
+    stall_s: Positive = 15.0
+    """The worker exits when records wait and none has moved for so long. It is gone within half as long again and ten seconds."""
 
 
 class Log(_Section, frozen=True):

@@ -241,6 +241,7 @@ class _Worker:
     async def assigned(self, generation: int, shards: Collection[int], judges: Collection[int]) -> None:
         """Takes the partitions over."""
         self._metrics.rebalances.inc()
+        self._rebalancing = True  # a large state takes seconds to restore
         assert self._runtime is not None  # noqa: S101 - for the type checker; the feed is started after the runtime was made
         try:
             await self._runtime.assign(generation, shards, judges)

@@ -20,7 +20,7 @@ def test_every_topic_of_the_design_is_there_once() -> None:
 
 def test_all_topics_have_the_same_partitions_and_each_owner_one_for_its_state() -> None:
     assert {t.partitions for t in topics(partitions=4) if t.name != "inferwatch.state"} == {4}
-    taken = [state_partition(kind, p) for kind in ("shard", "judge") for p in range(4)]  # type: ignore[arg-type]
+    taken = [state_partition(kind, p) for kind in ("shard", "judge") for p in range(4)]
     assert sorted(taken) == list(range({t.name: t.partitions for t in topics(partitions=4)}["inferwatch.state"]))
 
 

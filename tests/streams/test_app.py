@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer
 
+from streams import monitor
 from streams.embedded.kafka import EmbeddedKafka
+from streams.settings import Metrics
 from streams.worker import Exit
 from tests.streams.counting import RESOLVE
 from tests.streams.process import PARTITIONS, Worker, until
@@ -87,6 +89,45 @@ def test_a_worker_that_hangs_ends_itself(kafka: EmbeddedKafka, topics: Topics, t
         assert worker.process is not None
         assert worker.process.wait(20) == Exit.STALLED
         assert "1 records wait and none has moved for" in str([line.get("why") for line in worker.lines()])
+    finally:
+        worker.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("value", ["deaf", "hang"])
+def test_a_worker_that_stands_still_is_gone_within_thirty_seconds_and_the_next_one_counts_on(
+    kafka: EmbeddedKafka, topics: Topics, tmp_path: Path, value: str
+) -> None:
+    """With the settings that everybody has."""
+    worker = Worker(kafka, topics.prefix.rstrip("."), tmp_path, store="kafka", stall_s=Metrics().stall_s)
+    worker.environment = {"TEST_DEAF": "1", "TEST_GRACE": str(monitor._GRACE_S)}
+    worker.start()
+    try:
+        until(worker, lambda: worker.health()[0] == 200)
+        producer = Producer({"bootstrap.servers": worker.bootstrap_servers})
+        for one in "1", "1":
+            producer.produce(f"{worker.prefix}.events", one, "c", 1)
+        producer.flush()
+        until(worker, lambda: sum(shard.records for shard in worker.shards()) == 2)
+        began = time.monotonic()
+        producer.produce(f"{worker.prefix}.events", value, "c", 1)
+        producer.flush()
+        if value == "deaf":
+            until(worker, lambda: sum(shard.records for shard in worker.shards()) == 3)
+            assert worker.health()[0] == 200
+            began = time.monotonic()
+        for _ in range(5):
+            producer.produce(f"{worker.prefix}.events", "1", "c", 1)
+        producer.flush()
+        assert worker.process is not None
+        assert worker.process.wait(60) == Exit.STALLED
+        assert time.monotonic() - began < 30
+        if value == "deaf":  # the other one would hang again, rightly
+            worker.environment = {}
+            worker.start()
+            until(worker, lambda: worker.judge().told == 8)
+            assert worker.end() == 0
+            assert worker.judge().total == 7
     finally:
         worker.kill()
 
@@ -184,7 +225,7 @@ class Posts:
         posts = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # noqa: N802 - the base class's name
+            def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 now = datetime.now(UTC)
                 for alert in body:
@@ -291,7 +332,7 @@ def test_an_alert_goes_on_firing_through_a_kill_and_a_takeover_and_ends_once(wor
         assert {tuple(labels.items()) for _, _, labels, _ in posts.all} == {tuple(posts.all[0][2].items())}
         produce(RESOLVE)
         until(other, lambda: posts.of("other", firing=False) > 0)
-        ended = [at for _, at, _, firing in posts.all if not firing][0]
+        ended = next(at for _, at, _, firing in posts.all if not firing)
         other.end(signal.SIGKILL)
         other.start()
         until(other, lambda: other.health()[0] == 200)

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from detectors.state import StateError, unpack
 from inferwatch import CONTENT_TYPE_JSON, Heartbeat, Strings
 from schemas.windows import Producer
-from detectors.state import StateError, unpack
 from streams import journal, watch
 from streams.judge import Judge
 from streams.owner import Copy, Outbox, Record

@@ -1,8 +1,10 @@
 """Records in, time on, snapshots durable, and only then messages out: with stores and topics that fail as a test wants."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,11 +16,13 @@ from schemas.alerts import Alert
 from schemas.rows import QualityWindowRow, RowError
 from streams.delivery import Delivery
 from streams.lanes import SinkFullError
+from streams.lease import Lease
 from streams.metrics import Metrics
 from streams.owner import Out, Outbox, Record, Role, TooManyDeadLettersError
 from streams.runtime import Runtime
 from streams.settings import Limits, Settings, State
 from streams.snapshots import Kind, Snapshot, SnapshotError, StaleOwnerError
+from streams.state_folder import FolderStore
 from streams.tenure import Tenure
 from tests.streams.counting import CountingJudge, CountingShard, ListSink, Told
 
@@ -107,6 +111,7 @@ class World:
 
     def __init__(self, **limits: int) -> None:
         self.store, self.topic, self.sink, self.pager, self.metrics = MemoryStore(), Topic(), ListSink(), PagerList(), Metrics()
+        self.real: FolderStore | None = None
         self.seeks: list[tuple[Role, int, int]] = []
         self.commits: dict[tuple[Role, int], int] = {}
         self.failures: list[str] = []
@@ -127,7 +132,7 @@ class World:
 
         return Runtime(
             self.settings,
-            store=self.store,
+            store=self.real or self.store,
             delivery=Delivery(self.topic, self.sink, self.pager, self.metrics),
             pager=self.pager,
             metrics=self.metrics,
@@ -495,6 +500,161 @@ async def test_what_owners_count_becomes_metrics_without_counting_a_restart_twic
         runtime._gauge()
         await runtime.close(1.0)
     assert world.metrics.registry.get_sample_value("inferwatch_events_total", {"owner": "shard", "reason": ""}) == 6
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_after_a_gap_nothing_leaves_before_the_store_has_confirmed_the_owner() -> None:
+    world, clock = World(), Clock()
+    world.topic.answer = None
+    async with world.running() as runtime:
+        runtime.lease = Lease(5.0, clock)
+        runtime.lease.confirmed(("shard", 0), 0.0)
+        await runtime.feed(event(0), GENERATION)
+        await until(lambda: len(world.topic.messages) == 1)
+        world.store.claim("shard", 0)  # while this process was stopped, another took over
+        clock.now += 60.0
+        world.topic.waiting[0]("timed out", False)  # so the message is to be sent again
+        await asyncio.sleep(0.05)
+        runtime._hand_over(next(iter(runtime._tenures.values())))
+        assert len(world.topic.messages) == 1
+        assert not runtime.lease.holds(("shard", 0))
+        await runtime._confirm(next(iter(runtime._tenures.values())), 1.0)
+        assert "another worker has taken over" in world.failures[0]
+        runtime._hand_over(next(iter(runtime._tenures.values())))
+        assert len(world.topic.messages) == 1
+
+
+async def test_after_a_gap_an_owner_that_is_confirmed_goes_on() -> None:
+    world, clock = World(), Clock()
+    async with world.running([], [1]) as runtime:
+        runtime.lease = Lease(5.0, clock)
+        runtime.lease.confirmed(("judge", 1), 0.0)
+        clock.now += 60.0
+        assert not runtime.lease.holds(("judge", 1))
+        await runtime._confirm(next(iter(runtime._tenures.values())), 10.0)
+        assert runtime.lease.holds(("judge", 1))
+        clock.now += 4.0
+        assert runtime.lease.holds(("judge", 1))
+        assert world.failures == []
+
+
+async def test_a_store_that_is_away_is_no_reason_to_stop_paging_but_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+
+    def away(kind: Kind, partition: int, fence: int) -> None:
+        raise SnapshotError("Kafka is away")
+
+    monkeypatch.setattr(world.store, "confirm", away)
+    async with world.running([], [1]) as runtime:
+        await runtime._confirm(next(iter(runtime._tenures.values())), -1.0)
+        assert runtime.lease.holds(("judge", 1))
+        assert runtime.problems() == ["Kafka is away"]
+        monkeypatch.undo()
+        await runtime._confirm(next(iter(runtime._tenures.values())), -1.0)
+        assert runtime.problems() == []
+
+
+async def test_an_idle_judge_that_was_replaced_finds_out_and_its_alerts_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    async with world.running([], [1]) as runtime:
+        world.store.claim("judge", 1)
+        await runtime._confirm(next(iter(runtime._tenures.values())), -1.0)
+        assert world.pager.told == [("adopt", 1, ""), ("release", 1, "")]
+        assert not runtime.lease.holds(("judge", 1))
+        assert len(world.failures) == 1
+
+
+class SlicedShard(CountingShard):
+    """Its records are pieces of a state that is copied one at a time."""
+
+    def __init__(self, partition: int) -> None:
+        super().__init__(partition)
+        self.kept: dict[int, int] = {}
+        self.unsaved: list[int] = []
+        self.lost = 0
+
+    def apply(self, record: Record) -> bool:
+        self.kept[record.offset] = int(record.value)
+        self.unsaved.append(record.offset)
+        return super().apply(record)
+
+    def begin_copy(self) -> "SlicedCopy":
+        pieces, self.unsaved = self.unsaved, []
+        return SlicedCopy(self.snapshot(), {n: b"%d" % self.kept[n] for n in pieces}, tuple(self.kept))
+
+    def copy_lost(self, copy: "SlicedCopy") -> None:
+        self.lost += 1
+        self.unsaved = [*copy.pieces, *self.unsaved]
+
+    def begin_restore(self, root: bytes) -> None:
+        self.restore(root)
+
+    def restore_piece(self, piece: int, blob: bytes) -> None:
+        self.kept[piece] = int(blob)
+
+    def end_restore(self) -> None: ...
+
+
+class SlicedCopy:
+    def __init__(self, root: bytes, pieces: dict[int, bytes], keep: tuple[int, ...]) -> None:
+        self.root, self.pieces, self.keep = root, pieces, keep
+        self.left = 3
+
+    def step(self) -> bool:
+        time.sleep(0.011)
+        self.left -= 1
+        return self.left > 0
+
+
+async def test_a_large_state_is_copied_in_slices_between_which_records_are_applied(tmp_path: Path) -> None:
+    world = World()
+    world.make_shard = SlicedShard
+    world.real = FolderStore(tmp_path)
+    async with world.running() as runtime:
+        await _feed_all(runtime, 3)
+        saving = asyncio.create_task(runtime.save())
+        await asyncio.sleep(0.02)
+        await runtime.feed(event(3), GENERATION)  # between two slices
+        await saving
+        await until(lambda: world.commits.get(("events", 0)) == 4)
+        held = world.metrics.registry.get_sample_value("inferwatch_snapshot_copy_seconds_sum")
+        assert held is not None
+        assert 0.01 < held / (world.metrics.registry.get_sample_value("inferwatch_snapshot_copy_seconds_count") or 1) < 0.03
+    async with world.running() as runtime:
+        assert runtime.position("events", 0) == 4
+        assert world.shards[0].kept == dict.fromkeys(range(4), 1)  # type: ignore[attr-defined]
+        await runtime.revoke()
+
+
+async def test_pieces_of_a_snapshot_that_failed_come_with_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.make_shard = SlicedShard
+    world.real = store = FolderStore(tmp_path)
+    runtime = world.runtime()
+    await runtime.assign(GENERATION, [0], [])
+    await _feed_all(runtime, 2)
+
+    def full(snapshot: Snapshot) -> int:
+        raise SnapshotError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "save", full)
+        await runtime.save()
+    shard = world.shards[0]
+    assert isinstance(shard, SlicedShard)
+    assert (shard.lost, world.topic.messages) == (1, [])
+    await runtime.save()
+    assert world.topic.sequences == [0, 1]
+    await runtime.close(0.1)
+    async with world.running():
+        assert world.shards[0].kept == {0: 1, 1: 1}  # type: ignore[attr-defined]
 
 
 class _Teller:

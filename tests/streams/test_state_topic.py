@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from schemas.topics import state_partition
 from streams.embedded.kafka import EmbeddedKafka
@@ -164,20 +164,19 @@ def test_a_manifest_far_from_the_end_is_found(settings: Kafka) -> None:
     fence, _ = store.claim("shard", 3)
     store.save(snapshot(fence, 1))
     owner = store._owners["shard", 3]
-    with pytest.raises(SnapshotError, match="nothing leaves the worker until it can"), store._transaction(owner, "shard", 3):
-        store._produce(owner, 3, "shard", [(b"9/0", b"lost")] * 3_000)
-        raise KafkaException(_broken())
+
+    def fail() -> None:
+        with store._transaction(owner, "shard", 3):
+            store._produce(owner, 3, "shard", [(b"9/0", b"lost")] * 3_000)
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    with pytest.raises(SnapshotError, match="nothing leaves the worker until it can"):
+        fail()
     assert TopicStore(settings).read("shard", 3) is not None
     store.save(snapshot(fence, 2))  # the broken transaction was given up
     found = TopicStore(settings).read("shard", 3)
     assert found is not None
     assert found.next == {"events": 2}
-
-
-def _broken():  # type: ignore[no-untyped-def]
-    from confluent_kafka import KafkaError
-
-    return KafkaError(KafkaError._TIMED_OUT)
 
 
 def test_damage_is_refused_with_a_remedy(settings: Kafka) -> None:
