@@ -1,1 +1,5 @@
-"""detectors."""
+"""The statistics: columns in, frozen reports out."""
+
+from detectors.kernels import use_cache
+
+use_cache()

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 RELATIVE_ERROR = 0.02
 _GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
-_LN_GAMMA = math.log(_GAMMA)
-BINS = math.ceil(math.log(3_600_000_000) / _LN_GAMMA) + 1
+LN_GAMMA = math.log(_GAMMA)
+BINS = math.ceil(math.log(3_600_000_000) / LN_GAMMA) + 1
 
 
 def counts_of(latency_ms: NDArray[Any]) -> NDArray[np.int64]:
@@ -26,7 +26,7 @@ def counts_of(latency_ms: NDArray[Any]) -> NDArray[np.int64]:
         2
     """
     latency = latency_ms[np.isfinite(latency_ms) & (latency_ms >= 0)].astype(np.float64)
-    bins = np.ceil(np.log(np.maximum(latency * 1000.0, 1.0)) / _LN_GAMMA).astype(np.int64)
+    bins = np.ceil(np.log(np.maximum(latency * 1000.0, 1.0)) / LN_GAMMA).astype(np.int64)
     return np.bincount(np.minimum(bins, BINS - 1), minlength=BINS).astype(np.int64)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from inferwatch import EventColumns, Strings
 from schemas.reference import Feature
+from streams.kernels import odd_rows, plain, top_classes
 
 _Faults = dict[str, NDArray[np.bool_]]
 _PLANS = 256
@@ -93,14 +94,14 @@ class Aligner:
             X = events.numeric
         else:
             X = self._by_name(events, faults)
-        if not np.isfinite(X).all():
-            infinite = np.isinf(X)
-            _mark(faults, "missing", np.isnan(X).any(axis=1) & (events.status == 0))
-            _mark(faults, "non_finite", infinite.any(axis=1))
-            if infinite.any():
-                X = np.where(infinite, np.float32(np.nan), X)
-        if n:
-            _mark(faults, "out_of_bounds", ((self._low > X) | (self._high < X)).any(axis=1))
+        X = plain(X)
+        odd = odd_rows(X, self._low, self._high)
+        if odd.any():
+            _mark(faults, "missing", (odd & 1 > 0) & (events.status == 0))
+            _mark(faults, "non_finite", odd & 2 > 0)
+            _mark(faults, "out_of_bounds", odd & 4 > 0)
+            if (odd & 2).any():
+                X = np.where(np.isinf(X), np.float32(np.nan), X)
         anomalies = Counter({kind: int(rows.sum()) for kind, rows in faults.items() if rows.any()})
         scores = self._scores(events, anomalies)
         return Aligned(X, scores, self._label(events, scores, anomalies), anomalies)
@@ -175,7 +176,7 @@ class Aligner:
         if scores.shape[1] != c:
             anomalies["wrong_scores"] += n
             return np.empty((n, 0), np.float32)
-        return scores
+        return plain(scores)
 
     def _label(self, events: EventColumns, scores: NDArray[np.float32], anomalies: Counter[str]) -> NDArray[np.int32]:
         n = len(events)
@@ -188,9 +189,8 @@ class Aligner:
                 if self.classes:
                     anomalies["unknown_class"] += unknown
                 label = np.maximum(label, -1)
-        if scores.shape[1] and (label < 0).any():
-            sound = np.isfinite(scores).all(1)
-            label = np.where((label < 0) & sound, np.argmax(scores, 1).astype(np.int32), label)
+        if scores.shape[1]:
+            top_classes(scores, label)
         return label
 
 

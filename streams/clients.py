@@ -8,13 +8,13 @@ suspicion goes last.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import repeat
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.windows import Family
+from streams.slot_index import SlotIndex
 
 FAMILIES: tuple[Family, ...] = get_args(Family)
 _FEW = 16
@@ -41,7 +41,7 @@ class ClientTable:
             raise ValueError(f"limit must be at least 1 client, got {limit}")
         self._limit, self._on_resize, self._on_evict = limit, on_resize, on_evict
         self.names: list[str] = []
-        self._slot: dict[str, int] = {}
+        self._index = SlotIndex()
         self._free: list[int] = []
         self.evicted = 0
         self.n = np.zeros(0, np.int64)
@@ -49,7 +49,7 @@ class ClientTable:
         self.severity = np.zeros((0, len(FAMILIES)), np.uint8)
 
     def __len__(self) -> int:
-        return len(self._slot)
+        return len(self.names) - len(self._free)
 
     @property
     def capacity(self) -> int:
@@ -57,18 +57,20 @@ class ClientTable:
         return len(self.n)
 
     def slots(self, clients: Sequence[str]) -> NDArray[np.int32]:
-        """The slot of each of these distinct clients; -1 for the client without a name. At most `limit` of them."""
-        slots = np.fromiter(map(self._slot.get, clients, repeat(-1)), np.int32, len(clients))
+        """The slot of each of these clients, at most `limit` different ones; -1 for the client without a name."""
+        slots = self._index.find(clients)
         fresh = [k for k in np.flatnonzero(slots < 0).tolist() if clients[k]]
         if fresh:
-            self._make_room(len(fresh), slots[slots >= 0])
-            for k in fresh:
-                slots[k] = self._take(clients[k])
+            names = list(dict.fromkeys(clients[k] for k in fresh))  # a foreign producer's dictionary may name one twice
+            self._make_room(len(names), slots[slots >= 0])
+            self._index.add(names, np.array([self._take(name) for name in names], np.int32))
+            slots[fresh] = self._index.find([clients[k] for k in fresh])
         return slots
 
     def find(self, client: str) -> int | None:
         """The client's slot, or None."""
-        return self._slot.get(client)
+        slot = int(self._index.find([client])[0])
+        return slot if slot >= 0 else None
 
     def _take(self, client: str) -> int:
         if self._free:
@@ -77,7 +79,6 @@ class ClientTable:
         else:
             slot = len(self.names)
             self.names.append(client)
-        self._slot[client] = slot
         return slot
 
     def _make_room(self, fresh: int, busy: NDArray[np.int32]) -> None:
@@ -96,17 +97,23 @@ class ClientTable:
         self._on_resize(capacity)
 
     def _evict(self, count: int, busy: NDArray[np.int32]) -> None:
-        taken = np.fromiter(self._slot.values(), np.int32, len(self._slot))
-        taken = np.setdiff1d(taken, busy)  # sorted, so that a restored table evicts the same clients
+        taken = np.setdiff1d(self._taken(), busy)  # sorted, so that a restored table evicts the same clients
         order = np.lexsort((self.last_ns[taken], self.n[taken] >= _FEW, self.severity[taken].max(axis=1)))
         slots = taken[order[:count]]
         self._on_evict(slots)
         for slot in slots.tolist():
-            del self._slot[self.names[slot]]
             self.names[slot] = ""
         self._free.extend(slots.tolist())
+        self._reindex()
         self.n[slots], self.last_ns[slots], self.severity[slots] = 0, 0, 0
         self.evicted += len(slots)
+
+    def _taken(self) -> NDArray[np.int32]:
+        return np.delete(np.arange(len(self.names), dtype=np.int32), self._free)
+
+    def _reindex(self) -> None:
+        taken = self._taken()
+        self._index.reset([self.names[slot] for slot in taken.tolist()], taken)
 
     def dump(self) -> dict[str, Any]:
         """For a snapshot."""
@@ -124,8 +131,7 @@ class ClientTable:
     def load(self, body: dict[str, Any]) -> None:
         """From a snapshot, into an empty table; calls ``on_resize`` once."""
         self.names, self._free, self.evicted = list(body["names"]), list(body["free"]), int(body["evicted"])
-        free = set(self._free)
-        self._slot = {name: slot for slot, name in enumerate(self.names) if slot not in free}
+        self._reindex()
         if body["capacity"]:
             self._resize(int(body["capacity"]))
         used = len(self.names)

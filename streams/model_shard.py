@@ -122,15 +122,19 @@ class ModelShard:
         known, answered = slot >= 0, status == 0
         hashes = np.where(known, self.watch.hashes[slot], keys) if len(self.watch.hashes) else keys
 
-        starts = np.maximum(at_ns // self._length_ns * self._length_ns, self._closed_until_ns)
+        earliest, latest = int(at_ns.min()), int(at_ns.max())
+        first, last = (max(at // self._length_ns * self._length_ns, self._closed_until_ns) for at in (earliest, latest))
+        starts = np.maximum(at_ns // self._length_ns * self._length_ns, self._closed_until_ns) if first < last else np.array([first])
         for start in np.unique(starts).tolist():
-            inside = starts == start
+            inside: NDArray[np.bool_] | slice = starts == start if first < last else slice(None)  # mostly all are of one window
             window = self._window(start)
             window.add(slot[inside], status[inside], latency_ms[inside])
             window.late += int(np.count_nonzero(at_ns[inside] < start))
-            window.suspect += int(np.count_nonzero(suspect & inside))
+            window.suspect += int(np.count_nonzero(suspect[inside]))
             self._count_classes(window, label[inside])
-            counted = inside & answered & ~suspect
+            counted = answered & ~suspect
+            if first < last:
+                counted &= inside
             if window.drift is not None and counted.any():
                 part = slice(None) if counted.all() else counted
                 drift = window.drift.reference
@@ -144,7 +148,7 @@ class ModelShard:
             self._sampler.offer(start, events, rows[inside], at_ns[inside], keys[inside])
         # the aligner saw the refused events too; their faults are one count with the accepted ones'
         self._windows[int(starts[-1])].anomalies.update(aligned.anomalies)
-        self.watermark_ns = max(self.watermark_ns, int(at_ns.max()))
+        self.watermark_ns = max(self.watermark_ns, latest)
 
         judged = np.flatnonzero(known & answered)
         if len(judged):
@@ -173,8 +177,14 @@ class ModelShard:
                 del self._producers[silent]
             producer = Producer(service=events.service, received=0, highest=-1, lowest=lowest, last_at_ns=0, blocks={})
             self._producers[events.instance] = producer
-        producer.received += int(np.count_nonzero(once))
-        for block, n in zip(*np.unique(events.number[once & (events.number >= 0)] // NUMBERS_PER_BLOCK, return_counts=True), strict=True):
+        new = int(np.count_nonzero(once))
+        producer.received += new
+        if lowest >= 0 and lowest // NUMBERS_PER_BLOCK == highest // NUMBERS_PER_BLOCK:
+            blocks = [(lowest // NUMBERS_PER_BLOCK, new)] if new else []
+        else:
+            numbered = events.number[once & (events.number >= 0)]
+            blocks = list(zip(*np.unique(numbered // NUMBERS_PER_BLOCK, return_counts=True), strict=True))
+        for block, n in blocks:
             producer.blocks[int(block)] = producer.blocks.get(int(block), 0) + int(n)
         for block in sorted(producer.blocks)[:-_BLOCKS] if len(producer.blocks) > _BLOCKS else ():
             del producer.blocks[block]

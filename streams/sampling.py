@@ -47,9 +47,9 @@ class Sampler:
         if nameless.any():
             keys = np.where(nameless, (at_ns.astype(np.uint64) + rows.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15), keys)
         kept = self._kept.setdefault(start_ns, [])
-        best = np.arange(len(rows)) if len(rows) <= self._k else np.argpartition(keys, self._k)[: self._k]
-        if len(kept) >= self._k:
-            best = best[keys[best] < np.uint64(kept[-1][0])]
+        best = np.flatnonzero(keys < np.uint64(kept[-1][0])) if len(kept) >= self._k else np.arange(len(rows))
+        if len(best) > self._k:
+            best = best[np.argpartition(keys[best], self._k)[: self._k]]
         if len(best):
             kept += [(int(keys[i]), self._row(events, int(rows[i]), int(at_ns[i]), "random")) for i in best.tolist()]
             kept.sort(key=lambda one: one[0])

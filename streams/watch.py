@@ -104,7 +104,7 @@ class ClientWatch:
         used = np.zeros(len(client.values) + 1, bool)
         used[client.codes] = True  # -1, no client, marks the last entry
         codes = np.flatnonzero(used[:-1])
-        names = [client.values[code] for code in codes.tolist()]
+        names = client.values if len(codes) == len(client.values) else [client.values[code] for code in codes.tolist()]
         slots = self.table.slots(names)
         known = np.flatnonzero(slots >= 0)
         for k in known[self.hashes[slots[known]] == 0].tolist():

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from detectors.drift import DriftReference, WindowCounts
 from schemas import latency
+from streams.kernels import count_events, plain
 
 STATUSES = ("ok", "error", "unauthenticated", "forbidden", "rate_limited", "invalid_input")
-_DENIED = (2, 3)
 
 
 class OpenWindow:
@@ -45,15 +45,8 @@ class OpenWindow:
     def add(self, slot: NDArray[np.int32], status: NDArray[np.uint8], latency_ms: NDArray[np.float32]) -> None:
         """Counts events by status, latency of answers, and client."""
         self.n += len(slot)
-        self.status += np.bincount(status, minlength=len(STATUSES))
-        answered = latency_ms[status == 0]
-        if len(answered) and not np.isnan(answered).all():
-            self.latency += latency.counts_of(answered)
-        known = slot >= 0
-        np.add.at(self.client_n, slot[known], 1)
-        if status.any():
-            np.add.at(self.client_errors, slot[known & (status == 1)], 1)
-            np.add.at(self.client_denied, slot[known & np.isin(status, _DENIED)], 1)
+        status, latency_ms = plain(status), plain(latency_ms)
+        count_events(slot, status, latency_ms, self.status, self.latency, self.client_n, self.client_errors, self.client_denied)
 
     def resize(self, capacity: int) -> None:
         """Room for more client slots."""

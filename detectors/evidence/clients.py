@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from detectors.evidence import layout
 from detectors.evidence.compiled import call
 from detectors.evidence.constants import SR_CAP
-from detectors.evidence.core import gains, stream, yardsticks
+from detectors.evidence.core import gains, room, stream, yardsticks
 from detectors.evidence.derive import derive
 from detectors.evidence.layout import STATISTICS, State
 from detectors.evidence.population import Population, forget, nobody
@@ -84,6 +84,7 @@ class ClientEvidence:
         self.reference = reference
         self._yardsticks = yardsticks(reference, ln_page, ln_ticket)
         self._population = nobody(gains(reference))
+        self._room = room()
         self._state = layout.empty(reference, capacity)
 
     @property
@@ -115,14 +116,15 @@ class ClientEvidence:
             raise ValueError(f"evidence: scores {scores.shape} and label {label.shape} do not belong to {n} rows")
         if n and not 0 <= int(slot.min()) <= int(slot.max()) < self.capacity:
             raise ValueError(f"evidence: slots {slot.min()} to {slot.max()}, but there are {self.capacity}")
-        if scores.shape[1] and (label < 0).any():
+        if scores.shape[1] and n and label.min() < 0:
             known = np.isfinite(scores).all(1)
             label = np.where((label < 0) & known, scores.argmax(1), label)
-        columns = derive(self.reference, X.astype(np.float32))  # a copy: one compiled signature, whatever the array
+        columns = derive(self.reference, np.require(X, np.float32, ["C", "W"]))  # one compiled signature, whatever the array
         out, evidence = np.empty((2 * n, 6), np.int64), np.empty(2 * n)
         k = call(
-            stream, slot.astype(np.int64), columns, label.astype(np.int32), self._state, self._population, self._yardsticks, out, evidence
-        )
+            stream, slot.astype(np.int64), columns, label.astype(np.int32), self._state, self._population, self._yardsticks, self._room,
+            out, evidence,
+        )  # fmt: skip
         index, slots, family, severity, statistic, queries = out[:k].T
         return Crossings(index, slots, family, severity, statistic, np.log(evidence[:k]), queries)
 

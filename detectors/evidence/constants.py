@@ -92,7 +92,7 @@ SYMMETRIC_OFF = 0.6  # a reference rate above which pairs mean nothing on this s
 SYMMETRIC_ROWS = 3_000  # random reference rows in a row, for that rate
 OPPOSITES = 112  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 112
 OPPOSITE_BITS = 15  # signs of random projections of a step; an exact opposite flips all of them ...
-OPPOSITE_SLACK = 1  # ... but one at most
+# ... but one at most (fixed: `trials` tests for it by clearing one bit)
 OPPOSITE_OCTAVE = 8192  # the step's length, in this fraction of an octave, may differ by two: a sensor that drifts to and fro on a line
 # has directions that recur, so length must decide; chance matches stay below .03 there
 OPPOSITE_COSINE = 0.94  # the angle at which half of the pairs still flip that many signs

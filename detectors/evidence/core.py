@@ -15,6 +15,8 @@ from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.derive import Columns
 from detectors.evidence.population import EPOCH, KNOWN, Population, reconsider, report, set_arms
 from detectors.evidence.reference import EvidenceReference
+from detectors.lean import lean
+from detectors.prefetch import prefetch_row
 
 _COUNT_LIMIT = 1 << 30
 
@@ -111,10 +113,28 @@ def _halve(count: Any) -> None:
     count[at.DISTINCT] -= count[at.DISTINCT] // (2 * c.RING) * c.RING
 
 
-@njit(cache=True)
+class Room(NamedTuple):
+    """What one row is worked out in."""
+
+    distance: NDArray[np.float32]
+    equal: NDArray[np.int32]
+    away: NDArray[np.int32]
+    step: NDArray[np.float32]
+    sorted_rates: NDArray[np.float64]
+
+
+def room() -> Room:
+    """For one call of `stream` at a time."""
+    return Room(
+        np.zeros(c.RING, np.float32), np.zeros(c.RING, np.int32), np.zeros(c.MEMORY, np.int32), np.zeros((2, 16), np.float32),
+        np.zeros(c.POPULATION + 3),
+    )  # fmt: skip
+
+
+@lean
 def stream(
-    slot: Any, columns: Columns, label: Any, state: at.State, population: Population, y: Yardsticks, out: Any, out_evidence: Any,
-    fingerprint: int,
+    slot: Any, columns: Columns, label: Any, state: at.State, population: Population, y: Yardsticks, room: Room, out: Any,
+    out_evidence: Any, fingerprint: int,
 ) -> int:  # fmt: skip
     """Applies rows in order; writes crossings into out (2 n, 6) int64 and out_evidence (2 n,), returns how many there are."""
     if fingerprint != FINGERPRINT:
@@ -123,10 +143,13 @@ def stream(
     positions, fields, targets = columns.position.shape[1], columns.code.shape[1], columns.residual.shape[1]
     ring = at.STEP_1 + 2 * positions
     memory_at, bins_at = 2 * c.RING * fields, (2 * c.RING + c.MEMORY) * fields
-    distance = np.empty(c.RING, np.float32)
-    equal = np.empty(c.RING, np.int32)
-    squares = np.empty(c.MEMORY, np.int32)
+    distance, equal, away, step, sorted_rates = room
     for i in range(len(slot)):
+        if i + 1 < len(slot):
+            prefetch_row(state.reals, slot[i + 1])
+            prefetch_row(state.codes, slot[i + 1])
+            prefetch_row(state.words, slot[i + 1])
+            prefetch_row(state.counts, slot[i + 1])
         real, code, word, count = state.reals[slot[i]], state.codes[slot[i]], state.words[slot[i]], state.counts[slot[i]]
         bins = code[bins_at:]
         g, x, limit, residual = columns.position[i], columns.code[i], columns.limit[i], columns.residual[i]
@@ -138,7 +161,7 @@ def stream(
             reconsider(real, count, population)
         m = min(count[at.DISTINCT], c.RING)
         trials.distances(real, ring, g, distance)
-        repeated = trials.equal_fields(code, columns.value[i], limit, m, equal)
+        repeated = trials.equal_fields(code[: c.RING * fields].view(np.uint64), columns.value[i], limit, m, equal)
         best, nearest, exact = np.float32(np.inf), -1, -1
         for k in range(m - 1, -1, -1):
             if distance[k] == 0:
@@ -150,7 +173,7 @@ def stream(
         last = count[at.LAST]
         if m > 0 and distance[last] > 0:
             flip = bool(folded >= 0 and count[at.LABEL] >= 0 and folded != count[at.LABEL])
-            trials.consecutive(real, count, bins, gain, g, ring, distance[last], flip, equal[last] / fields, exact >= 0, y)
+            trials.consecutive(real, count, bins, gain, g, ring, distance[last], flip, equal[last] / fields, exact >= 0, step, y)
         count[at.LABEL] = folded
         if exact >= 0:
             count[at.EXACT] += 1
@@ -184,7 +207,7 @@ def stream(
         if (fresh or (close and not edit)) and not template and count[at.HAS_RESIDUAL] == 1:
             trials.joint(real, count, word, gain, residual, y.energy)
             if count[at.SCORED] % (c.POPULATION_ROWS[0] if count[at.SCORED] <= c.POPULATION_ROWS[1] else c.POPULATION_ROWS[1]) == 0:
-                report(population, slot[i], count, y.joint_rates)
+                report(population, slot[i], count, y.joint_rates, sorted_rates)
         if m > 0:
             here = edit or close or distance[newest] < c.LOCAL_STEP**2 * y.far2
             real[at.NEAR_SHARE] += c.LOCAL_MEMORY * ((1.0 if here else 0.0) - real[at.NEAR_SHARE])
@@ -193,7 +216,7 @@ def stream(
             for t in range(targets):
                 word[t] = residual[t]
         if fresh and fields >= 3:
-            trials.flat_step(real, count, code[memory_at:bins_at], gain, x, limit, y.image, squares)
+            trials.flat_step(real, count, code[memory_at:bins_at], gain, x, limit, y.image, away)
 
         k = count[at.DISTINCT] % c.RING
         count[at.DISTINCT] += 1
@@ -205,7 +228,10 @@ def stream(
             code[f * c.RING + k] = columns.value[i, f]
             code[(fields + f) * c.RING + k] = x[f]
 
-        for family in range(2):
+        loud = 0
+        for k in range(at.ARM_COUNT):
+            loud += real[k] > y.ticket
+        for family in range(2 if loud else 0):  # a mean above the ticket has a part above it
             severity, which, evidence = _judge(real, count, bins, family, population.clock[KNOWN] >= c.POPULATION_KNOWN, y)
             if severity > (count[at.SEVERITY] >> (2 * family)) & 3:
                 count[at.SEVERITY] = (count[at.SEVERITY] & ~(3 << (2 * family))) | (severity << (2 * family))

@@ -57,7 +57,7 @@ def set_arms(gain: Any, first: int, u: float, qs: Any) -> None:
 
 
 @njit
-def report(population: Population, slot: int, count: Any, joint_rates: Any) -> None:
+def report(population: Population, slot: int, count: Any, joint_rates: Any, room: Any) -> None:
     """A client with enough new judged rows enters the table; now and then the tolerated rates are taken anew."""
     clock = population.clock
     clock[WRITES] += 1
@@ -81,24 +81,25 @@ def report(population: Population, slot: int, count: Any, joint_rates: Any) -> N
         seen[k] = count[at.SCORED + k]
     population.stamp[entry] = clock[WRITES]
     if clock[WRITES] - clock[REFRESHED] >= max(2, clock[KNOWN] // 4):
-        _refresh(population, joint_rates)
+        _refresh(population, joint_rates, room)
 
 
 @njit
-def _refresh(population: Population, joint_rates: Any) -> None:
+def _refresh(population: Population, joint_rates: Any, room: Any) -> None:
     clock = population.clock
     clock[REFRESHED] = clock[WRITES]
     for k in range(len(population.owner)):
         if population.owner[k] >= 0 and population.stamp[k] + c.POPULATION_AGE < clock[WRITES]:
             population.owner[k] = -1
-    present = np.flatnonzero(population.owner >= 0)
-    clock[KNOWN] = len(present)
+    clock[KNOWN] = 0
+    for owner in population.owner:
+        clock[KNOWN] += owner >= 0
     moved = rose = False
-    excess = np.zeros(3)
-    if len(present) >= c.POPULATION_KNOWN:
-        for k in range(3):
-            excess[k] = c.POPULATION_SPREAD * max(np.median(population.rate[present, k]) - (1 - c.JOINT_QUANTILES[k]), 0.0)
+    excess = room[c.POPULATION :]
     for k in range(3):
+        excess[k] = 0.0
+        if clock[KNOWN] >= c.POPULATION_KNOWN:
+            excess[k] = c.POPULATION_SPREAD * max(_median(population, k, room) - (1 - c.JOINT_QUANTILES[k]), 0.0)
         moved |= abs(excess[k] - population.usual[k]) > c.POPULATION_STEP
         rose |= excess[k] > population.usual[k] + c.POPULATION_STEP
     if moved:
@@ -107,6 +108,22 @@ def _refresh(population: Population, joint_rates: Any) -> None:
             set_arms(population.gain, at.FIRST_ARM[at.JOINT] + 3 * k, min(joint_rates[k] + excess[k], 0.98), c.JOINT_Q)
     if rose:
         clock[EPOCH] += 1
+
+
+@njit
+def _median(population: Population, k: int, room: Any) -> float:
+    """Of the known clients' rates above limit k; sorted by insertion, since `core.stream` may not allocate."""
+    n = 0
+    for entry in range(len(population.owner)):
+        if population.owner[entry] >= 0:
+            rate = np.float64(population.rate[entry, k])
+            place = n
+            while place > 0 and room[place - 1] > rate:
+                room[place] = room[place - 1]
+                place -= 1
+            room[place] = rate
+            n += 1
+    return float((room[(n - 1) // 2] + room[n // 2]) / 2)
 
 
 @njit

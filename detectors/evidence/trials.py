@@ -16,13 +16,18 @@ from numba import njit
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 from detectors.evidence.derive import RESIDUAL_STEPS
+from detectors.tiles import AXES, squares
 
 _DEVIATION_CLIP = int(np.ceil(np.sqrt(2 * c.JOINT_CAP_ENERGY) * RESIDUAL_STEPS))
 _ENERGY_CAP = int(2 * c.JOINT_CAP_ENERGY * RESIDUAL_STEPS**2)
 _ENERGY_UNIT = 2 * RESIDUAL_STEPS**2
 _LOG2, _LOG4 = np.log(2.0), np.log(4.0)
-_PROBES = np.random.default_rng(0).normal(size=(c.OPPOSITE_BITS, c.COORDINATES)).astype(np.float32)
+_PROBES = np.zeros((c.COORDINATES, 16), np.float32)  # a run of sixteen a field, so that all signs are taken at once
+_PROBES[:, : c.OPPOSITE_BITS] = np.random.default_rng(0).normal(size=(c.OPPOSITE_BITS, c.COORDINATES)).astype(np.float32).T
 _TWO_STEP = c.TWO_VALUED_STEP / c.QUANTUM
+_NONE = np.int32(2**31 - 1)
+_SIGNS = np.int32((1 << c.OPPOSITE_BITS) - 1)
+_BIT, _ONES, _SEVENS = np.uint64(1), np.uint64(0x0101010101010101), np.uint64(0x7F7F7F7F7F7F7F7F)
 
 
 @njit
@@ -46,6 +51,9 @@ def mixture(real: Any, statistic: int) -> float:
 @njit(fastmath={"contract", "nsz"})
 def distances(real: Any, ring: int, g: Any, out: Any) -> None:
     """Squared distances of a position to all rows of the ring."""
+    if len(g) == AXES:
+        squares(g, real[ring : ring + AXES * c.RING].reshape(AXES, c.RING), out)
+        return
     out[:] = 0
     for f in range(len(g)):
         x = g[f]
@@ -56,19 +64,27 @@ def distances(real: Any, ring: int, g: Any, out: Any) -> None:
 
 
 @njit
-def equal_fields(code: Any, value: Any, limit: Any, m: int, out: Any) -> int:
-    """Fields equal to each of the ring's rows (out), and how many inner values occur in three or more of them."""
-    out[:] = 0
+def equal_fields(ring: Any, value: Any, limit: Any, m: int, out: Any) -> int:
+    """Fields equal to each of the ring's rows (out), and how many inner values occur in three or more of its m rows.
+
+    ``ring`` is the bytes of a field's sixteen rows as two words; eight bytes are compared at once (Lamport 1975).
+    """
+    valid_a = _ONES if m >= 8 else (_BIT << np.uint64(8 * m)) - _BIT & _ONES
+    valid_b = _ONES if m >= 16 else ((_BIT << np.uint64(8 * (m - 8))) - _BIT & _ONES if m > 8 else _BIT - _BIT)
+    a = b = _BIT - _BIT
     repeated = 0
     for f in range(len(value)):
-        h = value[f]
-        row = code[f * c.RING : (f + 1) * c.RING]
-        times = 0
-        for k in range(c.RING):
-            e = row[k] == h
-            out[k] += e
-            times += e & (k < m)
+        h = np.uint64(value[f]) * _ONES
+        x, y = ring[2 * f] ^ h, ring[2 * f + 1] ^ h
+        x = ~(((x & _SEVENS) + _SEVENS) | x | _SEVENS) >> np.uint64(7)  # 1 in the bytes that were equal
+        y = ~(((y & _SEVENS) + _SEVENS) | y | _SEVENS) >> np.uint64(7)
+        a += x
+        b += y
+        times = ((x & valid_a) * _ONES >> np.uint64(56)) + ((y & valid_b) * _ONES >> np.uint64(56))
         repeated += (times >= c.IMPUTED_REPEATS) & (limit[f] == 0)
+    for k in range(8):
+        out[k] = np.int32(a >> np.uint64(8 * k) & np.uint64(255))
+        out[8 + k] = np.int32(b >> np.uint64(8 * k) & np.uint64(255))
     return repeated
 
 
@@ -82,38 +98,39 @@ def _add(bins: Any, k: int) -> None:
 
 
 @njit
-def _opposite(count: Any, step: Any, length: float) -> bool:
+def _opposite(count: Any, step: Any, length: float, along: Any) -> bool:
     """Whether the step is the exact opposite of one of the client's last 112; then remembers it as 15 signs and its length."""
-    mask = (1 << c.OPPOSITE_BITS) - 1
+    for b in range(16):
+        total = np.float32(0)
+        for f in range(16):
+            total += step[f] * _PROBES[f, b]
+        along[b] = total
     signs = 0
     for b in range(c.OPPOSITE_BITS):
-        total = np.float32(0)
-        for f in range(len(step)):
-            total += step[f] * _PROBES[b, f]
-        signs |= (1 << b) if total > 0 else 0
+        signs |= int(along[b] > 0) << b
     octave = int(np.floor(c.OPPOSITE_OCTAVE * np.log2(length))) & 0xFFFF
-    found: Any = False
-    for k in range(c.OPPOSITES):
-        other = np.int64(count[at.INT_COUNT + k])
-        if ((other >> c.OPPOSITE_BITS) - octave + 2) & 0xFFFF <= 4:
-            x = (other ^ ~signs) & mask  # population count, 32 bits at once
-            x -= (x >> 1) & 0x55555555
-            x = (x & 0x33333333) + ((x >> 2) & 0x33333333)
-            x = (((x + (x >> 4)) & 0x0F0F0F0F) * 0x01010101 >> 24) & 0xFF
-            found |= x <= c.OPPOSITE_SLACK
+    opposed, middle = np.int32(~signs), np.int32(octave)
+    steps = count[at.INT_COUNT : at.INT_COUNT + c.OPPOSITES]
+    others = np.int32(0)
+    for k in range(c.OPPOSITES):  # without a branch, and cut to 32 bits at every turn: sixteen at once
+        x = np.int32(np.int32(steps[k] ^ opposed) & _SIGNS)
+        x = np.int32(x & np.int32(x - np.int32(1)))  # what is left beside one bit
+        apart = np.int32(np.int32(np.int32(steps[k] >> np.int32(c.OPPOSITE_BITS)) - middle) + np.int32(2))
+        apart = np.int32(apart & np.int32(0xFFFF))
+        others = np.int32(others + np.int32(np.int32(apart > np.int32(4)) | np.int32(x != np.int32(0))))
     count[at.INT_COUNT + count[at.LATTICE_TRIALS] % c.OPPOSITES] = signs | (octave << c.OPPOSITE_BITS)
-    return bool(found)
+    return bool(others < c.OPPOSITES)
 
 
 @njit
 def consecutive(
-    real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, d2: float, flip: bool, equal: float, repeat: bool, y: Any
+    real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, d2: float, flip: bool, equal: float, repeat: bool, scratch: Any, y: Any
 ) -> None:
-    """E5 and E6: what the step from the previous row, at squared distance d2, says."""
+    """E5 and E6: what the step from the previous row, at squared distance d2, says; ``scratch`` (2, 16) is overwritten."""
     n = len(g)
     one, two = at.STEP_1, at.STEP_1 + n
     v2 = n2 = vd = dd = dn = 0.0
-    step = np.empty(n, np.float32)
+    step = scratch[0, :n]
     for f in range(n):
         step[f] = g[f] - real[ring + f * c.RING + count[at.LAST]]
         before, earlier = real[one + f], real[two + f]
@@ -126,7 +143,7 @@ def consecutive(
         real[two + f] = before
         real[one + f] = step[f]
     usable = bool(n >= c.OPPOSITE_DIMENSIONS and equal <= c.OPPOSITE_EQUAL and not repeat)  # polling goes to and fro
-    opposite = bool(usable and _opposite(count, step, np.sqrt(d2)))
+    opposite = bool(usable and _opposite(count, step, np.sqrt(d2), scratch[1]))
     if n2 > 0 and dn > 0:
         hit = (
             opposite
@@ -200,24 +217,24 @@ def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any) -> N
 
 
 @njit
-def flat_step(real: Any, count: Any, memory: Any, gain: Any, x: Any, limit: Any, image: bool, squares: Any) -> None:
+def flat_step(real: Any, count: Any, memory: Any, gain: Any, x: Any, limit: Any, image: bool, away: Any) -> None:
     """E2: did all columns move by the same amount from the nearest remembered row; then remember this one."""
     n = len(x)
     held = min(count[at.REMEMBERED], c.MEMORY)
-    squares[:held] = 0
+    away[:held] = 0
     for f in range(n):
         v = np.int32(x[f])
         row = memory[f * c.MEMORY : f * c.MEMORY + held]
         for k in range(held):
             step: Any = v - np.int32(row[k])
-            squares[k] += step * step
-    best: Any = np.int32(2**31 - 1)
-    parent = -1
+            away[k] += step * step
+    best: Any = _NONE
     for k in range(held):
-        if 0 < squares[k] < best:
-            best = squares[k]
-            parent = k
-    if parent >= 0:
+        best = min(best, away[k] if away[k] > 0 else _NONE)
+    if best < _NONE:
+        parent = 0
+        while away[parent] != best:
+            parent += 1
         total: Any = 0
         moved = signs = 0
         for f in range(n):

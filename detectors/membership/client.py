@@ -18,7 +18,7 @@ from detectors.membership.slots import Layout, Slots
 from detectors.state import StateError, pack, unpack
 
 _KIND = "membership.clients"
-_VERSION = 1
+_VERSION = 2
 STATISTICS = ("rate", "order", "copies", "chains")
 TICKET, PAGE = 1, 2
 _ORDER_FLOOR = math.log(1e4)
@@ -131,7 +131,8 @@ class ClientMembership:
         self._identity = reference.identity()
         near = reference.neighbours
         self._index = index_of(near) if near else None
-        self._copies = label_only.layout(near.members.shape[1], len(near.fields)) if near else {}
+        self._copies = label_only.layout(len(near.fields)) if near else {}
+        self._room = label_only.room(reference.width, len(near.origin), len(near.fields)) if near else ()
         self._slots = Slots({**hits.LAYOUT, **self._copies, **_LEVELS}, capacity)
 
     @property
@@ -165,18 +166,19 @@ class ClientMembership:
             raise ValueError(f"slots run from {slot.min()} to {slot.max()}; capacity is {self.capacity}")
         columns = self._slots.arrays
         # Copies: one compiled signature whatever the arrays (read-only, strided, other integers).
-        slots, times, rows = slot.astype(np.int64), at_s.astype(np.float64), X.astype(np.float32, order="C")
+        slots, times, rows = slot.astype(np.int64), at_s.astype(np.float64), np.require(X, np.float32, ["C", "W"])
         bloom, near = self.reference.bloom, self.reference.neighbours
         queries, evidence = np.empty(n, np.int64), np.zeros((n, len(STATISTICS)))
         out = flags, _, row_hash = np.empty(n, np.uint8), queries, np.empty(n, np.uint64)
         state = tuple(columns[name] for name in hits.LAYOUT)
         shape = (bloom.bits, bloom.probes)
-        hits.update_hits(float_bits(rows), slots, times, shape, bloom.seed, bloom.table, self._nulls, state, out, evidence)
+        bits = float_bits(rows)
+        hits.update_hits(bits, slots, times, shape, bloom.seed, bloom.table, self._nulls, state, out, evidence)
         np.log(evidence[:, 0], out=evidence[:, 0])
         if near:
             state = tuple(columns[name] for name in self._copies)
             place = (near[:6], self._index, near.fields, near.radii)
-            label_only.update_copies(rows, slots, times, row_hash, flags, *place, self._rule, state, evidence)
+            label_only.update_copies(rows, bits, slots, times, row_hash, flags, *place, self._rule, state, self._room, evidence)
         at, kind, severity = _rise(slots, evidence, self._thresholds, columns["levels"], columns["now"])
         return Crossings(at, slots[at], severity, kind, evidence[at, kind], queries[at])
 

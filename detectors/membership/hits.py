@@ -20,7 +20,9 @@ import numpy as np
 from numba import njit
 
 from detectors.bloom import hash_row, holds
+from detectors.lean import lean
 from detectors.membership.slots import Layout
+from detectors.prefetch import prefetch_row
 
 REPEAT = 1
 HIT = 2
@@ -61,7 +63,7 @@ def order_evidence(sitting: int, hits: int, ln_markov: float) -> float:
     return ln_markov - (hits * math.log(p) + (sitting - hits) * math.log(1 - p))
 
 
-@njit(cache=True)
+@lean
 def update_hits(
     bits: Any, slot: Any, at_s: Any, bloom: Any, seed: Any, table: Any, nulls: Any, arrays: Any, out: Any, evidence: Any
 ) -> None:
@@ -86,6 +88,10 @@ def update_hits(
     m, probes = bloom
     for i in range(bits.shape[0]):
         s = slot[i]
+        if i + 1 < bits.shape[0]:
+            prefetch_row(seen, slot[i + 1])
+            prefetch_row(whole, slot[i + 1])
+            prefetch_row(real, slot[i + 1])
         w, r = whole[s], real[s]
         w[QUERIES] += 1
         queries[i] = w[QUERIES]

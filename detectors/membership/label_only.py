@@ -3,7 +3,7 @@
 The attacker asks noisy or shifted copies of a record, or searches the class boundary around it, and reads membership from how firm the
 label is. What shows is that the rows around which a client's queries cluster are training rows more often than chance allows (recipe 2):
 
-- *copies*: a cluster is 4 rows around one of the client's 12 latest own centres, or 3 changed copies of one member within 6 hours in any
+- *copies*: a cluster is 4 rows around one of the client's 16 latest own centres, or 3 changed copies of one member within 6 hours in any
   order (2 where rows are pictures: a shift that cuts lines off is no copy). Its centre is a member when one of its rows is or lies near
   one, when two rows vote for the same member, or when its mean does. With k member centres among T:
   L = k ln(.5/u) + (T - k) ln(.5/(1 - u)), from k = 4 for a ticket and k = 6 for a page.
@@ -21,12 +21,17 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
+from detectors.lean import lean
+from detectors.membership.cells import FAR, room_to_search, two_nearest
 from detectors.membership.hits import HIT, REPEAT
-from detectors.membership.neighbours import RATIO2, describe, distance2, edit_limit, field_code, two_nearest
+from detectors.membership.neighbours import RATIO2, describe, edit_limit, field_code
 from detectors.membership.slots import Layout
+from detectors.prefetch import prefetch_row
+from detectors.tiles import AXES, LANES, squares
 
-LEADERS, COPIES, CHAINS = 12, 128, 8
+LEADERS, COPIES, CHAINS = LANES, 128, 8
 _VOTE = np.float32(0.72)
 _CLUSTER, _CHAIN, _CHAIN_WITHIN, _FULL = 4, 12, 150, 16
 _INSIDE = 0.6
@@ -42,14 +47,14 @@ ROWS, MEMBERS, OTHERS, NEAR, EXACT, LAST_EXACT_ROW, LAST_EXACT, NEXT, CHAINED, L
 SIZE, MEMBER, VOTE, VOTES = 0, 1, 2, 3
 
 
-def layout(axes: int, fields: int) -> Layout:
-    """State of a client, about 2 KB."""
+def layout(fields: int) -> Layout:
+    """State of a client, about 2.4 KB."""
     return {
         "tally": ("int32", (CHAIN + CHAINS,), 0),
         "likelihood": ("float64", (), 0.0),
         "recent": ("uint8", (2, fields), 0),
         "lead": ("int32", (LEADERS, 4), 0),
-        "lead_mean": ("float32", (LEADERS, axes), 0),
+        "lead_mean": ("float32", (AXES, LEADERS), float(FAR)),
         "lead_spread": ("float32", (LEADERS,), 0),
         "lead_codes": ("uint8", (LEADERS, fields), 0),
         "copy_member": ("uint16", (COPIES,), 0),
@@ -119,9 +124,16 @@ def _likelihood(t: Any, u: float, page: float) -> Any:
     return value if k >= PAGE_FROM else min(value, page - 1e-6)
 
 
-@njit(cache=True)
+def room(width: int, terms: int, fields: int) -> tuple[NDArray[Any], ...]:
+    """What one row is worked out in: scaled, described, placed, coded, distances to the leaders, a leader's place; then the search's."""
+    own = np.zeros(width, np.float32), np.zeros(terms, np.float32), np.zeros(AXES, np.float32), np.zeros(fields, np.uint8)
+    return *own, np.zeros(LEADERS, np.float32), np.zeros(AXES, np.float32), *room_to_search()
+
+
+@lean
 def update_copies(
     rows: Any,
+    bits: Any,
     slot: Any,
     at_s: Any,
     row_hash: Any,
@@ -132,12 +144,14 @@ def update_copies(
     radii: Any,
     rule: Any,
     arrays: Any,
+    work: Any,
     evidence: Any,
 ) -> None:
     """One pass over a batch in its order; fills ``evidence[:, 2:4]`` (copies, chains).
 
     Args:
         rows: (n, d) float32.
+        bits: the same as uint32.
         slot: (n,) client of each row.
         at_s: (n,) event time, s.
         row_hash: (n,) uint64.
@@ -148,39 +162,45 @@ def update_copies(
         radii: (4,) of `Neighbours`.
         rule: (u, ticket, page).
         arrays: of `layout`, changed in place.
+        work: of `room`, overwritten.
         evidence: (n, 4), out.
     """
     tally, likelihood, recent, lead, lead_mean, lead_spread, lead_codes, copy_member, copy_count, copy_tick = arrays
-    columns, starts, edges, member_codes = index
+    cells, member_codes = index
     u, ticket, page = rule
-    f, axes = fields.shape[0], columns.shape[0]
+    f = fields.shape[0]
     limit = edit_limit(f)
     needed = 3 if f else 2
-    z, terms = np.empty(rows.shape[1], np.float32), np.empty(geometry[4].shape[0], np.float32)
-    place, codes = np.empty(axes, np.float32), np.empty(f, np.uint8)
+    z, terms, place, codes, apart, middle = work[0], work[1], work[2], work[3], work[4], work[5]
+    search = work[6:]
     near2, repeated2, own2 = np.float32(radii[0] ** 2), np.float32(radii[1] ** 2), np.float32(radii[2] ** 2)
-    bits = rows.view(np.uint32)
     for i in range(rows.shape[0]):
         s = slot[i]
+        if i + 1 < rows.shape[0]:
+            prefetch_row(tally, slot[i + 1])
+            prefetch_row(recent, slot[i + 1])
+            prefetch_row(lead, slot[i + 1])
+            prefetch_row(lead_mean, slot[i + 1])
+            prefetch_row(lead_spread, slot[i + 1])
+            prefetch_row(likelihood, slot[i + 1])
         t = tally[s]
         if not flags[i] & REPEAT:
             describe(rows[i], geometry, z, terms, place)
             for k in range(f):
                 codes[k] = field_code(bits[i, fields[k]])
             edit = t[ROWS] > 0 and (_edit(codes, recent[s, 0], limit) or (t[ROWS] > 1 and _edit(codes, recent[s, 1], limit)))
-            recent[s, 1] = recent[s, 0]
-            recent[s, 0] = codes
+            for k in range(f):
+                recent[s, 1, k], recent[s, 0, k] = recent[s, 0, k], codes[k]
             t[ROWS] += 1
             tick = _tick(at_s[i])
             ids, counts, ticks = copy_member[s], copy_count[s], copy_tick[s]
 
             own: Any = -1
             closest = own2
+            squares(place, lead_mean[s], apart)
             for k in range(LEADERS):
-                if lead[s, k, SIZE] > 0:
-                    distance = distance2(place, lead_mean[s, k], closest)
-                    if distance < closest:
-                        own, closest = k, distance
+                if apart[k] < closest:
+                    own, closest = k, apart[k]
 
             exact = flags[i] == HIT
             hit = exact
@@ -193,7 +213,7 @@ def update_copies(
                 cap = repeated2
                 if own >= 0 and lead[s, own, SIZE] < _FULL:
                     cap = max(cap, _VOTE * closest)
-                member, distance, second = two_nearest(place, columns, starts, edges, cap / RATIO2, -1)
+                member, distance, second = two_nearest(place, cells, cap / RATIO2, -1, search)
                 if member >= 0 and distance > RATIO2 * second:
                     member = -1
                 copy = member >= 0 and not exact and not _edit(codes, member_codes[member], limit)
@@ -215,16 +235,18 @@ def update_copies(
                 t[NEXT] = (own + 1) % LEADERS
                 lead[s, own, SIZE], lead[s, own, VOTE], lead[s, own, VOTES] = 1, -1, 0
                 lead[s, own, MEMBER] = member if hit else -1
-                lead_mean[s, own] = place
+                for k in range(AXES):
+                    lead_mean[s, k, own] = place[k]
                 lead_spread[s, own] = 0
-                lead_codes[s, own] = codes
+                for k in range(f):
+                    lead_codes[s, own, k] = codes[k]
             elif not edit and not _edit(codes, lead_codes[s, own], limit):
                 one = lead[s, own]
                 one[SIZE] += 1
-                for k in range(axes):
-                    step = place[k] - lead_mean[s, own, k]
-                    lead_mean[s, own, k] += step / np.float32(one[SIZE])
-                    lead_spread[s, own] += step * (place[k] - lead_mean[s, own, k])
+                for k in range(AXES):
+                    step = place[k] - lead_mean[s, k, own]
+                    lead_mean[s, k, own] += step / np.float32(one[SIZE])
+                    lead_spread[s, own] += step * (place[k] - lead_mean[s, k, own])
                 if one[MEMBER] < 0 and hit:
                     one[MEMBER] = member
                 elif one[MEMBER] < 0 and member >= 0 and distance < _VOTE * closest:
@@ -237,7 +259,9 @@ def update_copies(
                 if one[SIZE] == _CLUSTER:
                     if one[MEMBER] < 0:
                         inside = np.float32(_INSIDE) * lead_spread[s, own] / np.float32(_CLUSTER)
-                        centre, away, second = two_nearest(lead_mean[s, own], columns, starts, edges, inside / RATIO2, -1)
+                        for k in range(AXES):
+                            middle[k] = lead_mean[s, k, own]
+                        centre, away, second = two_nearest(middle, cells, inside / RATIO2, -1, search)
                         if centre >= 0 and away <= RATIO2 * second and away <= inside:
                             one[MEMBER] = centre
                     if one[MEMBER] < 0:

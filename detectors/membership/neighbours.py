@@ -1,8 +1,7 @@
 """Where the members lie, coarsely: what it takes to see that a client asks for changed copies of them.
 
 Tables are scaled by median and standard deviation; pictures become magnitudes of low frequencies, which a shift by a pixel leaves as they
-are. Both are then turned onto at most 16 principal axes; members lie in slabs along the first, sorted along the second, so that those
-within a radius of a row are a few runs.
+are. Both are then turned onto at most 16 principal axes, where `detectors.membership.cells` searches.
 """
 
 from __future__ import annotations
@@ -13,11 +12,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from detectors.membership.cells import Cells, group, room_to_search, tiled, two_nearest
 from detectors.state import StateError
+from detectors.tiles import AXES
 
 MAX_MEMBERS = 16_000
 _MAX_BYTES = 2_000_000
-_AXES = 16
 _FIELDS = 16
 _FREQUENCIES = 5
 _PICTURE_TERMS = _FREQUENCIES + (_FREQUENCIES - 1) * (2 * _FREQUENCIES - 1)
@@ -25,7 +25,6 @@ _CLIP = 10.0
 _MIN_ROWS = 50
 _PROBES = 1500
 RATIO2 = np.float32(0.7**2)
-_BLOCK, _PEEK = 256, 6
 
 
 class Neighbours(NamedTuple):
@@ -39,9 +38,9 @@ class Neighbours(NamedTuple):
         origin: (terms,) mean of the descriptor.
         axes: (terms, axes) principal directions, widest first.
         fields: (f,) int64, columns compared to tell edits from copies; none for pictures.
-        members: (m, axes) along the axes, slab by slab.
-        starts: (slabs + 1,) int64, first member of each slab.
-        edges: (slabs + 1,) where the slabs begin along the first axis.
+        members: (m, axes) along the axes, cell by cell.
+        starts: (cells + 1,) int64, first member of each cell.
+        centres: (cells, axes) where the cells lie.
         codes: (m, f) uint8, hashes of the members' fields.
         radii: (4,) float64: near a member; the same for repeated copies; around a client's own row; near a member for copies by many.
     """
@@ -55,27 +54,28 @@ class Neighbours(NamedTuple):
     fields: NDArray[np.int64]
     members: NDArray[np.float32]
     starts: NDArray[np.int64]
-    edges: NDArray[np.float32]
+    centres: NDArray[np.float32]
     codes: NDArray[np.uint8]
     radii: NDArray[np.float64]
 
 
 @njit(cache=True)
 def describe(row: Any, geometry: Any, z: Any, terms: Any, out: Any) -> None:
-    """The place of one float32 row along the axes, into ``out``; missing values count as the median."""
+    """The place of one float32 row along the axes, into ``out`` (16,), zero beyond them; missing values count as the median."""
     across, down, center, inverse, origin, axes = geometry
     d = row.shape[0]
     for j in range(d):
         value = (row[j] - center[j]) * inverse[j]
         z[j] = min(max(value, np.float32(-_CLIP)), np.float32(_CLIP)) if value == value else np.float32(0)
     if down.shape[1] == 0:
-        terms[:] = z
+        for j in range(d):
+            terms[j] = z[j]
     else:
         _magnitudes(z, across, down, terms)
     out[:] = 0
     for j in range(terms.shape[0]):
         t = terms[j] - origin[j]
-        for p in range(out.shape[0]):
+        for p in range(axes.shape[1]):
             out[p] += t * axes[j, p]
 
 
@@ -121,65 +121,6 @@ def describe_all(rows: Any, geometry: Any) -> Any:
 
 
 @njit(inline="always")
-def distance2(a: Any, b: Any, cap: Any) -> Any:
-    """Squared distance, or a number not below ``cap`` once it is known not to be below."""
-    total = np.float32(0)
-    for k in range(a.shape[0]):
-        t = a[k] - b[k]
-        total += t * t
-        if total >= cap:
-            return total
-    return total
-
-
-@njit(cache=True)
-def two_nearest(point: Any, columns: Any, starts: Any, edges: Any, cap: Any, skip: int) -> Any:
-    """Index of the nearest member (-1: none within), its squared distance and the second one's, both looked for below ``cap``.
-
-    Members come as columns (axes, m), so that a block of them is measured at once: where rows spread evenly over many axes no bound
-    prunes, and this is what a search costs.
-    """
-    best, second, index = cap, cap, -1
-    reach = np.sqrt(cap)
-    axes = columns.shape[0]
-    sorted_by = min(1, axes - 1)
-    block = np.empty(_BLOCK, np.float32)
-    for slab in range(starts.shape[0] - 1):
-        if edges[slab + 1] < point[0] - reach or edges[slab] > point[0] + reach:
-            continue
-        begin, end = starts[slab], starts[slab + 1]
-        along = columns[sorted_by, begin:end]
-        first = begin + np.searchsorted(along, point[sorted_by] - reach)
-        last = begin + np.searchsorted(along, point[sorted_by] + reach, side="right")
-        for at in range(first, last, _BLOCK):
-            n = min(_BLOCK, last - at)
-            block[:n] = 0
-            near = True
-            for k in range(axes):
-                here = point[k]
-                column = columns[k, at : at + n]
-                for j in range(n):
-                    t = here - column[j]
-                    block[j] += t * t
-                if k == _PEEK:
-                    least = block[0]
-                    for j in range(n):
-                        least = min(least, block[j])
-                    if least >= second:
-                        near = False
-                        break
-            if near:
-                for j in range(n):
-                    s = block[j]
-                    if s < second and at + j != skip:
-                        if s < best:
-                            second, best, index = best, s, at + j
-                        else:
-                            second = s
-    return index, best, second
-
-
-@njit(inline="always")
 def edit_limit(fields: int) -> int:
     """How many fields an edit changes at most: a fifth of them, and two."""
     return max(2, fields // 5)
@@ -193,12 +134,13 @@ def field_code(bits: Any) -> Any:
 
 @njit(cache=True)
 def _copied(rows: Any, geometry: Any, index: Any, fields: Any, radius2: Any) -> Any:
-    columns, starts, edges, codes = index
+    cells, codes = index
     z, terms = np.empty(rows.shape[1], np.float32), np.empty(geometry[4].shape[0], np.float32)
-    place, bits, out = np.empty(columns.shape[0], np.float32), rows.view(np.uint32), np.full(rows.shape[0], -1, np.int64)
+    place, bits, out = np.empty(AXES, np.float32), rows.view(np.uint32), np.full(rows.shape[0], -1, np.int64)
+    room = room_to_search()
     for i in range(rows.shape[0]):
         describe(rows[i], geometry, z, terms, place)
-        member, away, second = two_nearest(place, columns, starts, edges, radius2 / RATIO2, -1)
+        member, away, second = two_nearest(place, cells, radius2 / RATIO2, -1, room)
         if member >= 0 and 1e-8 < away <= radius2 and away <= RATIO2 * second:
             changed = 0
             for k in range(fields.shape[0]):
@@ -208,9 +150,9 @@ def _copied(rows: Any, geometry: Any, index: Any, fields: Any, radius2: Any) -> 
     return out
 
 
-def index_of(near: Neighbours) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32], NDArray[np.uint8]]:
-    """What the kernels search: members as columns (axes, m), slabs, their edges, the members' field codes."""
-    return np.ascontiguousarray(near.members.T), near.starts, near.edges, near.codes
+def index_of(near: Neighbours) -> tuple[Cells, NDArray[np.uint8]]:
+    """What the kernels search: the members' cells and field codes."""
+    return tiled(near.members, near.starts, near.centres), near.codes
 
 
 def copied_members(rows: NDArray[np.float32], near: Neighbours, radius: float) -> NDArray[np.int64]:
@@ -220,10 +162,11 @@ def copied_members(rows: NDArray[np.float32], near: Neighbours, radius: float) -
 
 
 @njit(cache=True)
-def _nearest_distances(points: Any, columns: Any, starts: Any, edges: Any, own: bool) -> Any:
-    out = np.empty(points.shape[0])
+def _nearest_distances(points: Any, cells: Any, own: bool) -> Any:
+    place, out, room = np.zeros(AXES, np.float32), np.empty(points.shape[0]), room_to_search()
     for i in range(points.shape[0]):
-        out[i] = np.sqrt(two_nearest(points[i], columns, starts, edges, np.float32(np.inf), i if own else -1)[1])
+        place[: points.shape[1]] = points[i]
+        out[i] = np.sqrt(two_nearest(place, cells, np.float32(np.inf), i if own else -1, room)[1])
     return out
 
 
@@ -256,7 +199,7 @@ def fit_neighbours(
     T = describe_all(bits, raw)
     origin = T.mean(0)
     _, _, V = np.linalg.svd((T - origin) / np.sqrt(len(T)), full_matrices=False)
-    axes = np.ascontiguousarray(V[:_AXES].T, np.float32)
+    axes = np.ascontiguousarray(V[:AXES].T, np.float32)
     place = np.ascontiguousarray((T - origin) @ axes)
     varied = np.flatnonzero(usable) if image is None else np.empty(0, np.int64)
     fields = np.sort(rng.choice(varied, min(_FIELDS, len(varied)), replace=False)).astype(np.int64)
@@ -268,18 +211,14 @@ def fit_neighbours(
         return None
     chosen = np.sort(rng.choice(len(M), keep, replace=False))
     M, first = M[chosen], first[chosen]
-    slabs = max(1, int(np.sqrt(keep / 8)))
-    starts = np.linspace(0, keep, slabs + 1).astype(np.int64)
-    by_first = np.argsort(M[:, 0], kind="stable")
-    order = np.concatenate([run[np.argsort(M[run, min(1, M.shape[1] - 1)], kind="stable")] for run in np.split(by_first, starts[1:-1])])
-    edges = M[by_first[np.minimum(starts, keep - 1)], 0]
+    order, starts, centres = group(M, rng)
     M, first = np.ascontiguousarray(M[order]), first[order]
     codes = ((bits[first][:, fields].view(np.uint32) * np.uint32(2654435761)) >> np.uint32(24)).astype(np.uint8)
 
     others = place[~member]
     own = len(others) < _MIN_ROWS
     probe = M if own else rng.permutation(others)
-    to_member = _nearest_distances(np.ascontiguousarray(probe[:_PROBES]), np.ascontiguousarray(M.T), starts, edges, own)
+    to_member = _nearest_distances(np.ascontiguousarray(probe[:_PROBES]), tiled(M, starts, centres), own)
     if image is None:
         # Natural rows hit some member three times less than once among 800 queries, within reason.
         near = _quantile(to_member, 0.03)
@@ -297,7 +236,7 @@ def fit_neighbours(
         a, b = rng.integers(0, len(place), (2, 2000))
         own_radius = _quantile(np.sqrt(((place[a] - place[b]) ** 2).sum(1)), 0.01)
     radii = np.array([near, repeated, own_radius, pooled])
-    return Neighbours(across, down, raw[2], raw[3], origin.astype(np.float32), axes, fields, M, starts, edges, codes, radii)
+    return Neighbours(across, down, raw[2], raw[3], origin.astype(np.float32), axes, fields, M, starts, centres, codes, radii)
 
 
 def load_neighbours(body: Any, width: int) -> Neighbours | None:
@@ -315,12 +254,13 @@ def load_neighbours(body: Any, width: int) -> Neighbours | None:
         expected = {
             "across": ("<f4", (2, w, k)), "down": ("<f4", (2, h, 2 * k - 1)), "center": ("<f4", (width,)), "inverse": ("<f4", (width,)),
             "origin": ("<f4", (terms,)), "axes": ("<f4", (terms, axes)), "fields": ("<i8", (f,)), "members": ("<f4", (m, axes)),
-            "starts": ("<i8", n.starts.shape[:1]), "edges": ("<f4", n.starts.shape[:1]), "codes": ("|u1", (m, f)), "radii": ("<f8", (4,)),
+            "starts": ("<i8", (len(n.centres) + 1,)), "centres": ("<f4", (len(n.centres), axes)),
+            "codes": ("|u1", (m, f)), "radii": ("<f8", (4,)),
         }  # fmt: skip
         wrong = [name for name, (dtype, shape) in expected.items() if (body[name].dtype.str, body[name].shape) != (dtype, shape)]
     except (TypeError, AttributeError, IndexError, ValueError) as error:
         raise StateError(f"the members' places lack an array or have a wrong one: {error}") from error
-    fits = not wrong and h * w in (0, width) and terms == (_PICTURE_TERMS if h * w else width) and 1 <= axes <= _AXES and m > 0
+    fits = not wrong and h * w in (0, width) and terms == (_PICTURE_TERMS if h * w else width) and 1 <= axes <= AXES and m > 0
     # The kernels index with these and check nothing.
     if not fits or np.any((n.fields < 0) | (n.fields >= width)) or np.any(np.diff(n.starts) < 0) or n.starts[0] != 0 or n.starts[-1] != m:
         raise StateError(f"the members' places do not fit each other or rows {width} wide: {wrong}")

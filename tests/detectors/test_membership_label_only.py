@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detectors.membership import STATISTICS, ClientMembership, MembershipReference
-from detectors.membership.neighbours import Neighbours, describe_all, fit_neighbours, two_nearest
+from detectors.membership.cells import PROBES, group, room_to_search, tiled, two_nearest
+from detectors.membership.neighbours import Neighbours, describe_all, fit_neighbours, index_of
 from detectors.state import StateError, pack, unpack
+from detectors.tiles import AXES
 
 KEY = b"a deployment key of 32 bytes ..."
 D = 10
@@ -141,24 +143,54 @@ def test_a_picture_lies_where_its_moved_self_lies() -> None:
     assert np.median(np.linalg.norm(here - there, axis=1)) < 0.1 * np.median(np.linalg.norm(here - here[::-1], axis=1))
 
 
+def padded(places: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.pad(places, ((0, 0), (0, AXES - places.shape[1])))
+
+
 @settings(max_examples=30, deadline=None)
-@given(st.integers(50, 400), st.integers(0, 2**32), st.floats(0.1, 5))
-def test_the_index_finds_what_brute_force_finds(n: int, seed: int, reach: float) -> None:
+@given(st.integers(50, 400), st.integers(1, 16), st.integers(0, 2**32), st.floats(0.1, 5))
+def test_what_the_index_finds_is_a_member_at_its_true_distance(n: int, width: int, seed: int, reach: float) -> None:
     rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, 5)).astype(np.float32)
+    X = rng.normal(size=(n, width)).astype(np.float32)
     places = fit_neighbours(X, np.ones(n, bool), X.min(0), X.max(0), None, 0)
     assert places is not None
-    for point in describe_all(rng.normal(size=(5, 5)).astype(np.float32), places[:6]):
-        d2 = ((places.members - point) ** 2).sum(1)
-        index, best, second = two_nearest(
-            point, np.ascontiguousarray(places.members.T), places.starts, places.edges, np.float32(reach**2), -1
-        )
-        if d2.min() < reach**2 * 0.999:
-            assert index == d2.argmin()
-            assert best == pytest.approx(d2.min(), rel=1e-4, abs=1e-6)
-            assert second == pytest.approx(min(np.sort(d2)[1], reach**2), rel=1e-4, abs=1e-6)
-        elif d2.min() > reach**2 * 1.001:
-            assert index == -1
+    cells, cap = index_of(places)[0], np.float32(reach**2)
+    for point in padded(describe_all(rng.normal(size=(5, width)).astype(np.float32), places[:6])):
+        d2 = np.sort(((padded(places.members) - point) ** 2).sum(1))
+        index, best, second = two_nearest(point, cells, cap, -1, room_to_search())
+        assert min(d2[0], cap) * 0.999 <= best + 1e-6 <= second + 1e-6
+        assert second >= min(d2[1], cap) * 0.999
+        if index >= 0:
+            assert best == pytest.approx(((padded(places.members)[index] - point) ** 2).sum(), rel=1e-3, abs=1e-5)
+            assert two_nearest(point, cells, cap, index, room_to_search())[1] == pytest.approx(second)
+        if len(cells.reach) <= PROBES or d2[0] > reach**2 * 1.001:
+            assert best == pytest.approx(min(d2[0], cap), rel=1e-3, abs=1e-5)
+
+
+def test_the_index_is_exact_where_its_cells_are_few() -> None:
+    members = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    order, starts, centres = group(members[:36], np.random.default_rng(1))
+    cells = tiled(members[order], starts, centres)
+    assert len(cells.reach) <= PROBES
+    for point in padded(members):
+        d2 = np.sort(((padded(members[:36]) - point) ** 2).sum(1))
+        assert two_nearest(point, cells, np.float32(np.inf), -1, room_to_search())[1:] == pytest.approx(tuple(d2[:2]), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("axes", [4, 16])
+def test_a_changed_copy_finds_its_member_in_ninety_nine_of_a_hundred_cases(axes: int) -> None:
+    rng = np.random.default_rng(axes)
+    members = rng.normal(size=(4_000, axes)).astype(np.float32)
+    order, starts, centres = group(members, rng)
+    cells, members = tiled(members[order], starts, centres), members[order]
+    spacing = (
+        np.median([two_nearest(point, cells, np.float32(np.inf), k, room_to_search())[1] for k, point in enumerate(padded(members[:200]))])
+        ** 0.5
+    )
+    copies = members + rng.normal(size=members.shape).astype(np.float32) * np.float32(spacing * 0.35 / axes**0.5)
+    true = ((padded(copies[:500])[:, None] - padded(members)[None]) ** 2).sum(2).argmin(1)
+    found = [two_nearest(point, cells, np.float32(np.inf), -1, room_to_search())[0] for point in padded(copies[:500])]
+    assert np.mean(true == found) >= 0.99
 
 
 @settings(max_examples=15, deadline=None)
@@ -219,10 +251,10 @@ def _missing(body: dict[str, NDArray[np.float32]]) -> None:
 
 @pytest.mark.parametrize("spoil", [_no_starts, _narrow, _missing])
 def test_a_damaged_index_is_refused(spoil: Callable[[dict[str, NDArray[np.float32]]], None]) -> None:
-    body = unpack(TABLE.to_bytes(), "membership.reference", 1)
+    body = unpack(TABLE.to_bytes(), "membership.reference", 2)
     spoil(body["neighbours"])
     with pytest.raises(StateError, match="places"):
-        MembershipReference.from_bytes(pack("membership.reference", 1, body), KEY)
+        MembershipReference.from_bytes(pack("membership.reference", 2, body), KEY)
 
 
 def test_the_index_comes_back_as_it_was() -> None:

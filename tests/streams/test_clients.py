@@ -46,6 +46,13 @@ def test_a_client_keeps_its_slot_and_no_two_share_one() -> None:
     assert one.table.find("") is None
 
 
+def test_a_dictionary_that_names_a_client_twice_means_one_client() -> None:
+    one = Tracked(4)
+    slots = one.see(["a", "b", "a"])
+    assert slots[0] == slots[2] != slots[1]
+    assert (len(one.table), one.see(["a"]).tolist()) == (2, [slots[0]])
+
+
 @settings(deadline=None)
 @given(batches=st.lists(st.lists(st.integers(0, 60).map(str), max_size=12, unique=True), max_size=30))
 def test_the_table_never_outgrows_its_limit_and_stays_consistent(batches: list[list[str]]) -> None:

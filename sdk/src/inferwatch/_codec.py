@@ -6,8 +6,6 @@ events/s to read) and JSON (one event or a list; for curl, Go and KServe).
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -18,18 +16,13 @@ from inferwatch._columns import EventColumns, Strings
 from inferwatch._contract import (
     CONTENT_TYPE_COLUMNS,
     CONTENT_TYPE_JSON,
-    MAX_EVENTS,
     MAX_FEATURES,
     MAX_RECORD_BYTES,
-    MAX_TEXT,
     DecodeError,
-    Event,
-    Status,
 )
-from inferwatch._rows import columns_of, nanoseconds
+from inferwatch._json import decode_json
 
 VERSION = 1
-_STATUS = {status.name.lower(): int(status) for status in Status}
 
 
 class _WireStrings(msgspec.Struct, array_like=True):
@@ -69,9 +62,6 @@ class _Wire(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 _decode_wire = msgspec.msgpack.Decoder(_Wire).decode
 _encode_wire = msgspec.msgpack.Encoder().encode
-_decode_event = msgspec.json.Decoder(Event).decode
-_decode_events = msgspec.json.Decoder(list[Event]).decode
-_decode_raw = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def encode(events: EventColumns) -> bytes:
@@ -179,48 +169,6 @@ def decode_columns(payload: bytes) -> EventColumns:
         raise DecodeError("inconsistent", str(error)) from error
 
 
-def decode_json(payload: bytes) -> tuple[list[EventColumns], list[DecodeError]]:
-    """The events of a JSON record, grouped by model version, producer and feature names, and what was wrong with the rest.
-
-    One bad event does not cost its neighbours: it is reported, they are kept.
-    """
-    bad: list[DecodeError] = []
-    try:
-        events = _decode_events(payload) if payload[:100].lstrip()[:1] == b"[" else [_decode_event(payload)]
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        events = _decode_each(payload, bad)
-    if len(events) > MAX_EVENTS:
-        raise DecodeError("oversized", f"{len(events)} events in one record; at most {MAX_EVENTS}")
-    groups: dict[tuple[Any, ...], list[Event]] = {}
-    last: tuple[Any, ...] = ()
-    group: list[Event] = []
-    for event in events:
-        features, scores = event.features, event.scores
-        if type(event.at) is not int or type(event.prediction) is int:  # the others cannot be beyond their types
-            wrong = _beyond_the_types(event)
-            if wrong:
-                bad.append(DecodeError("invalid_event", wrong))
-                continue
-        key = (
-            event.model,
-            event.version,
-            event.service,
-            event.instance,
-            tuple(features) if type(features) is dict else len(features) if features is not None else None,
-            tuple(scores) if type(scores) is dict else len(scores) if scores is not None else None,
-        )
-        if key != last:  # neighbours are mostly alike, and comparing is cheaper than hashing twenty names
-            last, group = key, groups.setdefault(key, [])
-        group.append(event)
-    columns = []
-    for alike in groups.values():
-        try:
-            columns.append(_columns(alike).check())
-        except DecodeError as error:
-            bad.extend([error] * len(alike))
-    return columns, bad
-
-
 def decode(payload: bytes, content_type: str) -> tuple[list[EventColumns], list[DecodeError]]:
     """The events of a record by its content type, and the JSON events that were refused.
 
@@ -235,65 +183,6 @@ def decode(payload: bytes, content_type: str) -> tuple[list[EventColumns], list[
     if kind == CONTENT_TYPE_JSON:
         return decode_json(payload)
     raise DecodeError("foreign", f"content type {content_type[:80]!r}; this server reads {CONTENT_TYPE_COLUMNS} and {CONTENT_TYPE_JSON}")
-
-
-def _decode_each(payload: bytes, bad: list[DecodeError]) -> list[Event]:
-    """Event by event, after the fast path met an error."""
-    try:
-        raw = _decode_raw(payload) if payload.lstrip()[:1] == b"[" else [payload]
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise DecodeError("truncated", f"not JSON events: {error}") from error
-    events = []
-    for position, one in enumerate(raw):
-        try:
-            events.append(_decode_event(one))
-        except msgspec.ValidationError as error:
-            bad.append(DecodeError("invalid_event", f"event {position}: {error}"))
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            if len(raw) == 1:
-                raise DecodeError("truncated", f"not a JSON event: {error}") from error
-            bad.append(DecodeError("invalid_event", f"event {position}: {error}"))
-    return events
-
-
-def _beyond_the_types(event: Event) -> str:
-    """What is wrong with an event although its types are right: it would cost its neighbours their column."""
-    if isinstance(event.at, datetime.datetime) and event.at.year > 2261:
-        return f"at {event.at.isoformat()} is beyond 2261, the end of 64-bit nanoseconds"
-    if type(event.prediction) is int and not -(10**MAX_TEXT) < event.prediction < 10**MAX_TEXT:
-        return f"prediction of more than {MAX_TEXT} digits"
-    return ""
-
-
-def _columns(events: Sequence[Event]) -> EventColumns:
-    """Columns of events that share model version, producer and the names of features and scores."""
-    first = events[0]
-    return columns_of(
-        model=first.model,
-        version=first.version,
-        service=first.service,
-        instance=first.instance,
-        names=tuple(first.features) if isinstance(first.features, dict) else None,
-        features=[_values(e.features) for e in events],
-        score_names=tuple(first.scores) if isinstance(first.scores, dict) else (),
-        scores=None if first.scores is None else [_values(e.scores) for e in events],
-        client=[e.client for e in events],
-        at_ns=[nanoseconds(e.at) for e in events],
-        number=[-1 if e.number is None else e.number for e in events],
-        status=[_STATUS[e.status] for e in events],
-        latency_ms=[e.latency_ms for e in events],
-        value=[e.value for e in events],
-        prediction=[e.prediction for e in events],
-        event_id=[e.event_id or None for e in events],
-        trace_id=[e.trace_id for e in events],
-        owner=[e.owner for e in events],
-        source=[e.source for e in events],
-        cost=[e.cost for e in events],
-    )
-
-
-def _values(of: dict[str, Any] | list[Any] | None) -> list[Any]:
-    return list(of.values()) if isinstance(of, dict) else of or []
 
 
 def _bytes(array: NDArray[Any], dtype: str) -> bytes:
