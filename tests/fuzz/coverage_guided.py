@@ -7,14 +7,14 @@ from __future__ import annotations
 import random
 import sys
 
-import atheris  # type: ignore[import-not-found,unused-ignore]  # by hand only
-
-with atheris.instrument_imports(include=["inferwatch", "schemas"]):
-    from tests.fuzz.targets import targets
-
 
 def main() -> None:
     """See the module; libFuzzer ends the process."""
+    import atheris  # here: only who runs this needs it
+
+    with atheris.instrument_imports(include=["inferwatch", "schemas"]):
+        from tests.fuzz.targets import targets
+
     target = next(one for name, one in targets().items() if sys.argv[1] in name)
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:
