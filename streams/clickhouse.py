@@ -81,7 +81,9 @@ class ClickHouse:
             self._options |= {"connect_timeout": connect_timeout, "send_receive_timeout": timeout, "autogenerate_session_id": False}
         if target.options["interface"] == "https":
             if ca_file and not Path(ca_file).is_file():
-                raise ValueError(f"ClickHouse: there is no file {ca_file}; clickhouse.ca_file is the PEM of the authority that signed the server's")
+                raise ValueError(
+                    f"ClickHouse: there is no file {ca_file}; clickhouse.ca_file is the PEM of the authority that signed the server's"
+                )
             self._options |= {"verify": verify, "ca_cert": ca_file or None}
         self._client: Any = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clickhouse")

@@ -256,7 +256,10 @@ def secrets_of(settings: Settings) -> frozenset[str]:
         found |= {value for _, value in _IN_QUERY.findall(url)} | {unquote(value) for _, value in _IN_QUERY.findall(url)}
     if settings.clickhouse.password:
         user = re.sub(r"^[^/]*//", "", settings.clickhouse.dsn).rpartition("@")[0]
-        found |= {quote(settings.clickhouse.password, safe=""), base64.b64encode(f"{unquote(user)}:{settings.clickhouse.password}".encode()).decode()}
+        found |= {
+            quote(settings.clickhouse.password, safe=""),
+            base64.b64encode(f"{unquote(user)}:{settings.clickhouse.password}".encode()).decode(),
+        }
     return frozenset(found - {""})
 
 

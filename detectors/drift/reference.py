@@ -290,7 +290,11 @@ class DriftReference:
             raise ValueError("tables of different lengths")
         if not all(isinstance(name, str) for name in body["variables"]) or not set(body["kinds"]) <= {"numeric", "categorical"}:
             raise ValueError("a variable without a name or kind")
-        if not all(np.isfinite(body[k]).all() for k in ("mean", "sd", "tails", "wander")) or body["sd"].min() <= 0 or body["counts"].min() < 0:
+        if (
+            not all(np.isfinite(body[k]).all() for k in ("mean", "sd", "tails", "wander"))
+            or body["sd"].min() <= 0
+            or body["counts"].min() < 0
+        ):
             raise ValueError("a measure that is not finite, or below 0")
         if not all(type(body[k]) is int and body[k] >= 0 for k in ("n_features", "n_scores", "rows")):
             raise ValueError("a number of features, scores or rows that is none")

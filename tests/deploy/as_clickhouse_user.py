@@ -68,7 +68,8 @@ def deeds(clickhouse: ClickHouse) -> dict[str, dict[str, Callable[[], object]]]:
             text: sql(text)
             for text in (
                 "DROP TABLE inferwatch.windows", "TRUNCATE TABLE inferwatch.windows", "ALTER TABLE inferwatch.windows DELETE WHERE 1",
-                "DROP DATABASE inferwatch", "CREATE DATABASE other", "CREATE USER another", "SELECT * FROM file('/etc/passwd', LineAsString)",
+                "DROP DATABASE inferwatch", "CREATE DATABASE other", "CREATE USER another",
+                "SELECT * FROM file('/etc/passwd', LineAsString)",
                 "SELECT * FROM url('http://127.0.0.1:1/', CSV, 'a String')", "INSERT INTO FUNCTION file('x.csv', CSV, 'a UInt8') SELECT 1",
             )
         },

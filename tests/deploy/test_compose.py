@@ -94,18 +94,21 @@ def test_ports_are_published_on_this_machine_only_and_once() -> None:
     assert len({port.split(":")[1] for port in ports}) == len(ports)
 
 
-@pytest.mark.parametrize("service", ["worker", "migrate"])
-def test_the_workers_environment_is_settings_that_lead_to_the_other_services(service: str) -> None:
+@pytest.mark.parametrize(("service", "user"), [("worker", "inferwatch_writer"), ("migrate", "inferwatch_migrator")])
+def test_the_workers_environment_is_settings_that_lead_to_the_other_services(service: str, user: str) -> None:
     settings = load(None, environment(service))  # refuses a name that is no setting
     assert settings.kafka.bootstrap_servers == "kafka:9092"
     assert "INTERNAL://kafka:9092" in environment("kafka")["KAFKA_ADVERTISED_LISTENERS"]
     assert settings.alertmanager.urls == ("http://alertmanager:9093",)
     assert f"127.0.0.1:{settings.metrics.port}:{settings.metrics.port}" in SERVICES["worker"]["ports"]
     store = environment("clickhouse")
-    connection = ClickHouse(settings.clickhouse.dsn, password=settings.clickhouse.password)
-    assert connection.database == store["CLICKHOUSE_DB"]
-    assert connection.target == f"http://{store['CLICKHOUSE_USER']}:***@clickhouse:8123/{store['CLICKHOUSE_DB']}"
-    assert settings.clickhouse.password == store["CLICKHOUSE_PASSWORD"]
+    assert ClickHouse.of(settings.clickhouse).target == f"http://{user}:***@clickhouse:8123/inferwatch"
+    password = ElementTree.parse(ROOT / "deploy" / "clickhouse" / "users.d" / "inferwatch.xml").find(f"users/{user}/password")
+    assert password is not None
+    assert settings.clickhouse.password == store[password.get("from_env") or ""]
+    assert not {"CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD", "CLICKHOUSE_DB"} & set(store), (
+        "with these the image makes a user with every right"
+    )
 
 
 @pytest.mark.parametrize("service", ["worker", "migrate", "demo"])
@@ -172,7 +175,7 @@ def test_grafanas_user_reads_only_and_has_the_password_that_grafana_gives() -> N
     assert environment("clickhouse")["GRAFANA_CLICKHOUSE_PASSWORD"] == environment("grafana")["GRAFANA_CLICKHOUSE_PASSWORD"]
     assert tree.findtext(f"profiles/{user.findtext('profile')}/readonly") == "2"  # reads, and may set max_execution_time
     grants = [grant.text for grant in user.findall("grants/query")]
-    assert grants == [f"GRANT SELECT ON {environment('clickhouse')['CLICKHOUSE_DB']}.*"]
+    assert grants == ["GRANT SELECT ON inferwatch.*"]
 
 
 def test_clickhouses_own_settings_are_well_formed() -> None:

@@ -23,15 +23,8 @@ import msgspec
 import numpy as np
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import (
-    AclBinding,
-    AclBindingFilter,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka import admin as kafka_admin
+from confluent_kafka.admin import AdminClient
 
 from inferwatch import Client
 from schemas.acls import Acl, acls
@@ -48,6 +41,7 @@ from tests.parts import unavailable
 from tests.streams.events import KEY, NAMES, reference, settings
 from tests.streams.tls import Certificates, certificates, login
 
+_acl: Any = kafka_admin  # public by its docs, not by its annotations
 pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.timeout(280)]
 
 PASSWORDS = {user: f"{user}-pass-{n}f9Qz" for n, user in enumerate(("admin", "service", "worker", "publisher"))}
@@ -83,10 +77,10 @@ def admin_of(kafka: EmbeddedKafka, made: Certificates) -> AdminClient:
 
 
 def binding(one: Acl) -> Any:
-    kind = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP}[one.resource]
-    operation = getattr(AclOperation, one.operation.upper())
-    literal, allow = ResourcePatternType.LITERAL, AclPermissionType.ALLOW
-    return AclBinding(kind, one.name, literal, f"User:{one.user}", "*", operation, allow)
+    kind = {"topic": _acl.ResourceType.TOPIC, "group": _acl.ResourceType.GROUP}[one.resource]
+    operation = getattr(_acl.AclOperation, one.operation.upper())
+    literal, allow = _acl.ResourcePatternType.LITERAL, _acl.AclPermissionType.ALLOW
+    return _acl.AclBinding(kind, one.name, literal, f"User:{one.user}", "*", operation, allow)
 
 
 def allow(admin: AdminClient, rights: list[Acl]) -> None:
@@ -96,7 +90,7 @@ def allow(admin: AdminClient, rights: list[Acl]) -> None:
 
 def forbid(admin: AdminClient, one: Acl) -> None:
     given = binding(one)
-    filter_ = AclBindingFilter(
+    filter_ = _acl.AclBindingFilter(
         given.restype, given.name, given.resource_pattern_type, given.principal, given.host, given.operation, given.permission_type
     )
     for future in admin.delete_acls([filter_]).values():
@@ -240,7 +234,8 @@ def test_a_whole_run_with_failures_leaves_no_secret_anywhere(
     run.until_said("uthentication failed")
     run.end()
     away, refusing = free_ports(2)
-    pagers = f"http://pager:{quote(SECRETS['alertmanager password'], safe='')}@127.0.0.1:{away},http://127.0.0.1:{refusing}?token={SECRETS['alertmanager token']}"
+    password, token = quote(SECRETS["alertmanager password"], safe=""), SECRETS["alertmanager token"]
+    pagers = f"http://pager:{password}@127.0.0.1:{away},http://127.0.0.1:{refusing}?token={token}"
     run.start(INFERWATCH_ALERTMANAGER_URLS=pagers)
     run.until_said("Alertmanager is away")
     run.until(lambda: "owner" in run.log.read_text() and run.get("metrics")[0] == 200, "it owns partitions")
@@ -296,7 +291,12 @@ def test_a_whole_run_with_failures_leaves_no_secret_anywhere(
         "what the SDK says": (caplog.text + said_by_sdk).encode(),
     }
     assert all(len(heap) > 100 for heap in heaps.values())
-    leaks = [f"{name} in {where}" for where, heap in heaps.items() for name, secret in SECRETS.items() if any(form in heap for form in forms(secret))]
+    leaks = [
+        f"{name} in {where}"
+        for where, heap in heaps.items()
+        for name, secret in SECRETS.items()
+        if any(form in heap for form in forms(secret))
+    ]
     assert leaks == []
 
 

@@ -73,7 +73,7 @@ def work(target: Target, seed: int, first: int, last: int, at: Synchronized[int]
 def fuzz(target: Target, seed: int, inputs: int, first: int = 0) -> dict[str, Any]:
     """One target in a process of its own, which may die of it."""
     context = multiprocessing.get_context("fork")
-    at: Synchronized[int] = context.Value("q", 0)  # type: ignore[assignment]
+    at: Synchronized[int] = context.Value("q", 0)
     results = context.SimpleQueue()
     began = time.monotonic()
     process = context.Process(target=work, args=(target, seed, first, first + inputs, at, results))

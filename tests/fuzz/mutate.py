@@ -13,7 +13,26 @@ ARRAY = 1
 """msgpack extension of arrays; see `detectors.state`."""
 MOST = 2_000_000
 """Bytes of an input: more than Kafka lets through for events."""
-_DTYPES = ("|b1", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f4", "<f8", ">i8", "|O", "|V8", "<U4", "<c16", "<M8[ns]", "nonsense")
+_DTYPES = (
+    "|b1",
+    "|u1",
+    "|i1",
+    "<u2",
+    "<i2",
+    "<u4",
+    "<i4",
+    "<u8",
+    "<i8",
+    "<f4",
+    "<f8",
+    ">i8",
+    "|O",
+    "|V8",
+    "<U4",
+    "<c16",
+    "<M8[ns]",
+    "nonsense",
+)
 _SHAPES: tuple[tuple[int, ...], ...] = ((), (0,), (-1,), (0, 2**40), (2**40, 0), (2**62, 4), (1,) * 70, (2**31, 2**31, 0))
 _NASTY: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 7, 255, 256, 2**16, 2**31 - 1, 2**31, 2**40, 2**63 - 1, -(2**63), 2**64 - 1,
@@ -21,8 +40,11 @@ _NASTY: tuple[Any, ...] = (
     "", "a", "x" * 300, "\0", "é\U0001f600" * 100, "NaN", "-1", "1e999", "../../etc/passwd", "numeric", "categorical",
     b"", b"\0", b"\xff" * 8, b"\0" * 64, b"\xc1", [], {}, [[[[]]]], {"": None}, {1: 2}, [None] * 300, [0] * 5_000,
 )  # fmt: skip
-_TOKENS = (b"\xc1", b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff", b"\xc9\xff\xff\xff\xff\x01",
-           b"\x91" * 5_000, b"[" * 5_000, b'{"a":' * 2_000, b"1" * 5_000, b"1e999", b"null", b"\xff\xfe", b'"\\ud800"', b"-0", b"\0" * 64)  # fmt: skip
+_TOKENS = (
+    b"\xc1", b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff",
+    b"\xc9\xff\xff\xff\xff\x01", b"\x91" * 5_000, b"[" * 5_000, b'{"a":' * 2_000, b"1" * 5_000, b"1e999", b"null", b"\xff\xfe",
+    b'"\\ud800"', b"-0", b"\0" * 64,
+)  # fmt: skip
 
 
 def mutated(draw: random.Random, blob: bytes, others: Sequence[bytes]) -> bytes:

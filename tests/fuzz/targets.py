@@ -80,7 +80,8 @@ def targets() -> dict[str, Target]:
     return {
         target.name: target
         for target in (
-            _columns(), _json(), _shard(published), _judge(), _reference(published), _used(published), *_snapshots(published), _store(), _settings(),
+            _columns(), _json(), _shard(published), _judge(), _reference(published), _used(published), *_snapshots(published), _store(),
+            _settings(),
         )
     }  # fmt: skip
 
@@ -106,7 +107,10 @@ def _json_records() -> tuple[bytes, ...]:
         "latency_ms": 3.5, "status": "ok", "event_id": "e", "trace_id": "t", "owner": "o", "source": "s", "cost": 1,
     }  # fmt: skip
     listed = one | {"features": [1, 2.5, None], "scores": {"no": 0.1, "yes": 0.9}, "at": START, "prediction": 7}
-    return tuple(msgspec.json.encode(value) for value in (one, [one, listed, one | {"model": "other"}], [listed] * 20, {"model": "m", "version": "1"}))
+    return tuple(
+        msgspec.json.encode(value)
+        for value in (one, [one, listed, one | {"model": "other"}], [listed] * 20, {"model": "m", "version": "1"})
+    )
 
 
 def _columns() -> Target:
@@ -311,6 +315,6 @@ level = "debug"
         text, _, variables = blob.partition(b"\0")
         path.write_bytes(text)
         pairs = (line.partition("=") for line in variables.decode("utf-8", "replace").splitlines())
-        load(path, {name: value for name, _, value in pairs if name and not value.startswith("/dev/") or value == "/dev/null"})
+        load(path, {name: value for name, _, value in pairs if (name and not value.startswith("/dev/")) or value == "/dev/null"})
 
     return Target("settings", read, (toml + b"\0" + environment, toml + b"\0", b"\0" + environment), (SettingsError,), share=0.8)

@@ -33,7 +33,7 @@ from tests.streams.messages import LENGTH, partial
 
 NAMES = ("record: columns", "record: JSON", "record: shard", "judge: messages", "reference: load", "reference: use", "snapshot: shard",
          "snapshot: judge", "snapshot: file", "settings")  # fmt: skip
-INPUTS = 40_000
+INPUTS = 20_000
 
 
 @pytest.fixture(scope="module")

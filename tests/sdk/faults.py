@@ -72,7 +72,9 @@ class Calls:
         while not self._over.is_set():
             before = usage(resource.RUSAGE_THREAD)
             start = clock()
-            kept += self.watch.record(model="m", version="1", client=f"c{made % 9}", features=FEATURES, scores=[0.9, 0.1], event_id=f"{number}:{made}")
+            kept += self.watch.record(
+                model="m", version="1", client=f"c{made % 9}", features=FEATURES, scores=[0.9, 0.1], event_id=f"{number}:{made}"
+            )
             end = clock() - start
             after = usage(resource.RUSAGE_THREAD)
             took.append((end, after.ru_nvcsw - before.ru_nvcsw, after.ru_nivcsw - before.ru_nivcsw))

@@ -215,7 +215,7 @@ def test_os_exit_sends_what_close_sent_and_nothing_else(last: str, sent: int) ->
     assert (status, len(events)) == (0, sent)
 
 
-GUNICORN = '''
+GUNICORN = """
 import os
 from inferwatch import Client
 watch = Client({servers!r}, "web", pseudonym_key="a key of the tests' own", topic_prefix={prefix!r}, flush_age_s=0.01)
@@ -226,7 +226,7 @@ def app(environ, start_response):
     ok = watch.record(model="m", version="1", client="c", event_id=f"worker {{os.getpid()}} {{environ['QUERY_STRING']}}")
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"{{ok}} {{os.getpid()}}".encode()]
-'''
+"""
 
 
 @pytest.mark.kafka
@@ -242,7 +242,19 @@ def test_gunicorn_with_preload_loses_no_event_and_its_workers_are_instances_of_t
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "gunicorn", "--preload", "-w", "3", "-b", f"127.0.0.1:{port}", "shop:app"]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore::DeprecationWarning",
+        "-m",
+        "gunicorn",
+        "--preload",
+        "-w",
+        "3",
+        "-b",
+        f"127.0.0.1:{port}",
+        "shop:app",
+    ]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
     try:

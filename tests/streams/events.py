@@ -27,7 +27,7 @@ def settings(**sections: dict[str, Any]) -> Settings:
     return msgspec.structs.replace(plain, **changed)
 
 
-def reference(seed: int = 0, rows: int = 2_000, model: str = "m", version: str = "1") -> Reference:
+def reference(seed: int = 0, rows: int = 2_000, model: str = "m", version: str = "1", key: bytes = KEY) -> Reference:
     """Three normal features, two classes, half of the rows trained on."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(rows, len(NAMES))).astype(np.float32)
@@ -36,7 +36,7 @@ def reference(seed: int = 0, rows: int = 2_000, model: str = "m", version: str =
     features = tuple(Feature(name=name, low=-10.0, high=10.0) for name in NAMES)
     y = (rng.random(rows) < p).astype(np.int32)
     owner = Rows(features=features, X=X, scores=scores, classes=("no", "yes"), y=y, member=np.arange(rows) < rows // 2)
-    return build(model, version, owner, membership_key=KEY, built_at_ns=0).reference
+    return build(model, version, owner, membership_key=key, built_at_ns=0).reference
 
 
 def events(

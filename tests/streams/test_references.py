@@ -84,3 +84,20 @@ def test_a_reference_without_parts_judges_nothing_and_harms_nobody() -> None:
 
 def test_a_drift_part_reads_back_what_was_written() -> None:
     assert DriftReference.from_bytes(PUBLISHED.parts["drift"]).to_bytes() == PUBLISHED.parts["drift"]
+
+
+def test_a_reference_of_a_new_membership_key_locks_only_its_fingerprints_until_the_worker_has_that_key() -> None:
+    new = b"the new key of sixteen bytes or more"
+    rebuilt = reference(key=new)
+    old_worker, new_worker = References(KEY), References(new)
+    for known in (old_worker, new_worker):
+        assert known.put(reference())
+        assert known.put(rebuilt)
+    locked, opened = old_worker.get("m", "1"), new_worker.get("m", "1")
+    assert locked is not None
+    assert opened is not None
+    assert (locked.membership is None, opened.membership is None) == (True, False)
+    assert locked.drift is not None
+    assert locked.evidence is not None
+    assert "another key" in locked.notes[0]
+    assert opened.notes == ()

@@ -34,6 +34,7 @@ class KafkaTransport:
             "queue.buffering.max.messages": 100_000,
             "queue.buffering.max.kbytes": 65_536,
             "socket.keepalive.enable": True,
+            "reconnect.backoff.max.ms": 3_000,  # not 10 s: a broker that is back should be used
             "allow.auto.create.topics": False,  # a topic made by accident would have the broker's number of partitions
             "log_level": 0,  # librdkafka writes to stderr by itself; errors come through error_cb
             **(options or {}),

@@ -179,10 +179,7 @@ class Sender:
                 shape = shapes.get(kind) or self._shape(kind)
                 score_names: Any = None
                 if scores is not None:
-                    if type(scores) is dict:
-                        score_names = tuple(map(name_of, scores))
-                    else:
-                        score_names = width(scores)
+                    score_names = tuple(map(name_of, scores)) if type(scores) is dict else width(scores)
                 key = (partition, model, version, shape, score_names)
                 buffer = buffers.get(key)
                 if buffer is None:
