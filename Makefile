@@ -11,7 +11,7 @@ READY := $(VENV)/.inferwatch-ready
 BIN := $(VENV)/bin
 export PYTHON
 
-.PHONY: help demo test check lint format bench setup kafka tools clean
+.PHONY: help demo test check lint format bench faults setup kafka tools clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ format: $(READY)  ## let ruff rewrite what it can
 
 bench: $(READY) kafka  ## measure throughput and latency
 	@$(BIN)/python -m bench $(ARGS)
+
+faults: $(READY) kafka tools  ## kill, stall and cut off everything for half an hour, and compare every count
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 setup: $(READY) kafka  ## only the set-up that demo and test do by themselves
 

@@ -151,7 +151,7 @@ class EmbeddedAlertmanager:
         self.url = ""
 
     def start(self) -> Self:
-        """Start it, also again after `stop`, on the same port when that is still free; wait until it is ready. Does nothing when it runs."""
+        """Start it and wait until it is ready; again after `stop`, on the same port when that is free. Does nothing when it runs."""
         if self._child is not None:
             return self
         binary = find_alertmanager()

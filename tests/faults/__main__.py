@@ -20,7 +20,10 @@ from tests.faults.theatre import Theatre
 @click.argument("words", nargs=-1)
 def main(short: bool, seed: int, words: tuple[str, ...]) -> None:
     outcomes: list[Outcome] = []
-    with tempfile.TemporaryDirectory(prefix="inferwatch-faults-") as folder, Theatre(Path(folder), lambda line: click.echo(line, err=True)) as theatre:
+    with (
+        tempfile.TemporaryDirectory(prefix="inferwatch-faults-") as folder,
+        Theatre(Path(folder), lambda line: click.echo(line, err=True)) as theatre,
+    ):
         for outcome in [theatre.short(seed)] if short else theatre.long(seed, words):
             outcomes.append(outcome)
             click.echo(table([outcome]).splitlines()[-1], err=True)

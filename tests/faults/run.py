@@ -88,9 +88,7 @@ def perform(
         return _judge(name, stage, traffic, references, faults, before, began)
 
 
-def _judge(
-    name: str, stage: Stage, traffic: Traffic, references: list[Reference], faults: int, before: int, began: float
-) -> Outcome:
+def _judge(name: str, stage: Stage, traffic: Traffic, references: list[Reference], faults: int, before: int, began: float) -> Outcome:
     stage.drain("all that was sent is durable")
     expected = replay(stage.settings, references, stage.read("events"))
     sums = arithmetic(traffic.account, references[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.clickhouse import ClickHouse
@@ -140,6 +141,8 @@ class Stage:
         }
         self.settings: Settings = load(None, self.environment)
         self.admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})
+        self._onlooker = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": name, "log_level": 0})
+        self._looking = threading.Lock()
         self.workers: list[Worker] = []
         self.ends: Counter[str] = Counter()
         """How often workers ended by themselves or were ended, by exit code."""
@@ -160,6 +163,7 @@ class Stage:
         self._watcher.join()
         for worker in self.workers:
             worker.stop(kill=True)
+        self._onlooker.close()
 
     def join(self) -> Worker:
         """One more worker, which the supervisor keeps alive."""
@@ -206,9 +210,8 @@ class Stage:
     def durable(self) -> dict[tuple[str, int], int]:
         """Offsets that the group shows as durable."""
         wanted = [TopicPartition(topic, p) for roles in ROLES.values() for role in roles for topic, p in self.topics(role)]
-        asked = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(self.name, wanted)], request_timeout=5)
-        (future,) = asked.values()
-        return {(one.topic, one.partition): max(one.offset, 0) for one in future.result(timeout=6).topic_partitions}
+        with self._looking:  # a consumer's look: librdkafka's admin call for the same asserts when its broker goes away
+            return {(one.topic, one.partition): max(one.offset, 0) for one in self._onlooker.committed(wanted, timeout=5)}
 
     def is_drained(self) -> bool:
         """Nothing waits anywhere: in the topics, in outboxes, on the way to the store."""
@@ -250,7 +253,7 @@ class Stage:
     def longest_standstill(self) -> float:
         """The longest time without any event becoming durable, in seconds, between the first and the last that did."""
         moved = [self.progress[k][0] for k in range(1, len(self.progress)) if self.progress[k][1] > self.progress[k - 1][1]]
-        return max((b - a for a, b in zip(moved, moved[1:], strict=False)), default=0.0)
+        return max((b - a for a, b in itertools.pairwise(moved)), default=0.0)
 
     def replaced(self) -> int:
         """Log lines of workers that found that another had taken over."""

@@ -26,13 +26,15 @@ from streams.embedded.process import Child, free_ports
 REPOSITORY = Path(__file__).parents[2]
 
 _NOT_SETTINGS = frozenset(
-    "query database default_format user password session_id session_timeout session_check compress decompress query_id role quota_key "
-    "enable_http_compression wait_end_of_query buffer_size client_protocol_version send_progress_in_http_headers "
-    "http_headers_progress_interval_ms cancel_http_readonly_queries_on_client_close".split()
-)
-_FORMAT = re.compile(rb"\bFORMAT\s+(\w+)\s*;?\s*$", re.I)
-_INSERT = re.compile(rb"^\s*(INSERT\s+INTO\s+.*?)\s+FORMAT\s+(\w+)[ \t]*(?:\r?\n|\s|$)", re.I | re.S)
-_SILENT = re.compile(rb"^\s*(CREATE|DROP|ALTER|INSERT|SET|OPTIMIZE|TRUNCATE|RENAME|SYSTEM|DELETE)\b", re.I)
+    {
+        "query", "database", "default_format", "user", "password", "session_id", "session_timeout", "session_check", "compress",
+        "decompress", "query_id", "role", "quota_key", "enable_http_compression", "wait_end_of_query", "buffer_size", "client_protocol_version",
+        "send_progress_in_http_headers", "http_headers_progress_interval_ms", "cancel_http_readonly_queries_on_client_close",
+    }
+)  # fmt: skip
+_FORMAT = re.compile(rb"\bFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
+_INSERT = re.compile(rb"^\s*(INSERT\s+INTO\s+.*?)\s+FORMAT\s+(\w+)[ \t]*(?:\r?\n|\s|$)", re.IGNORECASE | re.DOTALL)
+_SILENT = re.compile(rb"^\s*(CREATE|DROP|ALTER|INSERT|SET|OPTIMIZE|TRUNCATE|RENAME|SYSTEM|DELETE)\b", re.IGNORECASE)
 _CODE = re.compile(r"Code: (\d+)")
 
 

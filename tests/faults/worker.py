@@ -1,7 +1,7 @@
 """``python -m tests.faults.worker``: the real ``inferwatch worker``, on a machine whose wall clock a test can step.
 
-It is the command itself, with its shards, judges, sink, pager and store of snapshots. The one thing of the test's is `time.time_ns`: it adds
-the number of nanoseconds in the file ``TEST_CLOCK`` to the machine's time, as if somebody had set the clock. Monotonic time goes on as it is.
+It is the command itself, with its shards, judges, sink, pager and store of snapshots. The one thing of the test's is `time.time_ns`: it
+adds the nanoseconds in the file ``TEST_CLOCK`` to the machine's time, as if somebody had set the clock. Monotonic time goes on as it is.
 """
 
 from __future__ import annotations
