@@ -85,16 +85,27 @@ def perform(
         stage.until(lambda: traffic.attacked > 400, "the attack is long enough", 120)
         traffic.finish()
         progress(f"{time.monotonic() - began:4.0f} s  comes to rest")
-        return _judge(name, stage, traffic, references, faults, before, began)
+        return _judge(name, stage, traffic, references, faults, before, began, progress)
 
 
-def _judge(name: str, stage: Stage, traffic: Traffic, references: list[Reference], faults: int, before: int, began: float) -> Outcome:
+def _judge(
+    name: str,
+    stage: Stage,
+    traffic: Traffic,
+    references: list[Reference],
+    faults: int,
+    before: int,
+    began: float,
+    progress: Callable[[str], None],
+) -> Outcome:
     stage.drain("all that was sent is durable")
     expected = replay(stage.settings, references, stage.read("events"))
     sums = arithmetic(traffic.account, references[0])
     stage.step_clock(traffic.last_end_s + 2.0 - time.time())
+    progress("rest: all is durable, and computed again")
     stage.until(lambda: _partials(stage) >= expected.partials, f"{expected.partials} shares of windows are on their topic", SETTLE_S - 8.0)
     stage.drain("the last windows are with their judges")
+    progress("rest: the last windows are closed")
     stage.step_clock(traffic.last_end_s + 2.0 * SETTLE_S - time.time())
     stage.drain("all is judged and stored", 60)
     time.sleep(1.5)  # the judges' next tick, after which nothing is left
@@ -107,6 +118,7 @@ def _judge(name: str, stage: Stage, traffic: Traffic, references: list[Reference
     comparison.check("accepted + rejected", "", traffic.sent, accepted + rejected)
     comparison.check("rejected", "duplicate", traffic.twice, expected.rejected["duplicate"])
     comparison.check("rejected", "clock", traffic.account.astray.total(), expected.rejected["clock"])
+    comparison.check("takeovers in an older state", "", [], stage.went_back())
     wanted = expected.pages
     comparison.check("page", "of the attack", True, any(page[0] == "InferwatchEvasion" for page in wanted))
     stage.until(lambda: len([n for n in stage.pager.notifications[before:] if n.receiver == "pagerduty"]) >= len(wanted), "the pages", 30)

@@ -43,7 +43,7 @@ def kills(scene: Scene) -> int:
     for _ in range(n):
         victim = scene.stage.workers[int(scene.rng.integers(len(scene.stage.workers)))]
         victim.send(signal.SIGKILL)
-        scene.pause(0.5, 6.0 if scene.long else 3.0)
+        scene.pause(0.5, 6.0 if scene.long else 1.5)
         scene.goes_on()
     return n
 
@@ -68,7 +68,7 @@ def rebalances(scene: Scene) -> int:
     for _ in range(n):
         joined = scene.stage.join()
         scene.stage.until(joined.is_ready, "the new worker is ready", 90)
-        scene.pause(0.5, 3.0)
+        scene.pause(0.5, 1.5)
         joined.stop()
         scene.stage.workers.remove(joined)
         scene.goes_on()
@@ -99,6 +99,17 @@ def one_broker_of_three(scene: Scene) -> int:
         scene.goes_on()
         scene.pause(5.0, 8.0)
     return len(scene.stage.kafka.nodes)
+
+
+def commits_moved(scene: Scene) -> int:
+    """All workers are killed; somebody sets the group's committed offsets, half of them to the end and half to 0; workers start again."""
+    for worker in scene.stage.workers:
+        worker.stop(kill=True)
+    scene.stage.move_commits()
+    for worker in scene.stage.workers:
+        worker.start()
+    scene.stage.wait_until_ready()
+    return len(scene.stage.workers) + 1
 
 
 def store_away(scene: Scene) -> int:
@@ -167,6 +178,7 @@ STRIKES: dict[str, Strike] = {
     "kill -9 of workers": kills,
     "stalled workers that wake up": zombies,
     "workers join and leave": rebalances,
+    "commits are moved": commits_moved,
     "broker restarts": broker_restarts,
     "one broker of three dies": one_broker_of_three,
     "ClickHouse is away": store_away,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import json
 import os
@@ -14,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.clickhouse import ClickHouse
@@ -148,6 +149,8 @@ class Stage:
         """How often workers ended by themselves or were ended, by exit code."""
         self.progress: list[tuple[float, int]] = []
         """Monotonic time, records of events that are durable in some state."""
+        self._durable: list[tuple[float, dict[tuple[str, int], int]]] = []
+        self._commits_are_ours = True
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
@@ -213,6 +216,21 @@ class Stage:
         with self._looking:  # a consumer's look: librdkafka's admin call for the same asserts when its broker goes away
             return {(one.topic, one.partition): max(one.offset, 0) for one in self._onlooker.committed(wanted, timeout=5)}
 
+    def move_commits(self) -> None:
+        """Sets what Kafka holds as committed: every other partition to its end, the others to 0. No worker may be running."""
+        self._commits_are_ours = False
+        until = ends(self.admin, [key for roles in ROLES.values() for role in roles for key in self.topics(role)])
+        wanted = [TopicPartition(topic, p, at if p % 2 else 0) for (topic, p), at in until.items()]
+
+        def moved() -> bool:
+            (future,) = self.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(self.name, wanted)]).values()
+            try:
+                return all(one.error is None for one in future.result(timeout=10).topic_partitions)
+            except KafkaException:  # the group still has members, which Kafka finds dead when their sessions end
+                return False
+
+        self.until(moved, "commits are moved", 60)
+
     def is_drained(self) -> bool:
         """Nothing waits anywhere: in the topics, in outboxes, on the way to the store."""
         try:
@@ -255,9 +273,20 @@ class Stage:
         moved = [self.progress[k][0] for k in range(1, len(self.progress)) if self.progress[k][1] > self.progress[k - 1][1]]
         return max((b - a for a, b in itertools.pairwise(moved)), default=0.0)
 
-    def replaced(self) -> int:
-        """Log lines of workers that found that another had taken over."""
-        return sum("another worker has taken over" in worker.log.read_text() for worker in self.workers)
+    def went_back(self) -> list[str]:
+        """Partitions that were taken over in an older state than was known to be durable: a replaced owner wrote over its successor's."""
+        found = []
+        for worker in self.workers:
+            for line in worker.log.read_text().splitlines():
+                if not line.startswith("{") or (said := json.loads(line)).get("event") != "owns":
+                    continue
+                at = datetime.datetime.fromisoformat(said["timestamp"]).timestamp()
+                known = next((offsets for since, offsets in reversed(self._durable) if since < at), {})
+                for role, offset in said["next"].items():
+                    key = f"{self.name}.{role}", said["partition"]
+                    if offset < known.get(key, 0):
+                        found.append(f"{worker.name} took over {key} at {offset}, durable was {known[key]}")
+        return found
 
     def events_of(self, name: str) -> int:
         """How often the workers logged this."""
@@ -277,5 +306,7 @@ class Stage:
                     at = self.durable()
                 except Exception:  # noqa: BLE001  # the broker is away: no progress, which is what is measured
                     continue
+                if self._commits_are_ours:
+                    self._durable.append((time.time(), at))
                 total = sum(offset for (topic, _), offset in at.items() if topic.endswith(".events"))
                 self.progress.append((time.monotonic(), max(total, self.progress[-1][1] if self.progress else 0)))

@@ -28,7 +28,8 @@ REPOSITORY = Path(__file__).parents[2]
 _NOT_SETTINGS = frozenset(
     {
         "query", "database", "default_format", "user", "password", "session_id", "session_timeout", "session_check", "compress",
-        "decompress", "query_id", "role", "quota_key", "enable_http_compression", "wait_end_of_query", "buffer_size", "client_protocol_version",
+        "decompress", "query_id", "role", "quota_key", "enable_http_compression", "wait_end_of_query", "buffer_size",
+        "client_protocol_version",
         "send_progress_in_http_headers", "http_headers_progress_interval_ms", "cancel_http_readonly_queries_on_client_close",
     }
 )  # fmt: skip
