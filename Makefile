@@ -11,7 +11,7 @@ READY := $(VENV)/.inferwatch-ready
 BIN := $(VENV)/bin
 export PYTHON
 
-.PHONY: help demo test check lint format bench fuzz setup kafka tools clean
+.PHONY: help demo test check lint format bench faults fuzz setup kafka tools clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ bench: $(READY) kafka  ## measure throughput and latency
 
 fuzz: $(READY)  ## damage a million inputs of everything that reads foreign bytes; ARGS="--seed 7 --inputs 100000"
 	@$(BIN)/python -m tests.fuzz --inputs 1000000 --seed 1 $(ARGS)
+
+faults: $(READY) kafka tools  ## kill, stall and cut off everything for half an hour, and compare every count
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 setup: $(READY) kafka  ## only the set-up that demo and test do by themselves
 

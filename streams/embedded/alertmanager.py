@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from streams.embedded import MissingPartError
 from streams.embedded.cache import cache_root
-from streams.embedded.process import Child, StartError, free_ports
+from streams.embedded.process import Child, StartError, free_ports, is_free
 
 HOW_TO_GET_ALERTMANAGER = (
     "`make tools` installs it (with Go, from Debian, or from the URL in INFERWATCH_ALERTMANAGER_URL), "
@@ -147,10 +147,11 @@ class EmbeddedAlertmanager:
         self._config, self._folder = config, folder
         self._home: Path | None = None
         self._child: Child | None = None
+        self._port = 0
         self.url = ""
 
     def start(self) -> Self:
-        """Start it and wait until it is ready. Does nothing when it runs."""
+        """Start it and wait until it is ready; again after `stop`, on the same port when that is free. Does nothing when it runs."""
         if self._child is not None:
             return self
         binary = find_alertmanager()
@@ -177,7 +178,8 @@ class EmbeddedAlertmanager:
         file = home / "alertmanager.yml"
         file.touch(mode=0o600)  # it may hold a routing key
         file.write_text(config)
-        (port,) = free_ports(1)
+        # the port of the last start, so that whoever posts to it finds it again
+        self._port = port = self._port if self._port and is_free(self._port) else free_ports(1)[0]
         command = [
             str(binary),
             f"--config.file={file}",

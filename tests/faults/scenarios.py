@@ -1,0 +1,215 @@
+"""The faults. Each strikes while events flow, and returns how many faults it was; nothing here knows what the outcome must be."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tests.faults.stage import LENGTH_S, Stage
+from tests.faults.workload import Traffic
+from tests.parts import unavailable
+
+
+@dataclass
+class Scene:
+    """What a fault has to strike at."""
+
+    stage: Stage
+    traffic: Traffic
+    rng: np.random.Generator
+    long: bool
+    """The long form: more, and for longer."""
+
+    def pause(self, low: float, high: float) -> None:
+        """Events flow for a random time."""
+        time.sleep(float(self.rng.uniform(low, high)))
+
+    def goes_on(self) -> None:
+        """Waits until something more has become durable."""
+        before = self.stage.progress[-1][1] if self.stage.progress else 0
+        self.stage.until(lambda: bool(self.stage.progress) and self.stage.progress[-1][1] > before, "it goes on after the fault", 90)
+
+
+def kills(scene: Scene) -> int:
+    """kill -9 of a random worker at a random time."""
+    n = 20 if scene.long else 4
+    for _ in range(n):
+        victim = scene.stage.workers[int(scene.rng.integers(len(scene.stage.workers)))]
+        victim.send(signal.SIGKILL)
+        scene.pause(0.5, 6.0 if scene.long else 1.5)
+        scene.goes_on()
+    return n
+
+
+def zombies(scene: Scene) -> int:
+    """A worker is stopped for longer than its session, replaced, and goes on where it was."""
+    n = 3 if scene.long else 1
+    for k in range(n):
+        victim = scene.stage.workers[k % len(scene.stage.workers)]
+        victim.send(signal.SIGSTOP)
+        time.sleep(7.0)  # the session is 6 s
+        scene.goes_on()
+        victim.send(signal.SIGCONT)
+        scene.pause(1.0, 3.0)
+        scene.stage.wait_until_ready()
+    return n
+
+
+def rebalances(scene: Scene) -> int:
+    """Workers join and leave in order."""
+    n = 5 if scene.long else 1
+    for _ in range(n):
+        joined = scene.stage.join()
+        scene.stage.until(joined.is_ready, "the new worker is ready", 90)
+        scene.pause(0.5, 1.5)
+        joined.stop()
+        scene.stage.workers.remove(joined)
+        scene.goes_on()
+    return 2 * n
+
+
+def broker_restarts(scene: Scene) -> int:
+    """The only broker is restarted in order, then after kill -9."""
+    (node,) = scene.stage.kafka.nodes
+    for _ in range(2 if scene.long else 1):
+        node.stop()
+        node.start()
+        scene.goes_on()
+        scene.pause(1.0, 3.0)
+        node.kill()
+        node.start()
+        scene.goes_on()
+    return 4 if scene.long else 2
+
+
+def one_broker_of_three(scene: Scene) -> int:
+    """One broker of three dies (copies: 3, in sync: at least 2), for a while; then the next."""
+    for node in scene.stage.kafka.nodes:
+        node.kill()
+        scene.goes_on()
+        scene.pause(5.0, 10.0)
+        node.start()
+        scene.goes_on()
+        scene.pause(5.0, 8.0)
+    return len(scene.stage.kafka.nodes)
+
+
+def commits_moved(scene: Scene) -> int:
+    """All workers are killed; somebody sets the group's committed offsets, half of them to the end and half to 0; workers start again."""
+    for worker in scene.stage.workers:
+        worker.stop(kill=True)
+    scene.stage.move_commits()
+    for worker in scene.stage.workers:
+        worker.start()
+    scene.stage.wait_until_ready()
+    return len(scene.stage.workers) + 1
+
+
+def store_away(scene: Scene) -> int:
+    """ClickHouse dies and stays away."""
+    scene.stage.store.kill()
+    time.sleep(60.0 if scene.long else 6.0)
+    scene.stage.store.start()
+    return 1
+
+
+def pager_away(scene: Scene) -> int:
+    """Alertmanager is away while an attack begins, and comes back."""
+    scene.stage.alertmanager.stop()
+    scene.traffic.attack.set()
+    time.sleep(30.0 if scene.long else 5.0)
+    scene.stage.alertmanager.start()
+    return 1
+
+
+def disk_full(scene: Scene) -> int:
+    """The file system of the snapshots is full (ENOSPC)."""
+    ballast = scene.stage.state / "ballast"
+    for _ in range(2 if scene.long else 1):
+        failed = scene.stage.events_of("no snapshot, so nothing leaves")
+        _fill(ballast)
+        scene.stage.until(lambda n=failed: scene.stage.events_of("no snapshot, so nothing leaves") > n, "a snapshot fails", 60)  # type: ignore[misc]
+        time.sleep(10.0 if scene.long else 3.0)
+        ballast.unlink()
+        scene.goes_on()
+    return 2 if scene.long else 1
+
+
+def slow_worker(scene: Scene) -> int:
+    """Workers get a twentieth of the time: lag grows, then they catch up."""
+    end = time.monotonic() + (20.0 if scene.long else 5.0)
+    while time.monotonic() < end:
+        for number, pause in ((signal.SIGSTOP, 0.95), (signal.SIGCONT, 0.05)):
+            for worker in scene.stage.workers:
+                worker.send(number)
+            time.sleep(pause)
+    return 1
+
+
+def clock_jumps(scene: Scene) -> int:
+    """Producers' clocks are hours ahead and days behind, and right again; then the workers' clocks step ahead at a quiet moment."""
+    scene.traffic.astray.set()
+    scene.pause(4.0, 6.0)
+    scene.traffic.astray.clear()
+    scene.pause(2.0, 3.0)
+    return 1
+
+
+def unruly_network(scene: Scene) -> int:
+    """Batches are sent twice and overtake each other."""
+    before = sum(transport.swapped for transport in scene.traffic.transports), scene.traffic.twice
+    scene.traffic.unruly(True)
+    time.sleep(30.0 if scene.long else 4.0)
+    scene.traffic.unruly(False)
+    time.sleep(1.0)
+    assert scene.traffic.twice > before[1], "no batch was sent twice"
+    return sum(transport.swapped for transport in scene.traffic.transports) - before[0]
+
+
+Strike = Callable[[Scene], int]
+STRIKES: dict[str, Strike] = {
+    "kill -9 of workers": kills,
+    "stalled workers that wake up": zombies,
+    "workers join and leave": rebalances,
+    "commits are moved": commits_moved,
+    "broker restarts": broker_restarts,
+    "one broker of three dies": one_broker_of_three,
+    "ClickHouse is away": store_away,
+    "Alertmanager is away": pager_away,
+    "the snapshots' disk is full": disk_full,
+    "slow workers": slow_worker,
+    "clocks jump": clock_jumps,
+    "batches twice and out of order": unruly_network,
+}
+
+
+def small_disk(folder: Path) -> Path:
+    """A file system of 24 MB for snapshots; only root can mount it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if os.system(f"mount -t tmpfs -o size=24m tmpfs '{folder}' 2>/dev/null"):
+        unavailable("A file system that can be filled", "Run as root, with the right to mount a tmpfs")
+    return folder
+
+
+def _fill(file: Path) -> None:
+    """Takes all room that is left, and any that a snapshot gives back meanwhile."""
+    full = 0
+    with file.open("wb", buffering=0) as stream:
+        while full < 40:
+            try:
+                stream.write(b"\0" * 4096)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                full += 1
+                time.sleep(0.05)
+
+
+__all__ = ["LENGTH_S", "STRIKES", "Scene", "Strike", "small_disk"]

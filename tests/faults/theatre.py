@@ -1,0 +1,81 @@
+"""What the runs share: brokers of their own, to be killed, one store, one Alertmanager, one pager; and the two programmes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from streams.embedded.alertmanager import EmbeddedAlertmanager, render_config
+from streams.embedded.kafka import EmbeddedKafka
+from streams.settings import load
+from streams.warmup import warm_up
+from tests.faults.run import Outcome, perform
+from tests.faults.scenarios import STRIKES, small_disk
+from tests.faults.store import Store
+from tests.pager import Pager
+
+_BROKERS = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
+_THREE, _DISK = "one broker of three dies", "the snapshots' disk is full"
+
+
+class Theatre:
+    """`with Theatre(folder) as theatre: theatre.short(seed=1)`.
+
+    Args:
+        folder: For everything; the caller removes it.
+        progress: Told what happens.
+        extra: More settings of the workers, ``INFERWATCH_...``.
+    """
+
+    def __init__(self, folder: Path, progress: Callable[[str], None] = lambda _: None, extra: dict[str, str] | None = None) -> None:
+        self._folder, self._progress, self._extra = folder, progress, extra
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        warm_up(load(None, {}))  # here, so that the workers find the kernels compiled
+        enter = self._stack.enter_context
+        self._pager = enter(Pager())
+        config = render_config(pagerduty=self._pager.pagerduty_url, webhook=self._pager.webhook_url, group_wait=0.1, group_interval=0.3)
+        self._alertmanager = enter(EmbeddedAlertmanager(config, folder=self._folder / "alertmanager"))
+        self._store = enter(Store(self._folder / "store"))
+        self._kafka = enter(EmbeddedKafka(properties=_BROKERS))
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._stack.close()
+
+    def short(self, seed: int) -> Outcome:
+        """All faults but the three brokers', one after the other on one stage."""
+        return self._perform("all, one after the other", {k: v for k, v in STRIKES.items() if k != _THREE}, "short", seed, long=False)
+
+    def long(self, seed: int, words: tuple[str, ...] = ()) -> Iterator[Outcome]:
+        """A run for each fault whose name holds one of the words, or for all."""
+        for k, name in enumerate(name for name in STRIKES if not words or any(word in name for word in words)):
+            yield self._perform(name, {name: STRIKES[name]}, f"long{k}", seed + k, long=True)
+
+    def _perform(self, name: str, strikes: dict[str, Any], prefix: str, seed: int, *, long: bool) -> Outcome:
+        folder = self._folder / prefix
+        with ExitStack() as stack:
+            state = None
+            if _DISK in strikes:
+                state = small_disk(folder / "small-disk")
+                stack.callback(os.system, f"umount '{state}'")
+            kafka = stack.enter_context(EmbeddedKafka(3, properties=_BROKERS)) if _THREE in strikes else self._kafka
+            return perform(
+                name,
+                strikes,
+                folder,
+                kafka=kafka,
+                store=self._store,
+                alertmanager=self._alertmanager,
+                pager=self._pager,
+                prefix=prefix,
+                long=long,
+                seed=seed,
+                state=state,
+                extra=self._extra,
+                progress=self._progress,
+            )
