@@ -27,7 +27,8 @@ from streams.owner import Record, TooManyDeadLettersError
 from streams.references import References, unpack
 from streams.settings import SettingsError, load
 from streams.shard import Shard
-from streams.snapshots import FolderStore, Snapshot, SnapshotError
+from streams.snapshots import Snapshot, SnapshotError
+from streams.state_folder import FolderStore
 from tests.fuzz.mutate import mutated
 from tests.streams.events import KEY, START, events, reference, settings
 from tests.streams.judging import BEAT, judge
@@ -268,7 +269,7 @@ def _store() -> Target:
     """The files of a folder, damaged on disk; with a checksum that fits, as by another release."""
     folder = Path(tempfile.mkdtemp(prefix="inferwatch-fuzz-"))
     store = FolderStore(folder)
-    head = b"IWSNAP1\n"
+    head = b"IWSNAP2\n"
     store.save(Snapshot("shard", 0, store.claim("shard", 0)[0], {"events": 7}, START, b"state" * 20))
     sound = store.path("shard", 0).read_bytes()
 

@@ -23,7 +23,8 @@ from schemas.reference import ReferenceFormatError, decode
 from streams.judge import Judge
 from streams.references import References
 from streams.settings import SettingsError, load
-from streams.snapshots import FolderStore, Snapshot, SnapshotError
+from streams.snapshots import Snapshot, SnapshotError
+from streams.state_folder import FolderStore
 from tests.fuzz.__main__ import fuzz
 from tests.fuzz.mutate import in_tree, mutated
 from tests.fuzz.targets import Target, targets
@@ -195,7 +196,7 @@ def test_a_snapshot_file_with_a_right_checksum_and_wrong_content_is_named(tmp_pa
 
     store = FolderStore(tmp_path)
     store.save(Snapshot("shard", 0, store.claim("shard", 0)[0], {}, START, b""))
-    store.path("shard", 0).write_bytes(b"IWSNAP1\n" + hashlib.blake2b(body, digest_size=16).digest() + body)
+    store.path("shard", 0).write_bytes(b"IWSNAP2\n" + hashlib.blake2b(body, digest_size=16).digest() + body)
     with pytest.raises(SnapshotError, match=r"shard-0\.snapshot"):
         store.read("shard", 0)
 
