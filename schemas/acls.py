@@ -15,13 +15,13 @@ class Acl(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         user: ``service`` runs the SDK, ``worker`` is `inferwatch worker`, ``publisher`` is who publishes references.
         resource: Kind of the resource.
-        name: Its name: of one topic or group.
+        name: Its name: of one topic or group, or with ``*`` at the end of all that begin so.
         operation: Kafka's name. ``read``, ``write`` and ``create`` imply ``describe``.
         why: In words.
     """
 
     user: User
-    resource: Literal["topic", "group"]
+    resource: Literal["topic", "group", "transactional-id"]
     name: str
     operation: Literal["read", "write", "create", "describe"]
     why: str
@@ -57,4 +57,6 @@ def acls(prefix: str = "inferwatch", group: str = "inferwatch-worker") -> tuple[
         Acl(user="worker", resource="group", name=group, operation="read", why="shares partitions with other workers"),
         Acl(user="worker", resource="group", name=f"{group}-references", operation="read", why="reads references; never joined"),
         Acl(user="worker", resource="group", name=f"{group}-probe", operation="read", why="looks whether records wait; never joined"),
+        Acl(user="worker", resource="group", name=f"{group}-state", operation="read", why="reads its state; never joined"),
+        Acl(user="worker", resource="transactional-id", name=f"{prefix}.state.{group}.*", operation="write", why="saves its state, fenced"),
     )

@@ -77,10 +77,11 @@ def admin_of(kafka: EmbeddedKafka, made: Certificates) -> AdminClient:
 
 
 def binding(one: Acl) -> Any:
-    kind = {"topic": _acl.ResourceType.TOPIC, "group": _acl.ResourceType.GROUP}[one.resource]
+    kinds = {"topic": "TOPIC", "group": "GROUP", "transactional-id": "TRANSACTIONAL_ID"}
+    kind = getattr(_acl.ResourceType, kinds[one.resource])
     operation = getattr(_acl.AclOperation, one.operation.upper())
-    literal, allow = _acl.ResourcePatternType.LITERAL, _acl.AclPermissionType.ALLOW
-    return _acl.AclBinding(kind, one.name, literal, f"User:{one.user}", "*", operation, allow)
+    pattern = _acl.ResourcePatternType.PREFIXED if one.name.endswith("*") else _acl.ResourcePatternType.LITERAL
+    return _acl.AclBinding(kind, one.name.rstrip("*"), pattern, f"User:{one.user}", "*", operation, _acl.AclPermissionType.ALLOW)
 
 
 def allow(admin: AdminClient, rights: list[Acl]) -> None:
@@ -116,7 +117,7 @@ class Run:
             "INFERWATCH_KAFKA_SASL_USERNAME": "worker",
             "INFERWATCH_KAFKA_SASL_PASSWORD": PASSWORDS["worker"],
             "INFERWATCH_CLICKHOUSE_DSN": f"chdb://{folder}/chdb?database=inferwatch",
-            "INFERWATCH_STATE_FOLDER": f"{folder}/state",
+            "INFERWATCH_STATE_STORE": "kafka",
             "INFERWATCH_WINDOW_LENGTH_S": "2",
             "INFERWATCH_WINDOW_SETTLE_S": "1",
             "INFERWATCH_METRICS_HOST": "127.0.0.1",
