@@ -258,7 +258,7 @@ class Runtime:
                     taking = tenure.begin_snapshot(self._wall_ns())
                     copied, longest = await self._copy(taking, began)
                     snapshot, asked_at = taking.snapshot, self.lease.now()
-                    size = await asyncio.get_running_loop().run_in_executor(self._pool, self._store.save, snapshot)
+                    size = await asyncio.get_running_loop().run_in_executor(self._pool, save_and_free, self._store, snapshot)
                 except StaleOwnerError as error:
                     self._replaced(tenure, error, handing_over=handing_over)
                     return copied
@@ -409,6 +409,14 @@ def pause_after(held_s: float, took_s: float) -> float:
         (0.6, 2.0, 5.0)
     """
     return min(max(SNAPSHOT_COST * held_s, WRITE_COST * took_s), LONGEST_PAUSE_S)
+
+
+def save_and_free(store: SnapshotStore, snapshot: Snapshot) -> int:
+    """Saves, then lets go of the pieces one by one: to free hundreds of MB at once would hold up the loop, whichever thread does it."""
+    size = store.save(snapshot)
+    while snapshot.pieces:
+        snapshot.pieces.popitem()
+    return size
 
 
 def _some(pieces: Iterator[tuple[int, bytes]]) -> list[tuple[int, bytes]]:

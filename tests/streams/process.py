@@ -83,6 +83,13 @@ class Worker:
         except OSError:
             return 0, ""
 
+    def metric(self, name: str) -> float:
+        """A sample of its metrics, by its whole name with labels; 0 when it is not there."""
+        port = [line["port"] for line in self.lines() if line["event"] == "health and metrics are served"][-1]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
+            samples = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if not line.startswith("#"))
+        return float(samples.get(name, 0))
+
     @property
     def sink_away(self) -> Path:
         """While this file exists, the worker's store of rows takes nothing."""

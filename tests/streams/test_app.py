@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from streams import monitor
 from streams.embedded.kafka import EmbeddedKafka
@@ -91,6 +92,36 @@ def test_a_worker_that_hangs_ends_itself(kafka: EmbeddedKafka, topics: Topics, t
         assert "1 records wait and none has moved for" in str([line.get("why") for line in worker.lines()])
     finally:
         worker.kill()
+
+
+@pytest.mark.parametrize("committed", [0, 150])
+def test_reading_goes_on_where_the_state_says_whatever_kafka_says_was_committed(worker: Worker, committed: int) -> None:
+    topic = f"{worker.prefix}.events"
+    producer = Producer({"bootstrap.servers": worker.bootstrap_servers, "linger.ms": 1})
+
+    def produce(n: int) -> None:
+        for _ in range(n):
+            producer.produce(topic, "1", "c", 1)
+        producer.flush()
+
+    worker.start()
+    until(worker, lambda: worker.health()[0] == 200)
+    produce(100)
+    until(worker, lambda: worker.judge().told == 100)
+    assert worker.end() == 0
+    produce(100)
+    admin = AdminClient({"bootstrap.servers": worker.bootstrap_servers})
+    offsets = ConsumerGroupTopicPartitions(worker.prefix, [TopicPartition(topic, 1, committed)])
+    for future in admin.alter_consumer_group_offsets([offsets]).values():
+        future.result(timeout=20)
+    worker.start()
+    until(worker, lambda: worker.judge().told == 200)
+    label = f'{{topic="{topic}"}}'
+    assert worker.metric(f"inferwatch_records_total{label}") == 100
+    assert worker.metric(f"inferwatch_records_skipped_total{label}") == 0  # neither read again nor jumped over and come back to
+    assert worker.metric(f"inferwatch_records_lost_total{label}") == 0
+    assert worker.end() == 0
+    assert worker.judge().total == 200
 
 
 @pytest.mark.slow
