@@ -3,13 +3,13 @@
 -- and every dashboard on the real engine with exactly these grants.
 
 -- inferwatch migrate: makes and alters tables. Used at deployments only.
-CREATE USER IF NOT EXISTS inferwatch_migrator IDENTIFIED WITH sha256_password BY '...';
-GRANT CREATE DATABASE, CREATE TABLE, ALTER TABLE ON inferwatch.* TO inferwatch_migrator;
-GRANT SELECT, INSERT ON inferwatch.migrations TO inferwatch_migrator;
+CREATE USER IF NOT EXISTS iw_migrator IDENTIFIED WITH sha256_password BY '...';
+GRANT CREATE DATABASE, CREATE TABLE, ALTER TABLE ON inferwatch.* TO iw_migrator;
+GRANT SELECT, INSERT ON inferwatch.migrations TO iw_migrator;
 
 -- The worker: adds rows. It can neither read nor change what is there.
-CREATE USER IF NOT EXISTS inferwatch_writer IDENTIFIED WITH sha256_password BY '...';
-GRANT INSERT ON inferwatch.* TO inferwatch_writer;
+CREATE USER IF NOT EXISTS iw_writer IDENTIFIED WITH sha256_password BY '...';
+GRANT INSERT ON inferwatch.* TO iw_writer;
 
 -- Grafana: reads, and may set what its plugin sets (max_execution_time).
 CREATE USER IF NOT EXISTS grafana IDENTIFIED WITH sha256_password BY '...' SETTINGS readonly = 2, max_execution_time = 30 MAX 60, max_memory_usage = 2000000000 MAX 2000000000, max_result_rows = 1000000 MAX 1000000;

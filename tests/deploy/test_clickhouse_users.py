@@ -14,8 +14,8 @@ import pytest
 from tests.deploy.files import ROOT
 
 FOLDER = ROOT / "deploy" / "clickhouse"
-USERS = ("inferwatch_migrator", "inferwatch_writer", "grafana")
-DOES = {"inferwatch_migrator": "migrate", "inferwatch_writer": "insert", "grafana": "read"}
+USERS = ("iw_migrator", "iw_writer", "grafana")
+DOES = {"iw_migrator": "migrate", "iw_writer": "insert", "grafana": "read"}
 
 
 def in_sql() -> dict[str, list[str]]:
@@ -56,9 +56,9 @@ def test_each_user_does_its_work_and_nothing_else(chdb_directory: Path, tmp_path
         refused = {name: error for (kind, name), error in outcome.items() if kind == DOES[user] and error}
         assert refused == {}, f"{user} lacks a right that it needs"
         done = [name for (kind, name), error in outcome.items() if kind == "harm" and "ACCESS_DENIED" not in error]
-        mine = ["ALTER TABLE inferwatch.windows DELETE WHERE 1"] if user == "inferwatch_migrator" else []
+        mine = ["ALTER TABLE inferwatch.windows DELETE WHERE 1"] if user == "iw_migrator" else []
         assert done == mine, f"{user} can do harm"
-    others = run(tmp_path, in_sql()["inferwatch_writer"], "read,migrate")
+    others = run(tmp_path, in_sql()["iw_writer"], "read,migrate")
     assert all("ACCESS_DENIED" in error for error in others.values()), "the writer reads or migrates"
     others = run(tmp_path, in_sql()["grafana"], "insert,migrate")
     assert all("ACCESS_DENIED" in error for (_, name), error in others.items() if name != "x"), "the reader writes"
@@ -68,8 +68,8 @@ def test_each_user_does_its_work_and_nothing_else(chdb_directory: Path, tmp_path
 @pytest.mark.parametrize("user", USERS)
 def test_no_grant_is_there_that_is_not_needed(chdb_directory: Path, tmp_path: Path, user: str) -> None:
     assert chdb_directory
-    if user != "inferwatch_migrator":
-        run(tmp_path, in_sql()["inferwatch_migrator"], "migrate")
+    if user != "iw_migrator":
+        run(tmp_path, in_sql()["iw_migrator"], "migrate")
     grants = in_sql()[user]
     rights = [(at, right) for at, grant in enumerate(grants) for right in re.sub(r"GRANT (.*) ON .*", r"\1", grant).split(", ")]
     for at, right in rights:
@@ -78,7 +78,7 @@ def test_no_grant_is_there_that_is_not_needed(chdb_directory: Path, tmp_path: Pa
         where = grants[at].partition(" ON ")[2]
         fewer[at : at + 1] = [f"GRANT {', '.join(left)} ON {where}"] if left else []
         folder = tmp_path
-        if user == "inferwatch_migrator":
+        if user == "iw_migrator":
             folder = tmp_path / f"{at}-{right.replace(' ', '-')}"
             folder.mkdir()
         assert any("ACCESS_DENIED" in error for error in run(folder, fewer, DOES[user]).values()), f"{user} needs no {right}"

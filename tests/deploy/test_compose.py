@@ -94,7 +94,7 @@ def test_ports_are_published_on_this_machine_only_and_once() -> None:
     assert len({port.split(":")[1] for port in ports}) == len(ports)
 
 
-@pytest.mark.parametrize(("service", "user"), [("worker", "inferwatch_writer"), ("migrate", "inferwatch_migrator")])
+@pytest.mark.parametrize(("service", "user"), [("worker", "iw_writer"), ("migrate", "iw_migrator")])
 def test_the_workers_environment_is_settings_that_lead_to_the_other_services(service: str, user: str) -> None:
     settings = load(None, environment(service))  # refuses a name that is no setting
     assert settings.kafka.bootstrap_servers == "kafka:9092"

@@ -6,6 +6,7 @@ import resource
 import socket
 import threading
 import time
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,7 +43,7 @@ class Calls:
         self._pause = threads / per_second
         self._over = threading.Event()
         self._lock = threading.Lock()
-        self._took: list[tuple[int, int, int]] = []
+        self._took, self._waited, self._lost = array("q"), array("q"), array("q")  # no lists of tuples: those make garbage collections
         self._threads = [threading.Thread(target=self._record, args=(k,)) for k in range(threads)]
         self._threads.append(threading.Thread(target=self._observe))
 
@@ -59,15 +60,15 @@ class Calls:
     @property
     def p999_us(self) -> float:
         """Of calls that kept their core."""
-        return float(np.percentile([took for took, _, lost in self._took if not lost], 99.9)) / 1e3
+        return float(np.percentile(np.array(self._took)[np.array(self._lost) == 0], 99.9)) / 1e3
 
     @property
     def waits(self) -> float:
         """Share of calls that slept."""
-        return sum(waited > 0 for _, waited, _ in self._took) / max(1, len(self._took))
+        return float(np.mean(np.array(self._waited) > 0)) if self._took else 0.0
 
     def _record(self, number: int) -> None:
-        took, kept, made = [], 0, 0
+        took, waited, lost, kept, made = array("q"), array("q"), array("q"), 0, 0
         clock, usage = time.perf_counter_ns, resource.getrusage
         while not self._over.is_set():
             before = usage(resource.RUSAGE_THREAD)
@@ -77,12 +78,16 @@ class Calls:
             )
             end = clock() - start
             after = usage(resource.RUSAGE_THREAD)
-            took.append((end, after.ru_nvcsw - before.ru_nvcsw, after.ru_nivcsw - before.ru_nivcsw))
+            took.append(end)
+            waited.append(after.ru_nvcsw - before.ru_nvcsw)
+            lost.append(after.ru_nivcsw - before.ru_nivcsw)
             made += 1
             time.sleep(self._pause)
         with self._lock:
             self.made, self.kept = self.made + made, self.kept + kept
             self._took += took
+            self._waited += waited
+            self._lost += lost
 
     def _observe(self) -> None:
         while not self._over.is_set():

@@ -15,13 +15,22 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from inferwatch import Client
+from inferwatch import Client, MemoryTransport
 from streams.embedded import MissingPartError
 from streams.embedded.kafka import EmbeddedKafka
 from tests.parts import unavailable
 from tests.sdk.faults import Calls, balanced, hung_broker, kafka_client
+from tests.sdk.helpers import client
 from tests.sdk.test_sdk_kafka import decoded, read
 from tests.sdk.test_sdk_processes import START, run
+
+
+class Deaf(MemoryTransport):
+    """Knows no partitions, so the sender has nothing to do."""
+
+    def partitions(self, topic: str, timeout_s: float) -> int | None:
+        return None
+
 
 SLEPT = 0.01
 """Most calls that may sleep: the interpreter is handed over now and then, a lock would be in nearly all."""
@@ -139,11 +148,17 @@ def test_a_storm_of_threads_on_a_broker_that_stops_and_comes_back(own_kafka: Emb
 @pytest.mark.slow
 @pytest.mark.kafka
 def test_record_keeps_its_50_us_while_the_broker_is_away(own_kafka: EmbeddedKafka) -> None:
-    """Needs a core for the sender: calls that lost theirs are left out, and the best of three runs counts."""
+    """Needs a core for the sender. Calls that lost theirs are left out, the best of three runs counts, and a machine on which the same
+    call is slower than that although its sender has nothing to do (no partitions are known) is no judge.
+    """
     (node,) = own_kafka.nodes
+    idle, _ = client(Deaf(), strict=False)
     watch = kafka_client(own_kafka.bootstrap_servers, topic_prefix="iw")
-    best = float("inf")
+    best = quiet = float("inf")
     for _ in range(3):
+        with Calls(idle, per_second=5_000) as calls:
+            time.sleep(2)
+        quiet = min(quiet, calls.p999_us)
         with Calls(watch, per_second=5_000) as calls:
             time.sleep(2)
             node.kill()
@@ -151,6 +166,9 @@ def test_record_keeps_its_50_us_while_the_broker_is_away(own_kafka: EmbeddedKafk
             node.start()
         best = min(best, calls.p999_us)
     watch.close()
+    idle.close(0.1)
+    if quiet > 50:
+        pytest.skip(f"this machine is too busy: {quiet:.0f} us with a sender that does nothing, {best:.0f} us while the broker is away")
     assert best <= 50
 
 

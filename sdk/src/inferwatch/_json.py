@@ -74,6 +74,8 @@ def _read_each(payload: bytes, bad: list[DecodeError]) -> list[Event]:
         raw = _decode_raw(payload) if payload.lstrip()[:1] == b"[" else [payload]
     except READ_ERRORS as error:
         raise DecodeError("truncated", f"not JSON events: {error}") from error
+    if len(raw) > MAX_EVENTS:  # before an error is made for each: half a million of them fit into a record
+        raise DecodeError("oversized", f"{len(raw)} events in one record; at most {MAX_EVENTS}")
     events = []
     for position, one in enumerate(raw):
         try:
