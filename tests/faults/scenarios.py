@@ -162,6 +162,17 @@ def clock_jumps(scene: Scene) -> int:
     return 1
 
 
+def records_again(scene: Scene) -> int:
+    """The workers' consumers read records again that were applied already."""
+    again = scene.stage.folder / "reread"
+    again.touch()
+    time.sleep(30.0 if scene.long else 4.0)
+    again.unlink()
+    skipped = sum(worker.metrics()["inferwatch_records_skipped_total"] for worker in scene.stage.workers)
+    assert skipped > 0, "no record was read again"
+    return int(skipped)
+
+
 def unruly_network(scene: Scene) -> int:
     """Batches are sent twice and overtake each other."""
     before = sum(transport.swapped for transport in scene.traffic.transports), scene.traffic.twice
@@ -186,6 +197,7 @@ STRIKES: dict[str, Strike] = {
     "the snapshots' disk is full": disk_full,
     "slow workers": slow_worker,
     "clocks jump": clock_jumps,
+    "records are read again": records_again,
     "batches twice and out of order": unruly_network,
 }
 

@@ -170,7 +170,7 @@ class Stage:
 
     def join(self) -> Worker:
         """One more worker, which the supervisor keeps alive."""
-        environment = {"TEST_CLOCK": str(self._clock), **self.environment}
+        environment = {"TEST_CLOCK": str(self._clock), "TEST_REREAD": str(self.folder / "reread"), **self.environment}
         worker = Worker(f"worker{len(self.workers)}", self.folder, environment)
         worker.start()
         self.workers.append(worker)
