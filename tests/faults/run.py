@@ -74,9 +74,9 @@ def perform(
         traffic = Traffic(kafka.bootstrap_servers, prefix, seed)
         traffic.start()
         scene = Scene(stage, traffic, np.random.default_rng(seed), long)
-        scene.goes_on()
         faults = 0
-        scene.pause(3.0, 4.0)  # every partition has closed a window
+        scene.pause(4.0, 5.0)
+        scene.goes_on()  # every partition has closed a window
         for k, (what, strike) in enumerate(strikes.items()):
             progress(f"{time.monotonic() - began:4.0f} s  {what}")
             if k == len(strikes) // 2:  # so that faults come before, while and after a page is raised

@@ -32,9 +32,9 @@ class Scene:
         time.sleep(float(self.rng.uniform(low, high)))
 
     def goes_on(self) -> None:
-        """Waits until something more has become durable."""
-        before = self.stage.progress[-1][1] if self.stage.progress else 0
-        self.stage.until(lambda: bool(self.stage.progress) and self.stage.progress[-1][1] > before, "it goes on after the fault", 90)
+        """Waits until every partition's events of before this moment are durable: no partition is struck again before it has caught up."""
+        wanted = self.stage.ends_of_events()
+        self.stage.until(lambda: self.stage.holds(wanted), "it goes on after the fault", 120)
 
 
 def kills(scene: Scene) -> int:

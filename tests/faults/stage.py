@@ -32,7 +32,7 @@ from tests.streams.events import KEY
 
 PARTITIONS = 4
 LENGTH_S = 2
-SETTLE_S = 30
+SETTLE_S = 60
 _METRIC = re.compile(r"^(\w+)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 
@@ -215,6 +215,30 @@ class Stage:
         wanted = [TopicPartition(topic, p) for roles in ROLES.values() for role in roles for topic, p in self.topics(role)]
         with self._looking:  # a consumer's look: librdkafka's admin call for the same asserts when its broker goes away
             return {(one.topic, one.partition): max(one.offset, 0) for one in self._onlooker.committed(wanted, timeout=5)}
+
+    def ends_of_events(self) -> dict[tuple[str, int], int]:
+        """Where the events' partitions end now."""
+        found: dict[tuple[str, int], int] = {}
+
+        def asked() -> bool:
+            try:
+                with self._looking:
+                    for topic, p in self.topics("events"):
+                        found[topic, p] = self._onlooker.get_watermark_offsets(TopicPartition(topic, p), timeout=5)[1]
+            except KafkaException:
+                return False
+            return True
+
+        self.until(asked, "the brokers say where the events end", 90)
+        return found
+
+    def holds(self, wanted: Mapping[tuple[str, int], int]) -> bool:
+        """Whether all before these offsets is durable."""
+        try:
+            durable = self.durable()
+        except KafkaException:
+            return False
+        return all(durable[key] >= offset for key, offset in wanted.items())
 
     def move_commits(self) -> None:
         """Sets what Kafka holds as committed: every other partition to its end, the others to 0. No worker may be running."""
