@@ -106,9 +106,10 @@ def commits_moved(scene: Scene) -> int:
     for worker in scene.stage.workers:
         worker.stop(kill=True)
     scene.stage.move_commits()
-    for worker in scene.stage.workers:
+    for worker in scene.stage.workers:  # the first alone: another's joining would have the partitions assigned, and found, anew
         worker.start()
-    scene.stage.wait_until_ready()
+        scene.stage.wait_until_ready()
+        scene.goes_on()
     return len(scene.stage.workers) + 1
 
 

@@ -55,8 +55,9 @@ class Worker:
 
     @property
     def returncode(self) -> int | None:
-        """None while it runs."""
-        return 0 if self._child is None else self._child.returncode
+        """None while it runs, and when it was ended for good."""
+        child = self._child
+        return None if child is None else child.returncode
 
     def send(self, number: int) -> None:
         """Sends it a signal, when it is there."""
