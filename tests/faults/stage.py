@@ -134,7 +134,7 @@ class Stage:
             "INFERWATCH_STATE_FOLDER": str(self.state),
             "INFERWATCH_STATE_SNAPSHOT_S": "0.2",
             "INFERWATCH_ALERTMANAGER_URLS": alertmanager.url,
-            "INFERWATCH_ALERTMANAGER_RESEND_S": "10",
+            "INFERWATCH_ALERTMANAGER_RESEND_S": "30",
             "INFERWATCH_WINDOW_LENGTH_S": str(LENGTH_S),
             "INFERWATCH_WINDOW_SETTLE_S": str(SETTLE_S),
             "INFERWATCH_METRICS_HOST": "127.0.0.1",
