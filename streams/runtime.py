@@ -53,6 +53,7 @@ class Runtime:
         seek: Sends the consumer back: ``seek(role, partition, offset)``.
         committed: Told which offsets became durable, for Kafka's lag display.
         fail: Called when this worker must not go on, with the reason.
+        ends: Where the topics end now, of these partitions; those that cannot be asked for are left out. May block.
         wall_ns: UTC ns.
     """
 
@@ -69,11 +70,13 @@ class Runtime:
         seek: Callable[[Role, int, int], Awaitable[None]],
         committed: Callable[[dict[tuple[Role, int], int]], Awaitable[None]],
         fail: Callable[[str], None],
+        ends: Callable[[Collection[tuple[Role, int]]], dict[tuple[Role, int], int]] = lambda _: {},
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._settings, self._store, self._delivery, self._pager, self._metrics = settings, store, delivery, pager, metrics
         self._make_shard, self._make_judge = make_shard, make_judge
         self._seek, self._committed, self._fail, self._wall_ns = seek, committed, fail, wall_ns
+        self._ends = ends
         self._tenures: dict[tuple[Kind, int], Tenure] = {}
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="snapshots")
         self._saving: dict[tuple[Kind, int], asyncio.Lock] = {}
@@ -104,6 +107,8 @@ class Runtime:
         loop = asyncio.get_running_loop()
         asked_at = self.lease.now()
         claims = await asyncio.gather(*(loop.run_in_executor(self._pool, self._store.claim, *one) for one in wanted))
+        # After the claims: nobody else writes from now on what these owners have to know.
+        waiting = await loop.run_in_executor(self._pool, self._ends, [(role, p) for kind, p in wanted for role in ROLES[kind]])
         for key, (fence, snapshot) in zip(wanted, claims, strict=True):
             kind, partition = key
             owner: Owner
@@ -119,7 +124,9 @@ class Runtime:
                     owner.close()
                 return
             share = self._settings.limits.dead_letter_share
-            tenure = Tenure(kind, owner, fence=fence, generation=generation, restored=snapshot is not None, failure_share=share)
+            behind = {role: waiting[role, partition] for role in ROLES[kind] if (role, partition) in waiting}
+            restored = snapshot is not None
+            tenure = Tenure(kind, owner, fence=fence, generation=generation, restored=restored, failure_share=share, waiting=behind)
             self._tenures[key] = tenure
             self.lease.confirmed(key, asked_at)
             self._saved_at[key] = time.monotonic()

@@ -6,7 +6,7 @@ No thread, no I/O, no clock: what is slow is done by `streams.runtime` with what
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
@@ -25,6 +25,7 @@ Taken = Literal["applied", "skipped", "gap", "failed", "stopped"]
 """What became of a record. "gap": records before it are missing, so it was not applied; read again from the owner's next."""
 
 _PATIENCE = 256  # records after a gap, before reading again from where it begins is asked for once more
+_BEHIND_TICKS = 60  # without any record, after which what was to wait in the topics is taken for gone
 _RECENT = 100  # records over which our own failures are counted
 
 log = structlog.get_logger(__name__)
@@ -59,9 +60,21 @@ class Tenure:
         generation: Of the consumer group, at the assignment.
         restored: The owner goes on from a snapshot: what its outbox holds is durable.
         failure_share: Share of records, of the last 100, at which our own code may fail before the partition stops, above 0 to 1.
+        waiting: By role: where the topic ended at the takeover. Until that is read no time passes for the owner, or it would close windows
+            and judge them by the clock before it knows what came while nobody listened.
     """
 
-    def __init__(self, kind: Kind, owner: Owner, *, fence: int, generation: int, restored: bool, failure_share: float) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        owner: Owner,
+        *,
+        fence: int,
+        generation: int,
+        restored: bool,
+        failure_share: float,
+        waiting: Mapping[Role, int] | None = None,
+    ) -> None:
         self.kind, self.owner, self.fence, self.generation = kind, owner, fence, generation
         self.partition = owner.partition
         self.stopped = ""
@@ -75,6 +88,8 @@ class Tenure:
         self._changed = self._paused = False
         self._durable_below = self._sent_below = 0
         self._again: set[int] = set()
+        self._waiting = dict(waiting or {})
+        self._ticks_behind = 0
         if restored:
             self._durable_below = owner.outbox.next_id
         self.saved_next: dict[Role, int] = dict(owner.next)
@@ -103,11 +118,12 @@ class Tenure:
             return self._set_aside(record, error)
         self._failures.append(False)
         self._changed = True
+        self._ticks_behind = 0
         return "applied" if applied else "skipped"
 
     def tick(self, now_ns: int) -> bool:
         """Passes the time on; False when the owner failed."""
-        if self.stopped or self.ended or self._paused:
+        if self.stopped or self.ended or self._paused or self._is_behind():
             return True
         before = self.owner.outbox.next_id
         try:
@@ -118,6 +134,15 @@ class Tenure:
             return False
         self._changed |= self.owner.outbox.next_id != before
         return True
+
+    def _is_behind(self) -> bool:
+        """Whether records of before the takeover are still to be read."""
+        self._waiting = {role: end for role, end in self._waiting.items() if self.position(role) < end}
+        self._ticks_behind += 1
+        if self._waiting and self._ticks_behind > _BEHIND_TICKS:  # expired meanwhile, or a transaction's markers
+            log.warning("what waited in the topics does not come", owner=self.kind, partition=self.partition, ends=self._waiting)
+            self._waiting.clear()
+        return bool(self._waiting)
 
     @property
     def is_dirty(self) -> bool:

@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 
 import structlog
 from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from streams import log as logging_setup
 from streams.alertmanager import AlertmanagerClient
 from streams.app import KafkaFeed
 from streams.delivery import Delivery, RowSink
 from streams.health import HealthServer
-from streams.kafka import KafkaPublisher, TopicError, ensure_topics, reach
+from streams.kafka import KafkaPublisher, TopicError, client_config, ends, ensure_topics, reach
 from streams.metrics import Metrics
 from streams.monitor import Monitor
 from streams.owner import Owner, Record, Role
@@ -186,6 +187,7 @@ class _Worker:
             seek=feed.seek,
             committed=feed.show_commit,
             fail=lambda why: self._fail(Exit.REPLACED, why),
+            ends=self._ends,
         )
         self._monitor = monitor = Monitor(
             kafka,
@@ -266,6 +268,11 @@ class _Worker:
     def position(self, role: Role, partition: int) -> int | None:
         """Where reading goes on."""
         return None if self._runtime is None else self._runtime.position(role, partition)
+
+    def _ends(self, partitions: Collection[tuple[Role, int]]) -> dict[tuple[Role, int], int]:
+        kafka = self._settings.kafka
+        by_topic = {(f"{kafka.topic_prefix}.{role}", partition): (role, partition) for role, partition in partitions}
+        return {by_topic[key]: end for key, end in ends(AdminClient(client_config(kafka)), by_topic).items()}
 
     def _reference(self, model: str, version: str, blob: bytes | None) -> None:
         try:

@@ -16,6 +16,7 @@ from streams.clickhouse import ClickHouse
 from streams.embedded.alertmanager import EmbeddedAlertmanager
 from streams.embedded.kafka import EmbeddedKafka
 from streams.kafka import publish_reference
+from streams.worker import Exit
 from tests.faults.compare import Comparison, compare, pages, stored
 from tests.faults.recompute import arithmetic, replay
 from tests.faults.scenarios import Scene, Strike
@@ -74,9 +75,9 @@ def perform(
         traffic = Traffic(kafka.bootstrap_servers, prefix, seed)
         traffic.start()
         scene = Scene(stage, traffic, np.random.default_rng(seed), long)
-        scene.goes_on()
         faults = 0
-        scene.pause(3.0, 4.0)  # every partition has closed a window
+        scene.pause(4.0, 5.0)
+        scene.goes_on()  # every partition has closed a window
         for k, (what, strike) in enumerate(strikes.items()):
             progress(f"{time.monotonic() - began:4.0f} s  {what}")
             if k == len(strikes) // 2:  # so that faults come before, while and after a page is raised
@@ -119,6 +120,7 @@ def _judge(
     comparison.check("rejected", "duplicate", traffic.twice, expected.rejected["duplicate"])
     comparison.check("rejected", "clock", traffic.account.astray.total(), expected.rejected["clock"])
     comparison.check("takeovers in an older state", "", [], stage.went_back())
+    comparison.check("workers that stalled", "", 0, stage.ends[str(int(Exit.STALLED))])
     wanted = expected.pages
     comparison.check("page", "of the attack", True, any(page[0] == "InferwatchEvasion" for page in wanted))
     stage.until(lambda: len([n for n in stage.pager.notifications[before:] if n.receiver == "pagerduty"]) >= len(wanted), "the pages", 30)

@@ -32,9 +32,9 @@ class Scene:
         time.sleep(float(self.rng.uniform(low, high)))
 
     def goes_on(self) -> None:
-        """Waits until something more has become durable."""
-        before = self.stage.progress[-1][1] if self.stage.progress else 0
-        self.stage.until(lambda: bool(self.stage.progress) and self.stage.progress[-1][1] > before, "it goes on after the fault", 90)
+        """Waits until every partition's events of before this moment are durable: no partition is struck again before it has caught up."""
+        wanted = self.stage.ends_of_events()
+        self.stage.until(lambda: self.stage.holds(wanted), "it goes on after the fault", 120)
 
 
 def kills(scene: Scene) -> int:
@@ -106,9 +106,10 @@ def commits_moved(scene: Scene) -> int:
     for worker in scene.stage.workers:
         worker.stop(kill=True)
     scene.stage.move_commits()
-    for worker in scene.stage.workers:
+    for worker in scene.stage.workers:  # the first alone: another's joining would have the partitions assigned, and found, anew
         worker.start()
-    scene.stage.wait_until_ready()
+        scene.stage.wait_until_ready()
+        scene.goes_on()
     return len(scene.stage.workers) + 1
 
 
@@ -162,6 +163,17 @@ def clock_jumps(scene: Scene) -> int:
     return 1
 
 
+def records_again(scene: Scene) -> int:
+    """The workers' consumers read records again that were applied already."""
+    again = scene.stage.folder / "reread"
+    again.touch()
+    time.sleep(30.0 if scene.long else 4.0)
+    again.unlink()
+    skipped = sum(worker.metrics()["inferwatch_records_skipped_total"] for worker in scene.stage.workers)
+    assert skipped > 0, "no record was read again"
+    return int(skipped)
+
+
 def unruly_network(scene: Scene) -> int:
     """Batches are sent twice and overtake each other."""
     before = sum(transport.swapped for transport in scene.traffic.transports), scene.traffic.twice
@@ -186,6 +198,7 @@ STRIKES: dict[str, Strike] = {
     "the snapshots' disk is full": disk_full,
     "slow workers": slow_worker,
     "clocks jump": clock_jumps,
+    "records are read again": records_again,
     "batches twice and out of order": unruly_network,
 }
 

@@ -32,7 +32,7 @@ from tests.streams.events import KEY
 
 PARTITIONS = 4
 LENGTH_S = 2
-SETTLE_S = 30
+SETTLE_S = 60
 _METRIC = re.compile(r"^(\w+)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 
@@ -55,8 +55,9 @@ class Worker:
 
     @property
     def returncode(self) -> int | None:
-        """None while it runs."""
-        return 0 if self._child is None else self._child.returncode
+        """None while it runs, and when it was ended for good."""
+        child = self._child
+        return None if child is None else child.returncode
 
     def send(self, number: int) -> None:
         """Sends it a signal, when it is there."""
@@ -133,7 +134,7 @@ class Stage:
             "INFERWATCH_STATE_FOLDER": str(self.state),
             "INFERWATCH_STATE_SNAPSHOT_S": "0.2",
             "INFERWATCH_ALERTMANAGER_URLS": alertmanager.url,
-            "INFERWATCH_ALERTMANAGER_RESEND_S": "10",
+            "INFERWATCH_ALERTMANAGER_RESEND_S": "30",
             "INFERWATCH_WINDOW_LENGTH_S": str(LENGTH_S),
             "INFERWATCH_WINDOW_SETTLE_S": str(SETTLE_S),
             "INFERWATCH_METRICS_HOST": "127.0.0.1",
@@ -170,7 +171,7 @@ class Stage:
 
     def join(self) -> Worker:
         """One more worker, which the supervisor keeps alive."""
-        environment = {"TEST_CLOCK": str(self._clock), **self.environment}
+        environment = {"TEST_CLOCK": str(self._clock), "TEST_REREAD": str(self.folder / "reread"), **self.environment}
         worker = Worker(f"worker{len(self.workers)}", self.folder, environment)
         worker.start()
         self.workers.append(worker)
@@ -215,6 +216,30 @@ class Stage:
         wanted = [TopicPartition(topic, p) for roles in ROLES.values() for role in roles for topic, p in self.topics(role)]
         with self._looking:  # a consumer's look: librdkafka's admin call for the same asserts when its broker goes away
             return {(one.topic, one.partition): max(one.offset, 0) for one in self._onlooker.committed(wanted, timeout=5)}
+
+    def ends_of_events(self) -> dict[tuple[str, int], int]:
+        """Where the events' partitions end now."""
+        found: dict[tuple[str, int], int] = {}
+
+        def asked() -> bool:
+            try:
+                with self._looking:
+                    for topic, p in self.topics("events"):
+                        found[topic, p] = self._onlooker.get_watermark_offsets(TopicPartition(topic, p), timeout=5)[1]
+            except KafkaException:
+                return False
+            return True
+
+        self.until(asked, "the brokers say where the events end", 90)
+        return found
+
+    def holds(self, wanted: Mapping[tuple[str, int], int]) -> bool:
+        """Whether all before these offsets is durable."""
+        try:
+            durable = self.durable()
+        except KafkaException:
+            return False
+        return all(durable[key] >= offset for key, offset in wanted.items())
 
     def move_commits(self) -> None:
         """Sets what Kafka holds as committed: every other partition to its end, the others to 0. No worker may be running."""

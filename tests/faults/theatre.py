@@ -1,4 +1,4 @@
-"""What the runs share: brokers of their own, to be killed, one store, one Alertmanager, one pager; and the two programmes."""
+"""What the runs share: brokers of their own, to be killed, and one store; and the two programmes."""
 
 from __future__ import annotations
 
@@ -37,9 +37,6 @@ class Theatre:
     def __enter__(self) -> Self:
         warm_up(load(None, {}))  # here, so that the workers find the kernels compiled
         enter = self._stack.enter_context
-        self._pager = enter(Pager())
-        config = render_config(pagerduty=self._pager.pagerduty_url, webhook=self._pager.webhook_url, group_wait=0.1, group_interval=0.3)
-        self._alertmanager = enter(EmbeddedAlertmanager(config, folder=self._folder / "alertmanager"))
         self._store = enter(Store(self._folder / "store"))
         self._kafka = enter(EmbeddedKafka(properties=_BROKERS))
         return self
@@ -63,6 +60,9 @@ class Theatre:
             if _DISK in strikes:
                 state = small_disk(folder / "small-disk")
                 stack.callback(os.system, f"umount '{state}'")
+            pager = stack.enter_context(Pager())  # of this run: alerts of the one before would resolve in it
+            config = render_config(pagerduty=pager.pagerduty_url, webhook=pager.webhook_url, group_wait=0.1, group_interval=0.3)
+            alertmanager = stack.enter_context(EmbeddedAlertmanager(config, folder=folder / "alertmanager"))
             kafka = stack.enter_context(EmbeddedKafka(3, properties=_BROKERS)) if _THREE in strikes else self._kafka
             return perform(
                 name,
@@ -70,8 +70,8 @@ class Theatre:
                 folder,
                 kafka=kafka,
                 store=self._store,
-                alertmanager=self._alertmanager,
-                pager=self._pager,
+                alertmanager=alertmanager,
+                pager=pager,
                 prefix=prefix,
                 long=long,
                 seed=seed,

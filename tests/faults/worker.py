@@ -1,13 +1,18 @@
 """``python -m tests.faults.worker``: the real ``inferwatch worker``, on a machine whose wall clock a test can step.
 
-It is the command itself, with its shards, judges, sink, pager and store of snapshots. The one thing of the test's is `time.time_ns`: it
-adds the nanoseconds in the file ``TEST_CLOCK`` to the machine's time, as if somebody had set the clock. Monotonic time goes on as it is.
+It is the command itself, with its shards, judges, sink, pager and store of snapshots. Two things are the test's: `time.time_ns` adds the
+nanoseconds in the file ``TEST_CLOCK`` to the machine's time, as if somebody had set the clock (monotonic time goes on as it is); and while
+the file ``TEST_REREAD`` exists, the consumer reads some records again, as clients do after a lost answer.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 _real_ns = time.time_ns
 
@@ -17,10 +22,28 @@ def stepped_ns(file: int) -> int:
     return _real_ns() + int(os.pread(file, 24, 0) or b"0")
 
 
+def read_again_while(file: Path) -> None:
+    """Sends the consumer up to thirty records back, at random."""
+    from streams.app import _Consumer
+
+    real, is_wanted = _Consumer.show_commit, file.exists
+
+    async def show_commit(self: _Consumer, offsets: Mapping[Any, int]) -> None:
+        await real(self, offsets)
+        if is_wanted():
+            for tp, offset in offsets.items():
+                if random.random() < 0.3:
+                    await self.seek(tp, max(offset - random.randrange(30), 0))
+
+    _Consumer.show_commit = show_commit  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     clock = os.open(os.environ.pop("TEST_CLOCK"), os.O_RDONLY)
     time.time_ns = lambda: stepped_ns(clock)  # before anything of ours is imported and takes the function for its default
 
     from streams.cli import main
+
+    read_again_while(Path(os.environ.pop("TEST_REREAD")))
 
     main(["worker"])
