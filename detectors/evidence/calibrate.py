@@ -77,6 +77,45 @@ def joint_rates(
     return limits, np.clip(tolerated, c.JOINT_FLOOR, c.JOINT_CAP)
 
 
+def smooth_rates(
+    Z: Floats, targets: Indices, fold: Indices, plain: Floats, plain_fold: Indices, curved: NDArray[np.bool_], knots: Floats | None,
+    rng: np.random.Generator,
+) -> tuple[Floats, Floats]:  # fmt: skip
+    """E8's limits and tolerated rates.
+
+    Limits: low quantiles of the energy of cross-fitted reference rows as they are (``plain``; moved pictures have more). Tolerated: what
+    the quietest cluster of them does.
+
+    Returns:
+        limits (2,) in log energy, rates (2,).
+    """
+    R = np.empty((len(plain), len(targets)))
+    for k in range(5):
+        out = plain_fold == k
+        if out.any():
+            R[out] = fit_residual(Z[fold != k], targets, curved, knots)(plain[out])
+    e: Floats = np.log(np.minimum(R**2, c.JOINT_CAP_ENERGY).mean(1) + 1e-4)
+    limits = np.quantile(e, c.SMOOTH_QUANTILES)
+    below = e[:, None] < limits
+    cluster = _clusters(plain, rng)
+    groups = [below[cluster == k] for k in range(c.SMOOTH_CLUSTERS)]
+    shrunk = [(g.sum(0) + 10 * np.array(c.SMOOTH_QUANTILES)) / (len(g) + 10) for g in groups if len(g)]  # a handful of rows says little
+    return limits, np.clip(c.SMOOTH_MARGIN * np.max(shrunk, axis=0), c.SMOOTH_FLOOR, c.SMOOTH_CAP)
+
+
+def _clusters(Z: Floats, rng: np.random.Generator) -> Indices:
+    """Ten rounds of Lloyd's algorithm, in at most 16 random directions."""
+    P = Z @ rng.normal(size=(Z.shape[1], c.COORDINATES)) if Z.shape[1] > c.COORDINATES else Z
+    centres = P[rng.choice(len(P), c.SMOOTH_CLUSTERS, replace=False)]
+    nearest: Indices = np.zeros(len(P), np.int64)
+    for _ in range(10):
+        nearest = ((centres**2).sum(1) - 2 * P @ centres.T).argmin(1)
+        for k in range(len(centres)):
+            if (nearest == k).any():
+                centres[k] = P[nearest == k].mean(0)
+    return nearest
+
+
 def curved_columns(Z: Floats, fold: Indices, image: bool) -> tuple[NDArray[np.bool_], Floats | None]:
     """The columns that are curved functions of others, and the knots of their regression (None where the table is unfit for it)."""
     n, d = Z.shape

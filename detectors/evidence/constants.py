@@ -48,6 +48,16 @@ TEMPLATE_EXCESS = 0.15  # more equal fields than reference pairs have: the row c
 IMPUTED_EXCESS = 0.10  # repeated inner values above the reference's: imputed fields, so E1 can only open a ticket
 IMPUTED_REPEATS = 3  # of the ring's rows
 
+# --- E8: rows between rows (mixup, averages, interpolation): their joint residuals are too small ----------------------------------
+SMOOTH_QUANTILES = (0.05, 0.25)  # of the reference's own energy, undifferenced: a sorted export has small differences, not small residuals
+SMOOTH_FLOOR = np.array([0.12, 0.36])  # tolerated share below them; clients of one cluster reach .15 / .45, mixup .25-.72 / .49-.92
+SMOOTH_CAP = np.array([0.60, 0.80])
+SMOOTH_CLUSTERS = 8  # of the reference, each taken for a population: quiet ones (the digit 1) have small residuals by nature
+SMOOTH_MARGIN = 1.2  # the next client's cluster may be quieter than the quietest of them
+SMOOTH_Q = (0.25, 0.45, 0.75), (0.5, 0.7, 0.9)
+SMOOTH_MOVED = 0.5  # energy of the step over the row's own: less, and the row continues the last one (a quiet sensor)
+SMOOTH_MIN_ROWS = 48
+
 # --- E1 follows the present population ---------------------------------------------------------------------------------------------
 POPULATION = 128  # most recently judged clients; a swarm of 60 is no majority, and half a table turns over in ~500 rows
 POPULATION_KNOWN = 4  # clients below which "everybody has moved" cannot be told from "this one is odd": E1 then opens no ticket ...
@@ -90,7 +100,7 @@ SYMMETRIC_TURN = 0.7
 SYMMETRIC_U = 0.12
 SYMMETRIC_OFF = 0.6  # a reference rate above which pairs mean nothing on this service (few fields with few values: steps recur by chance)
 SYMMETRIC_ROWS = 3_000  # random reference rows in a row, for that rate
-OPPOSITES = 112  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 112
+OPPOSITES = 96  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 96
 OPPOSITE_BITS = 15  # signs of random projections of a step; an exact opposite flips all of them ...
 # ... but one at most (fixed: `trials` tests for it by clearing one bit)
 OPPOSITE_OCTAVE = 8192  # the step's length, in this fraction of an octave, may differ by two: a sensor that drifts to and fro on a line

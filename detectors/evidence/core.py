@@ -30,8 +30,9 @@ class Yardsticks(NamedTuple):
     edit_share: float
     repeated_share: float
     energy: NDArray[np.float64]  # (3,) limits of the mean capped square
+    quiet: NDArray[np.float64]  # (2,) limits below which it is small
     coarse: NDArray[np.bool_]
-    joint_rates: NDArray[np.float64]  # (3,)
+    moving_rates: NDArray[np.float64]  # (5,) tolerated rates that follow the population
     page: float  # thresholds of the evidence itself, not of its logarithm
     ticket: float
 
@@ -40,19 +41,22 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
     """Plain numbers for the kernel."""
     r = reference
     return Yardsticks(
-        r.image, r.nearest, r.far**2, r.equal_share, r.edit_share, r.repeated_share, np.exp(r.joint_limits) - 1e-4, r.coarse, r.joint_rates,
+        r.image, r.nearest, r.far**2, r.equal_share, r.edit_share, r.repeated_share, np.exp(r.joint_limits) - 1e-4,
+        np.exp(r.smooth_limits) - 1e-4, r.coarse, np.concatenate([r.joint_rates, r.smooth_rates]),
         float(np.exp(ln_page)), float(np.exp(ln_ticket)),
     )  # fmt: skip
 
 
 def gains(reference: EvidenceReference) -> NDArray[np.float32]:
-    """Factors of every arm (39, 2): on a miss, on a hit."""
+    """Factors of every arm (48, 2): on a miss, on a hit."""
     out = np.zeros((at.ARM_COUNT, 2), np.float32)
     for k in range(3):
         set_arms.py_func(out, at.FIRST_ARM[at.JOINT] + 3 * k, float(reference.joint_rates[k]), c.JOINT_Q)
         if reference.flat_rates[k] < c.FLAT_OFF:
             set_arms.py_func(out, at.FIRST_ARM[at.FLAT] + 3 * k, float(reference.flat_rates[k]), c.FLAT_Q)
         set_arms.py_func(out, at.FIRST_ARM[at.FLIPS] + 4 * k, c.FLIP_U[k], c.FLIP_Q)
+    for k in range(2):
+        set_arms.py_func(out, at.FIRST_ARM[at.SMOOTH] + 3 * k, float(reference.smooth_rates[k]), c.SMOOTH_Q[k])
     set_arms.py_func(out, at.FIRST_ARM[at.CLOSING], c.CLOSING_U, c.CLOSING_Q)
     if reference.symmetric_rate < c.SYMMETRIC_OFF:
         set_arms.py_func(out, at.FIRST_ARM[at.SYMMETRIC], reference.symmetric_rate, c.SYMMETRIC_Q)
@@ -81,6 +85,9 @@ def _judge(real: Any, count: Any, bins: Any, family: int, known: bool, y: Yardst
                 s = 1
             if not known and count[at.DISTINCT] < c.POPULATION_ALONE[1]:
                 s = 0 if count[at.DISTINCT] < c.POPULATION_ALONE[0] else min(s, 1)
+        elif statistic == at.SMOOTH:
+            if not known or count[at.SCORED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
+                s = 0
         elif statistic in (at.FLIPS, at.CLOSING, at.LATTICE):
             filled = touched = total = lagged = largest = octaves = two = 0
             for k in range(c.OCTAVES):
@@ -189,9 +196,9 @@ def stream(
             fresh = False
         template = fresh and not y.image and equal[newest] / fields > y.equal_share + c.TEMPLATE_EXCESS
         if (fresh or (close and not edit)) and not template and count[at.HAS_RESIDUAL] == 1:
-            trials.joint(real, count, word, gain, residual, y.energy)
+            trials.joint(real, count, word, gain, residual, y.energy, y.quiet)
             if count[at.SCORED] % (c.POPULATION_ROWS[0] if count[at.SCORED] <= c.POPULATION_ROWS[1] else c.POPULATION_ROWS[1]) == 0:
-                report(population, slot[i], count, y.joint_rates)
+                report(population, slot[i], count, y.moving_rates)
         if m > 0:
             here = edit or close or distance[newest] < c.LOCAL_STEP**2 * y.far2
             real[at.NEAR_SHARE] += c.LOCAL_MEMORY * ((1.0 if here else 0.0) - real[at.NEAR_SHARE])

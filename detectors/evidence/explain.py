@@ -9,6 +9,7 @@ from detectors.evidence.layout import STATISTICS
 _SEEN = {
     "joint": "rows whose columns do not belong together: each value ordinary, the combination not (random, shuffled or generated inputs)",
     "flat": "rows that differ from an earlier one by the same amount in every column (sign steps of a substitute's gradient)",
+    "smooth": "rows whose columns belong together too well: less scatter than any part of the reference has (averages of other rows)",
     "flips": "the answer flips between neighbouring rows at ever smaller distances (a search for the decision boundary)",
     "closing": "some answers flip between neighbouring rows at many different distances (a boundary search among other queries)",
     "symmetric": "probes in pairs on both sides of a row (finite differences, antithetic noise)",
@@ -18,6 +19,7 @@ _SEEN = {
 _NOT_SAID = {
     "joint": "intent: an explainer (LIME, SHAP), a client with wrong units or imputed fields, or drift of everybody can look the same",
     "flat": "intent: a sweep of all inputs by a fixed share looks the same",
+    "smooth": "intent: a client that sends averages, smoothed or heavily imputed rows looks the same",
     "flips": "success: whether an adversarial example was found or used",
     "closing": "success, or intent where one client forwards many sensors that sit on a decision boundary",
     "symmetric": "intent: a numerical sensitivity analysis looks the same",
@@ -55,6 +57,7 @@ def explain(clients: ClientEvidence, crossings: Crossings, k: int) -> dict[str, 
     hits, trials, tolerated = {
         "joint": (count["joint_above_95"], count["joint_scored"], float(reference.joint_rates[0])),
         "flat": (count["flat_steps"], count["steps"], float(reference.flat_rates[1])),
+        "smooth": (count["joint_below_5"], count["joint_scored"], float(reference.smooth_rates[0])),
         "flips": (count["near_flips"], count["distinct_rows"], c.FLIP_U[0]),
         "closing": (count["near_flips"], count["distinct_rows"], c.CLOSING_U),
         "symmetric": (count["symmetric_pairs"], count["pairs"], reference.symmetric_rate),

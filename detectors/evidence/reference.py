@@ -13,7 +13,7 @@ from detectors.evidence import constants as c
 from detectors.evidence.residual import Floats, Residual, fit_residual
 from detectors.state import pack, unpack
 
-_KIND, _VERSION = "evidence.reference", 2
+_KIND, _VERSION = "evidence.reference", 3
 Float32s = NDArray[np.float32]
 
 
@@ -58,6 +58,8 @@ class EvidenceReference:
     repeated_share: float
     joint_limits: Floats  # (3,) log energy
     joint_rates: Floats  # (3,)
+    smooth_limits: Floats  # (2,) log energy
+    smooth_rates: Floats  # (2,)
     flat_rates: Floats  # (3,)
     symmetric_rate: float
 
@@ -103,10 +105,13 @@ class EvidenceReference:
                 seen, group = seen[kept], group[kept]
         Z = np.clip((seen - centre) / scale, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
         targets = np.arange(d) if d <= c.TARGETS else np.sort(rng.choice(d, c.TARGETS, replace=False))
-        fold = np.asarray(rng.integers(0, 5, n))[group]
+        per_row = np.asarray(rng.integers(0, 5, n))
+        fold = per_row[group]
         curved, knots = calibrate.curved_columns(Z, fold, image is not None)
         residual = fit_residual(Z, targets, curved, knots)
         joint_limits, joint_rates = calibrate.joint_rates(Z, seen, targets, fold, curved, knots, rng)
+        plain, own_fold = np.clip((rows - centre) / scale, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP), per_row
+        smooth_limits, smooth_rates = calibrate.smooth_rates(Z, targets, fold, plain, own_fold, curved, knots, np.random.default_rng(seed))
 
         projection = rng.normal(size=(d, c.COORDINATES)) / np.sqrt(c.COORDINATES) if d > c.COORDINATES else np.empty((d, 0))
         clipped = np.clip((rows - centre) / scale, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
@@ -145,6 +150,8 @@ class EvidenceReference:
             repeated_share=repeated_share,
             joint_limits=joint_limits,
             joint_rates=joint_rates,
+            smooth_limits=smooth_limits,
+            smooth_rates=smooth_rates,
             flat_rates=flat_rates,
             symmetric_rate=calibrate.symmetric_rate(position, rng),
             **_as_float32(residual, d),

@@ -200,13 +200,23 @@ def two_valued(real: Any, count: Any, code: Any, gain: Any, x: Any, coarse: Any,
 
 
 @njit
-def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any) -> None:
-    """E1: energy of the joint residual's difference to the client's last judged row."""
+def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low: Any) -> None:
+    """E1: energy of the joint residual's difference to the client's last judged row. E8: too little energy of the row itself."""
     total: Any = 0
+    own: Any = 0
     for t in range(len(r)):
         v: Any = min(abs(np.int32(r[t]) - np.int32(word[t])), _DEVIATION_CLIP)
         total += min(v * v, _ENERGY_CAP)
+        w: Any = min(abs(np.int32(r[t])), _DEVIATION_CLIP)
+        own += min(w * w, _ENERGY_CAP // 2)
     e = total / (_ENERGY_UNIT * len(r))
+    own_energy = own / (_ENERGY_UNIT // 2 * len(r))
+    moved = e > c.SMOOTH_MOVED * own_energy
+    first = at.FIRST_ARM[at.SMOOTH]
+    for k in range(2):
+        quiet = moved and own_energy < low[k]
+        trial(real, first + 3 * k, 3, gain, quiet)
+        count[at.BELOW_1 + k] += quiet
     first = at.FIRST_ARM[at.JOINT]
     for k in range(3):
         trial(real, first + 3 * k, 3, gain, e > limits[k])
