@@ -28,7 +28,7 @@ TICKET_RATIO = math.log(100)
 """A ticket needs a hundredth of a page's evidence."""
 SEVERITIES: tuple[Severity, ...] = ("none", "ticket", "page")
 _LN_FLOOR = -50.0
-_STATISTICS_OF = ([0, 1, 2], [3, 4, 5, 6, 7])
+_STATISTICS_OF = ([0, 1, 2], [3, 4, 5, 6, 7, 8])
 """Columns of the evidence that mostly speak for extraction and for evasion, for tables; the detector itself decides by more than these."""
 
 

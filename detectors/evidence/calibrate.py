@@ -189,6 +189,24 @@ def symmetric_rate(G: Floats, rng: np.random.Generator) -> float:
     return float(max(c.SYMMETRIC_U, 2 * hit.mean()))
 
 
+def bisection_rate(G: Floats, rng: np.random.Generator) -> float:
+    """E9's tolerated rate: twice how often a random reference row halves the way between the two nearest of RING others.
+
+    Args:
+        G: (n, coordinates) positions.
+        rng: draws the rows.
+    """
+    hits = 0
+    for _ in range(c.BISECTION_ROWS):
+        row, *others = G[rng.integers(0, len(G), c.RING + 1)]
+        away = np.array(others) - row
+        d2 = (away**2).sum(1)
+        a, b = np.argsort(np.where(d2 > 0, d2, np.inf))[:2]
+        if d2[a] > 0 and d2[b] > 0:
+            hits += bool(d2[b] <= (1 + c.BISECTION_EQUAL) * d2[a] and ((away[a] + away[b]) ** 2).sum() <= c.BISECTION_CENTRE**2 * d2[a])
+    return float(max(c.BISECTION_U, 2 * hits / c.BISECTION_ROWS))
+
+
 def flat_rates(Y: Floats, limit: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
     """E2's tolerated rates (3,): how often the step from a reference row to the nearest of MEMORY others is that flat.
 

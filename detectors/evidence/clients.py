@@ -41,7 +41,7 @@ class Crossings:
 class ClientEvidence:
     """Evidence per client that its queries are made by an extraction or evasion program, in at most 4 KB a client.
 
-    Eight statistics of the order, spacing and joint plausibility of a client's rows (`detectors.evidence.core`), each a mixture of
+    Nine statistics of the order, spacing and joint plausibility of a client's rows (`detectors.evidence.core`), each a mixture of
     Shiryaev-Roberts recursions, so that false crossings of threshold A are at most one per A rows at the tolerated rates. A family
     rises when its strongest statistic passes its gate; it never falls: `clear` starts a client anew.
 

@@ -86,6 +86,8 @@ FLIP_BIN_LEAST = 0.02
 FLIP_BIN_SHARE = 0.8
 LAG_TICKET, LAG_PAGE = 4, 5  # octaves with >= 3 consecutive flips that also open the gate (whole-number walks)
 LAG_BIN_MIN = 3
+LAG_WIDE = 4  # octaves from a random pair's distance down: further than a sensor's noise reaches (it flips at octaves 5 to 8)
+LATTICE_WIDE_TICKET, LATTICE_WIDE_PAGE = 24, 48  # so many flips there open E6's gate too
 
 # --- E4: the same flips, rarer but over more scales: a search hidden in cover traffic -----------------------------------------------
 CLOSING_U = 0.02  # near flips of ordinary clients: 0 for most, .07 at most except at a boundary
@@ -123,6 +125,19 @@ TWO_VALUED_STEP = 0.03  # of the range; rounding noise is flat too
 TWO_VALUED_DISTINCT = 34  # columns with fewer values move by whole steps anyway
 TWO_VALUED_U = 0.15
 TWO_VALUED_Q = (0.35, 0.6, 0.9)
+
+TWO_VALUED_RECUR = 3  # ring rows that hold a value before it counts as one of the few the client combines anew
+TWO_VALUED_BIG = 3  # quanta; changes of less are jitter (the camera noise of eight-bit pixels recurs too)
+
+# --- E9: a row halfway between two recent ones: a bisection, the first thing that searches for a boundary do --------------------------
+BISECTION_EQUAL = 2e-3  # difference of the two squared distances, as a share: rows on a line are closer to the middle by chance only
+BISECTION_CENTRE = 0.02  # distance of their middle from the row, as a share of its distance from them
+BISECTION_U = 0.01  # a sensor that drifts to and fro on a line reaches .003
+BISECTION_OFF = 0.1
+BISECTION_ROWS = 1_500
+BISECTION_Q = (0.04, 0.12, 0.4)
+BISECTION_OCTAVES = 4  # each step of a bisection is half of the last; gaps of a series filled in by the middle have one length
+BISECTION_DIMENSIONS = 3
 
 # --- which family a joint or flat alarm belongs to --------------------------------------------------------------------------------
 LOCAL_STEP = 0.25  # of the median random-pair distance

@@ -1,4 +1,4 @@
-"""The streaming kernel: rows in arrival order, one client's state touched per row, seven statistics updated, families judged."""
+"""The streaming kernel: rows in arrival order, one client's state touched per row, nine statistics updated, families judged."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
 
 
 def gains(reference: EvidenceReference) -> NDArray[np.float32]:
-    """Factors of every arm (48, 2): on a miss, on a hit."""
+    """Factors of every arm (51, 2): on a miss, on a hit."""
     out = np.zeros((at.ARM_COUNT, 2), np.float32)
     for k in range(3):
         set_arms.py_func(out, at.FIRST_ARM[at.JOINT] + 3 * k, float(reference.joint_rates[k]), c.JOINT_Q)
@@ -58,6 +58,8 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
     for k in range(2):
         set_arms.py_func(out, at.FIRST_ARM[at.SMOOTH] + 3 * k, float(reference.smooth_rates[k]), c.SMOOTH_Q[k])
     set_arms.py_func(out, at.FIRST_ARM[at.CLOSING], c.CLOSING_U, c.CLOSING_Q)
+    if reference.bisection_rate < c.BISECTION_OFF:
+        set_arms.py_func(out, at.FIRST_ARM[at.BISECTION], reference.bisection_rate, c.BISECTION_Q)
     if reference.symmetric_rate < c.SYMMETRIC_OFF:
         set_arms.py_func(out, at.FIRST_ARM[at.SYMMETRIC], reference.symmetric_rate, c.SYMMETRIC_Q)
     if not reference.image:
@@ -89,10 +91,11 @@ def _judge(real: Any, count: Any, bins: Any, family: int, known: bool, y: Yardst
             if not known or count[at.SCORED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
                 s = 0
         elif statistic in (at.FLIPS, at.CLOSING, at.LATTICE):
-            filled = touched = total = lagged = largest = octaves = two = 0
+            filled = touched = total = lagged = largest = octaves = two = far = 0
             for k in range(c.OCTAVES):
                 total += bins[k]
                 lagged += bins[c.OCTAVES + k]
+                far += bins[c.OCTAVES + k] if k < c.LAG_WIDE else 0
             least = c.FLIP_BIN_LEAST * total
             for k in range(c.OCTAVES):
                 two = max(two, bins[k] + (bins[k + 1] if k + 1 < c.OCTAVES else 0))
@@ -104,7 +107,15 @@ def _judge(real: Any, count: Any, bins: Any, family: int, known: bool, y: Yardst
                 wide = filled >= c.CLOSING_BINS[0] or touched >= c.CLOSING_BINS[1]
                 s = s if wide and total - two >= max(c.CLOSING_OUTSIDE, 2 * least) else 0
             elif statistic == at.LATTICE or filled < c.FLIP_BINS or largest > c.FLIP_BIN_SHARE * total:
-                s = 0 if octaves < c.LAG_TICKET else (min(s, 1) if octaves < c.LAG_PAGE else s)
+                allowed = 0 if octaves < c.LAG_TICKET else (1 if octaves < c.LAG_PAGE else 2)
+                if statistic == at.LATTICE:
+                    allowed = max(allowed, 0 if far < c.LATTICE_WIDE_TICKET else (1 if far < c.LATTICE_WIDE_PAGE else 2))
+                s = min(s, allowed)
+        elif statistic == at.BISECTION:
+            octaves = 0
+            for k in range(32):
+                octaves += (count[at.BISECTED] >> k) & 1
+            s = s if octaves >= c.BISECTION_OCTAVES else 0
         if s > severity:
             severity, which, evidence = s, statistic, e
     return severity, which, evidence
@@ -117,6 +128,25 @@ def _halve(count: Any) -> None:
         if k != at.DISTINCT:
             count[k] //= 2
     count[at.DISTINCT] -= count[at.DISTINCT] // (2 * c.RING) * c.RING
+
+
+@njit
+def _raise(
+    i: int, slot: int, real: Any, count: Any, bins: Any, population: Population, y: Yardsticks, crossings: int, out: Any, out_evidence: Any
+) -> int:
+    """Writes the families that rise at this row; returns how many crossings there are now."""
+    loud = 0
+    for k in range(at.ARM_COUNT):
+        loud += real[k] > y.ticket
+    for family in range(2 if loud else 0):  # a mean above the ticket has a part above it
+        severity, which, evidence = _judge(real, count, bins, family, population.clock[KNOWN] >= c.POPULATION_KNOWN, y)
+        if severity > (count[at.SEVERITY] >> (2 * family)) & 3:
+            count[at.SEVERITY] = (count[at.SEVERITY] & ~(3 << (2 * family))) | (severity << (2 * family))
+            out[crossings, 0], out[crossings, 1], out[crossings, 2] = i, slot, family
+            out[crossings, 3], out[crossings, 4], out[crossings, 5] = severity, which, count[at.QUERIES]
+            out_evidence[crossings] = evidence
+            crossings += 1
+    return crossings
 
 
 @njit(cache=True)
@@ -134,6 +164,7 @@ def stream(
     distance = np.empty(c.RING, np.float32)
     equal = np.empty(c.RING, np.int32)
     away = np.empty(c.MEMORY, np.int32)
+    often = np.empty(fields, np.int32)
     scratch = np.zeros((2, 16), np.float32)
     for i in range(len(slot)):
         if i + 1 < len(slot):
@@ -152,14 +183,17 @@ def stream(
             reconsider(real, count, population)
         m = min(count[at.DISTINCT], c.RING)
         trials.distances(real, ring, g, distance)
-        repeated = trials.equal_fields(code[: c.RING * fields].view(np.uint64), columns.value[i], limit, m, equal)
-        best, nearest, exact = np.float32(np.inf), -1, -1
+        repeated = trials.equal_fields(code[: c.RING * fields].view(np.uint64), columns.value[i], limit, m, equal, often)
+        best, nearest, exact, second = np.float32(np.inf), -1, -1, -1
         for k in range(m - 1, -1, -1):
             if distance[k] == 0:
                 exact = k
             elif distance[k] <= best:
                 best = distance[k]
+                second = nearest
                 nearest = k
+            elif second < 0 or distance[k] < distance[second]:
+                second = k
         folded = np.int16(label[i] & 0x7FFF) if label[i] >= 0 else np.int16(-1)
         last = count[at.LAST]
         if m > 0 and distance[last] > 0:
@@ -169,6 +203,7 @@ def stream(
         if exact >= 0:
             count[at.EXACT] += 1
             count[at.LAST] = exact
+            crossings = _raise(i, slot[i], real, count, bins, population, y, crossings, out, out_evidence)
             continue
 
         newest = (count[at.DISTINCT] - 1) % c.RING
@@ -188,7 +223,10 @@ def stream(
             flip = bool(folded >= 0 and other >= 0 and folded != other)
             trials.near_flip(real, count, bins, gain, near, flip, edit)
             if close or edit:
-                trials.two_valued(real, count, code, gain, x, y.coarse, nearest)
+                trials.two_valued(real, count, code, gain, x, limit, often, y.coarse, nearest)
+
+        if m >= 2 and not edit and positions >= c.BISECTION_DIMENSIONS:
+            trials.bisection(real, count, gain, g, ring, distance, nearest, second)
 
         fresh = not edit and not close
         if fresh and columns.remarkable[i] >= 1 and (count[at.EDGED] < c.JOINT_EDGE_ROWS or columns.remarkable[i] >= c.JOINT_DEFAULT):
@@ -219,15 +257,5 @@ def stream(
             code[f * c.RING + k] = columns.value[i, f]
             code[(fields + f) * c.RING + k] = x[f]
 
-        loud = 0
-        for k in range(at.ARM_COUNT):
-            loud += real[k] > y.ticket
-        for family in range(2 if loud else 0):  # a mean above the ticket has a part above it
-            severity, which, evidence = _judge(real, count, bins, family, population.clock[KNOWN] >= c.POPULATION_KNOWN, y)
-            if severity > (count[at.SEVERITY] >> (2 * family)) & 3:
-                count[at.SEVERITY] = (count[at.SEVERITY] & ~(3 << (2 * family))) | (severity << (2 * family))
-                out[crossings, 0], out[crossings, 1], out[crossings, 2] = i, slot[i], family
-                out[crossings, 3], out[crossings, 4], out[crossings, 5] = severity, which, count[at.QUERIES]
-                out_evidence[crossings] = evidence
-                crossings += 1
+        crossings = _raise(i, slot[i], real, count, bins, population, y, crossings, out, out_evidence)
     return crossings

@@ -14,7 +14,8 @@ _SEEN = {
     "closing": "some answers flip between neighbouring rows at many different distances (a boundary search among other queries)",
     "symmetric": "probes in pairs on both sides of a row (finite differences, antithetic noise)",
     "lattice": "consecutive rows that share most fields and flip the answer (a boundary walk on whole numbers)",
-    "two_valued": "several columns moved by plus or minus one fixed amount (Square)",
+    "two_valued": "several columns moved by plus or minus one fixed amount, or the same few values combined anew (Square)",
+    "bisection": "rows halfway between two recent ones, at half the distance every time (a bisection towards the decision boundary)",
 }
 _NOT_SAID = {
     "joint": "intent: an explainer (LIME, SHAP), a client with wrong units or imputed fields, or drift of everybody can look the same",
@@ -25,6 +26,7 @@ _NOT_SAID = {
     "symmetric": "intent: a numerical sensitivity analysis looks the same",
     "lattice": "intent: a person trying a form's values near a decision looks the same when it is done often enough",
     "two_valued": "success: whether an adversarial example was found or used",
+    "bisection": "intent: a goal seek over several inputs at once looks the same",
 }
 
 
@@ -62,6 +64,7 @@ def explain(clients: ClientEvidence, crossings: Crossings, k: int) -> dict[str, 
         "closing": (count["near_flips"], count["distinct_rows"], c.CLOSING_U),
         "symmetric": (count["symmetric_pairs"], count["pairs"], reference.symmetric_rate),
         "lattice": (count["consecutive_edit_flips"], count["consecutive"], c.LATTICE_U),
+        "bisection": (count["bisections"], count["distinct_rows"], reference.bisection_rate),
         "two_valued": (count["two_valued"], count["two_valued_scored"], c.TWO_VALUED_U),
     }[statistic]
     out |= {"hits": hits, "judged": trials, "rate": round(hits / max(trials, 1), 3), "tolerated": round(tolerated, 3)}

@@ -14,11 +14,11 @@ from detectors.evidence import constants as c
 from detectors.evidence.reference import EvidenceReference
 
 # Shiryaev-Roberts arms, in the float32 row: (first, number) of each statistic
-STATISTICS = ("joint", "flat", "smooth", "flips", "closing", "symmetric", "lattice", "two_valued")
-JOINT, FLAT, SMOOTH, FLIPS, CLOSING, SYMMETRIC, LATTICE, TWO_VALUED = range(8)
-ARMS = (9, 9, 6, 12, 3, 3, 3, 3)
-FIRST_ARM = (0, 9, 18, 24, 36, 39, 42, 45)
-ARM_COUNT = 48
+STATISTICS = ("joint", "flat", "smooth", "flips", "closing", "symmetric", "lattice", "two_valued", "bisection")
+JOINT, FLAT, SMOOTH, FLIPS, CLOSING, SYMMETRIC, LATTICE, TWO_VALUED, BISECTION = range(9)
+ARMS = (9, 9, 6, 12, 3, 3, 3, 3, 3)
+FIRST_ARM = (0, 9, 18, 24, 36, 39, 42, 45, 48)
+ARM_COUNT = 51
 
 # float32 row: arms, then these, then D1, D2, ring
 REPEATED = ARM_COUNT  # smoothed share of repeated inner values, above the reference's
@@ -28,14 +28,15 @@ STEP_1 = NEAR_SHARE + 1  # last difference of consecutive rows, then the one bef
 # int32 row
 QUERIES, DISTINCT, EXACT, NEAR, EDITS, FLIPPED, SCORED, ABOVE_1, ABOVE_2, ABOVE_3, BELOW_1, BELOW_2, STEPS, FLAT_STEPS = range(14)
 PAIRS, PAIR_HITS, LATTICE_TRIALS, LATTICE_FLIPS, TWO_TRIALS, TWO_HITS, MISSING = range(14, 21)
-REMEMBERED, LAST, LABEL, EDGED, HAS_RESIDUAL, SEVERITY, EPOCH = range(21, 28)
-INT_COUNT = 28  # then the remembered steps
+BISECTIONS, REMEMBERED, LAST, LABEL, EDGED, HAS_RESIDUAL, SEVERITY, EPOCH, BISECTED = range(21, 30)
+INT_COUNT = 30  # then the remembered steps
 COUNTS = {
     "queries": QUERIES, "distinct_rows": DISTINCT, "exact_repeats": EXACT, "near": NEAR, "edits": EDITS, "near_flips": FLIPPED,
     "joint_scored": SCORED, "joint_above_95": ABOVE_1, "joint_above_99": ABOVE_2, "joint_above_999": ABOVE_3,
     "joint_below_5": BELOW_1, "joint_below_25": BELOW_2, "steps": STEPS,
     "flat_steps": FLAT_STEPS, "pairs": PAIRS, "symmetric_pairs": PAIR_HITS, "consecutive": LATTICE_TRIALS,
     "consecutive_edit_flips": LATTICE_FLIPS, "two_valued_scored": TWO_TRIALS, "two_valued": TWO_HITS, "missing_values": MISSING,
+    "bisections": BISECTIONS,
 }  # fmt: skip
 
 
@@ -65,8 +66,8 @@ def bytes_per_client(reference: EvidenceReference) -> int:
 
     Example:
         >>> # 16 projections, 16 fields, 48 targets; reals + codes + words + counts
-        >>> 4 * (50 + 18 * 16) + (128 * 16 + 24) + 2 * 64 + 4 * 124
-        4048
+        >>> 4 * (53 + 18 * 16) + (128 * 16 + 24) + 2 * 64 + 4 * 126
+        4068
     """
     reals, codes, words, counts = widths(reference)
     return 4 * reals + codes + 2 * words + 4 * counts

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from detectors.evidence import calibrate
 from detectors.evidence import constants as c
+from detectors.evidence.hashing import occurring
 from detectors.evidence.residual import Floats, Residual, fit_residual
 from detectors.state import pack, unpack
 
@@ -51,6 +52,7 @@ class EvidenceReference:
     sampled_high: Floats
     sampled_range: Floats  # (fields,) 5-95 %
     coarse: NDArray[np.bool_]  # (fields,) fewer than 34 values
+    occurring: NDArray[np.uint8]  # (fields, 256) 1 for hashes of values that occur
     nearest: float  # median nearest-neighbour distance
     far: float  # median distance of random pairs
     equal_share: float
@@ -62,6 +64,7 @@ class EvidenceReference:
     smooth_rates: Floats  # (2,)
     flat_rates: Floats  # (3,)
     symmetric_rate: float
+    bisection_rate: float
 
     @classmethod
     def fit(
@@ -141,6 +144,7 @@ class EvidenceReference:
             sampled_high=largest[sampled],
             sampled_range=spread[sampled],
             coarse=np.array([image is None and len(np.unique(column)) < c.TWO_VALUED_DISTINCT for column in H.T]),
+            occurring=np.stack([occurring(column) for column in H.T]),
             projection=np.ascontiguousarray(projection.T, np.float32),
             remarkable=_remarkable(rows, lo, hi, centre, defaults=image is None),
             nearest=nearest,
@@ -154,6 +158,7 @@ class EvidenceReference:
             smooth_rates=smooth_rates,
             flat_rates=flat_rates,
             symmetric_rate=calibrate.symmetric_rate(position, rng),
+            bisection_rate=calibrate.bisection_rate(position, np.random.default_rng(seed)),
             **_as_float32(residual, d),
         )
 

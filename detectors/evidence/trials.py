@@ -64,8 +64,10 @@ def distances(real: Any, ring: int, g: Any, out: Any) -> None:
 
 
 @njit
-def equal_fields(ring: Any, value: Any, limit: Any, m: int, out: Any) -> int:
+def equal_fields(ring: Any, value: Any, limit: Any, m: int, out: Any, often: Any) -> int:
     """Fields equal to each of the ring's rows (out), and how many inner values occur in three or more of its m rows.
+
+    ``often`` becomes in how many of them each field's value occurs.
 
     ``ring`` is the bytes of a field's sixteen rows as two words; eight bytes are compared at once (Lamport 1975).
     """
@@ -81,7 +83,8 @@ def equal_fields(ring: Any, value: Any, limit: Any, m: int, out: Any) -> int:
         a += x
         b += y
         times = ((x & valid_a) * _ONES >> np.uint64(56)) + ((y & valid_b) * _ONES >> np.uint64(56))
-        repeated += (times >= c.IMPUTED_REPEATS) & (limit[f] == 0)
+        often[f] = times
+        repeated += (times >= c.IMPUTED_REPEATS) & ((limit[f] & 1) == 0)
     for k in range(8):
         out[k] = np.int32(a >> np.uint64(8 * k) & np.uint64(255))
         out[8 + k] = np.int32(b >> np.uint64(8 * k) & np.uint64(255))
@@ -178,25 +181,50 @@ def near_flip(real: Any, count: Any, bins: Any, gain: Any, near: float, flip: bo
 
 
 @njit
-def two_valued(real: Any, count: Any, code: Any, gain: Any, x: Any, coarse: Any, k: int) -> None:
-    """E7: the step from the nearest recent row moves several columns by the same amount, some up and some down."""
+def two_valued(real: Any, count: Any, code: Any, gain: Any, x: Any, limit: Any, often: Any, coarse: Any, k: int) -> None:
+    """E7: the step from the nearest recent row moves several columns by the same amount, or to values that all recur.
+
+    By the same amount, some up and some down; or each of the moved columns takes a value that it had in three or more recent rows.
+    Columns of few values are left out unless the reference does not have this one.
+    """
     n = len(x)
     total: Any = 0
     squares: Any = 0
-    moved = signs = 0
+    moved = signs = big = recurring = 0
     for f in range(n):
         v = np.int64(x[f]) - np.int64(code[(n + f) * c.RING + k])
-        if v != 0 and not coarse[f]:
+        if v != 0 and (not coarse[f] or limit[f] & 2):
             total += abs(v)
             squares += v * v
             moved += 1
             signs += 1 if v > 0 else -1
-    if moved >= c.TWO_VALUED_FIELDS and abs(signs) < moved:
+            big += abs(v) >= c.TWO_VALUED_BIG
+            recurring += often[f] >= c.TWO_VALUED_RECUR
+    flat_trial = moved >= c.TWO_VALUED_FIELDS and abs(signs) < moved
+    if big >= 2 or flat_trial:
         mean = total / moved
-        hit = mean > _TWO_STEP and mean > c.TWO_VALUED_FLAT * np.sqrt(squares / moved)
+        hit = flat_trial and mean > _TWO_STEP and mean > c.TWO_VALUED_FLAT * np.sqrt(squares / moved)
+        hit = hit or (big >= 2 and big == moved and recurring == moved)
         trial(real, at.FIRST_ARM[at.TWO_VALUED], at.ARMS[at.TWO_VALUED], gain, hit)
         count[at.TWO_TRIALS] += 1
         count[at.TWO_HITS] += hit
+
+
+@njit
+def bisection(real: Any, count: Any, gain: Any, g: Any, ring: int, distance: Any, a: int, b: int) -> None:
+    """E9: is the row halfway between the two nearest recent ones, a and b, at squared distances (``distance``)."""
+    hit = False
+    if distance[b] <= np.float32(1 + c.BISECTION_EQUAL) * distance[a]:
+        off = np.float32(0)
+        for f in range(len(g)):
+            t = (real[ring + f * c.RING + a] - g[f]) + (real[ring + f * c.RING + b] - g[f])
+            off += t * t
+        hit = off <= np.float32(c.BISECTION_CENTRE**2) * distance[a]
+    trial(real, at.FIRST_ARM[at.BISECTION], at.ARMS[at.BISECTION], gain, hit)
+    if hit:
+        count[at.BISECTIONS] += 1
+        octave = int(np.floor(0.5 * np.log2(distance[a])))  # of the distance itself
+        count[at.BISECTED] |= 1 << (octave & 31)
 
 
 @njit
@@ -250,7 +278,7 @@ def flat_step(real: Any, count: Any, memory: Any, gain: Any, x: Any, limit: Any,
         for f in range(n):
             t: Any = np.int64(x[f]) - np.int64(memory[f * c.MEMORY + parent])
             total += abs(t)
-            moved += t != 0 or limit[f] == 0  # a column stuck at its limit could not move
+            moved += t != 0 or limit[f] & 1 == 0  # a column stuck at its limit could not move
             signs += 1 if t > 0 else (-1 if t < 0 else 0)
         usable = moved >= (3 if n < 8 else n // 2) and not (image and abs(signs) > c.FLAT_MIXED * moved)
         flatness = total / np.sqrt(np.float64(best) * moved) if usable else 0.0
