@@ -48,6 +48,15 @@ TEMPLATE_EXCESS = 0.15  # more equal fields than reference pairs have: the row c
 IMPUTED_EXCESS = 0.10  # repeated inner values above the reference's: imputed fields, so E1 can only open a ticket
 IMPUTED_REPEATS = 3  # of the ring's rows
 
+# --- E1 is looked at again before it speaks (`detectors.evidence.second_look`) ------------------------------------------------------
+LOOK_QUANTILE = 0.95
+LOOK_SHARE = 0.2  # of the way from ordinary to shuffled reference rows: one attack row in four, behind cover traffic, is still confirmed
+LOOK_FILLED, LOOK_FILLED_LEAST = 0.12, 4  # share and number of rows in which one value marks a column as filled by a default
+LOOK_ROWS = 12  # rows with half of their fields left; fewer say nothing
+LOOK_SWEEPS = 6  # of coordinate descent for the filled fields
+LOOK_AGAIN = (16, 1.25)  # after a look that did not confirm: so many rows, and this factor, until the next
+JOINT_SCORED = 3  # E1 is silent where fewer than one distinct row in so many is a fresh one: somebody fills a form field by field
+
 # --- E8: rows between rows (mixup, averages, interpolation): their joint residuals are too small ----------------------------------
 SMOOTH_QUANTILES = (0.05, 0.25)  # of the reference's own energy, undifferenced: a sorted export has small differences, not small residuals
 SMOOTH_FLOOR = np.array([0.12, 0.36])  # tolerated share below them; clients of one cluster reach .15 / .45, mixup .25-.72 / .49-.92
@@ -123,8 +132,8 @@ TWO_VALUED_FIELDS = 3
 TWO_VALUED_FLAT = 0.97
 TWO_VALUED_STEP = 0.03  # of the range; rounding noise is flat too
 TWO_VALUED_DISTINCT = 34  # columns with fewer values move by whole steps anyway
-TWO_VALUED_U = 0.15
-TWO_VALUED_Q = (0.35, 0.6, 0.9)
+TWO_VALUED_U = 0.08  # edits of two fields .02 to .06 of a few dozen rows
+TWO_VALUED_Q = (0.25, 0.55, 0.9)
 
 TWO_VALUED_RECUR = 3  # ring rows that hold a value before it counts as one of the few the client combines anew
 TWO_VALUED_BIG = 3  # quanta; changes of less are jitter (the camera noise of eight-bit pixels recurs too)

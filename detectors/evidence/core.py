@@ -15,6 +15,7 @@ from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.derive import Columns
 from detectors.evidence.population import EPOCH, KNOWN, Population, reconsider, report, set_arms
 from detectors.evidence.reference import EvidenceReference
+from detectors.evidence.second_look import Look, confirmed
 from detectors.prefetch import prefetch_row
 
 _COUNT_LIMIT = 1 << 30
@@ -35,6 +36,7 @@ class Yardsticks(NamedTuple):
     moving_rates: NDArray[np.float64]  # (5,) tolerated rates that follow the population
     page: float  # thresholds of the evidence itself, not of its logarithm
     ticket: float
+    look: Look
 
 
 def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -> Yardsticks:
@@ -43,7 +45,7 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
     return Yardsticks(
         r.image, r.nearest, r.far**2, r.equal_share, r.edit_share, r.repeated_share, np.exp(r.joint_limits) - 1e-4,
         np.exp(r.smooth_limits) - 1e-4, r.coarse, np.concatenate([r.joint_rates, r.smooth_rates]),
-        float(np.exp(ln_page)), float(np.exp(ln_ticket)),
+        float(np.exp(ln_page)), float(np.exp(ln_ticket)), r.look,
     )  # fmt: skip
 
 
@@ -69,7 +71,22 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
 
 
 @njit
-def _judge(real: Any, count: Any, bins: Any, family: int, known: bool, y: Yardsticks) -> tuple[int, int, float]:
+def _look_again(count: Any, code: Any, y: Yardsticks) -> bool:
+    """Whether the remembered rows confirm E1; not asked again soon after they did not. Pictures have no units and defaults."""
+    fields = len(y.look.step)
+    if y.image or fields < 3:
+        return True
+    if count[at.DISTINCT] < count[at.LOOKED]:
+        return False
+    held = min(count[at.REMEMBERED], c.MEMORY)
+    if confirmed(code[2 * c.RING * fields :], held, y.look):
+        return True
+    count[at.LOOKED] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
+    return False
+
+
+@njit
+def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: bool, y: Yardsticks) -> tuple[int, int, float]:
     """The family's severity (0, 1 ticket, 2 page) by its strongest statistic that passes its gate."""
     severity, which, evidence = 0, -1, 0.0
     for statistic in range(len(at.ARMS)):
@@ -81,12 +98,14 @@ def _judge(real: Any, count: Any, bins: Any, family: int, known: bool, y: Yardst
             continue
         s = 2 if e > y.page else 1
         if statistic == at.JOINT:
-            if count[at.DISTINCT] < c.JOINT_MIN_ROWS:
+            if count[at.DISTINCT] < c.JOINT_MIN_ROWS or c.JOINT_SCORED * count[at.SCORED] < count[at.DISTINCT]:
                 s = 0
             elif real[at.REPEATED] > c.IMPUTED_EXCESS:
                 s = 1
             if not known and count[at.DISTINCT] < c.POPULATION_ALONE[1]:
                 s = 0 if count[at.DISTINCT] < c.POPULATION_ALONE[0] else min(s, 1)
+            if s > max(severity, (count[at.SEVERITY] >> (2 * family)) & 3):
+                s = s if _look_again(count, code, y) else 0
         elif statistic == at.SMOOTH:
             if not known or count[at.SCORED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
                 s = 0
@@ -128,18 +147,19 @@ def _halve(count: Any) -> None:
         if k != at.DISTINCT:
             count[k] //= 2
     count[at.DISTINCT] -= count[at.DISTINCT] // (2 * c.RING) * c.RING
+    count[at.LOOKED] = 0
 
 
 @njit
 def _raise(
-    i: int, slot: int, real: Any, count: Any, bins: Any, population: Population, y: Yardsticks, crossings: int, out: Any, out_evidence: Any
+    i: int, slot: int, real: Any, count: Any, code: Any, bins: Any, population: Population, y: Yardsticks, crossings: int, out: Any, out_evidence: Any
 ) -> int:
     """Writes the families that rise at this row; returns how many crossings there are now."""
     loud = 0
     for k in range(at.ARM_COUNT):
         loud += real[k] > y.ticket
     for family in range(2 if loud else 0):  # a mean above the ticket has a part above it
-        severity, which, evidence = _judge(real, count, bins, family, population.clock[KNOWN] >= c.POPULATION_KNOWN, y)
+        severity, which, evidence = _judge(real, count, code, bins, family, population.clock[KNOWN] >= c.POPULATION_KNOWN, y)
         if severity > (count[at.SEVERITY] >> (2 * family)) & 3:
             count[at.SEVERITY] = (count[at.SEVERITY] & ~(3 << (2 * family))) | (severity << (2 * family))
             out[crossings, 0], out[crossings, 1], out[crossings, 2] = i, slot, family
@@ -203,7 +223,7 @@ def stream(
         if exact >= 0:
             count[at.EXACT] += 1
             count[at.LAST] = exact
-            crossings = _raise(i, slot[i], real, count, bins, population, y, crossings, out, out_evidence)
+            crossings = _raise(i, slot[i], real, count, code, bins, population, y, crossings, out, out_evidence)
             continue
 
         newest = (count[at.DISTINCT] - 1) % c.RING
@@ -223,7 +243,7 @@ def stream(
             flip = bool(folded >= 0 and other >= 0 and folded != other)
             trials.near_flip(real, count, bins, gain, near, flip, edit)
             if close or edit:
-                trials.two_valued(real, count, code, gain, x, limit, often, y.coarse, nearest)
+                trials.two_valued(real, count, code, gain, x, limit, often, m, y.coarse, y.image, nearest)
 
         if m >= 2 and not edit and positions >= c.BISECTION_DIMENSIONS:
             trials.bisection(real, count, gain, g, ring, distance, nearest, second)
@@ -257,5 +277,5 @@ def stream(
             code[f * c.RING + k] = columns.value[i, f]
             code[(fields + f) * c.RING + k] = x[f]
 
-        crossings = _raise(i, slot[i], real, count, bins, population, y, crossings, out, out_evidence)
+        crossings = _raise(i, slot[i], real, count, code, bins, population, y, crossings, out, out_evidence)
     return crossings

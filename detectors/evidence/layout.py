@@ -28,8 +28,8 @@ STEP_1 = NEAR_SHARE + 1  # last difference of consecutive rows, then the one bef
 # int32 row
 QUERIES, DISTINCT, EXACT, NEAR, EDITS, FLIPPED, SCORED, ABOVE_1, ABOVE_2, ABOVE_3, BELOW_1, BELOW_2, STEPS, FLAT_STEPS = range(14)
 PAIRS, PAIR_HITS, LATTICE_TRIALS, LATTICE_FLIPS, TWO_TRIALS, TWO_HITS, MISSING = range(14, 21)
-BISECTIONS, REMEMBERED, LAST, LABEL, EDGED, HAS_RESIDUAL, SEVERITY, EPOCH, BISECTED = range(21, 30)
-INT_COUNT = 30  # then the remembered steps
+BISECTIONS, REMEMBERED, LAST, LABEL, EDGED, HAS_RESIDUAL, SEVERITY, EPOCH, BISECTED, LOOKED = range(21, 31)
+INT_COUNT = 31  # then the remembered steps
 COUNTS = {
     "queries": QUERIES, "distinct_rows": DISTINCT, "exact_repeats": EXACT, "near": NEAR, "edits": EDITS, "near_flips": FLIPPED,
     "joint_scored": SCORED, "joint_above_95": ABOVE_1, "joint_above_99": ABOVE_2, "joint_above_999": ABOVE_3,
@@ -66,8 +66,8 @@ def bytes_per_client(reference: EvidenceReference) -> int:
 
     Example:
         >>> # 16 projections, 16 fields, 48 targets; reals + codes + words + counts
-        >>> 4 * (53 + 18 * 16) + (128 * 16 + 24) + 2 * 64 + 4 * 126
-        4068
+        >>> 4 * (53 + 18 * 16) + (128 * 16 + 24) + 2 * 64 + 4 * 127
+        4072
     """
     reals, codes, words, counts = widths(reference)
     return 4 * reals + codes + 2 * words + 4 * counts

@@ -12,6 +12,7 @@ from detectors.evidence import calibrate
 from detectors.evidence import constants as c
 from detectors.evidence.hashing import occurring
 from detectors.evidence.residual import Floats, Residual, fit_residual
+from detectors.evidence.second_look import Look, fit_look
 from detectors.state import pack, unpack
 
 _KIND, _VERSION = "evidence.reference", 3
@@ -65,6 +66,7 @@ class EvidenceReference:
     flat_rates: Floats  # (3,)
     symmetric_rate: float
     bisection_rate: float
+    look: Look
 
     @classmethod
     def fit(
@@ -132,6 +134,12 @@ class EvidenceReference:
         repeated_share = calibrate.repeated_share(H, smallest[sampled], largest[sampled], rng)
         limit = (smallest[sampled] + 1e-9 >= H) | (largest[sampled] - 1e-9 <= H)
         flat_rates = calibrate.flat_rates(H / spread[sampled], limit, rng)
+        step = c.QUANTUM * spread[sampled] / scale[sampled]
+        zero = (smallest[sampled] - centre[sampled]) / scale[sampled] - c.CODE_ZERO * step
+        levels = np.clip((H - smallest[sampled]) / spread[sampled], c.CODE_LOW, c.CODE_HIGH)
+        code = (c.CODE_ZERO + np.rint(levels / c.QUANTUM)).astype(np.uint8)
+        bent = curved if len(sampled) == d else np.zeros(len(sampled), bool)
+        look = fit_look(clipped[:, sampled], code, step, zero, bent, np.random.default_rng(seed))
         position = clipped @ projection if projection.size else clipped
         return cls(
             width=d,
@@ -159,12 +167,13 @@ class EvidenceReference:
             flat_rates=flat_rates,
             symmetric_rate=calibrate.symmetric_rate(position, rng),
             bisection_rate=calibrate.bisection_rate(position, np.random.default_rng(seed)),
+            look=look,
             **_as_float32(residual, d),
         )
 
     def to_bytes(self) -> bytes:
         """A self-describing state; 12 KB at 20 columns, 350 KB at 784."""
-        return pack(_KIND, _VERSION, {field.name: getattr(self, field.name) for field in fields(self)})
+        return pack(_KIND, _VERSION, {field.name: getattr(self, field.name) for field in fields(self)} | {"look": self.look._asdict()})
 
     @classmethod
     def from_bytes(cls, blob: bytes) -> Self:
@@ -173,7 +182,8 @@ class EvidenceReference:
         Raises:
             detectors.state.StateError: damaged bytes, or of something else.
         """
-        return cls(**unpack(blob, _KIND, _VERSION))
+        body = unpack(blob, _KIND, _VERSION)
+        return cls(**body | {"look": Look(**body["look"])})
 
 
 def _checked(

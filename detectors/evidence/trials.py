@@ -181,18 +181,33 @@ def near_flip(real: Any, count: Any, bins: Any, gain: Any, near: float, flip: bo
 
 
 @njit
-def two_valued(real: Any, count: Any, code: Any, gain: Any, x: Any, limit: Any, often: Any, coarse: Any, k: int) -> None:
+def _left_often(code: Any, x: Any, limit: Any, coarse: Any, k: int) -> bool:
+    """Whether the values that the moved columns left occur three times too: an imputed field moves between one default and anything."""
+    n = len(x)
+    for f in range(n):
+        if x[f] != code[(n + f) * c.RING + k] and (not coarse[f] or limit[f] & 2):
+            left, times = code[f * c.RING + k], 0
+            for j in range(c.RING):
+                times += code[f * c.RING + j] == left
+            if times < c.TWO_VALUED_RECUR:
+                return False
+    return True
+
+
+@njit
+def two_valued(real: Any, count: Any, code: Any, gain: Any, x: Any, limit: Any, often: Any, m: int, coarse: Any, image: bool, k: int) -> None:
     """E7: the step from the nearest recent row moves several columns by the same amount, or to values that all recur.
 
-    By the same amount, some up and some down; or each of the moved columns takes a value that it had in three or more recent rows.
+    By the same amount, some up and some down; or each of the moved columns goes from one value to another that both recur, while three or more columns vary.
     Columns of few values are left out unless the reference does not have this one.
     """
     n = len(x)
     total: Any = 0
     squares: Any = 0
-    moved = signs = big = recurring = 0
+    moved = signs = big = recurring = varied = 0
     for f in range(n):
         v = np.int64(x[f]) - np.int64(code[(n + f) * c.RING + k])
+        varied += 4 * often[f] < 3 * m
         if v != 0 and (not coarse[f] or limit[f] & 2):
             total += abs(v)
             squares += v * v
@@ -201,10 +216,11 @@ def two_valued(real: Any, count: Any, code: Any, gain: Any, x: Any, limit: Any, 
             big += abs(v) >= c.TWO_VALUED_BIG
             recurring += often[f] >= c.TWO_VALUED_RECUR
     flat_trial = moved >= c.TWO_VALUED_FIELDS and abs(signs) < moved
-    if big >= 2 or flat_trial:
+    anew = big >= 1 and varied >= c.TWO_VALUED_FIELDS
+    if anew or flat_trial:
         mean = total / moved
         hit = flat_trial and mean > _TWO_STEP and mean > c.TWO_VALUED_FLAT * np.sqrt(squares / moved)
-        hit = hit or (big >= 2 and big == moved and recurring == moved)
+        hit = hit or (anew and big == moved and recurring == moved and (image or _left_often(code, x, limit, coarse, k)))
         trial(real, at.FIRST_ARM[at.TWO_VALUED], at.ARMS[at.TWO_VALUED], gain, hit)
         count[at.TWO_TRIALS] += 1
         count[at.TWO_HITS] += hit
