@@ -34,15 +34,16 @@ def moved_pictures(X: Floats, image: tuple[int, ...], rng: np.random.Generator) 
 
 
 def joint_rates(
-    Z: Floats, X: Floats, targets: Indices, fold: Indices, curved: NDArray[np.bool_], knots: Floats | None, rng: np.random.Generator
-) -> tuple[Floats, Floats]:
+    Z: Floats, X: Floats, targets: Indices, fold: Indices, curved: NDArray[np.bool_], knots: Floats | None, image: bool,
+    rng: np.random.Generator,
+) -> tuple[Floats, Floats]:  # fmt: skip
     """E1's limits and tolerated rates.
 
     Limits: quantiles of the energy of differences between cross-fitted reference rows. Tolerated rate of a limit: the 90 % quantile,
     over populations left out of the fit (the tails of each column), of that population's own exceedance rate.
 
     Returns:
-        limits (3,) in log energy, rates (3,).
+        limits (4,) in log energy, rates (4,).
     """
     n, d = Z.shape
     R = np.empty((n, len(targets)))
@@ -66,15 +67,16 @@ def joint_rates(
         v = X[:, j]
         tails = (np.flatnonzero(v <= np.quantile(v, tail)), np.flatnonzero(v >= np.quantile(v, 1 - tail)))
         populations += [members for members in tails if max(10, 0.03 * n) <= len(members) <= 0.4 * n]
-    rates = []
+    left_out = []
     for members in populations[:12] if d > 100 else populations:
         kept = np.ones(n, bool)
         kept[members] = False
         r = fit_residual(Z[kept], targets, curved, knots)(Z[members])
         e = energy((r - r[rng.permutation(len(r))]) / np.sqrt(2))
-        rates.append((e[:, None] > limits).mean(0))
-    tolerated = np.quantile(rates, quantile, axis=0) if rates else c.JOINT_FLOOR
-    return limits, np.clip(tolerated, c.JOINT_FLOOR, c.JOINT_CAP)
+        left_out.append((e[:, None] > limits).mean(0))
+    tolerated = np.quantile(left_out, quantile, axis=0) if left_out else c.JOINT_FLOOR
+    rates = np.clip(tolerated, c.JOINT_FLOOR, c.JOINT_CAP)
+    return limits, np.maximum(rates, c.JOINT_FLOOR_PICTURES) if image else rates
 
 
 def smooth_rates(

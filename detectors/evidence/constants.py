@@ -34,13 +34,14 @@ PICTURE_GAIN = (0.75, 1.1)
 PICTURE_NOISE = 0.03  # of the 99.9 % quantile of the pixels
 
 # --- E1: a row breaks the joint distribution of its columns -----------------------------------------------------------------------
-JOINT_QUANTILES = (0.95, 0.99, 0.999)  # of the reference's own energy
-JOINT_FLOOR = np.array([0.50, 0.33, 0.20])  # tolerated share of rows above them: shifted clients reach .30-.45 above the first
-JOINT_CAP = np.array([0.60, 0.50, 0.40])  # above it shuffled rows (.8-1.0) could no longer be told apart
-JOINT_Q = (0.55, 0.75, 0.93)
+JOINT_QUANTILES = (0.75, 0.95, 0.99, 0.999)  # of the reference's own energy
+JOINT_FLOOR = np.array([0.55, 0.42, 0.27, 0.16])  # tolerated share of rows above them: shifted clients reach .46, .34, .18, .09
+JOINT_FLOOR_PICTURES = np.array([1.0, 0.50, 0.33, 0.20])  # no second look at pictures, and dull cameras reach .9 above the first limit: it is off
+JOINT_CAP = np.array([0.70, 0.60, 0.50, 0.40])  # above it shuffled rows (.8-1.0) could no longer be told apart
+JOINT_Q = (0.55, 0.75, 0.93)  # behind 3:1 cover .4; alone .8 to 1
 JOINT_CAP_ENERGY = 25.0  # one absurd column counts at most this much in the mean over columns
 JOINT_LEFT_OUT = (0.15, 0.90)  # tail of a column left out of the fit, and the quantile over such populations that is tolerated
-JOINT_MIN_ROWS = 24  # distinct rows before E1 may speak: eight people with wrong units crossed at 12
+JOINT_MIN_ROWS = 32  # distinct rows before E1 may speak: with 24 a default in a quarter of the rows cannot be told from chance
 JOINT_EDGE_ROWS = 64  # rows with rare limit values that are not judged (integrators send zeros and limits), then they are
 JOINT_DEFAULT = 1_000  # weight of a row holding the reference's median, mean or zero where these are rare: never judged
 EDGE_RARE, DEFAULT_RARE = 0.03, 0.02  # share of reference rows below which a limit or default value is remarkable
@@ -51,6 +52,8 @@ IMPUTED_REPEATS = 3  # of the ring's rows
 # --- E1 is looked at again before it speaks (`detectors.evidence.second_look`) ------------------------------------------------------
 LOOK_QUANTILE = 0.95
 LOOK_SHARE = 0.2  # of the way from ordinary to shuffled reference rows: one attack row in four, behind cover traffic, is still confirmed
+LOOK_REPAIRED = (0.5, 0.4)  # of the way, after the columns were mapped: from fewer rows than the next number, from more
+LOOK_REPAIRED_ROWS = 64  # of wrong units .23 to .40 are left with 30 rows and .17 to .24 with 96, of shuffled rows .87 and more
 LOOK_FILLED, LOOK_FILLED_LEAST = 0.12, 4  # share and number of rows in which one value marks a column as filled by a default
 LOOK_ROWS = 12  # rows with half of their fields left; fewer say nothing
 LOOK_SWEEPS = 6  # of coordinate descent for the filled fields

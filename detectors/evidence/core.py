@@ -15,7 +15,7 @@ from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.derive import Columns
 from detectors.evidence.population import EPOCH, KNOWN, Population, reconsider, report, set_arms
 from detectors.evidence.reference import EvidenceReference
-from detectors.evidence.second_look import Look, confirmed
+from detectors.evidence.second_look import Look, confirms
 from detectors.prefetch import prefetch_row
 
 _COUNT_LIMIT = 1 << 30
@@ -30,10 +30,10 @@ class Yardsticks(NamedTuple):
     equal_share: float
     edit_share: float
     repeated_share: float
-    energy: NDArray[np.float64]  # (3,) limits of the mean capped square
+    energy: NDArray[np.float64]  # (4,) limits of the mean capped square
     quiet: NDArray[np.float64]  # (2,) limits below which it is small
     coarse: NDArray[np.bool_]
-    moving_rates: NDArray[np.float64]  # (5,) tolerated rates that follow the population
+    moving_rates: NDArray[np.float64]  # (6,) tolerated rates that follow the population
     page: float  # thresholds of the evidence itself, not of its logarithm
     ticket: float
     look: Look
@@ -50,10 +50,11 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
 
 
 def gains(reference: EvidenceReference) -> NDArray[np.float32]:
-    """Factors of every arm (51, 2): on a miss, on a hit."""
+    """Factors of every arm (54, 2): on a miss, on a hit."""
     out = np.zeros((at.ARM_COUNT, 2), np.float32)
-    for k in range(3):
+    for k in range(len(c.JOINT_QUANTILES)):
         set_arms.py_func(out, at.FIRST_ARM[at.JOINT] + 3 * k, float(reference.joint_rates[k]), c.JOINT_Q)
+    for k in range(3):
         if reference.flat_rates[k] < c.FLAT_OFF:
             set_arms.py_func(out, at.FIRST_ARM[at.FLAT] + 3 * k, float(reference.flat_rates[k]), c.FLAT_Q)
         set_arms.py_func(out, at.FIRST_ARM[at.FLIPS] + 4 * k, c.FLIP_U[k], c.FLIP_Q)
@@ -79,7 +80,7 @@ def _look_again(count: Any, code: Any, y: Yardsticks) -> bool:
     if count[at.DISTINCT] < count[at.LOOKED]:
         return False
     held = min(count[at.REMEMBERED], c.MEMORY)
-    if confirmed(code[2 * c.RING * fields :], held, y.look):
+    if confirms(code[2 * c.RING * fields :], held, y.look):
         return True
     count[at.LOOKED] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
     return False
@@ -98,10 +99,8 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: bool
             continue
         s = 2 if e > y.page else 1
         if statistic == at.JOINT:
-            if count[at.DISTINCT] < c.JOINT_MIN_ROWS or c.JOINT_SCORED * count[at.SCORED] < count[at.DISTINCT]:
+            if count[at.DISTINCT] < c.JOINT_MIN_ROWS or (not y.image and c.JOINT_SCORED * count[at.SCORED] < count[at.DISTINCT]):
                 s = 0
-            elif real[at.REPEATED] > c.IMPUTED_EXCESS:
-                s = 1
             if not known and count[at.DISTINCT] < c.POPULATION_ALONE[1]:
                 s = 0 if count[at.DISTINCT] < c.POPULATION_ALONE[0] else min(s, 1)
             if s > max(severity, (count[at.SEVERITY] >> (2 * family)) & 3):

@@ -57,7 +57,7 @@ def explain(clients: ClientEvidence, crossings: Crossings, k: int) -> dict[str, 
         "missing_values": count["missing_values"],
     }
     hits, trials, tolerated = {
-        "joint": (count["joint_above_95"], count["joint_scored"], float(reference.joint_rates[0])),
+        "joint": (count["joint_above_95"], count["joint_scored"], float(reference.joint_rates[1])),
         "flat": (count["flat_steps"], count["steps"], float(reference.flat_rates[1])),
         "smooth": (count["joint_below_5"], count["joint_scored"], float(reference.smooth_rates[0])),
         "flips": (count["near_flips"], count["distinct_rows"], c.FLIP_U[0]),
@@ -69,7 +69,7 @@ def explain(clients: ClientEvidence, crossings: Crossings, k: int) -> dict[str, 
     }[statistic]
     out |= {"hits": hits, "judged": trials, "rate": round(hits / max(trials, 1), 3), "tolerated": round(tolerated, 3)}
     if statistic == "joint":
-        for name, rate in zip(("95", "99", "999"), reference.joint_rates, strict=True):
+        for name, rate in zip(("75", "95", "99", "999"), reference.joint_rates, strict=True):
             out[f"share_above_reference_{name}"] = round(count[f"joint_above_{name}"] / max(trials, 1), 3)
             out[f"tolerated_above_reference_{name}"] = round(float(rate), 3)
     return out

@@ -1,6 +1,6 @@
 """What everybody's rows look like at present, so that a population that has moved does not look like an attack by each of its clients.
 
-A table of the clients that were judged most recently holds, for each, the share of its latest rows above E1's three limits. The tolerated
+A table of the clients that were judged most recently holds, for each, the share of its latest rows above E1's four limits. The tolerated
 rate of a limit is ``u = u_ref + 1.25 max(0, median over clients - nominal)``: the reference's tolerance is kept as a distance from what
 is usual now. A median over clients, not rows: a bulk job or an attacker counts once. It is deceived by a swarm that is the majority of the
 table's clients, which `E2`-`E7` do not need.
@@ -18,20 +18,21 @@ from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 
 WRITES, REFRESHED, EPOCH, KNOWN = range(4)
-MOVING = 5
-"""Rates that follow the population: above E1's three limits, below E8's two; counted from `layout.ABOVE_1` on."""
+MOVING = 6
+"""Rates that follow the population: above E1's four limits, below E8's two; counted from `layout.ABOVE_1` on."""
+_LIMITS = len(c.JOINT_QUANTILES)
 _NOMINAL = (*(1 - q for q in c.JOINT_QUANTILES), *c.SMOOTH_QUANTILES)
-_FIRST = tuple(at.FIRST_ARM[at.JOINT] + 3 * k for k in range(3)) + tuple(at.FIRST_ARM[at.SMOOTH] + 3 * k for k in range(2))
+_FIRST = tuple(at.FIRST_ARM[at.JOINT] + 3 * k for k in range(_LIMITS)) + tuple(at.FIRST_ARM[at.SMOOTH] + 3 * k for k in range(2))
 
 
 class Population(NamedTuple):
     """One per model and partition, about 5 KB."""
 
     owner: NDArray[np.int32]  # (entries,) slot, -1 where free
-    seen: NDArray[np.int32]  # (entries, 6) the owner's counts when it last reported: rows judged, above or below each limit
-    rate: NDArray[np.float32]  # (entries, 5) share of its latest rows above E1's, below E8's limits
+    seen: NDArray[np.int32]  # (entries, 7) the owner's counts when it last reported: rows judged, above or below each limit
+    rate: NDArray[np.float32]  # (entries, 6) share of its latest rows above E1's, below E8's limits
     stamp: NDArray[np.int64]  # (entries,) when, in reports
-    usual: NDArray[np.float64]  # (5,) excess of the tolerated rates over the reference's
+    usual: NDArray[np.float64]  # (6,) excess of the tolerated rates over the reference's
     clock: NDArray[np.int64]  # (4,) WRITES, REFRESHED, EPOCH, KNOWN
     gain: NDArray[np.float32]  # (arms, 2) factors of every arm: on a miss, on a hit
 
@@ -109,10 +110,10 @@ def _refresh(population: Population, rates_of_reference: Any) -> None:
         for k in range(MOVING):
             population.usual[k] = excess[k]
             u = min(rates_of_reference[k] + excess[k], 0.98)
-            if k < 3:
+            if k < _LIMITS:
                 set_arms(population.gain, _FIRST[k], u, c.JOINT_Q)
             else:
-                set_arms(population.gain, _FIRST[k], u, c.SMOOTH_Q[k - 3])
+                set_arms(population.gain, _FIRST[k], u, c.SMOOTH_Q[k - _LIMITS])
     if rose:
         clock[EPOCH] += 1
 

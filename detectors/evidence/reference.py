@@ -59,8 +59,8 @@ class EvidenceReference:
     equal_share: float
     edit_share: float
     repeated_share: float
-    joint_limits: Floats  # (3,) log energy
-    joint_rates: Floats  # (3,)
+    joint_limits: Floats  # (4,) log energy
+    joint_rates: Floats  # (4,)
     smooth_limits: Floats  # (2,) log energy
     smooth_rates: Floats  # (2,)
     flat_rates: Floats  # (3,)
@@ -114,7 +114,7 @@ class EvidenceReference:
         fold = per_row[group]
         curved, knots = calibrate.curved_columns(Z, fold, image is not None)
         residual = fit_residual(Z, targets, curved, knots)
-        joint_limits, joint_rates = calibrate.joint_rates(Z, seen, targets, fold, curved, knots, rng)
+        joint_limits, joint_rates = calibrate.joint_rates(Z, seen, targets, fold, curved, knots, image is not None, rng)
         plain, own_fold = np.clip((rows - centre) / scale, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP), per_row
         smooth_limits, smooth_rates = calibrate.smooth_rates(Z, targets, fold, plain, own_fold, curved, knots, np.random.default_rng(seed))
 

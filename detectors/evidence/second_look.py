@@ -19,6 +19,9 @@ from detectors.evidence import constants as c
 from detectors.evidence.residual import Floats, fit_residual, ledoit_wolf, terms
 
 
+_NOMINAL = 1 - c.LOOK_QUANTILE
+
+
 class Look(NamedTuple):
     """What the reference gives for it; F sampled columns."""
 
@@ -33,7 +36,7 @@ class Look(NamedTuple):
     scale: NDArray[np.float64]  # (k,)
     share: NDArray[np.float32]  # (F, 256) how often a code occurs
     limit: float  # 95 % of the reference's rows have less energy
-    confirmed: float  # share of a client's rows above it that confirms; above 1 where shuffled rows are not above it either
+    shuffled: float  # share of shuffled reference rows above it
 
 
 def fit_look(z: Floats, code: NDArray[np.uint8], step: Floats, zero: Floats, curved: NDArray[np.bool_], rng: np.random.Generator) -> Look:
@@ -69,13 +72,11 @@ def fit_look(z: Floats, code: NDArray[np.uint8], step: Floats, zero: Floats, cur
             part = fitted(z[~out])
             own[out], mixed[out] = energies(back[out], part), energies(shuffled[out], part)
     limit = float(np.nanquantile(own, c.LOOK_QUANTILE))
-    reached = float(np.nanmean(mixed > limit))
-    nominal = 1 - c.LOOK_QUANTILE
-    return fitted(z)._replace(limit=limit, confirmed=max(nominal + c.LOOK_SHARE * (reached - nominal), 2 * nominal))
+    return fitted(z)._replace(limit=limit, shuffled=float(np.nanmean(mixed > limit)))
 
 
 def energies(z: Floats, look: Look) -> Floats:
-    """Mean capped squared residual (n,) of rows (n, F), nothing replaced: what `confirmed` computes of a client's rows."""
+    """Mean capped squared residual (n,) of rows (n, F), nothing replaced: what `confirms` computes of a client's rows."""
     r = z - look.mean
     R = (r @ look.precision) / np.sqrt(np.diag(look.precision))
     if len(look.curved):
@@ -85,7 +86,7 @@ def energies(z: Floats, look: Look) -> Floats:
 
 
 @njit
-def confirmed(memory: Any, held: int, look: Look) -> bool:
+def confirms(memory: Any, held: int, look: Look) -> bool:
     """Whether the remembered rows (field-major, `MEMORY` a field) are implausible by more than units, defaults and gaps."""
     fields = len(look.step)
     z = np.empty((held, fields))
@@ -100,7 +101,7 @@ def confirmed(memory: Any, held: int, look: Look) -> bool:
         for i in range(held):
             z[i, f] = min(max(memory[f * c.MEMORY + i] * look.step[f] + look.zero[f], -c.RESIDUAL_CLIP), c.RESIDUAL_CLIP)
             kept[i, f] = not (filled and memory[f * c.MEMORY + i] == mode)
-    if _implausible(z, kept, look) <= look.confirmed:
+    if _implausible(z, kept, look) <= _needed(look, c.LOOK_SHARE):
         return False
     for f in range(fields):
         n, total, square = 0, 0.0, 0.0
@@ -115,7 +116,14 @@ def confirmed(memory: Any, held: int, look: Look) -> bool:
             if sd > 0:
                 for i in range(held):
                     z[i, f] = look.mean[f] + (z[i, f] - mean) / sd * look.sd[f]
-    return bool(_implausible(z, kept, look) > look.confirmed)
+    needed = _needed(look, c.LOOK_REPAIRED[0] if held < c.LOOK_REPAIRED_ROWS else c.LOOK_REPAIRED[1])
+    return bool(_implausible(z, kept, look) > needed)
+
+
+@njit
+def _needed(look: Look, way: float) -> float:
+    """The share of rows above the limit that is so far on the way from ordinary to shuffled rows; twice the ordinary at least."""
+    return max(_NOMINAL + way * (look.shuffled - _NOMINAL), 2 * _NOMINAL)
 
 
 @njit

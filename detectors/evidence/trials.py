@@ -262,12 +262,10 @@ def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low:
         trial(real, first + 3 * k, 3, gain, quiet)
         count[at.BELOW_1 + k] += quiet
     first = at.FIRST_ARM[at.JOINT]
-    for k in range(3):
+    for k in range(4):
         trial(real, first + 3 * k, 3, gain, e > limits[k])
+        count[at.ABOVE_1 + k] += e > limits[k]
     count[at.SCORED] += 1
-    count[at.ABOVE_1] += e > limits[0]
-    count[at.ABOVE_2] += e > limits[1]
-    count[at.ABOVE_3] += e > limits[2]
 
 
 @njit
