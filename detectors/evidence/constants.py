@@ -69,6 +69,7 @@ SMOOTH_MARGIN = 1.2  # the next client's cluster may be quieter than the quietes
 SMOOTH_Q = (0.25, 0.45, 0.75), (0.5, 0.7, 0.9)
 SMOOTH_MOVED = 0.5  # energy of the step over the row's own: less, and the row continues the last one (a quiet sensor)
 SMOOTH_MIN_ROWS = 48
+SMOOTH_KNOWN = 12  # clients before it may speak: everybody may have become quieter than the reference, and the first ones are judged by it
 
 # --- E1 follows the present population ---------------------------------------------------------------------------------------------
 POPULATION = 128  # most recently judged clients; a swarm of 60 is no majority, and half a table turns over in ~500 rows

@@ -87,7 +87,7 @@ def _look_again(count: Any, code: Any, y: Yardsticks) -> bool:
 
 
 @njit
-def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: bool, y: Yardsticks) -> tuple[int, int, float]:
+def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int, y: Yardsticks) -> tuple[int, int, float]:
     """The family's severity (0, 1 ticket, 2 page) by its strongest statistic that passes its gate."""
     severity, which, evidence = 0, -1, 0.0
     for statistic in range(len(at.ARMS)):
@@ -101,12 +101,12 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: bool
         if statistic == at.JOINT:
             if count[at.DISTINCT] < c.JOINT_MIN_ROWS or (not y.image and c.JOINT_SCORED * count[at.SCORED] < count[at.DISTINCT]):
                 s = 0
-            if not known and count[at.DISTINCT] < c.POPULATION_ALONE[1]:
+            if known < c.POPULATION_KNOWN and count[at.DISTINCT] < c.POPULATION_ALONE[1]:
                 s = 0 if count[at.DISTINCT] < c.POPULATION_ALONE[0] else min(s, 1)
             if s > max(severity, (count[at.SEVERITY] >> (2 * family)) & 3):
                 s = s if _look_again(count, code, y) else 0
         elif statistic == at.SMOOTH:
-            if not known or count[at.SCORED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
+            if known < c.SMOOTH_KNOWN or count[at.SCORED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
                 s = 0
         elif statistic in (at.FLIPS, at.CLOSING, at.LATTICE):
             filled = touched = total = lagged = largest = octaves = two = far = 0
@@ -150,15 +150,21 @@ def _halve(count: Any) -> None:
 
 
 @njit
+def _loud(real: Any, ticket: Any) -> bool:
+    """A mean above the ticket has a part above it."""
+    loud = 0
+    for k in range(at.ARM_COUNT):
+        loud += real[k] > ticket
+    return loud > 0
+
+
+@njit
 def _raise(
     i: int, slot: int, real: Any, count: Any, code: Any, bins: Any, population: Population, y: Yardsticks, crossings: int, out: Any, out_evidence: Any
 ) -> int:
     """Writes the families that rise at this row; returns how many crossings there are now."""
-    loud = 0
-    for k in range(at.ARM_COUNT):
-        loud += real[k] > y.ticket
-    for family in range(2 if loud else 0):  # a mean above the ticket has a part above it
-        severity, which, evidence = _judge(real, count, code, bins, family, population.clock[KNOWN] >= c.POPULATION_KNOWN, y)
+    for family in range(2):
+        severity, which, evidence = _judge(real, count, code, bins, family, population.clock[KNOWN], y)
         if severity > (count[at.SEVERITY] >> (2 * family)) & 3:
             count[at.SEVERITY] = (count[at.SEVERITY] & ~(3 << (2 * family))) | (severity << (2 * family))
             out[crossings, 0], out[crossings, 1], out[crossings, 2] = i, slot, family
@@ -176,7 +182,7 @@ def stream(
     """Applies rows in order; writes crossings into out (2 n, 6) int64 and out_evidence (2 n,), returns how many there are."""
     if fingerprint != FINGERPRINT:
         return STALE
-    crossings, gain = 0, population.gain
+    crossings, gain, ticket = 0, population.gain, np.float32(y.ticket)
     positions, fields, targets = columns.position.shape[1], columns.code.shape[1], columns.residual.shape[1]
     ring = at.STEP_1 + 2 * positions
     memory_at, bins_at = 2 * c.RING * fields, (2 * c.RING + c.MEMORY) * fields
@@ -203,26 +209,24 @@ def stream(
         m = min(count[at.DISTINCT], c.RING)
         trials.distances(real, ring, g, distance)
         repeated = trials.equal_fields(code[: c.RING * fields].view(np.uint64), columns.value[i], limit, m, equal, often)
-        best, nearest, exact, second = np.float32(np.inf), -1, -1, -1
+        best, nearest, exact = np.float32(np.inf), -1, -1
         for k in range(m - 1, -1, -1):
             if distance[k] == 0:
                 exact = k
             elif distance[k] <= best:
                 best = distance[k]
-                second = nearest
                 nearest = k
-            elif second < 0 or distance[k] < distance[second]:
-                second = k
         folded = np.int16(label[i] & 0x7FFF) if label[i] >= 0 else np.int16(-1)
         last = count[at.LAST]
         if m > 0 and distance[last] > 0:
             flip = bool(folded >= 0 and count[at.LABEL] >= 0 and folded != count[at.LABEL])
-            trials.consecutive(real, count, bins, gain, g, ring, distance[last], flip, equal[last] / fields, exact >= 0, scratch, y)
+            trials.consecutive(real, count, bins, gain, g, ring, distance[last], flip, equal[last] / fields, exact >= 0, scratch, y.equal_share, y.far2)
         count[at.LABEL] = folded
         if exact >= 0:
             count[at.EXACT] += 1
             count[at.LAST] = exact
-            crossings = _raise(i, slot[i], real, count, code, bins, population, y, crossings, out, out_evidence)
+            if _loud(real, ticket):
+                crossings = _raise(i, slot[i], real, count, code, bins, population, y, crossings, out, out_evidence)
             continue
 
         newest = (count[at.DISTINCT] - 1) % c.RING
@@ -245,7 +249,7 @@ def stream(
                 trials.two_valued(real, count, code, gain, x, limit, often, m, y.coarse, y.image, nearest)
 
         if m >= 2 and not edit and positions >= c.BISECTION_DIMENSIONS:
-            trials.bisection(real, count, gain, g, ring, distance, nearest, second)
+            trials.bisection(real, count, gain, g, ring, distance, m, nearest)
 
         fresh = not edit and not close
         if fresh and columns.remarkable[i] >= 1 and (count[at.EDGED] < c.JOINT_EDGE_ROWS or columns.remarkable[i] >= c.JOINT_DEFAULT):
@@ -276,5 +280,6 @@ def stream(
             code[f * c.RING + k] = columns.value[i, f]
             code[(fields + f) * c.RING + k] = x[f]
 
-        crossings = _raise(i, slot[i], real, count, code, bins, population, y, crossings, out, out_evidence)
+        if _loud(real, ticket):  # not asked of every row: passing the yardsticks on costs more than the question
+            crossings = _raise(i, slot[i], real, count, code, bins, population, y, crossings, out, out_evidence)
     return crossings

@@ -20,6 +20,7 @@ from detectors.tiles import AXES, squares
 
 _DEVIATION_CLIP = int(np.ceil(np.sqrt(2 * c.JOINT_CAP_ENERGY) * RESIDUAL_STEPS))
 _ENERGY_CAP = int(2 * c.JOINT_CAP_ENERGY * RESIDUAL_STEPS**2)
+_CLIP, _CAP, _OWN_CAP = np.int32(_DEVIATION_CLIP), np.int32(_ENERGY_CAP), np.int32(_ENERGY_CAP // 2)
 _ENERGY_UNIT = 2 * RESIDUAL_STEPS**2
 _LOG2, _LOG4 = np.log(2.0), np.log(4.0)
 _PROBES = np.zeros((c.COORDINATES, 16), np.float32)  # a run of sixteen a field, so that all signs are taken at once
@@ -127,8 +128,9 @@ def _opposite(count: Any, step: Any, length: float, along: Any) -> bool:
 
 @njit
 def consecutive(
-    real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, d2: float, flip: bool, equal: float, repeat: bool, scratch: Any, y: Any
-) -> None:
+    real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, d2: float, flip: bool, equal: float, repeat: bool, scratch: Any,
+    equal_share: float, far2: float,
+) -> None:  # fmt: skip
     """E5 and E6: what the step from the previous row, at squared distance d2, says; ``scratch`` (2, 16) is overwritten."""
     n = len(g)
     one, two = at.STEP_1, at.STEP_1 + n
@@ -156,12 +158,12 @@ def consecutive(
         trial(real, at.FIRST_ARM[at.SYMMETRIC], at.ARMS[at.SYMMETRIC], gain, hit)
         count[at.PAIRS] += 1
         count[at.PAIR_HITS] += hit
-    hit = flip and equal >= c.LATTICE_EQUAL and equal > y.equal_share + c.LATTICE_EXCESS
+    hit = flip and equal >= c.LATTICE_EQUAL and equal > equal_share + c.LATTICE_EXCESS
     trial(real, at.FIRST_ARM[at.LATTICE], at.ARMS[at.LATTICE], gain, hit)
     count[at.LATTICE_TRIALS] += 1
     count[at.LATTICE_FLIPS] += hit
     if flip:
-        octave = min(int(np.log(max(2 * np.sqrt(y.far2 / d2), 1.0)) / _LOG2), c.OCTAVES - 1)
+        octave = min(int(np.log(max(2 * np.sqrt(far2 / d2), 1.0)) / _LOG2), c.OCTAVES - 1)
         _add(bins[c.OCTAVES :], octave)
 
 
@@ -227,10 +229,19 @@ def two_valued(real: Any, count: Any, code: Any, gain: Any, x: Any, limit: Any, 
 
 
 @njit
-def bisection(real: Any, count: Any, gain: Any, g: Any, ring: int, distance: Any, a: int, b: int) -> None:
-    """E9: is the row halfway between the two nearest recent ones, a and b, at squared distances (``distance``)."""
+def bisection(real: Any, count: Any, gain: Any, g: Any, ring: int, distance: Any, m: int, a: int) -> None:
+    """E9: is the row halfway between the nearest of the m recent ones, a, and another at the same distance (``distance`` is squared)."""
     hit = False
-    if distance[b] <= np.float32(1 + c.BISECTION_EQUAL) * distance[a]:
+    limit = np.float32(1 + c.BISECTION_EQUAL) * distance[a]
+    close = np.int32(0)
+    for k in range(c.RING):
+        close += np.int32(distance[k] <= limit)
+    b = -1
+    if close > 1:
+        for k in range(m):
+            if k != a and distance[k] <= limit:
+                b = k
+    if b >= 0:
         off = np.float32(0)
         for f in range(len(g)):
             t = (real[ring + f * c.RING + a] - g[f]) + (real[ring + f * c.RING + b] - g[f])
@@ -246,13 +257,13 @@ def bisection(real: Any, count: Any, gain: Any, g: Any, ring: int, distance: Any
 @njit
 def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low: Any) -> None:
     """E1: energy of the joint residual's difference to the client's last judged row. E8: too little energy of the row itself."""
-    total: Any = 0
-    own: Any = 0
+    total = np.int32(0)  # at most 48 times 3.3 million; 32 bits at every turn, for sixteen lanes
+    own = np.int32(0)
     for t in range(len(r)):
-        v: Any = min(abs(np.int32(r[t]) - np.int32(word[t])), _DEVIATION_CLIP)
-        total += min(v * v, _ENERGY_CAP)
-        w: Any = min(abs(np.int32(r[t])), _DEVIATION_CLIP)
-        own += min(w * w, _ENERGY_CAP // 2)
+        v = np.int32(min(np.int32(abs(np.int32(np.int32(r[t]) - np.int32(word[t])))), _CLIP))
+        total = np.int32(total + np.int32(min(np.int32(v * v), _CAP)))
+        w = np.int32(min(np.int32(abs(np.int32(r[t]))), _CLIP))
+        own = np.int32(own + np.int32(min(np.int32(w * w), _OWN_CAP)))
     e = total / (_ENERGY_UNIT * len(r))
     own_energy = own / (_ENERGY_UNIT // 2 * len(r))
     moved = e > c.SMOOTH_MOVED * own_energy
