@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 @njit
 def hashed(bits: Any) -> Any:
     """The upper byte of MurmurHash3's finaliser of a float32's bits."""
-    h = (bits ^ (bits >> np.uint32(16))) * np.uint32(0x85EBCA6B)
-    h = (h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    h = np.uint32((bits ^ (bits >> np.uint32(16))) * np.uint32(0x85EBCA6B))  # cut to 32 bits: compiled products have 64
+    h = np.uint32((h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35))
     return np.uint8(h >> np.uint32(24))
 
 
