@@ -36,7 +36,9 @@ PICTURE_NOISE = 0.03  # of the 99.9 % quantile of the pixels
 # --- E1: a row breaks the joint distribution of its columns -----------------------------------------------------------------------
 JOINT_QUANTILES = (0.75, 0.95, 0.99, 0.999)  # of the reference's own energy
 JOINT_FLOOR = np.array([0.55, 0.42, 0.27, 0.16])  # tolerated share of rows above them: shifted clients reach .46, .34, .18, .09
-JOINT_FLOOR_PICTURES = np.array([1.0, 0.50, 0.33, 0.20])  # no second look at pictures, and dull cameras reach .9 above the first limit: it is off
+JOINT_FLOOR_PICTURES = np.array(
+    [1.0, 0.50, 0.33, 0.20]
+)  # no second look at pictures, and dull cameras reach .9 above the first limit: it is off
 JOINT_CAP = np.array([0.70, 0.60, 0.50, 0.40])  # above it shuffled rows (.8-1.0) could no longer be told apart
 JOINT_Q = (0.55, 0.75, 0.93)  # behind 3:1 cover .4; alone .8 to 1
 JOINT_CAP_ENERGY = 25.0  # one absurd column counts at most this much in the mean over columns

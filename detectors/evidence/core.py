@@ -160,7 +160,17 @@ def _loud(real: Any, ticket: Any) -> bool:
 
 @njit
 def _raise(
-    i: int, slot: int, real: Any, count: Any, code: Any, bins: Any, population: Population, y: Yardsticks, crossings: int, out: Any, out_evidence: Any
+    i: int,
+    slot: int,
+    real: Any,
+    count: Any,
+    code: Any,
+    bins: Any,
+    population: Population,
+    y: Yardsticks,
+    crossings: int,
+    out: Any,
+    out_evidence: Any,
 ) -> int:
     """Writes the families that rise at this row; returns how many crossings there are now."""
     for family in range(2):
@@ -220,7 +230,9 @@ def stream(
         last = count[at.LAST]
         if m > 0 and distance[last] > 0:
             flip = bool(folded >= 0 and count[at.LABEL] >= 0 and folded != count[at.LABEL])
-            trials.consecutive(real, count, bins, gain, g, ring, distance[last], flip, equal[last] / fields, exact >= 0, scratch, y.equal_share, y.far2)
+            trials.consecutive(
+                real, count, bins, gain, g, ring, distance[last], flip, equal[last] / fields, exact >= 0, scratch, y.equal_share, y.far2
+            )
         count[at.LABEL] = folded
         if exact >= 0:
             count[at.EXACT] += 1

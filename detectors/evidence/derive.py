@@ -29,7 +29,9 @@ class Columns(NamedTuple):
     residual: NDArray[np.int16]  # (n, targets) joint residual in steps of 1/256
     value: NDArray[np.uint8]  # (n, fields) hash of each sampled value, to compare for equality
     code: NDArray[np.uint8]  # (n, fields) sampled value in steps of .012 of its range
-    limit: NDArray[np.uint8]  # (n, fields) bit 0: at the reference's minimum or maximum, or beyond; bit 1: a column of few values, and not this one
+    limit: NDArray[
+        np.uint8
+    ]  # (n, fields) bit 0: at the reference's minimum or maximum, or beyond; bit 1: a column of few values, and not this one
     remarkable: NDArray[np.int32]  # (n,) rare limit values in the row; JOINT_DEFAULT when it holds a rare default
     missing: NDArray[np.int32]  # (n,) values that were not numbers
 
@@ -54,7 +56,20 @@ def derive(reference: EvidenceReference, X: NDArray[np.float32]) -> Columns:
         r.centre, r.inverse_scale, r.projection, r.residual_weights, r.residual_offset, r.remarkable, out.position,
         out.residual, out.remarkable, out.missing, r.curved_targets, r.curved_knots, r.curved_coefficients, r.curved_scale,
     )  # fmt: skip
-    call(_sample, X, r.centre, r.sampled, r.sampled_low, r.sampled_high, 1 / r.sampled_range, r.coarse, r.occurring, out.value, out.code, out.limit)
+    call(
+        _sample,
+        X,
+        r.centre,
+        r.sampled,
+        r.sampled_low,
+        r.sampled_high,
+        1 / r.sampled_range,
+        r.coarse,
+        r.occurring,
+        out.value,
+        out.code,
+        out.limit,
+    )
     return out
 
 

@@ -60,7 +60,9 @@ def fit_look(z: Floats, code: NDArray[np.uint8], step: Floats, zero: Floats, cur
         mean, sd = rows.mean(0), np.maximum(rows.std(0), 1e-3)
         if k is None:
             none = np.empty(0)
-            return Look(step, zero, mean, sd, precision, np.empty(0, np.int64), np.empty((0, fields)), np.empty((0, 0)), none, share, 0.0, 0.0)
+            return Look(
+                step, zero, mean, sd, precision, np.empty(0, np.int64), np.empty((0, fields)), np.empty((0, 0)), none, share, 0.0, 0.0
+            )
         return Look(step, zero, mean, sd, precision, k.columns, k.knots, k.coefficients, k.scale, share, 0.0, 0.0)
 
     fold, back = rng.integers(0, 5, n), np.clip(code * step + zero, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)

@@ -197,7 +197,9 @@ def _left_often(code: Any, x: Any, limit: Any, coarse: Any, k: int) -> bool:
 
 
 @njit
-def two_valued(real: Any, count: Any, code: Any, gain: Any, x: Any, limit: Any, often: Any, m: int, coarse: Any, image: bool, k: int) -> None:
+def two_valued(
+    real: Any, count: Any, code: Any, gain: Any, x: Any, limit: Any, often: Any, m: int, coarse: Any, image: bool, k: int
+) -> None:
     """E7: the step from the nearest recent row moves several columns by the same amount, or to values that all recur.
 
     By the same amount, some up and some down; or each of the moved columns goes from one value to another that both recur, while three or more columns vary.
