@@ -124,13 +124,12 @@ def table(scores: list[Score]) -> str:
         if not own:
             continue
         lines.append(f"{family:12s} {_line(own)}")
-        for truth in sorted({i.truth for i in own}):
-            lines.append(f"  {truth.split(':', 2)[2]:18s} {_line([i for i in own if i.truth == truth])}")
+        lines += [f"  {t.split(':', 2)[2]:18s} {_line([i for i in own if i.truth == t])}" for t in sorted({i.truth for i in own})]
         services = sorted({i.service for i in own})
-        for service in services if len(services) > 1 else ():
-            lines.append(f"  on {service:15s} {_line([i for i in own if i.service == service])}")
-    for truth in sorted({i.truth for i in ids if _apart(i.truth)}):
-        lines.append(f"apart: {truth.removeprefix('attack:'):28s} {_line([i for i in ids if i.truth == truth])}")
+        if len(services) > 1:
+            lines += [f"  on {s:15s} {_line([i for i in own if i.service == s])}" for s in services]
+    apart = sorted({i.truth for i in ids if _apart(i.truth)})
+    lines += [f"apart: {t.removeprefix('attack:'):28s} {_line([i for i in ids if i.truth == t])}" for t in apart]
     return "\n".join(lines)
 
 

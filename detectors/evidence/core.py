@@ -269,7 +269,7 @@ def stream(
             fresh = False
         template = fresh and not y.image and equal[newest] / fields > y.equal_share + c.TEMPLATE_EXCESS
         if (fresh or (close and not edit)) and not template and count[at.HAS_RESIDUAL] == 1:
-            trials.joint(real, count, word, gain, residual, y.energy, y.quiet)
+            trials.joint(real, count, word, gain, residual, y.energy, y.quiet, fresh)
             if count[at.SCORED] % (c.POPULATION_ROWS[0] if count[at.SCORED] <= c.POPULATION_ROWS[1] else c.POPULATION_ROWS[1]) == 0:
                 report(population, slot[i], count, y.moving_rates)
         if m > 0:

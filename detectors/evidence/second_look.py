@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from detectors.evidence import constants as c
 from detectors.evidence.residual import Floats, fit_residual, ledoit_wolf, terms
 
-
 _NOMINAL = 1 - c.LOOK_QUANTILE
 
 
@@ -55,7 +54,7 @@ def fit_look(z: Floats, code: NDArray[np.uint8], step: Floats, zero: Floats, cur
     knots: Floats = np.quantile(z, [0.25, 0.5, 0.75], axis=0)
 
     def fitted(rows: Floats) -> Look:
-        precision = np.linalg.inv(ledoit_wolf(rows)[1])
+        precision: Floats = np.linalg.inv(ledoit_wolf(rows)[1])
         k = fit_residual(rows, np.arange(fields), curved, knots).curved if curved.any() else None
         mean, sd = rows.mean(0), np.maximum(rows.std(0), 1e-3)
         if k is None:
@@ -123,7 +122,7 @@ def confirms(memory: Any, held: int, look: Look) -> bool:
 
 
 @njit
-def _needed(look: Look, way: float) -> float:
+def _needed(look: Any, way: Any) -> Any:
     """The share of rows above the limit that is so far on the way from ordinary to shuffled rows; twice the ordinary at least."""
     return max(_NOMINAL + way * (look.shuffled - _NOMINAL), 2 * _NOMINAL)
 

@@ -123,7 +123,7 @@ def _opposite(count: Any, step: Any, length: float, along: Any) -> bool:
         apart = np.int32(apart & np.int32(0xFFFF))
         others = np.int32(others + np.int32(np.int32(apart > np.int32(4)) | np.int32(x != np.int32(0))))
     count[at.INT_COUNT + count[at.LATTICE_TRIALS] % c.OPPOSITES] = signs | (octave << c.OPPOSITE_BITS)
-    return others < c.OPPOSITES
+    return bool(others < c.OPPOSITES)
 
 
 @njit
@@ -200,15 +200,17 @@ def _left_often(code: Any, x: Any, limit: Any, coarse: Any, k: int) -> bool:
 def two_valued(
     real: Any, count: Any, code: Any, gain: Any, x: Any, limit: Any, often: Any, m: int, coarse: Any, image: bool, k: int
 ) -> None:
-    """E7: the step from the nearest recent row moves several columns by the same amount, or to values that all recur.
+    """E7: the step from the nearest recent row moves several columns by the same amount, or to values that recur.
 
-    By the same amount, some up and some down; or each of the moved columns goes from one value to another that both recur, while three or more columns vary.
+    By the same amount, some up and some down; or each moved column goes from one value to another
+    that both recur, while three or more columns vary.
     Columns of few values are left out unless the reference does not have this one.
     """
     n = len(x)
     total: Any = 0
     squares: Any = 0
-    moved = signs = big = recurring = varied = 0
+    moved = signs = recurring = varied = 0
+    big: Any = 0
     for f in range(n):
         v = np.int64(x[f]) - np.int64(code[(n + f) * c.RING + k])
         varied += 4 * often[f] < 3 * m
@@ -257,7 +259,7 @@ def bisection(real: Any, count: Any, gain: Any, g: Any, ring: int, distance: Any
 
 
 @njit
-def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low: Any) -> None:
+def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low: Any, fresh: bool) -> None:
     """E1: energy of the joint residual's difference to the client's last judged row. E8: too little energy of the row itself."""
     total = np.int32(0)  # at most 48 times 3.3 million; 32 bits at every turn, for sixteen lanes
     own = np.int32(0)
@@ -268,12 +270,13 @@ def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low:
         own = np.int32(own + np.int32(min(np.int32(w * w), _OWN_CAP)))
     e = total / (_ENERGY_UNIT * len(r))
     own_energy = own / (_ENERGY_UNIT // 2 * len(r))
-    moved = e > c.SMOOTH_MOVED * own_energy
+    moved = fresh and e > c.SMOOTH_MOVED * own_energy
     first = at.FIRST_ARM[at.SMOOTH]
     for k in range(2):
         quiet = moved and own_energy < low[k]
-        trial(real, first + 3 * k, 3, gain, quiet)
-        count[at.BELOW_1 + k] += quiet
+        if fresh:  # rows around one place are as quiet as that place is
+            trial(real, first + 3 * k, 3, gain, quiet)
+            count[at.BELOW_1 + k] += quiet
     first = at.FIRST_ARM[at.JOINT]
     for k in range(4):
         trial(real, first + 3 * k, 3, gain, e > limits[k])
