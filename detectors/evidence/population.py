@@ -41,7 +41,8 @@ def nobody(gain: NDArray[np.float32]) -> Population:
     """No client judged yet: the reference's rates hold."""
     n = c.POPULATION
     return Population(
-        np.full(n, -1, np.int32), np.zeros((n, 1 + MOVING), np.int32), np.zeros((n, MOVING), np.float32), np.zeros(n, np.int64), np.zeros(MOVING),
+        np.full(n, -1, np.int32), np.zeros((n, 1 + MOVING), np.int32), np.zeros((n, MOVING), np.float32), np.zeros(n, np.int64),
+        np.zeros(MOVING),
         np.zeros(4, np.int64), gain,
     )  # fmt: skip
 

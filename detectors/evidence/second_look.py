@@ -54,7 +54,7 @@ def fit_look(z: Floats, code: NDArray[np.uint8], step: Floats, zero: Floats, cur
     knots: Floats = np.quantile(z, [0.25, 0.5, 0.75], axis=0)
 
     def fitted(rows: Floats) -> Look:
-        precision: Floats = np.linalg.inv(ledoit_wolf(rows)[1])
+        precision = np.asarray(np.linalg.inv(ledoit_wolf(rows)[1]), np.float64)
         k = fit_residual(rows, np.arange(fields), curved, knots).curved if curved.any() else None
         mean, sd = rows.mean(0), np.maximum(rows.std(0), 1e-3)
         if k is None:
