@@ -13,5 +13,10 @@ from numba import njit
 
 
 def lean(function: Any) -> Any:
-    """`numba.njit` with a cache and without reference counts."""
+    """`numba.njit` with a cache and without reference counts; what it calls is compiled the same way, but for `allocating`."""
     return njit(cache=True, _nrt=False)(function)  # type: ignore[call-overload]
+
+
+def allocating(function: Any) -> Any:
+    """`numba.njit` for what a `lean` function calls now and then and what needs memory of its own."""
+    return njit(cache=True, _nrt=True)(function)  # type: ignore[call-overload]

@@ -34,7 +34,7 @@ PIECE_BYTES = 480_000
 _LN_FLOOR = -50.0
 _NAME_BYTES = 32
 _WITHOUT_REFERENCE = frozenset(["n", "last_ns", "hashes"])
-_STATISTICS_OF = ([0, 1], [2, 3, 4, 5])
+_STATISTICS_OF = ([0, 1, 2], [3, 4, 5, 6, 7, 8])
 """Columns of the evidence that mostly speak for extraction and for evasion, for tables; the detector itself decides by more than these."""
 
 

@@ -34,15 +34,16 @@ def moved_pictures(X: Floats, image: tuple[int, ...], rng: np.random.Generator) 
 
 
 def joint_rates(
-    Z: Floats, X: Floats, targets: Indices, fold: Indices, curved: NDArray[np.bool_], knots: Floats | None, rng: np.random.Generator
-) -> tuple[Floats, Floats]:
+    Z: Floats, X: Floats, targets: Indices, fold: Indices, curved: NDArray[np.bool_], knots: Floats | None, image: bool,
+    rng: np.random.Generator,
+) -> tuple[Floats, Floats]:  # fmt: skip
     """E1's limits and tolerated rates.
 
     Limits: quantiles of the energy of differences between cross-fitted reference rows. Tolerated rate of a limit: the 90 % quantile,
     over populations left out of the fit (the tails of each column), of that population's own exceedance rate.
 
     Returns:
-        limits (3,) in log energy, rates (3,).
+        limits (4,) in log energy, rates (4,).
     """
     n, d = Z.shape
     R = np.empty((n, len(targets)))
@@ -66,15 +67,55 @@ def joint_rates(
         v = X[:, j]
         tails = (np.flatnonzero(v <= np.quantile(v, tail)), np.flatnonzero(v >= np.quantile(v, 1 - tail)))
         populations += [members for members in tails if max(10, 0.03 * n) <= len(members) <= 0.4 * n]
-    rates = []
+    left_out = []
     for members in populations[:12] if d > 100 else populations:
         kept = np.ones(n, bool)
         kept[members] = False
         r = fit_residual(Z[kept], targets, curved, knots)(Z[members])
         e = energy((r - r[rng.permutation(len(r))]) / np.sqrt(2))
-        rates.append((e[:, None] > limits).mean(0))
-    tolerated = np.quantile(rates, quantile, axis=0) if rates else c.JOINT_FLOOR
-    return limits, np.clip(tolerated, c.JOINT_FLOOR, c.JOINT_CAP)
+        left_out.append((e[:, None] > limits).mean(0))
+    tolerated = np.quantile(left_out, quantile, axis=0) if left_out else c.JOINT_FLOOR
+    rates = np.clip(tolerated, c.JOINT_FLOOR, c.JOINT_CAP)
+    return limits, np.maximum(rates, c.JOINT_FLOOR_PICTURES) if image else rates
+
+
+def smooth_rates(
+    Z: Floats, targets: Indices, fold: Indices, plain: Floats, plain_fold: Indices, curved: NDArray[np.bool_], knots: Floats | None,
+    rng: np.random.Generator,
+) -> tuple[Floats, Floats]:  # fmt: skip
+    """E8's limits and tolerated rates.
+
+    Limits: low quantiles of the energy of cross-fitted reference rows as they are (``plain``; moved pictures have more). Tolerated: what
+    the quietest cluster of them does.
+
+    Returns:
+        limits (2,) in log energy, rates (2,).
+    """
+    R = np.empty((len(plain), len(targets)))
+    for k in range(5):
+        out = plain_fold == k
+        if out.any():
+            R[out] = fit_residual(Z[fold != k], targets, curved, knots)(plain[out])
+    e: Floats = np.log(np.minimum(R**2, c.JOINT_CAP_ENERGY).mean(1) + 1e-4)
+    limits = np.quantile(e, c.SMOOTH_QUANTILES)
+    below = e[:, None] < limits
+    cluster = _clusters(plain, rng)
+    groups = [below[cluster == k] for k in range(c.SMOOTH_CLUSTERS)]
+    shrunk = [(g.sum(0) + 10 * np.array(c.SMOOTH_QUANTILES)) / (len(g) + 10) for g in groups if len(g)]  # a handful of rows says little
+    return limits, np.clip(c.SMOOTH_MARGIN * np.max(shrunk, axis=0), c.SMOOTH_FLOOR, c.SMOOTH_CAP)
+
+
+def _clusters(Z: Floats, rng: np.random.Generator) -> Indices:
+    """Ten rounds of Lloyd's algorithm, in at most 16 random directions."""
+    P = Z @ rng.normal(size=(Z.shape[1], c.COORDINATES)) if Z.shape[1] > c.COORDINATES else Z
+    centres = P[rng.choice(len(P), c.SMOOTH_CLUSTERS, replace=False)]
+    nearest: Indices = np.zeros(len(P), np.int64)
+    for _ in range(10):
+        nearest = ((centres**2).sum(1) - 2 * P @ centres.T).argmin(1)
+        for k in range(len(centres)):
+            if (nearest == k).any():
+                centres[k] = P[nearest == k].mean(0)
+    return nearest
 
 
 def curved_columns(Z: Floats, fold: Indices, image: bool) -> tuple[NDArray[np.bool_], Floats | None]:
@@ -148,6 +189,24 @@ def symmetric_rate(G: Floats, rng: np.random.Generator) -> float:
     turned = np.abs((step * earlier).sum(1)) < c.SYMMETRIC_TURN * length[:-2] * length[2:]
     hit = opposite[2:] | (v2 < c.SYMMETRIC_CENTRE**2 * length[2:] ** 2) | (along & turned)
     return float(max(c.SYMMETRIC_U, 2 * hit.mean()))
+
+
+def bisection_rate(G: Floats, rng: np.random.Generator) -> float:
+    """E9's tolerated rate: twice how often a random reference row halves the way between the two nearest of RING others.
+
+    Args:
+        G: (n, coordinates) positions.
+        rng: draws the rows.
+    """
+    hits = 0
+    for _ in range(c.BISECTION_ROWS):
+        row, *others = G[rng.integers(0, len(G), c.RING + 1)]
+        away = np.array(others) - row
+        d2 = (away**2).sum(1)
+        a, b = np.argsort(np.where(d2 > 0, d2, np.inf))[:2]
+        if d2[a] > 0 and d2[b] > 0:
+            hits += bool(d2[b] <= (1 + c.BISECTION_EQUAL) * d2[a] and ((away[a] + away[b]) ** 2).sum() <= c.BISECTION_CENTRE**2 * d2[a])
+    return float(max(c.BISECTION_U, 2 * hits / c.BISECTION_ROWS))
 
 
 def flat_rates(Y: Floats, limit: NDArray[np.bool_], rng: np.random.Generator) -> Floats:

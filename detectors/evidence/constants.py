@@ -34,19 +34,44 @@ PICTURE_GAIN = (0.75, 1.1)
 PICTURE_NOISE = 0.03  # of the 99.9 % quantile of the pixels
 
 # --- E1: a row breaks the joint distribution of its columns -----------------------------------------------------------------------
-JOINT_QUANTILES = (0.95, 0.99, 0.999)  # of the reference's own energy
-JOINT_FLOOR = np.array([0.50, 0.33, 0.20])  # tolerated share of rows above them: shifted clients reach .30-.45 above the first
-JOINT_CAP = np.array([0.60, 0.50, 0.40])  # above it shuffled rows (.8-1.0) could no longer be told apart
-JOINT_Q = (0.55, 0.75, 0.93)
+JOINT_QUANTILES = (0.75, 0.95, 0.99, 0.999)  # of the reference's own energy
+JOINT_FLOOR = np.array([0.55, 0.42, 0.27, 0.16])  # tolerated share of rows above them: shifted clients reach .46, .34, .18, .09
+JOINT_FLOOR_PICTURES = np.array(
+    [1.0, 0.50, 0.33, 0.20]
+)  # no second look at pictures, and dull cameras reach .9 above the first limit: it is off
+JOINT_CAP = np.array([0.70, 0.60, 0.50, 0.40])  # above it shuffled rows (.8-1.0) could no longer be told apart
+JOINT_Q = (0.55, 0.75, 0.93)  # behind 3:1 cover .4; alone .8 to 1
 JOINT_CAP_ENERGY = 25.0  # one absurd column counts at most this much in the mean over columns
 JOINT_LEFT_OUT = (0.15, 0.90)  # tail of a column left out of the fit, and the quantile over such populations that is tolerated
-JOINT_MIN_ROWS = 24  # distinct rows before E1 may speak: eight people with wrong units crossed at 12
+JOINT_MIN_ROWS = 32  # distinct rows before E1 may speak: with 24 a default in a quarter of the rows cannot be told from chance
 JOINT_EDGE_ROWS = 64  # rows with rare limit values that are not judged (integrators send zeros and limits), then they are
 JOINT_DEFAULT = 1_000  # weight of a row holding the reference's median, mean or zero where these are rare: never judged
 EDGE_RARE, DEFAULT_RARE = 0.03, 0.02  # share of reference rows below which a limit or default value is remarkable
 TEMPLATE_EXCESS = 0.15  # more equal fields than reference pairs have: the row continues the previous one, no fresh draw
 IMPUTED_EXCESS = 0.10  # repeated inner values above the reference's: imputed fields, so E1 can only open a ticket
 IMPUTED_REPEATS = 3  # of the ring's rows
+
+# --- E1 is looked at again before it speaks (`detectors.evidence.second_look`) ------------------------------------------------------
+LOOK_QUANTILE = 0.95
+LOOK_SHARE = 0.2  # of the way from ordinary to shuffled reference rows: one attack row in four, behind cover traffic, is still confirmed
+LOOK_REPAIRED = (0.5, 0.4)  # of the way, after the columns were mapped: from fewer rows than the next number, from more
+LOOK_REPAIRED_ROWS = 64  # of wrong units .23 to .40 are left with 30 rows and .17 to .24 with 96, of shuffled rows .87 and more
+LOOK_FILLED, LOOK_FILLED_LEAST = 0.12, 4  # share and number of rows in which one value marks a column as filled by a default
+LOOK_ROWS = 12  # rows with half of their fields left; fewer say nothing
+LOOK_SWEEPS = 6  # of coordinate descent for the filled fields
+LOOK_AGAIN = (16, 1.25)  # after a look that did not confirm: so many rows, and this factor, until the next
+JOINT_SCORED = 3  # E1 is silent where fewer than one distinct row in so many is a fresh one: somebody fills a form field by field
+
+# --- E8: rows between rows (mixup, averages, interpolation): their joint residuals are too small ----------------------------------
+SMOOTH_QUANTILES = (0.05, 0.25)  # of the reference's own energy, undifferenced: a sorted export has small differences, not small residuals
+SMOOTH_FLOOR = np.array([0.12, 0.36])  # tolerated share below them; clients of one cluster reach .15 / .45, mixup .25-.72 / .49-.92
+SMOOTH_CAP = np.array([0.60, 0.80])
+SMOOTH_CLUSTERS = 8  # of the reference, each taken for a population: quiet ones (the digit 1) have small residuals by nature
+SMOOTH_MARGIN = 1.2  # the next client's cluster may be quieter than the quietest of them
+SMOOTH_Q = (0.25, 0.45, 0.75), (0.5, 0.7, 0.9)
+SMOOTH_MOVED = 0.5  # energy of the step over the row's own: less, and the row continues the last one (a quiet sensor)
+SMOOTH_MIN_ROWS = 48
+SMOOTH_KNOWN = 12  # clients before it may speak: everybody may have become quieter than the reference, and the first ones are judged by it
 
 # --- E1 follows the present population ---------------------------------------------------------------------------------------------
 POPULATION = 128  # most recently judged clients; a swarm of 60 is no majority, and half a table turns over in ~500 rows
@@ -76,6 +101,8 @@ FLIP_BIN_LEAST = 0.02
 FLIP_BIN_SHARE = 0.8
 LAG_TICKET, LAG_PAGE = 4, 5  # octaves with >= 3 consecutive flips that also open the gate (whole-number walks)
 LAG_BIN_MIN = 3
+LAG_WIDE = 4  # octaves from a random pair's distance down: further than a sensor's noise reaches (it flips at octaves 5 to 8)
+LATTICE_WIDE_TICKET, LATTICE_WIDE_PAGE = 24, 48  # so many flips there open E6's gate too
 
 # --- E4: the same flips, rarer but over more scales: a search hidden in cover traffic -----------------------------------------------
 CLOSING_U = 0.02  # near flips of ordinary clients: 0 for most, .07 at most except at a boundary
@@ -90,7 +117,7 @@ SYMMETRIC_TURN = 0.7
 SYMMETRIC_U = 0.12
 SYMMETRIC_OFF = 0.6  # a reference rate above which pairs mean nothing on this service (few fields with few values: steps recur by chance)
 SYMMETRIC_ROWS = 3_000  # random reference rows in a row, for that rate
-OPPOSITES = 112  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 112
+OPPOSITES = 96  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 96
 OPPOSITE_BITS = 15  # signs of random projections of a step; an exact opposite flips all of them ...
 # ... but one at most (fixed: `trials` tests for it by clearing one bit)
 OPPOSITE_OCTAVE = 8192  # the step's length, in this fraction of an octave, may differ by two: a sensor that drifts to and fro on a line
@@ -111,8 +138,21 @@ TWO_VALUED_FIELDS = 3
 TWO_VALUED_FLAT = 0.97
 TWO_VALUED_STEP = 0.03  # of the range; rounding noise is flat too
 TWO_VALUED_DISTINCT = 34  # columns with fewer values move by whole steps anyway
-TWO_VALUED_U = 0.15
-TWO_VALUED_Q = (0.35, 0.6, 0.9)
+TWO_VALUED_U = 0.08  # edits of two fields .02 to .06 of a few dozen rows
+TWO_VALUED_Q = (0.25, 0.55, 0.9)
+
+TWO_VALUED_RECUR = 3  # ring rows that hold a value before it counts as one of the few the client combines anew
+TWO_VALUED_BIG = 3  # quanta; changes of less are jitter (the camera noise of eight-bit pixels recurs too)
+
+# --- E9: a row halfway between two recent ones: a bisection, the first thing that searches for a boundary do --------------------------
+BISECTION_EQUAL = 2e-3  # difference of the two squared distances, as a share: rows on a line are closer to the middle by chance only
+BISECTION_CENTRE = 0.02  # distance of their middle from the row, as a share of its distance from them
+BISECTION_U = 0.01  # a sensor that drifts to and fro on a line reaches .003
+BISECTION_OFF = 0.1
+BISECTION_ROWS = 1_500
+BISECTION_Q = (0.04, 0.12, 0.4)
+BISECTION_OCTAVES = 4  # each step of a bisection is half of the last; gaps of a series filled in by the middle have one length
+BISECTION_DIMENSIONS = 3
 
 # --- which family a joint or flat alarm belongs to --------------------------------------------------------------------------------
 LOCAL_STEP = 0.25  # of the median random-pair distance

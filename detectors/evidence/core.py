@@ -1,4 +1,4 @@
-"""The streaming kernel: rows in arrival order, one client's state touched per row, seven statistics updated, families judged."""
+"""The streaming kernel: rows in arrival order, one client's state touched per row, nine statistics updated, families judged."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from detectors.evidence import layout as at
 from detectors.evidence import trials
 from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.derive import Columns
-from detectors.evidence.population import EPOCH, KNOWN, Population, reconsider, report, set_arms
+from detectors.evidence.population import EPOCH, KNOWN, MOVING, Population, reconsider, report, set_arms
 from detectors.evidence.reference import EvidenceReference
+from detectors.evidence.second_look import Look, confirms
 from detectors.lean import lean
 from detectors.prefetch import prefetch_row
 
@@ -30,31 +31,39 @@ class Yardsticks(NamedTuple):
     equal_share: float
     edit_share: float
     repeated_share: float
-    energy: NDArray[np.float64]  # (3,) limits of the mean capped square
+    energy: NDArray[np.float64]  # (4,) limits of the mean capped square
+    quiet: NDArray[np.float64]  # (2,) limits below which it is small
     coarse: NDArray[np.bool_]
-    joint_rates: NDArray[np.float64]  # (3,)
+    moving_rates: NDArray[np.float64]  # (6,) tolerated rates that follow the population
     page: float  # thresholds of the evidence itself, not of its logarithm
     ticket: float
+    look: Look
 
 
 def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -> Yardsticks:
     """Plain numbers for the kernel."""
     r = reference
     return Yardsticks(
-        r.image, r.nearest, r.far**2, r.equal_share, r.edit_share, r.repeated_share, np.exp(r.joint_limits) - 1e-4, r.coarse, r.joint_rates,
-        float(np.exp(ln_page)), float(np.exp(ln_ticket)),
+        r.image, r.nearest, r.far**2, r.equal_share, r.edit_share, r.repeated_share, np.exp(r.joint_limits) - 1e-4,
+        np.exp(r.smooth_limits) - 1e-4, r.coarse, np.concatenate([r.joint_rates, r.smooth_rates]),
+        float(np.exp(ln_page)), float(np.exp(ln_ticket)), r.look,
     )  # fmt: skip
 
 
 def gains(reference: EvidenceReference) -> NDArray[np.float32]:
-    """Factors of every arm (39, 2): on a miss, on a hit."""
+    """Factors of every arm (54, 2): on a miss, on a hit."""
     out = np.zeros((at.ARM_COUNT, 2), np.float32)
-    for k in range(3):
+    for k in range(len(c.JOINT_QUANTILES)):
         set_arms.py_func(out, at.FIRST_ARM[at.JOINT] + 3 * k, float(reference.joint_rates[k]), c.JOINT_Q)
+    for k in range(3):
         if reference.flat_rates[k] < c.FLAT_OFF:
             set_arms.py_func(out, at.FIRST_ARM[at.FLAT] + 3 * k, float(reference.flat_rates[k]), c.FLAT_Q)
         set_arms.py_func(out, at.FIRST_ARM[at.FLIPS] + 4 * k, c.FLIP_U[k], c.FLIP_Q)
+    for k in range(2):
+        set_arms.py_func(out, at.FIRST_ARM[at.SMOOTH] + 3 * k, float(reference.smooth_rates[k]), c.SMOOTH_Q[k])
     set_arms.py_func(out, at.FIRST_ARM[at.CLOSING], c.CLOSING_U, c.CLOSING_Q)
+    if reference.bisection_rate < c.BISECTION_OFF:
+        set_arms.py_func(out, at.FIRST_ARM[at.BISECTION], reference.bisection_rate, c.BISECTION_Q)
     if reference.symmetric_rate < c.SYMMETRIC_OFF:
         set_arms.py_func(out, at.FIRST_ARM[at.SYMMETRIC], reference.symmetric_rate, c.SYMMETRIC_Q)
     if not reference.image:
@@ -64,7 +73,22 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
 
 
 @njit
-def _judge(real: Any, count: Any, bins: Any, family: int, known: bool, y: Yardsticks) -> tuple[int, int, float]:
+def _look_again(count: Any, code: Any, y: Yardsticks) -> bool:
+    """Whether the remembered rows confirm E1; not asked again soon after they did not. Pictures have no units and defaults."""
+    fields = len(y.look.step)
+    if y.image or fields < 3:
+        return True
+    if count[at.DISTINCT] < count[at.LOOKED]:
+        return False
+    held = min(count[at.REMEMBERED], c.MEMORY)
+    if confirms(code[2 * c.RING * fields :], held, y.look):
+        return True
+    count[at.LOOKED] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
+    return False
+
+
+@njit
+def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int, y: Yardsticks) -> tuple[int, int, float]:
     """The family's severity (0, 1 ticket, 2 page) by its strongest statistic that passes its gate."""
     severity, which, evidence = 0, -1, 0.0
     for statistic in range(len(at.ARMS)):
@@ -76,17 +100,21 @@ def _judge(real: Any, count: Any, bins: Any, family: int, known: bool, y: Yardst
             continue
         s = 2 if e > y.page else 1
         if statistic == at.JOINT:
-            if count[at.DISTINCT] < c.JOINT_MIN_ROWS:
+            if count[at.DISTINCT] < c.JOINT_MIN_ROWS or (not y.image and c.JOINT_SCORED * count[at.SCORED] < count[at.DISTINCT]):
                 s = 0
-            elif real[at.REPEATED] > c.IMPUTED_EXCESS:
-                s = 1
-            if not known and count[at.DISTINCT] < c.POPULATION_ALONE[1]:
+            if known < c.POPULATION_KNOWN and count[at.DISTINCT] < c.POPULATION_ALONE[1]:
                 s = 0 if count[at.DISTINCT] < c.POPULATION_ALONE[0] else min(s, 1)
+            if s > max(severity, (count[at.SEVERITY] >> (2 * family)) & 3):
+                s = s if _look_again(count, code, y) else 0
+        elif statistic == at.SMOOTH:
+            if known < c.SMOOTH_KNOWN or count[at.SCORED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
+                s = 0
         elif statistic in (at.FLIPS, at.CLOSING, at.LATTICE):
-            filled = touched = total = lagged = largest = octaves = two = 0
+            filled = touched = total = lagged = largest = octaves = two = far = 0
             for k in range(c.OCTAVES):
                 total += bins[k]
                 lagged += bins[c.OCTAVES + k]
+                far += bins[c.OCTAVES + k] if k < c.LAG_WIDE else 0
             least = c.FLIP_BIN_LEAST * total
             for k in range(c.OCTAVES):
                 two = max(two, bins[k] + (bins[k + 1] if k + 1 < c.OCTAVES else 0))
@@ -98,7 +126,15 @@ def _judge(real: Any, count: Any, bins: Any, family: int, known: bool, y: Yardst
                 wide = filled >= c.CLOSING_BINS[0] or touched >= c.CLOSING_BINS[1]
                 s = s if wide and total - two >= max(c.CLOSING_OUTSIDE, 2 * least) else 0
             elif statistic == at.LATTICE or filled < c.FLIP_BINS or largest > c.FLIP_BIN_SHARE * total:
-                s = 0 if octaves < c.LAG_TICKET else (min(s, 1) if octaves < c.LAG_PAGE else s)
+                allowed = 0 if octaves < c.LAG_TICKET else (1 if octaves < c.LAG_PAGE else 2)
+                if statistic == at.LATTICE:
+                    allowed = max(allowed, 0 if far < c.LATTICE_WIDE_TICKET else (1 if far < c.LATTICE_WIDE_PAGE else 2))
+                s = min(s, allowed)
+        elif statistic == at.BISECTION:
+            octaves = 0
+            for k in range(32):
+                octaves += (count[at.BISECTED] >> k) & 1
+            s = s if octaves >= c.BISECTION_OCTAVES else 0
         if s > severity:
             severity, which, evidence = s, statistic, e
     return severity, which, evidence
@@ -111,6 +147,42 @@ def _halve(count: Any) -> None:
         if k != at.DISTINCT:
             count[k] //= 2
     count[at.DISTINCT] -= count[at.DISTINCT] // (2 * c.RING) * c.RING
+    count[at.LOOKED] = 0
+
+
+@njit
+def _loud(real: Any, ticket: Any) -> bool:
+    """A mean above the ticket has a part above it."""
+    loud = 0
+    for k in range(at.ARM_COUNT):
+        loud += real[k] > ticket
+    return loud > 0
+
+
+@njit
+def _raise(
+    i: int,
+    slot: int,
+    real: Any,
+    count: Any,
+    code: Any,
+    bins: Any,
+    population: Population,
+    y: Yardsticks,
+    crossings: int,
+    out: Any,
+    out_evidence: Any,
+) -> int:
+    """Writes the families that rise at this row; returns how many crossings there are now."""
+    for family in range(2):
+        severity, which, evidence = _judge(real, count, code, bins, family, population.clock[KNOWN], y)
+        if severity > (count[at.SEVERITY] >> (2 * family)) & 3:
+            count[at.SEVERITY] = (count[at.SEVERITY] & ~(3 << (2 * family))) | (severity << (2 * family))
+            out[crossings, 0], out[crossings, 1], out[crossings, 2] = i, slot, family
+            out[crossings, 3], out[crossings, 4], out[crossings, 5] = severity, which, count[at.QUERIES]
+            out_evidence[crossings] = evidence
+            crossings += 1
+    return crossings
 
 
 class Room(NamedTuple):
@@ -121,13 +193,14 @@ class Room(NamedTuple):
     away: NDArray[np.int32]
     step: NDArray[np.float32]
     sorted_rates: NDArray[np.float64]
+    often: NDArray[np.int32]
 
 
 def room() -> Room:
     """For one call of `stream` at a time."""
     return Room(
         np.zeros(c.RING, np.float32), np.zeros(c.RING, np.int32), np.zeros(c.MEMORY, np.int32), np.zeros((2, 16), np.float32),
-        np.zeros(c.POPULATION + 3),
+        np.zeros(c.POPULATION + MOVING), np.zeros(c.COORDINATES, np.int32),
     )  # fmt: skip
 
 
@@ -139,11 +212,12 @@ def stream(
     """Applies rows in order; writes crossings into out (2 n, 6) int64 and out_evidence (2 n,), returns how many there are."""
     if fingerprint != FINGERPRINT:
         return STALE
-    crossings, gain = 0, population.gain
+    crossings, gain, ticket = 0, population.gain, np.float32(y.ticket)
     positions, fields, targets = columns.position.shape[1], columns.code.shape[1], columns.residual.shape[1]
     ring = at.STEP_1 + 2 * positions
     memory_at, bins_at = 2 * c.RING * fields, (2 * c.RING + c.MEMORY) * fields
-    distance, equal, away, step, sorted_rates = room
+    distance, equal, away, step, sorted_rates, all_often = room
+    often = all_often[:fields]
     for i in range(len(slot)):
         if i + 1 < len(slot):
             prefetch_row(state.reals, slot[i + 1])
@@ -161,7 +235,7 @@ def stream(
             reconsider(real, count, population)
         m = min(count[at.DISTINCT], c.RING)
         trials.distances(real, ring, g, distance)
-        repeated = trials.equal_fields(code[: c.RING * fields].view(np.uint64), columns.value[i], limit, m, equal)
+        repeated = trials.equal_fields(code[: c.RING * fields].view(np.uint64), columns.value[i], limit, m, equal, often)
         best, nearest, exact = np.float32(np.inf), -1, -1
         for k in range(m - 1, -1, -1):
             if distance[k] == 0:
@@ -173,11 +247,15 @@ def stream(
         last = count[at.LAST]
         if m > 0 and distance[last] > 0:
             flip = bool(folded >= 0 and count[at.LABEL] >= 0 and folded != count[at.LABEL])
-            trials.consecutive(real, count, bins, gain, g, ring, distance[last], flip, equal[last] / fields, exact >= 0, step, y)
+            trials.consecutive(
+                real, count, bins, gain, g, ring, distance[last], flip, equal[last] / fields, exact >= 0, step, y.equal_share, y.far2
+            )
         count[at.LABEL] = folded
         if exact >= 0:
             count[at.EXACT] += 1
             count[at.LAST] = exact
+            if _loud(real, ticket):
+                crossings = _raise(i, slot[i], real, count, code, bins, population, y, crossings, out, out_evidence)
             continue
 
         newest = (count[at.DISTINCT] - 1) % c.RING
@@ -197,7 +275,10 @@ def stream(
             flip = bool(folded >= 0 and other >= 0 and folded != other)
             trials.near_flip(real, count, bins, gain, near, flip, edit)
             if close or edit:
-                trials.two_valued(real, count, code, gain, x, y.coarse, nearest)
+                trials.two_valued(real, count, code, gain, x, limit, often, m, y.coarse, y.image, nearest)
+
+        if m >= 2 and not edit and positions >= c.BISECTION_DIMENSIONS:
+            trials.bisection(real, count, gain, g, ring, distance, m, nearest)
 
         fresh = not edit and not close
         if fresh and columns.remarkable[i] >= 1 and (count[at.EDGED] < c.JOINT_EDGE_ROWS or columns.remarkable[i] >= c.JOINT_DEFAULT):
@@ -205,9 +286,9 @@ def stream(
             fresh = False
         template = fresh and not y.image and equal[newest] / fields > y.equal_share + c.TEMPLATE_EXCESS
         if (fresh or (close and not edit)) and not template and count[at.HAS_RESIDUAL] == 1:
-            trials.joint(real, count, word, gain, residual, y.energy)
+            trials.joint(real, count, word, gain, residual, y.energy, y.quiet, fresh)
             if count[at.SCORED] % (c.POPULATION_ROWS[0] if count[at.SCORED] <= c.POPULATION_ROWS[1] else c.POPULATION_ROWS[1]) == 0:
-                report(population, slot[i], count, y.joint_rates, sorted_rates)
+                report(population, slot[i], count, y.moving_rates, sorted_rates)
         if m > 0:
             here = edit or close or distance[newest] < c.LOCAL_STEP**2 * y.far2
             real[at.NEAR_SHARE] += c.LOCAL_MEMORY * ((1.0 if here else 0.0) - real[at.NEAR_SHARE])
@@ -228,15 +309,6 @@ def stream(
             code[f * c.RING + k] = columns.value[i, f]
             code[(fields + f) * c.RING + k] = x[f]
 
-        loud = 0
-        for k in range(at.ARM_COUNT):
-            loud += real[k] > y.ticket
-        for family in range(2 if loud else 0):  # a mean above the ticket has a part above it
-            severity, which, evidence = _judge(real, count, bins, family, population.clock[KNOWN] >= c.POPULATION_KNOWN, y)
-            if severity > (count[at.SEVERITY] >> (2 * family)) & 3:
-                count[at.SEVERITY] = (count[at.SEVERITY] & ~(3 << (2 * family))) | (severity << (2 * family))
-                out[crossings, 0], out[crossings, 1], out[crossings, 2] = i, slot[i], family
-                out[crossings, 3], out[crossings, 4], out[crossings, 5] = severity, which, count[at.QUERIES]
-                out_evidence[crossings] = evidence
-                crossings += 1
+        if _loud(real, ticket):  # not asked of every row: passing the yardsticks on costs more than the question
+            crossings = _raise(i, slot[i], real, count, code, bins, population, y, crossings, out, out_evidence)
     return crossings

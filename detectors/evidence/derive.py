@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from detectors.evidence import constants as c
 from detectors.evidence.compiled import FINGERPRINT, STALE, call
+from detectors.evidence.hashing import hashed
 from detectors.evidence.reference import EvidenceReference
 
 RESIDUAL_STEPS = 256  # residuals are kept as int16 in steps of 1/256
@@ -28,7 +29,9 @@ class Columns(NamedTuple):
     residual: NDArray[np.int16]  # (n, targets) joint residual in steps of 1/256
     value: NDArray[np.uint8]  # (n, fields) hash of each sampled value, to compare for equality
     code: NDArray[np.uint8]  # (n, fields) sampled value in steps of .012 of its range
-    limit: NDArray[np.uint8]  # (n, fields) 1 where the sampled value is at the reference's minimum or maximum, or beyond
+    limit: NDArray[
+        np.uint8
+    ]  # (n, fields) bit 0: at the reference's minimum or maximum, or beyond; bit 1: a column of few values, and not this one
     remarkable: NDArray[np.int32]  # (n,) rare limit values in the row; JOINT_DEFAULT when it holds a rare default
     missing: NDArray[np.int32]  # (n,) values that were not numbers
 
@@ -53,7 +56,20 @@ def derive(reference: EvidenceReference, X: NDArray[np.float32]) -> Columns:
         r.centre, r.inverse_scale, r.projection, r.residual_weights, r.residual_offset, r.remarkable, out.position,
         out.residual, out.remarkable, out.missing, r.curved_targets, r.curved_knots, r.curved_coefficients, r.curved_scale,
     )  # fmt: skip
-    call(_sample, X, r.centre, r.sampled, r.sampled_low, r.sampled_high, 1 / r.sampled_range, out.value, out.code, out.limit)
+    call(
+        _sample,
+        X,
+        r.centre,
+        r.sampled,
+        r.sampled_low,
+        r.sampled_high,
+        1 / r.sampled_range,
+        r.coarse,
+        r.occurring,
+        out.value,
+        out.code,
+        out.limit,
+    )
     return out
 
 
@@ -136,8 +152,9 @@ def _predict(z: Any, knots: Any, coefficients: Any, terms: Any, predicted: Any) 
 
 @njit(cache=True)
 def _sample(
-    X: Any, centre: Any, sampled: Any, low: Any, high: Any, inverse_range: Any, value: Any, code: Any, limit: Any, fingerprint: int
-) -> int:
+    X: Any, centre: Any, sampled: Any, low: Any, high: Any, inverse_range: Any, coarse: Any, occurring: Any, value: Any, code: Any,
+    limit: Any, fingerprint: int,
+) -> int:  # fmt: skip
     if fingerprint != FINGERPRINT:
         return STALE
     one = np.empty(1, np.float32)
@@ -147,11 +164,11 @@ def _sample(
             x = X[i, sampled[f]]
             x = np.float32(centre[sampled[f]]) if x != x else x
             one[0] = x + np.float32(0)  # -0 is 0
-            h = bits[0]
-            h = (h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B)  # the finaliser of MurmurHash3
-            h = (h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35)
-            value[i, f] = np.uint8(h >> np.uint32(24))
+            h = hashed(bits[0])
+            value[i, f] = h
             t = (np.float64(x) - low[f]) * inverse_range[f]
             code[i, f] = np.uint8(c.CODE_ZERO + np.rint(min(max(t, c.CODE_LOW), c.CODE_HIGH) / c.QUANTUM))
             limit[i, f] = (x <= low[f]) | (x >= high[f])
+            if coarse[f]:
+                limit[i, f] += 2 * (occurring[f, h] == 0)
     return len(X)

@@ -9,20 +9,24 @@ from detectors.evidence.layout import STATISTICS
 _SEEN = {
     "joint": "rows whose columns do not belong together: each value ordinary, the combination not (random, shuffled or generated inputs)",
     "flat": "rows that differ from an earlier one by the same amount in every column (sign steps of a substitute's gradient)",
+    "smooth": "rows whose columns belong together too well: less scatter than any part of the reference has (averages of other rows)",
     "flips": "the answer flips between neighbouring rows at ever smaller distances (a search for the decision boundary)",
     "closing": "some answers flip between neighbouring rows at many different distances (a boundary search among other queries)",
     "symmetric": "probes in pairs on both sides of a row (finite differences, antithetic noise)",
     "lattice": "consecutive rows that share most fields and flip the answer (a boundary walk on whole numbers)",
-    "two_valued": "several columns moved by plus or minus one fixed amount (Square)",
+    "two_valued": "several columns moved by plus or minus one fixed amount, or the same few values combined anew (Square)",
+    "bisection": "rows halfway between two recent ones, at half the distance every time (a bisection towards the decision boundary)",
 }
 _NOT_SAID = {
     "joint": "intent: an explainer (LIME, SHAP), a client with wrong units or imputed fields, or drift of everybody can look the same",
     "flat": "intent: a sweep of all inputs by a fixed share looks the same",
+    "smooth": "intent: a client that sends averages, smoothed or heavily imputed rows looks the same",
     "flips": "success: whether an adversarial example was found or used",
     "closing": "success, or intent where one client forwards many sensors that sit on a decision boundary",
     "symmetric": "intent: a numerical sensitivity analysis looks the same",
     "lattice": "intent: a person trying a form's values near a decision looks the same when it is done often enough",
     "two_valued": "success: whether an adversarial example was found or used",
+    "bisection": "intent: a goal seek over several inputs at once looks the same",
 }
 
 
@@ -53,17 +57,19 @@ def explain(clients: ClientEvidence, crossings: Crossings, k: int) -> dict[str, 
         "missing_values": count["missing_values"],
     }
     hits, trials, tolerated = {
-        "joint": (count["joint_above_95"], count["joint_scored"], float(reference.joint_rates[0])),
+        "joint": (count["joint_above_95"], count["joint_scored"], float(reference.joint_rates[1])),
         "flat": (count["flat_steps"], count["steps"], float(reference.flat_rates[1])),
+        "smooth": (count["joint_below_5"], count["joint_scored"], float(reference.smooth_rates[0])),
         "flips": (count["near_flips"], count["distinct_rows"], c.FLIP_U[0]),
         "closing": (count["near_flips"], count["distinct_rows"], c.CLOSING_U),
         "symmetric": (count["symmetric_pairs"], count["pairs"], reference.symmetric_rate),
         "lattice": (count["consecutive_edit_flips"], count["consecutive"], c.LATTICE_U),
+        "bisection": (count["bisections"], count["distinct_rows"], reference.bisection_rate),
         "two_valued": (count["two_valued"], count["two_valued_scored"], c.TWO_VALUED_U),
     }[statistic]
     out |= {"hits": hits, "judged": trials, "rate": round(hits / max(trials, 1), 3), "tolerated": round(tolerated, 3)}
     if statistic == "joint":
-        for name, rate in zip(("95", "99", "999"), reference.joint_rates, strict=True):
+        for name, rate in zip(("75", "95", "99", "999"), reference.joint_rates, strict=True):
             out[f"share_above_reference_{name}"] = round(count[f"joint_above_{name}"] / max(trials, 1), 3)
             out[f"tolerated_above_reference_{name}"] = round(float(rate), 3)
     return out

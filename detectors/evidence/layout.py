@@ -14,11 +14,11 @@ from detectors.evidence import constants as c
 from detectors.evidence.reference import EvidenceReference
 
 # Shiryaev-Roberts arms, in the float32 row: (first, number) of each statistic
-STATISTICS = ("joint", "flat", "flips", "closing", "symmetric", "lattice", "two_valued")
-JOINT, FLAT, FLIPS, CLOSING, SYMMETRIC, LATTICE, TWO_VALUED = range(7)
-ARMS = (9, 9, 12, 3, 3, 3, 3)
-FIRST_ARM = (0, 9, 18, 30, 33, 36, 39)
-ARM_COUNT = 42
+STATISTICS = ("joint", "flat", "smooth", "flips", "closing", "symmetric", "lattice", "two_valued", "bisection")
+JOINT, FLAT, SMOOTH, FLIPS, CLOSING, SYMMETRIC, LATTICE, TWO_VALUED, BISECTION = range(9)
+ARMS = (12, 9, 6, 12, 3, 3, 3, 3, 3)
+FIRST_ARM = (0, 12, 21, 27, 39, 42, 45, 48, 51)
+ARM_COUNT = 54
 
 # float32 row: arms, then these, then D1, D2, ring
 REPEATED = ARM_COUNT  # smoothed share of repeated inner values, above the reference's
@@ -26,14 +26,18 @@ NEAR_SHARE = REPEATED + 1  # smoothed share of rows close to a recent one
 STEP_1 = NEAR_SHARE + 1  # last difference of consecutive rows, then the one before, then the ring
 
 # int32 row
-QUERIES, DISTINCT, EXACT, NEAR, EDITS, FLIPPED, SCORED, ABOVE_1, ABOVE_2, ABOVE_3, STEPS, FLAT_STEPS, PAIRS, PAIR_HITS = range(14)
-LATTICE_TRIALS, LATTICE_FLIPS, TWO_TRIALS, TWO_HITS, MISSING, REMEMBERED, LAST, LABEL, EDGED, HAS_RESIDUAL, SEVERITY, EPOCH = range(14, 26)
-INT_COUNT = 26  # then the remembered steps
+QUERIES, DISTINCT, EXACT, NEAR, EDITS, FLIPPED, SCORED, ABOVE_1, ABOVE_2, ABOVE_3, ABOVE_4, BELOW_1, BELOW_2, STEPS = range(14)
+FLAT_STEPS, PAIRS, PAIR_HITS, LATTICE_TRIALS, LATTICE_FLIPS, TWO_TRIALS, TWO_HITS, MISSING = range(14, 22)
+BISECTIONS, REMEMBERED, LAST, LABEL, EDGED, HAS_RESIDUAL, SEVERITY, EPOCH, BISECTED, LOOKED = range(22, 32)
+INT_COUNT = 32  # then the remembered steps
 COUNTS = {
     "queries": QUERIES, "distinct_rows": DISTINCT, "exact_repeats": EXACT, "near": NEAR, "edits": EDITS, "near_flips": FLIPPED,
-    "joint_scored": SCORED, "joint_above_95": ABOVE_1, "joint_above_99": ABOVE_2, "joint_above_999": ABOVE_3, "steps": STEPS,
+    "joint_scored": SCORED, "joint_above_75": ABOVE_1, "joint_above_95": ABOVE_2, "joint_above_99": ABOVE_3,
+    "joint_above_999": ABOVE_4,
+    "joint_below_5": BELOW_1, "joint_below_25": BELOW_2, "steps": STEPS,
     "flat_steps": FLAT_STEPS, "pairs": PAIRS, "symmetric_pairs": PAIR_HITS, "consecutive": LATTICE_TRIALS,
     "consecutive_edit_flips": LATTICE_FLIPS, "two_valued_scored": TWO_TRIALS, "two_valued": TWO_HITS, "missing_values": MISSING,
+    "bisections": BISECTIONS,
 }  # fmt: skip
 
 
@@ -63,8 +67,8 @@ def bytes_per_client(reference: EvidenceReference) -> int:
 
     Example:
         >>> # 16 projections, 16 fields, 48 targets; reals + codes + words + counts
-        >>> 4 * (44 + 18 * 16) + (128 * 16 + 24) + 2 * 64 + 4 * 138
-        4080
+        >>> 4 * (56 + 18 * 16) + (128 * 16 + 24) + 2 * 64 + 4 * 128
+        4088
     """
     reals, codes, words, counts = widths(reference)
     return 4 * reals + codes + 2 * words + 4 * counts

@@ -1,6 +1,6 @@
 """What everybody's rows look like at present, so that a population that has moved does not look like an attack by each of its clients.
 
-A table of the clients that were judged most recently holds, for each, the share of its latest rows above E1's three limits. The tolerated
+A table of the clients that were judged most recently holds, for each, the share of its latest rows above E1's four limits. The tolerated
 rate of a limit is ``u = u_ref + 1.25 max(0, median over clients - nominal)``: the reference's tolerance is kept as a distance from what
 is usual now. A median over clients, not rows: a bulk job or an attacker counts once. It is deceived by a swarm that is the majority of the
 table's clients, which `E2`-`E7` do not need.
@@ -18,16 +18,21 @@ from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 
 WRITES, REFRESHED, EPOCH, KNOWN = range(4)
+MOVING = 6
+"""Rates that follow the population: above E1's four limits, below E8's two; counted from `layout.ABOVE_1` on."""
+_LIMITS = len(c.JOINT_QUANTILES)
+_NOMINAL = (*(1 - q for q in c.JOINT_QUANTILES), *c.SMOOTH_QUANTILES)
+_FIRST = tuple(at.FIRST_ARM[at.JOINT] + 3 * k for k in range(_LIMITS)) + tuple(at.FIRST_ARM[at.SMOOTH] + 3 * k for k in range(2))
 
 
 class Population(NamedTuple):
     """One per model and partition, about 5 KB."""
 
     owner: NDArray[np.int32]  # (entries,) slot, -1 where free
-    seen: NDArray[np.int32]  # (entries, 4) the owner's counts when it last reported: rows judged, above each limit
-    rate: NDArray[np.float32]  # (entries, 3) share of its latest rows above each limit
+    seen: NDArray[np.int32]  # (entries, 7) the owner's counts when it last reported: rows judged, above or below each limit
+    rate: NDArray[np.float32]  # (entries, 6) share of its latest rows above E1's, below E8's limits
     stamp: NDArray[np.int64]  # (entries,) when, in reports
-    usual: NDArray[np.float64]  # (3,) excess of the tolerated rates over the reference's
+    usual: NDArray[np.float64]  # (6,) excess of the tolerated rates over the reference's
     clock: NDArray[np.int64]  # (4,) WRITES, REFRESHED, EPOCH, KNOWN
     gain: NDArray[np.float32]  # (arms, 2) factors of every arm: on a miss, on a hit
 
@@ -36,7 +41,8 @@ def nobody(gain: NDArray[np.float32]) -> Population:
     """No client judged yet: the reference's rates hold."""
     n = c.POPULATION
     return Population(
-        np.full(n, -1, np.int32), np.zeros((n, 4), np.int32), np.zeros((n, 3), np.float32), np.zeros(n, np.int64), np.zeros(3),
+        np.full(n, -1, np.int32), np.zeros((n, 1 + MOVING), np.int32), np.zeros((n, MOVING), np.float32), np.zeros(n, np.int64),
+        np.zeros(MOVING),
         np.zeros(4, np.int64), gain,
     )  # fmt: skip
 
@@ -57,7 +63,7 @@ def set_arms(gain: Any, first: int, u: float, qs: Any) -> None:
 
 
 @njit
-def report(population: Population, slot: int, count: Any, joint_rates: Any, room: Any) -> None:
+def report(population: Population, slot: int, count: Any, rates_of_reference: Any, room: Any) -> None:
     """A client with enough new judged rows enters the table; now and then the tolerated rates are taken anew."""
     clock = population.clock
     clock[WRITES] += 1
@@ -75,17 +81,17 @@ def report(population: Population, slot: int, count: Any, joint_rates: Any, room
     seen = population.seen[entry]
     rows = count[at.SCORED] - seen[0]
     if rows > 0:
-        for k in range(3):
+        for k in range(MOVING):
             population.rate[entry, k] += blend * ((count[at.ABOVE_1 + k] - seen[1 + k]) / rows - population.rate[entry, k])
-    for k in range(4):
+    for k in range(1 + MOVING):
         seen[k] = count[at.SCORED + k]
     population.stamp[entry] = clock[WRITES]
     if clock[WRITES] - clock[REFRESHED] >= max(2, clock[KNOWN] // 4):
-        _refresh(population, joint_rates, room)
+        _refresh(population, rates_of_reference, room)
 
 
 @njit
-def _refresh(population: Population, joint_rates: Any, room: Any) -> None:
+def _refresh(population: Population, rates_of_reference: Any, room: Any) -> None:
     clock = population.clock
     clock[REFRESHED] = clock[WRITES]
     for k in range(len(population.owner)):
@@ -96,16 +102,20 @@ def _refresh(population: Population, joint_rates: Any, room: Any) -> None:
         clock[KNOWN] += owner >= 0
     moved = rose = False
     excess = room[c.POPULATION :]
-    for k in range(3):
+    for k in range(MOVING):
         excess[k] = 0.0
         if clock[KNOWN] >= c.POPULATION_KNOWN:
-            excess[k] = c.POPULATION_SPREAD * max(_median(population, k, room) - (1 - c.JOINT_QUANTILES[k]), 0.0)
+            excess[k] = c.POPULATION_SPREAD * max(_median(population, k, room) - _NOMINAL[k], 0.0)
         moved |= abs(excess[k] - population.usual[k]) > c.POPULATION_STEP
         rose |= excess[k] > population.usual[k] + c.POPULATION_STEP
     if moved:
-        for k in range(3):
+        for k in range(MOVING):
             population.usual[k] = excess[k]
-            set_arms(population.gain, at.FIRST_ARM[at.JOINT] + 3 * k, min(joint_rates[k] + excess[k], 0.98), c.JOINT_Q)
+            u = min(rates_of_reference[k] + excess[k], 0.98)
+            if k < _LIMITS:
+                set_arms(population.gain, _FIRST[k], u, c.JOINT_Q)
+            else:
+                set_arms(population.gain, _FIRST[k], u, c.SMOOTH_Q[k - _LIMITS])
     if rose:
         clock[EPOCH] += 1
 
@@ -131,9 +141,9 @@ def reconsider(real: Any, count: Any, population: Population) -> None:
     """After the tolerated rates rose: a client's evidence is at most the likelihood ratio of all its rows at the present rates."""
     count[at.EPOCH] = population.clock[EPOCH]
     n = count[at.SCORED]
-    for k in range(3):
+    for k in range(MOVING):
         h = count[at.ABOVE_1 + k]
-        for a in range(at.FIRST_ARM[at.JOINT] + 3 * k, at.FIRST_ARM[at.JOINT] + 3 * k + 3):
+        for a in range(_FIRST[k], _FIRST[k] + 3):
             if population.gain[a, 1] == 0:
                 real[a] = 0
             else:

@@ -10,11 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from detectors.evidence import calibrate
 from detectors.evidence import constants as c
+from detectors.evidence.hashing import occurring
 from detectors.evidence.residual import Floats, Residual, fit_residual
+from detectors.evidence.second_look import Look, fit_look
 from detectors.evidence.sound import check
 from detectors.state import pack, reading, unpack
 
-_KIND, _VERSION = "evidence.reference", 2
+_KIND, _VERSION = "evidence.reference", 3
 Float32s = NDArray[np.float32]
 
 
@@ -52,15 +54,20 @@ class EvidenceReference:
     sampled_high: Floats
     sampled_range: Floats  # (fields,) 5-95 %
     coarse: NDArray[np.bool_]  # (fields,) fewer than 34 values
+    occurring: NDArray[np.uint8]  # (fields, 256) 1 for hashes of values that occur
     nearest: float  # median nearest-neighbour distance
     far: float  # median distance of random pairs
     equal_share: float
     edit_share: float
     repeated_share: float
-    joint_limits: Floats  # (3,) log energy
-    joint_rates: Floats  # (3,)
+    joint_limits: Floats  # (4,) log energy
+    joint_rates: Floats  # (4,)
+    smooth_limits: Floats  # (2,) log energy
+    smooth_rates: Floats  # (2,)
     flat_rates: Floats  # (3,)
     symmetric_rate: float
+    bisection_rate: float
+    look: Look
 
     @classmethod
     def fit(
@@ -104,10 +111,13 @@ class EvidenceReference:
                 seen, group = seen[kept], group[kept]
         Z = np.clip((seen - centre) / scale, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
         targets = np.arange(d) if d <= c.TARGETS else np.sort(rng.choice(d, c.TARGETS, replace=False))
-        fold = np.asarray(rng.integers(0, 5, n))[group]
+        per_row = np.asarray(rng.integers(0, 5, n))
+        fold = per_row[group]
         curved, knots = calibrate.curved_columns(Z, fold, image is not None)
         residual = fit_residual(Z, targets, curved, knots)
-        joint_limits, joint_rates = calibrate.joint_rates(Z, seen, targets, fold, curved, knots, rng)
+        joint_limits, joint_rates = calibrate.joint_rates(Z, seen, targets, fold, curved, knots, image is not None, rng)
+        plain, own_fold = np.clip((rows - centre) / scale, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP), per_row
+        smooth_limits, smooth_rates = calibrate.smooth_rates(Z, targets, fold, plain, own_fold, curved, knots, np.random.default_rng(seed))
 
         projection = rng.normal(size=(d, c.COORDINATES)) / np.sqrt(c.COORDINATES) if d > c.COORDINATES else np.empty((d, 0))
         clipped = np.clip((rows - centre) / scale, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
@@ -125,6 +135,12 @@ class EvidenceReference:
         repeated_share = calibrate.repeated_share(H, smallest[sampled], largest[sampled], rng)
         limit = (smallest[sampled] + 1e-9 >= H) | (largest[sampled] - 1e-9 <= H)
         flat_rates = calibrate.flat_rates(H / spread[sampled], limit, rng)
+        step = c.QUANTUM * spread[sampled] / scale[sampled]
+        zero = (smallest[sampled] - centre[sampled]) / scale[sampled] - c.CODE_ZERO * step
+        levels = np.clip((H - smallest[sampled]) / spread[sampled], c.CODE_LOW, c.CODE_HIGH)
+        code = (c.CODE_ZERO + np.rint(levels / c.QUANTUM)).astype(np.uint8)
+        bent = curved if len(sampled) == d else np.zeros(len(sampled), bool)
+        look = fit_look(clipped[:, sampled], code, step, zero, bent, np.random.default_rng(seed))
         position = clipped @ projection if projection.size else clipped
         return cls(
             width=d,
@@ -137,6 +153,7 @@ class EvidenceReference:
             sampled_high=largest[sampled],
             sampled_range=spread[sampled],
             coarse=np.array([image is None and len(np.unique(column)) < c.TWO_VALUED_DISTINCT for column in H.T]),
+            occurring=np.stack([occurring(column) for column in H.T]),
             projection=np.ascontiguousarray(projection.T, np.float32),
             remarkable=_remarkable(rows, lo, hi, centre, defaults=image is None),
             nearest=nearest,
@@ -146,14 +163,18 @@ class EvidenceReference:
             repeated_share=repeated_share,
             joint_limits=joint_limits,
             joint_rates=joint_rates,
+            smooth_limits=smooth_limits,
+            smooth_rates=smooth_rates,
             flat_rates=flat_rates,
             symmetric_rate=calibrate.symmetric_rate(position, rng),
+            bisection_rate=calibrate.bisection_rate(position, np.random.default_rng(seed)),
+            look=look,
             **_as_float32(residual, d),
         )
 
     def to_bytes(self) -> bytes:
         """A self-describing state; 12 KB at 20 columns, 350 KB at 784."""
-        return pack(_KIND, _VERSION, {field.name: getattr(self, field.name) for field in fields(self)})
+        return pack(_KIND, _VERSION, {field.name: getattr(self, field.name) for field in fields(self)} | {"look": self.look._asdict()})
 
     @classmethod
     @reading(_KIND)
@@ -163,7 +184,8 @@ class EvidenceReference:
         Raises:
             detectors.state.StateError: damaged bytes, or of something else.
         """
-        return cls(**check(unpack(blob, _KIND, _VERSION)))
+        body = unpack(blob, _KIND, _VERSION)
+        return cls(**check(body | {"look": Look(**body["look"])}))
 
 
 def _checked(

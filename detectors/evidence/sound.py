@@ -40,24 +40,44 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         "sampled_high": ("<f8", ((fields,),)),
         "sampled_range": ("<f8", ((fields,),)),
         "coarse": ("|b1", ((fields,),)),
-        "joint_limits": ("<f8", ((3,),)),
-        "joint_rates": ("<f8", ((3,),)),
+        "occurring": ("|u1", ((fields, 256),)),
+        "joint_limits": ("<f8", ((4,),)),
+        "joint_rates": ("<f8", ((4,),)),
+        "smooth_limits": ("<f8", ((2,),)),
+        "smooth_rates": ("<f8", ((2,),)),
         "flat_rates": ("<f8", ((3,),)),
     }
+    look, bends = body["look"], len(body["look"].curved)
+    many = 1 + 4 * fields + fields * (fields + 1) // 2
+    expected |= {f"look.{name}": ("<f8", ((fields,),)) for name in ("step", "zero", "mean", "sd")}
+    expected |= {
+        "look.precision": ("<f8", ((fields, fields),)),
+        "look.curved": ("<i8", ((bends,),)),
+        "look.knots": ("<f8", ((3, fields),) if bends else ((0, fields), (3, fields))),
+        "look.coefficients": ("<f8", ((many, bends),) if bends else ((0, 0),)),
+        "look.scale": ("<f8", ((bends,),)),
+        "look.share": ("<f4", ((fields, 256),)),
+    }
     for name, (dtype, shapes) in expected.items():
-        array = body[name]
+        array = getattr(look, name[5:]) if name.startswith("look.") else body[name]
         if not isinstance(array, np.ndarray) or array.dtype.str != dtype or array.shape not in shapes:
             found = f"{array.dtype.str} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
             raise StateError(f"evidence reference: {name} is {found}, expected {dtype} {shapes[0]}")
         if name != "remarkable" and not np.isfinite(array).all():  # there NaN says that nothing is remarkable
             raise StateError(f"evidence reference: {name} is not finite")
-    for name in ("nearest", "far", "equal_share", "edit_share", "repeated_share", "symmetric_rate"):
-        if not isinstance(body[name], (int, float)) or not 0 <= body[name] < 1e300:
-            raise StateError(f"evidence reference: {name} is {body[name]!r:.40}, expected a number from 0")
+    numbers = {name: body[name] for name in ("nearest", "far", "equal_share", "edit_share", "repeated_share", "symmetric_rate")}
+    numbers |= {"bisection_rate": body["bisection_rate"], "look.limit": look.limit, "look.shuffled": look.shuffled}
+    for name, number in numbers.items():
+        if not isinstance(number, (int, float)) or not 0 <= number < 1e300:
+            raise StateError(f"evidence reference: {name} is {number!r:.40}, expected a number from 0")
     if not (1 <= fields <= c.COORDINATES and 1 <= targets <= c.TARGETS and curved <= targets):
         raise StateError(f"evidence reference: {fields} fields, {targets} targets and {curved} curved ones make no sense")
-    for name, end in (("curved_targets", min(targets, d)), ("sampled", d)):
-        if np.any((body[name] < 0) | (body[name] >= end)):
+    for name, places, end in (
+        ("curved_targets", body["curved_targets"], min(targets, d)),
+        ("sampled", body["sampled"], d),
+        ("look.curved", look.curved, fields),
+    ):
+        if np.any((places < 0) | (places >= end)):
             raise StateError(f"evidence reference: {name} points outside 0 to {end - 1}")
     rates = np.concatenate([body["joint_rates"], body["flat_rates"], [body["symmetric_rate"]]])
     if np.any(body["sampled_range"] <= 0) or np.any(rates <= 0) or np.any(body["joint_rates"] >= 1):

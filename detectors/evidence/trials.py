@@ -20,6 +20,7 @@ from detectors.tiles import AXES, squares
 
 _DEVIATION_CLIP = int(np.ceil(np.sqrt(2 * c.JOINT_CAP_ENERGY) * RESIDUAL_STEPS))
 _ENERGY_CAP = int(2 * c.JOINT_CAP_ENERGY * RESIDUAL_STEPS**2)
+_CLIP, _CAP, _OWN_CAP = np.int32(_DEVIATION_CLIP), np.int32(_ENERGY_CAP), np.int32(_ENERGY_CAP // 2)
 _ENERGY_UNIT = 2 * RESIDUAL_STEPS**2
 _LOG2, _LOG4 = np.log(2.0), np.log(4.0)
 _PROBES = np.zeros((c.COORDINATES, 16), np.float32)  # a run of sixteen a field, so that all signs are taken at once
@@ -64,8 +65,10 @@ def distances(real: Any, ring: int, g: Any, out: Any) -> None:
 
 
 @njit
-def equal_fields(ring: Any, value: Any, limit: Any, m: int, out: Any) -> int:
+def equal_fields(ring: Any, value: Any, limit: Any, m: int, out: Any, often: Any) -> int:
     """Fields equal to each of the ring's rows (out), and how many inner values occur in three or more of its m rows.
+
+    ``often`` becomes in how many of them each field's value occurs.
 
     ``ring`` is the bytes of a field's sixteen rows as two words; eight bytes are compared at once (Lamport 1975).
     """
@@ -81,7 +84,8 @@ def equal_fields(ring: Any, value: Any, limit: Any, m: int, out: Any) -> int:
         a += x
         b += y
         times = ((x & valid_a) * _ONES >> np.uint64(56)) + ((y & valid_b) * _ONES >> np.uint64(56))
-        repeated += (times >= c.IMPUTED_REPEATS) & (limit[f] == 0)
+        often[f] = times
+        repeated += (times >= c.IMPUTED_REPEATS) & ((limit[f] & 1) == 0)
     for k in range(8):
         out[k] = np.int32(a >> np.uint64(8 * k) & np.uint64(255))
         out[8 + k] = np.int32(b >> np.uint64(8 * k) & np.uint64(255))
@@ -124,8 +128,9 @@ def _opposite(count: Any, step: Any, length: float, along: Any) -> bool:
 
 @njit
 def consecutive(
-    real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, d2: float, flip: bool, equal: float, repeat: bool, scratch: Any, y: Any
-) -> None:
+    real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, d2: float, flip: bool, equal: float, repeat: bool, scratch: Any,
+    equal_share: float, far2: float,
+) -> None:  # fmt: skip
     """E5 and E6: what the step from the previous row, at squared distance d2, says; ``scratch`` (2, 16) is overwritten."""
     n = len(g)
     one, two = at.STEP_1, at.STEP_1 + n
@@ -153,12 +158,12 @@ def consecutive(
         trial(real, at.FIRST_ARM[at.SYMMETRIC], at.ARMS[at.SYMMETRIC], gain, hit)
         count[at.PAIRS] += 1
         count[at.PAIR_HITS] += hit
-    hit = flip and equal >= c.LATTICE_EQUAL and equal > y.equal_share + c.LATTICE_EXCESS
+    hit = flip and equal >= c.LATTICE_EQUAL and equal > equal_share + c.LATTICE_EXCESS
     trial(real, at.FIRST_ARM[at.LATTICE], at.ARMS[at.LATTICE], gain, hit)
     count[at.LATTICE_TRIALS] += 1
     count[at.LATTICE_FLIPS] += hit
     if flip:
-        octave = min(int(np.log(max(2 * np.sqrt(y.far2 / d2), 1.0)) / _LOG2), c.OCTAVES - 1)
+        octave = min(int(np.log(max(2 * np.sqrt(far2 / d2), 1.0)) / _LOG2), c.OCTAVES - 1)
         _add(bins[c.OCTAVES :], octave)
 
 
@@ -178,42 +183,105 @@ def near_flip(real: Any, count: Any, bins: Any, gain: Any, near: float, flip: bo
 
 
 @njit
-def two_valued(real: Any, count: Any, code: Any, gain: Any, x: Any, coarse: Any, k: int) -> None:
-    """E7: the step from the nearest recent row moves several columns by the same amount, some up and some down."""
+def _left_often(code: Any, x: Any, limit: Any, coarse: Any, k: int) -> bool:
+    """Whether the values that the moved columns left occur three times too: an imputed field moves between one default and anything."""
+    n = len(x)
+    for f in range(n):
+        if x[f] != code[(n + f) * c.RING + k] and (not coarse[f] or limit[f] & 2):
+            left, times = code[f * c.RING + k], 0
+            for j in range(c.RING):
+                times += code[f * c.RING + j] == left
+            if times < c.TWO_VALUED_RECUR:
+                return False
+    return True
+
+
+@njit
+def two_valued(
+    real: Any, count: Any, code: Any, gain: Any, x: Any, limit: Any, often: Any, m: int, coarse: Any, image: bool, k: int
+) -> None:
+    """E7: the step from the nearest recent row moves several columns by the same amount, or to values that recur.
+
+    By the same amount, some up and some down; or each moved column goes from one value to another
+    that both recur, while three or more columns vary.
+    Columns of few values are left out unless the reference does not have this one.
+    """
     n = len(x)
     total: Any = 0
     squares: Any = 0
-    moved = signs = 0
+    moved = signs = recurring = varied = 0
+    big: Any = 0
     for f in range(n):
         v = np.int64(x[f]) - np.int64(code[(n + f) * c.RING + k])
-        if v != 0 and not coarse[f]:
+        varied += 4 * often[f] < 3 * m
+        if v != 0 and (not coarse[f] or limit[f] & 2):
             total += abs(v)
             squares += v * v
             moved += 1
             signs += 1 if v > 0 else -1
-    if moved >= c.TWO_VALUED_FIELDS and abs(signs) < moved:
+            big += abs(v) >= c.TWO_VALUED_BIG
+            recurring += often[f] >= c.TWO_VALUED_RECUR
+    flat_trial = moved >= c.TWO_VALUED_FIELDS and abs(signs) < moved
+    anew = big >= 1 and varied >= c.TWO_VALUED_FIELDS
+    if anew or flat_trial:
         mean = total / moved
-        hit = mean > _TWO_STEP and mean > c.TWO_VALUED_FLAT * np.sqrt(squares / moved)
+        hit = flat_trial and mean > _TWO_STEP and mean > c.TWO_VALUED_FLAT * np.sqrt(squares / moved)
+        hit = hit or (anew and big == moved and recurring == moved and (image or _left_often(code, x, limit, coarse, k)))
         trial(real, at.FIRST_ARM[at.TWO_VALUED], at.ARMS[at.TWO_VALUED], gain, hit)
         count[at.TWO_TRIALS] += 1
         count[at.TWO_HITS] += hit
 
 
 @njit
-def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any) -> None:
-    """E1: energy of the joint residual's difference to the client's last judged row."""
-    total: Any = 0
+def bisection(real: Any, count: Any, gain: Any, g: Any, ring: int, distance: Any, m: int, a: int) -> None:
+    """E9: is the row halfway between the nearest of the m recent ones, a, and another at the same distance (``distance`` is squared)."""
+    hit = False
+    limit = np.float32(1 + c.BISECTION_EQUAL) * distance[a]
+    close = np.int32(0)
+    for k in range(c.RING):
+        close += np.int32(distance[k] <= limit)
+    b = -1
+    if close > 1:
+        for k in range(m):
+            if k != a and distance[k] <= limit:
+                b = k
+    if b >= 0:
+        off = np.float32(0)
+        for f in range(len(g)):
+            t = (real[ring + f * c.RING + a] - g[f]) + (real[ring + f * c.RING + b] - g[f])
+            off += t * t
+        hit = off <= np.float32(c.BISECTION_CENTRE**2) * distance[a]
+    trial(real, at.FIRST_ARM[at.BISECTION], at.ARMS[at.BISECTION], gain, hit)
+    if hit:
+        count[at.BISECTIONS] += 1
+        octave = int(np.floor(0.5 * np.log2(distance[a])))  # of the distance itself
+        count[at.BISECTED] |= 1 << (octave & 31)
+
+
+@njit
+def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low: Any, fresh: bool) -> None:
+    """E1: energy of the joint residual's difference to the client's last judged row. E8: too little energy of the row itself."""
+    total = np.int32(0)  # at most 48 times 3.3 million; 32 bits at every turn, for sixteen lanes
+    own = np.int32(0)
     for t in range(len(r)):
-        v: Any = min(abs(np.int32(r[t]) - np.int32(word[t])), _DEVIATION_CLIP)
-        total += min(v * v, _ENERGY_CAP)
+        v = np.int32(min(np.int32(abs(np.int32(np.int32(r[t]) - np.int32(word[t])))), _CLIP))
+        total = np.int32(total + np.int32(min(np.int32(v * v), _CAP)))
+        w = np.int32(min(np.int32(abs(np.int32(r[t]))), _CLIP))
+        own = np.int32(own + np.int32(min(np.int32(w * w), _OWN_CAP)))
     e = total / (_ENERGY_UNIT * len(r))
+    own_energy = own / (_ENERGY_UNIT // 2 * len(r))
+    moved = fresh and e > c.SMOOTH_MOVED * own_energy
+    first = at.FIRST_ARM[at.SMOOTH]
+    for k in range(2):
+        quiet = moved and own_energy < low[k]
+        if fresh:  # rows around one place are as quiet as that place is
+            trial(real, first + 3 * k, 3, gain, quiet)
+            count[at.BELOW_1 + k] += quiet
     first = at.FIRST_ARM[at.JOINT]
-    for k in range(3):
+    for k in range(4):
         trial(real, first + 3 * k, 3, gain, e > limits[k])
+        count[at.ABOVE_1 + k] += e > limits[k]
     count[at.SCORED] += 1
-    count[at.ABOVE_1] += e > limits[0]
-    count[at.ABOVE_2] += e > limits[1]
-    count[at.ABOVE_3] += e > limits[2]
 
 
 @njit
@@ -240,7 +308,7 @@ def flat_step(real: Any, count: Any, memory: Any, gain: Any, x: Any, limit: Any,
         for f in range(n):
             t: Any = np.int64(x[f]) - np.int64(memory[f * c.MEMORY + parent])
             total += abs(t)
-            moved += t != 0 or limit[f] == 0  # a column stuck at its limit could not move
+            moved += t != 0 or limit[f] & 1 == 0  # a column stuck at its limit could not move
             signs += 1 if t > 0 else (-1 if t < 0 else 0)
         usable = moved >= (3 if n < 8 else n // 2) and not (image and abs(signs) > c.FLAT_MIXED * moved)
         flatness = total / np.sqrt(np.float64(best) * moved) if usable else 0.0

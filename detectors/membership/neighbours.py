@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from detectors.lean import allocating
 from detectors.membership.cells import Cells, group, room_to_search, tiled, two_nearest
 from detectors.state import StateError
 from detectors.tiles import AXES
@@ -79,7 +80,7 @@ def describe(row: Any, geometry: Any, z: Any, terms: Any, out: Any) -> None:
             out[p] += t * axes[j, p]
 
 
-@njit(cache=True)
+@allocating
 def _magnitudes(z: Any, across: Any, down: Any, out: Any) -> None:
     """|DFT| of the picture padded to twice its size, at the frequencies 0..4 by -4..4 (half of them at 0), over sqrt(pixels)."""
     k, w, h = across.shape[2], across.shape[1], down.shape[1]
