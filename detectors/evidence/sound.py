@@ -79,8 +79,9 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
     ):
         if np.any((places < 0) | (places >= end)):
             raise StateError(f"evidence reference: {name} points outside 0 to {end - 1}")
-    rates = np.concatenate([body["joint_rates"], body["flat_rates"], [body["symmetric_rate"]]])
-    if np.any(body["sampled_range"] <= 0) or np.any(rates <= 0) or np.any(body["joint_rates"] >= 1):
+    shares = np.concatenate([body["joint_rates"], body["smooth_rates"]])  # 1: tolerated always, so that limit is off
+    rates = np.concatenate([shares, body["flat_rates"], [body["symmetric_rate"], body["bisection_rate"]]])
+    if np.any(body["sampled_range"] <= 0) or np.any(rates <= 0) or np.any(shares > 1):
         raise StateError("evidence reference: a range or rate is out of bounds")
     return body
 

@@ -271,6 +271,11 @@ def test_a_page_says_what_was_seen_and_what_it_does_not_prove(reference: Evidenc
         assert page["not_said"]
 
 
+def test_a_reference_of_pictures_whose_first_limit_is_off_comes_back() -> None:
+    reference = EvidenceReference.fit(pictures(400), nothing(400), None, low=np.zeros(64), high=np.full(64, 255.0), image=(8, 8))
+    assert EvidenceReference.from_bytes(reference.to_bytes()).to_bytes() == reference.to_bytes()
+
+
 def test_pictures_are_judged_too() -> None:
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:8, :8]
