@@ -118,12 +118,16 @@ def test_the_summary_adds_up(once: Path) -> None:
     assert sum(summary["alerts"].values()) == len(lines(once))
 
 
-def test_a_smaller_budget_never_gives_more_alerts(recording: Path, tmp_path: Path) -> None:
-    counts = []
+def test_a_smaller_budget_alerts_and_pages_about_nothing_more(recording: Path, tmp_path: Path) -> None:
+    alerted, paged = [], []
     for budget in (100.0, 1.0, 1e-4):
         run(recording, tmp_path, settings(budget={"false_pages_per_30d": budget}))
-        counts.append((len(lines(tmp_path)), sum(a["severity"] == "page" for a in lines(tmp_path))))
-    assert counts == sorted(counts, reverse=True)
+        causes = [(a["detector"], a["client"], a["feature"], a["severity"]) for a in lines(tmp_path)]
+        alerted.append({cause[:3] for cause in causes})  # a page that needed no ticket first is one line, not two
+        paged.append({cause[:3] for cause in causes if cause[3] == "page"})
+    assert alerted[0] >= alerted[1] >= alerted[2]
+    assert paged[0] >= paged[1] >= paged[2]
+    assert alerted[0]
 
 
 def test_an_older_result_is_replaced(recording: Path, tmp_path: Path) -> None:
