@@ -25,6 +25,7 @@ from streams.owner import Record
 from streams.references import References, unpack
 from streams.settings import load
 from streams.shard import Shard
+from streams.warmup import settle_memory
 
 FEATURES, CLASSES, CLIENTS, EVENTS = 20, 10, 1_000, 500
 KEY = b"benchmark key of sixteen bytes"
@@ -153,6 +154,7 @@ def main() -> None:
     }
     for function, _ in work.values():
         function()  # compiles, warms
+    settle_memory()  # as a worker does
     what = f"{options.records} records of {EVENTS} events, {CLIENTS} clients, {FEATURES} features, {CLASSES} scores"
     print(f"{what}; median of {options.repeat}")
     for name, (function, events) in work.items():

@@ -6,6 +6,8 @@ event loop would not answer, so a worker does it before it joins its group.
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 
 from inferwatch import CONTENT_TYPE_COLUMNS, EventColumns, Strings, encode
@@ -19,6 +21,12 @@ from streams.shard import Shard
 
 _KEY = b"only for compiling kernels"
 _START_NS = 1_800_000_000 * NS
+
+
+def settle_memory() -> None:
+    """Takes what start-up has made, modules above all, out of the garbage collector's rounds: walking it holds up the loop for nothing."""
+    gc.collect()
+    gc.freeze()
 
 
 def warm_up(settings: Settings, seed: int = 0) -> None:

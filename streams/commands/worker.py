@@ -48,7 +48,7 @@ def run(settings: Settings, migrate_first: bool | None) -> int:
     from streams.references import References
     from streams.shard import Shard
     from streams.sink import Sink
-    from streams.warmup import warm_up
+    from streams.warmup import settle_memory, warm_up
     from streams.worker import run_worker
 
     logs.configure(settings)
@@ -76,6 +76,7 @@ def run(settings: Settings, migrate_first: bool | None) -> int:
             except (ClickHouseError, MigrationError) as error:
                 raise Failure(str(error)) from error
         sink = Sink(clickhouse, Lanes(np.random.default_rng()))
+        settle_memory()
         try:
             return run_worker(
                 settings,
