@@ -77,7 +77,7 @@ def _rise(slot: Any, evidence: Any, thresholds: Any, levels: Any, now: Any) -> A
 
 
 class ClientMembership:
-    """Who tests training rows, per client slot of one model version; about 2.6 KB a client, 0.6 us an event (0.2 more where many members are searched for).
+    """Who tests training rows, per client slot of one model version; about 2.6 KB a client, 0.7 us an event.
 
     Statistics, in the order of `STATISTICS` (`detectors.membership.hits`, `detectors.membership.label_only`):
 
