@@ -99,13 +99,13 @@ def _judge(
     began: float,
     progress: Callable[[str], None],
 ) -> Outcome:
-    stage.drain("all that was sent is durable")
+    stage.drain("all that was sent is durable", read_only=True)
     expected = replay(stage.settings, references, stage.read("events"))
     sums = arithmetic(traffic.account, references[0])
     stage.step_clock(traffic.last_end_s + 2.0 - time.time())
     progress("rest: all is durable, and computed again")
     stage.until(lambda: _partials(stage) >= expected.partials, f"{expected.partials} shares of windows are on their topic", SETTLE_S - 8.0)
-    stage.drain("the last windows are with their judges")
+    stage.drain("the last windows are with their judges", read_only=True)
     progress("rest: the last windows are closed")
     stage.step_clock(traffic.last_end_s + 2.0 * SETTLE_S - time.time())
     stage.drain("all is judged and stored", 60)
