@@ -57,6 +57,7 @@ class Monitor:
         self._kafka, self._stall_s, self._positions, self._is_excused = kafka, stall_s, positions, is_excused
         self._stalled, self._loop, self._metrics, self._exit_code = stalled, loop, metrics, exit_code
         self._ahead: dict[tuple[Role, int], str] = {}
+        self._is_blind = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
 
@@ -81,6 +82,9 @@ class Monitor:
             except KafkaException as error:
                 log.warning("lag is unknown: Kafka does not answer", error=str(error))
                 continue
+            finally:
+                if self._is_blind:  # seen: after a broker's restart an old client never again got the ends of some partitions
+                    admin = AdminClient(client_config(self._kafka))
             if reason is None or self._stopped.is_set():
                 continue
             self._loop.call_soon_threadsafe(self._stalled, reason)
@@ -92,6 +96,7 @@ class Monitor:
         positions = self._positions()
         latest = ends(admin, [(self._topic(role), partition) for role, partition in positions])
         found = {key: latest[where] for key in positions if (where := (self._topic(key[0]), key[1])) in latest}
+        self._is_blind = len(found) < len(positions)
         for (role, partition), end in found.items():
             at = positions[role, partition]
             self._metrics.lag.labels(self._topic(role), str(partition)).set(max(0, end - at))
