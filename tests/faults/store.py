@@ -92,7 +92,8 @@ class _Engine:
     def __init__(self, path: str) -> None:
         import chdb
 
-        self._connection = chdb.connect(path)
+        connect: Any = chdb.connect  # typed in some installations only
+        self._connection = connect(path)
         self._set: dict[str, str] = {}
         names = self._connection.query("SELECT name FROM system.settings", "TabSeparated").bytes().decode()
         self._known = set(names.split())
