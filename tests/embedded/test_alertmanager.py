@@ -40,19 +40,19 @@ def firing(model: str, receiver: str) -> Any:
 @pytest.mark.alertmanager
 def test_an_alert_that_is_sent_again_and_again_pages_once_and_resolves_once(alertmanager: EmbeddedAlertmanager, pager: Pager) -> None:
     for _ in range(5):
-        post(alertmanager, "once")
+        post(alertmanager, "repeated-model")
     for receiver in ("pagerduty", "slack", "webhook"):
-        pager.wait_for(firing("once", receiver))
-    post(alertmanager, "once")
-    post(alertmanager, "once", over=True)
+        pager.wait_for(firing("repeated-model", receiver))
+    post(alertmanager, "repeated-model")
+    post(alertmanager, "repeated-model", over=True)
     for receiver in ("pagerduty", "slack", "webhook"):
-        pager.wait_for(resolved("once", receiver))
-    post(alertmanager, "later")  # a whole notification of another model: anything still under way for "once" had its chance
-    pager.wait_for(firing("later", "webhook"))
+        pager.wait_for(resolved("repeated-model", receiver))
+    post(alertmanager, "later-model")  # a whole notification of another model: anything still under way for it had its chance
+    pager.wait_for(firing("later-model", "webhook"))
 
     for receiver in ("pagerduty", "slack", "webhook"):
-        assert [n.is_resolved for n in pager.about("once", receiver)] == [False, True]
-    trigger, resolve = (n.body for n in pager.about("once", "pagerduty"))
+        assert [n.is_resolved for n in pager.about("repeated-model", receiver)] == [False, True]
+    trigger, resolve = (n.body for n in pager.about("repeated-model", "pagerduty"))
     assert (trigger["event_action"], resolve["event_action"]) == ("trigger", "resolve")
     assert trigger["dedup_key"] == resolve["dedup_key"]
 
