@@ -66,8 +66,16 @@ def ends(reader: Consumer, at: TopicPartition) -> tuple[int, int]:
     Raises:
         KafkaException: the broker does not say, for a minute.
     """
-    low, high = patiently(lambda seconds: reader.get_watermark_offsets(at, timeout=seconds))
-    return int(low), int(high)
+
+    def step(seconds: float) -> tuple[int, int]:
+        try:
+            low, high = reader.get_watermark_offsets(at, timeout=seconds)
+        except KafkaException:
+            reader.list_topics(at.topic, timeout=seconds)  # else it goes on asking the leader of before, for minutes
+            raise
+        return int(low), int(high)
+
+    return patiently(step)
 
 
 def records(reader: Consumer, what: str) -> Iterator[Message | None]:
