@@ -277,8 +277,9 @@ def stream(
             other = word[targets + nearest]
             flip = bool(folded >= 0 and other >= 0 and folded != other)
             trials.near_flip(real, count, bins, gain, near, flip, edit)
-            if close or edit:
-                trials.two_valued(real, count, code, gain, x, limit, often, m, y.coarse, y.image, nearest)
+            cornered = m >= c.CORNER_ROWS and most < fields and trials.corner(code, columns.value[i], x, limit, often, m, y.coarse, y.image)
+            if close or edit or cornered:
+                trials.two_valued(real, count, code, gain, x, limit, often, m, y.coarse, y.image, nearest, cornered)
 
         if m >= 2 and not edit and positions >= c.BISECTION_DIMENSIONS:
             trials.bisection(real, count, gain, g, ring, distance, m, nearest)

@@ -198,13 +198,35 @@ def _left_often(code: Any, x: Any, limit: Any, coarse: Any, k: int) -> bool:
 
 
 @njit
+def corner(code: Any, value: Any, x: Any, limit: Any, often: Any, m: int, coarse: Any, image: bool) -> bool:
+    """Whether a new row is one more corner of a box: each column has one of two values that it had before, three or more have both."""
+    n = len(x)
+    two: Any = 0
+    for f in range(n):
+        if often[f] == 0:
+            return False
+    for f in range(n):
+        other = -1
+        for k in range(m):
+            if code[f * c.RING + k] != value[f]:
+                if other < 0:
+                    other = k
+                elif code[f * c.RING + k] != code[f * c.RING + other]:
+                    return False
+        if other >= 0 and (not coarse[f] or limit[f] & 2):
+            step = abs(np.int64(x[f]) - np.int64(code[(n + f) * c.RING + other]))
+            two += step >= c.TWO_VALUED_BIG and (not image or step <= c.CORNER_PICTURE_STEP)
+    return bool(two >= c.CORNER_COLUMNS)
+
+
+@njit
 def two_valued(
-    real: Any, count: Any, code: Any, gain: Any, x: Any, limit: Any, often: Any, m: int, coarse: Any, image: bool, k: int
+    real: Any, count: Any, code: Any, gain: Any, x: Any, limit: Any, often: Any, m: int, coarse: Any, image: bool, k: int, cornered: bool
 ) -> None:
     """E7: the step from the nearest recent row moves several columns by the same amount, or to values that recur.
 
     By the same amount, some up and some down; or each moved column goes from one value to another
-    that both recur, while three or more columns vary.
+    that both recur, while three or more columns vary; or the row is one more corner of a box (``cornered``).
     Columns of few values are left out unless the reference does not have this one.
     """
     n = len(x)
@@ -224,9 +246,9 @@ def two_valued(
             recurring += often[f] >= c.TWO_VALUED_RECUR
     flat_trial = moved >= c.TWO_VALUED_FIELDS and abs(signs) < moved
     anew = big >= 1 and varied >= c.TWO_VALUED_FIELDS
-    if anew or flat_trial:
-        mean = total / moved
-        hit = flat_trial and mean > _TWO_STEP and mean > c.TWO_VALUED_FLAT * np.sqrt(squares / moved)
+    if anew or flat_trial or cornered:
+        mean = total / max(moved, 1)
+        hit = cornered or (flat_trial and mean > _TWO_STEP and mean > c.TWO_VALUED_FLAT * np.sqrt(squares / moved))
         hit = hit or (anew and big == moved and recurring == moved and (image or _left_often(code, x, limit, coarse, k)))
         trial(real, at.FIRST_ARM[at.TWO_VALUED], at.ARMS[at.TWO_VALUED], gain, hit)
         count[at.TWO_TRIALS] += 1

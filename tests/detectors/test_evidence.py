@@ -502,3 +502,40 @@ def test_a_walk_over_two_values_a_column_is_paged_and_gaps_filled_by_a_default_a
         asked.append(moved)
     clients = many(np.array(asked, np.float32), reference)
     assert clients.severity(np.arange(1))[0, 1] == 2
+
+
+def corners(n: int, seed: int, columns: int = D) -> Rows:
+    """What Square asks: a row of which each column is moved up or down by its own amount, a few columns the other way each time."""
+    rng = np.random.default_rng(seed)
+    base, amount = rows(1, seed)[0], 0.3 * np.abs(rows(1, seed + 1)[0]) + 0.2
+    side = rng.choice([-1.0, 1.0], D)
+    out = []
+    for _ in range(n):
+        tried = side.copy()
+        tried[rng.integers(0, columns, 1 + (rng.random() < 0.5))] *= -1
+        out.append(base + amount * tried)
+        side = tried if rng.random() < 0.2 else side
+    return np.array(out, np.float32)
+
+
+def test_a_walk_over_the_corners_of_a_box_is_paged_within_a_hundred_queries(reference: EvidenceReference) -> None:
+    clients = many(corners(100, 60), reference)
+    assert severities(clients)[0] == 2
+    assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("two_valued")] > LN_PAGE
+
+
+def test_two_columns_that_go_to_and_fro_are_no_box(reference: EvidenceReference) -> None:
+    clients = many(corners(300, 61, columns=2), reference)
+    assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("two_valued")] < LN_TICKET
+
+
+def test_a_form_filled_field_by_field_is_no_box(reference: EvidenceReference) -> None:
+    asked = []
+    for k in range(12):
+        row, wanted = rows(1, 70 + k)[0], rows(1, 90 + k)[0]
+        for f in range(D):
+            row = row.copy()
+            row[f] = wanted[f]
+            asked.append(row)
+    clients = many(np.array(asked, np.float32), reference)
+    assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("two_valued")] < LN_TICKET
