@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -130,6 +130,8 @@ class ClientMembership:
         self._nulls = (reference.u, *reference.prior, math.exp(ln_page) * 1e3)
         self._identity = reference.identity()
         near = reference.neighbours
+        report = reference.gauge.report()
+        self._gauge = report.balanced_accuracy and {name: round(value, 4) for name, value in asdict(report.balanced_accuracy).items()}
         self._index = index_of(near) if near else None
         self._copies = label_only.layout(len(near.fields)) if near else {}
         self._room = label_only.room(reference.width, len(near.origin), len(near.fields)) if near else ()
@@ -224,6 +226,7 @@ class ClientMembership:
             "other_centres": centres[1],
             "chains": centres[2],
             "ln_evidence": dict(zip(STATISTICS, self.log_evidence(np.array([slot]))[0].tolist(), strict=True)),
+            "model_gauge": self._gauge,
             "cannot_say": list(LIMITS),
         }
 
