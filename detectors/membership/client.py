@@ -125,7 +125,7 @@ class ClientMembership:
         ticket, page = (max(f, ln - _LN_QUERIES_PER_CLUSTER) for f, ln in zip(_COPIES_FLOOR, (ln_ticket, ln_page), strict=True))
         rate = np.inf if members_expected else ln_ticket
         self._thresholds = np.array([[rate, np.inf], [max(ln_ticket, _ORDER_FLOOR), np.inf], [ticket, page], [ticket, page]])
-        self._rule = (reference.u, ticket, page)
+        self._rule = (reference.u_copies, ticket, page)
         # R beyond a thousand times the page only makes a client slower to forgive.
         self._nulls = (reference.u, *reference.prior, math.exp(ln_page) * 1e3)
         self._identity = reference.identity()

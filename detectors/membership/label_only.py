@@ -3,10 +3,13 @@
 The attacker asks noisy or shifted copies of a record, or searches the class boundary around it, and reads membership from how firm the
 label is. What shows is that the rows around which a client's queries cluster are training rows more often than chance allows (recipe 2):
 
-- *copies*: a cluster is 4 rows around one of the client's 16 latest own centres, or 3 changed copies of one member within 6 hours in any
-  order (2 where rows are pictures: a shift that cuts lines off is no copy). Its centre is a member when one of its rows is or lies near
-  one, when two rows vote for the same member, or when its mean does. With k member centres among T:
-  L = k ln(.5/u) + (T - k) ln(.5/(1 - u)), from k = 4 for a ticket and k = 6 for a page.
+- *copies*: a cluster is 4 rows around one of the client's 16 latest own centres. Its centre is a member when one of its rows is one, or
+  when one row lies near one, or two vote for it, and the mean of the four does not lie elsewhere: within .6 of the rows' spread about it
+  (rows around a record that lies near a member are near it, too). Pictures need no such mean. Outside of clusters, in any order: a member
+  asked and a changed copy of it within 9 to 26 minutes, or 3 changed copies within 6 hours (2 where rows are pictures: a shift that cuts
+  lines off is no copy). With k member centres among T:
+  L = k ln(.5/u) + (T - k) ln(.5/(1 - u)), u of `MembershipReference.u_copies`, from k = 4 for a ticket and k = 6 for a page. Where only
+  members' copies are recognised, T is reckoned from the rows sent, and is no less than the members asked.
 - *chains*: a cluster of 12 rows within 150 queries after an exact member, for 2 members (ticket) or 3 (page). A rule, not an e-value.
 
 *Near* a member: within a radius that natural rows seldom reach, and nearer than .7 of the second nearest member. Edits (at most a fifth
@@ -35,8 +38,8 @@ LEADERS, COPIES, CHAINS = LANES, 128, 8
 _VOTE = np.float32(0.72)
 _CLUSTER, _CHAIN, _CHAIN_WITHIN, _FULL = 4, 12, 150, 16
 _INSIDE = 0.6
-_TICK_S, _WINDOW_TICKS = 512.0, 42  # 6 hours
-_COUNTED = 255
+_TICK_S, _WINDOW_TICKS, _SOON_TICKS = 512.0, 42, 2  # 6 hours; 9 to 26 minutes
+_COUNTED, _ASKED = 255, 254
 _NOT_INDEXED = 1 << 20
 _YOUNG, _SPARSE, _ALERT = 16, 12, 16
 Q = 0.5
@@ -45,6 +48,7 @@ TICKET_FROM, PAGE_FROM = 4, 6
 ROWS, MEMBERS, OTHERS, NEAR, EXACT, LAST_EXACT_ROW, LAST_EXACT, NEXT, CHAINED, LAST_NEAR_ROW, CHAIN = range(11)
 # Columns of a leader in `lead` and `lead_real`.
 SIZE, MEMBER, VOTE, VOTES = 0, 1, 2, 3
+_SURE = -1
 
 
 def layout(fields: int) -> Layout:
@@ -91,11 +95,30 @@ def _count_copy(member: int, tick: Any, ids: Any, counts: Any, ticks: Any, neede
     if np.uint16(tick - ticks[at]) > _WINDOW_TICKS:
         counts[at], ticks[at] = 1, tick
         return False
+    asked = counts[at] == _ASKED
+    soon = np.uint16(tick - ticks[at]) <= _SOON_TICKS
+    if asked and not soon:
+        counts[at], ticks[at] = 1, tick
+        return False
     counts[at] += 1
-    if counts[at] >= needed:
+    if asked or counts[at] >= needed:
         counts[at] = _COUNTED
         return True
     return False
+
+
+@njit(inline="always")
+def _asked(member: int, tick: Any, ids: Any, counts: Any, ticks: Any) -> None:
+    """Note that a member itself was asked."""
+    at = member % COPIES
+    if ids[at] != member or counts[at] != _COUNTED:
+        ids[at], counts[at], ticks[at] = member, _ASKED, tick
+
+
+@njit(inline="always")
+def _asked_soon_before(member: int, tick: Any, ids: Any, counts: Any, ticks: Any) -> bool:
+    at = member % COPIES
+    return bool(ids[at] == member and counts[at] >= _ASKED and np.uint16(tick - ticks[at]) <= _SOON_TICKS)
 
 
 @njit(cache=True)
@@ -118,8 +141,9 @@ def _likelihood(t: Any, u: float, page: float) -> Any:
         return 0.0
     trials = float(k + t[OTHERS])
     if t[OTHERS] < 0.25 * k:
-        # Asked round by round: the clusters of the other rows are never seen, so they are reckoned from the rows sent.
-        trials = max(trials, t[ROWS] / max(5.0, (t[NEAR] + t[EXACT]) / k))
+        # Asked round by round: the clusters of the other rows are never seen, so they are reckoned from the rows sent. A member asked
+        # without copies is a record too.
+        trials = max(trials, t[ROWS] / max(2.0, (t[NEAR] + t[EXACT]) / k), float(t[EXACT]))
     value = k * math.log(Q / u) + (trials - k) * math.log((1 - Q) / (1 - u))
     return value if k >= PAGE_FROM else min(value, page - 1e-6)
 
@@ -208,9 +232,10 @@ def update_copies(
             distance = np.float32(0)
             # A search is the dear part. Who copies members lands near one every few rows, so an old client who does not is looked at
             # every twelfth row until he does.
-            look = own >= 0 or t[ROWS] <= _YOUNG or t[ROWS] % _SPARSE == 0 or likelihood[s] > 0 or t[ROWS] - t[LAST_NEAR_ROW] < _ALERT
+            alert = t[ROWS] - max(t[LAST_NEAR_ROW], t[LAST_EXACT_ROW]) < _ALERT
+            look = own >= 0 or t[ROWS] <= _YOUNG or t[ROWS] % _SPARSE == 0 or likelihood[s] > 0 or alert
             if exact or (look and not edit):
-                cap = repeated2
+                cap = max(repeated2, own2) if f else repeated2
                 if own >= 0 and lead[s, own, SIZE] < _FULL:
                     cap = max(cap, _VOTE * closest)
                 member, distance, second = two_nearest(place, cells, cap / RATIO2, -1, search)
@@ -223,10 +248,12 @@ def update_copies(
                 if exact:
                     t[EXACT] += 1
                     t[LAST_EXACT_ROW], t[LAST_EXACT] = t[ROWS], member
-                elif copy and distance <= repeated2:
+                    if member < _NOT_INDEXED:
+                        _asked(member, tick, ids, counts, ticks)
+                elif copy and (distance <= repeated2 or (f and distance <= own2 and _asked_soon_before(member, tick, ids, counts, ticks))):
                     t[NEAR] += 1
                     t[LAST_NEAR_ROW] = t[ROWS]
-                    if _count_copy(member, tick, ids, counts, ticks, needed):
+                    if (own < 0 or not f) and _count_copy(member, tick, ids, counts, ticks, needed):
                         t[MEMBERS] += 1
                         likelihood[s] = _likelihood(t, u, page)
 
@@ -235,6 +262,8 @@ def update_copies(
                 t[NEXT] = (own + 1) % LEADERS
                 lead[s, own, SIZE], lead[s, own, VOTE], lead[s, own, VOTES] = 1, -1, 0
                 lead[s, own, MEMBER] = member if hit else -1
+                if exact:
+                    lead[s, own, VOTES] = _SURE
                 for k in range(AXES):
                     lead_mean[s, k, own] = place[k]
                 lead_spread[s, own] = 0
@@ -247,8 +276,9 @@ def update_copies(
                     step = place[k] - lead_mean[s, k, own]
                     lead_mean[s, k, own] += step / np.float32(one[SIZE])
                     lead_spread[s, own] += step * (place[k] - lead_mean[s, k, own])
-                if one[MEMBER] < 0 and hit:
+                if exact or (one[MEMBER] < 0 and hit):
                     one[MEMBER] = member
+                    one[VOTES] = _SURE if exact else one[VOTES]
                 elif one[MEMBER] < 0 and member >= 0 and distance < _VOTE * closest:
                     if one[VOTE] == member:
                         one[VOTES] += 1
@@ -257,13 +287,16 @@ def update_copies(
                     if one[VOTES] >= 2:
                         one[MEMBER] = one[VOTE]
                 if one[SIZE] == _CLUSTER:
-                    if one[MEMBER] < 0:
+                    if one[VOTES] != _SURE:
+                        # Rows around a record that lies near a member are near it, too; only their middle is not.
                         inside = np.float32(_INSIDE) * lead_spread[s, own] / np.float32(_CLUSTER)
                         for k in range(AXES):
                             middle[k] = lead_mean[s, k, own]
                         centre, away, second = two_nearest(middle, cells, inside / RATIO2, -1, search)
                         if centre >= 0 and away <= RATIO2 * second and away <= inside:
                             one[MEMBER] = centre
+                        elif f:
+                            one[MEMBER] = -1
                     if one[MEMBER] < 0:
                         t[OTHERS] += 1
                     elif _mark(one[MEMBER], tick, ids, counts, ticks):
