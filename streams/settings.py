@@ -22,6 +22,7 @@ from schemas.retention import Retention
 
 PREFIX = "INFERWATCH_"
 MASK = "***"
+_LISTS = {"urls", "flagged_classes"}
 SECRETS = {("kafka", "sasl_password"), ("membership", "key"), ("clickhouse", "password")}
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
@@ -135,6 +136,15 @@ class Membership(_Section, frozen=True):
     key: str = ""
 
 
+class Exposure(_Section, frozen=True):
+    """What the owner lets one client have, however harmless its questions look: it covers what no detector can see."""
+
+    agreement_limit: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """Ticket when a client's answers buy a copy that agrees with the model on such a share of the rows; 0: no limit."""
+    flagged_classes: tuple[str, ...] = ()
+    """Predicted classes whose answers are counted for each client."""
+
+
 class State(_Section, frozen=True):
     """Where snapshots live, and how often they are taken."""
 
@@ -173,6 +183,7 @@ class Settings(_Section, frozen=True):
     limits: Limits = Limits()
     sampling: Sampling = Sampling()
     membership: Membership = Membership()
+    exposure: Exposure = Exposure()
     state: State = State()
     metrics: Metrics = Metrics()
     log: Log = Log()
@@ -311,7 +322,7 @@ def _override(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
         part = tree.setdefault(section, {})
         if not isinstance(part, dict):
             raise SettingsError(f"{section}: expected a table, got {type(part).__name__}")
-        part[name] = [v.strip() for v in value.split(",") if v.strip()] if name == "urls" else value
+        part[name] = [v.strip() for v in value.split(",") if v.strip()] if name in _LISTS else value
 
 
 def _read_secret(variable: str, path: str) -> str:
