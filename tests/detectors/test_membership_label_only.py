@@ -81,7 +81,7 @@ def test_members_asked_and_their_copies_an_hour_later_are_records_that_changed()
     clients = watch()
     assert send(clients, first) == []
     n = np.zeros(len(second), np.int32)
-    assert len(clients.update(n, 3600.0 + np.arange(len(second)), second, n)) == 0
+    assert len(clients.update(n, 3600.0 + np.arange(len(second), dtype=np.float64), second, n)) == 0
 
 
 def test_records_that_lie_near_a_member_and_are_measured_again_and_again_are_no_members() -> None:
