@@ -143,9 +143,11 @@ def ends(admin: AdminClient, partitions: Iterable[tuple[str, int]]) -> dict[tupl
         return found
     for partition, future in admin.list_offsets(asked, request_timeout=_TIMEOUT_S).items():
         try:
-            found[partition.topic, partition.partition] = future.result(timeout=_TIMEOUT_S + 1).offset
+            end = future.result(timeout=_TIMEOUT_S + 1).offset
         except (KafkaException, TimeoutError):
             continue
+        if end >= 0:  # -1001, without an error, is what a client says that asked a broker which has just died
+            found[partition.topic, partition.partition] = end
     return found
 
 

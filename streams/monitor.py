@@ -24,6 +24,9 @@ from streams.watchdog import Watchdog
 __all__ = ["Monitor"]
 
 _GRACE_S = 10.0
+_REACH_S = 5.0
+_JOIN_S = 300.0
+"""A rebalance takes the session time-out and what a large state takes to restore, not minutes."""
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +39,7 @@ class Monitor:
         stall_s: Seconds without movement that are a stall.
         positions: The next offset of each partition that should move.
         is_excused: Whether standing still is right just now.
+        joining_s: For how long the group has been giving out partitions; 0 when it has. Standing still is right then, within limits.
         stalled: Called on the loop, with the reason.
         loop: The worker's.
         metrics: Lag goes there.
@@ -49,12 +53,14 @@ class Monitor:
         *,
         positions: Callable[[], dict[tuple[Role, int], int]],
         is_excused: Callable[[], bool],
+        joining_s: Callable[[], float] = lambda: 0.0,
         stalled: Callable[[str], None],
         loop: asyncio.AbstractEventLoop,
         metrics: Metrics,
         exit_code: int,
     ) -> None:
         self._kafka, self._stall_s, self._positions, self._is_excused = kafka, stall_s, positions, is_excused
+        self._joining_s = joining_s
         self._stalled, self._loop, self._metrics, self._exit_code = stalled, loop, metrics, exit_code
         self._ahead: dict[tuple[Role, int], str] = {}
         self._is_blind = False
@@ -102,13 +108,15 @@ class Monitor:
             self._metrics.lag.labels(self._topic(role), str(partition)).set(max(0, end - at))
             self._compare(role, partition, at, end)
         now = time.monotonic()
-        reason = dog.observe(positions, found, now=now, excused=self._is_excused())
-        if reason is None:
+        if (joining_s := self._joining_s()) > _JOIN_S:
+            admin.list_topics(timeout=_REACH_S)  # without brokers nobody can give any
+            return f"the consumer group has given no partitions for {joining_s:.0f} s, and the brokers answer"
+        stall = dog.observe(positions, found, now=now, excused=joining_s > 0 or self._is_excused())
+        if stall is None:
             return None
-        waiting = [key for key, end in found.items() if end > positions[key]]
-        if any(has_records(self._kafka, self._topic(role), partition, positions[role, partition]) for role, partition in waiting):
-            return reason
-        dog.observe(positions, found, now=now, excused=True)  # only transaction markers, or offsets that compaction emptied
+        if any(has_records(self._kafka, self._topic(role), partition, positions[role, partition]) for role, partition in stall.partitions):
+            return str(stall)
+        dog.forgive(stall.partitions, now=now)  # only transaction markers, or offsets that compaction emptied
         return None
 
     def _compare(self, role: Role, partition: int, at: int, end: int) -> None:

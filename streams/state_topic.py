@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from schemas.topics import state_partition
 from streams.kafka import client_config
+from streams.log_reader import TIMEOUT_S, ends, kafka_error, patiently, records
 from streams.settings import Kafka
 from streams.snapshots import DIGEST_BYTES, Kind, Snapshot, SnapshotError, StaleOwnerError, digest, stale
 
@@ -29,7 +30,6 @@ RECORD_BYTES = 512 << 10
 _MAGIC = b"IWSTATE1"
 _MANIFEST = b"manifest"
 _ALIVE = b"alive"
-_TIMEOUT_S = 60.0
 _TRANSACTION_S = 120.0  # a killed owner's transaction is ended by its successor; this is for when there is none
 _SKIP = 32  # records that are read in vain rather than jumped over: a jump costs a round trip and what was read ahead
 _LOOK_BACK = 64  # records from the end in which the manifest nearly always is
@@ -89,7 +89,7 @@ class TopicStore:
         config = {
             "transactional.id": f"{self._topic}.{self._kafka.group}.{kind}-{partition}",
             "transaction.timeout.ms": int(_TRANSACTION_S * 1000),
-            "message.timeout.ms": int(_TIMEOUT_S * 1000),
+            "message.timeout.ms": int(TIMEOUT_S * 1000),
             "message.max.bytes": 4 * RECORD_BYTES,
             "queue.buffering.max.kbytes": 65_536,
             "linger.ms": 5,
@@ -98,7 +98,7 @@ class TopicStore:
         producer = Producer(client_config(self._kafka) | config)
         what = f"{self._topic}: {kind} {partition}"
         try:
-            _patiently(producer.init_transactions)
+            patiently(producer.init_transactions)
             manifest = self._manifest(kind, partition)
         except KafkaException as error:
             raise SnapshotError(f"{what} cannot be claimed: {error.args[0].str()}") from error
@@ -195,26 +195,26 @@ class TopicStore:
         what = f"{self._topic}: {kind} {partition}"
         try:
             if owner.must_abort:
-                _patiently(owner.producer.abort_transaction)
+                patiently(owner.producer.abort_transaction)
                 owner.must_abort = False
             owner.producer.begin_transaction()
             owner.must_abort = True
             yield
             try:
-                _patiently(owner.producer.commit_transaction)
+                patiently(owner.producer.commit_transaction)
             except KafkaException as error:
                 if not error.args[0].txn_requires_abort():  # Kafka may have committed, or may do so yet
                     owner.replaced = f"{what}: whether the snapshot was written is unknown: {error.args[0].str()}"
                 raise
             owner.must_abort = False
         except (KafkaException, SystemError) as error:  # SystemError is what a KafkaException becomes inside a callback
-            reason = _reason(error)
-            if reason is not None and (reason.code() in _REPLACED or reason.fatal()):
-                owner.replaced = f"{what}: another owner has claimed it since: {reason.str()}"
+            said = kafka_error(error)
+            if said is not None and (said.code() in _REPLACED or said.fatal()):
+                owner.replaced = f"{what}: another owner has claimed it since: {said.str()}"
             if owner.replaced:
                 raise StaleOwnerError(owner.replaced) from error
-            said = str(error) if reason is None else reason.str()
-            raise SnapshotError(f"{what}: cannot write the snapshot: {said}; nothing leaves the worker until it can") from error
+            why = str(error) if said is None else said.str()
+            raise SnapshotError(f"{what}: cannot write the snapshot: {why}; nothing leaves the worker until it can") from error
 
     def _write(self, owner: _Owner, partition: int, kind: Kind, contents: dict[int, tuple[bytes, bytes]]) -> dict[int, _Place]:
         """Writes contents by their keys, cut into records; where they are."""
@@ -236,7 +236,7 @@ class TopicStore:
             KafkaException: they are not.
         """
         producer, offsets, failed = owner.producer, [], []
-        deadline = time.monotonic() + _TIMEOUT_S
+        deadline = time.monotonic() + TIMEOUT_S
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is not None:
@@ -295,13 +295,13 @@ class TopicStore:
         """The newest one: it lies near the end, behind nothing but what was not committed."""
         with self._reader(kind, partition) as reader:
             at = TopicPartition(self._topic, state_partition(kind, partition))
-            low, high = reader.get_watermark_offsets(at, timeout=_TIMEOUT_S)
+            low, high = ends(reader, at)
             back = _LOOK_BACK
             while True:
                 start = max(low, high - back)
                 found: bytes | None = None
                 reader.assign([TopicPartition(self._topic, at.partition, start)])
-                for message in _messages(reader, f"{self._topic}: {kind} {partition}"):
+                for message in records(reader, f"{self._topic}: {kind} {partition}"):
                     if message is None:
                         break
                     if message.key() == _MANIFEST:
@@ -333,7 +333,7 @@ class TopicStore:
         for offset in offsets:
             if position < 0 or not 0 <= offset - position <= _SKIP:
                 reader.assign([TopicPartition(self._topic, state_partition(kind, partition), offset)])
-                messages = _messages(reader, what)
+                messages = records(reader, what)
             for message in messages:
                 position = -1 if message is None else (message.offset() or 0) + 1
                 if message is not None and position <= offset:
@@ -342,46 +342,3 @@ class TopicStore:
                     raise SnapshotError(f"{what}: the record at offset {offset} is gone; {_REMEDY}")
                 yield message.value() or b""
                 break
-
-
-def _messages(reader: Consumer, what: str) -> Iterator[Message | None]:
-    """Records from where the reader is; None at the end.
-
-    Raises:
-        SnapshotError: the broker does not give them.
-    """
-    deadline = time.monotonic() + _TIMEOUT_S
-    while True:
-        message = reader.poll(0.2)
-        error = None if message is None else message.error()
-        if message is None:
-            if time.monotonic() > deadline:
-                raise SnapshotError(f"{what} cannot be read: Kafka gives no records for {_TIMEOUT_S:g} s")
-        elif error is None:
-            deadline = time.monotonic() + _TIMEOUT_S
-            yield message
-        elif error.code() == KafkaError._PARTITION_EOF:
-            yield None
-        elif error.fatal() or not error.retriable():
-            raise SnapshotError(f"{what} cannot be read: {error.str()}")
-
-
-def _patiently(step: object) -> None:
-    """Does a step of a transaction, again while Kafka says that it may be done again."""
-    deadline = time.monotonic() + _TIMEOUT_S
-    while True:
-        try:
-            step(10.0)  # type: ignore[operator]
-        except KafkaException as error:
-            if not error.args[0].retriable() or time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            return
-
-
-def _reason(error: BaseException) -> KafkaError | None:
-    for one in (error, error.__cause__, error.__context__):
-        if isinstance(one, KafkaException) and one.args and isinstance(one.args[0], KafkaError):
-            return one.args[0]
-    return None

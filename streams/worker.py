@@ -121,7 +121,7 @@ class _Worker:
         self._exit = Exit.OK
         self._phase = "starting"
         self._references_there = asyncio.Event()
-        self._rebalancing = False
+        self._joining_since: float | None = None
         self._runtime: Runtime | None = None
         self._monitor: Monitor | None = None
         self._pager = AlertmanagerClient(settings.alertmanager, metrics, may_post=self._may_post)
@@ -193,7 +193,8 @@ class _Worker:
             kafka,
             settings.metrics.stall_s,
             positions=runtime.positions,
-            is_excused=lambda: runtime.is_held or self._rebalancing,
+            is_excused=lambda: runtime.is_held,
+            joining_s=self._joining_s,
             stalled=lambda why: self._fail(Exit.STALLED, why),
             loop=loop,
             metrics=self._metrics,
@@ -208,7 +209,7 @@ class _Worker:
             if self._stop.is_set():
                 return
             self._phase = "joining the consumer group"
-            joined = True
+            joined, self._joining_since = True, time.monotonic()
             await feed.start()
             monitor.start()
             tasks = [asyncio.create_task(runtime.run(), name="runtime"), asyncio.create_task(self._pager.run(), name="pager")]
@@ -243,19 +244,19 @@ class _Worker:
     async def assigned(self, generation: int, shards: Collection[int], judges: Collection[int]) -> None:
         """Takes the partitions over."""
         self._metrics.rebalances.inc()
-        self._rebalancing = True  # a large state takes seconds to restore
+        self._joining_since = self._joining_since or time.monotonic()  # a large state takes seconds to restore
         assert self._runtime is not None  # noqa: S101 - for the type checker; the feed is started after the runtime was made
         try:
             await self._runtime.assign(generation, shards, judges)
         except Exception as error:  # a snapshot that can't be read; whatever it is, going on would count wrongly
             log.exception("partitions cannot be taken over")
             self._fail(Exit.CRASHED, f"partitions cannot be taken over: {error}")
-        self._rebalancing = False
+        self._joining_since = None
         self._phase = ""
 
     async def revoked(self) -> None:
         """Gives all partitions up."""
-        self._rebalancing = True
+        self._joining_since = self._joining_since or time.monotonic()
         self._phase = "waiting for partitions"
         if self._runtime is not None:
             await self._runtime.revoke()
@@ -300,6 +301,9 @@ class _Worker:
         for part in (self._runtime, self._monitor, self._pager):
             found += part.problems() if part is not None else []
         return found
+
+    def _joining_s(self) -> float:
+        return 0.0 if self._joining_since is None else time.monotonic() - self._joining_since
 
     def _refresh(self) -> None:
         counts = self._sink.counts

@@ -20,7 +20,7 @@ from detectors.state import StateError, pack, unpack
 
 FAMILIES = ("extraction", "evasion")
 Ints = NDArray[np.signedinteger]
-_KIND, _VERSION = "evidence.clients", 2
+_KIND, _VERSION = "evidence.clients", 3
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ SYMMETRIC_TURN = 0.7
 SYMMETRIC_U = 0.12
 SYMMETRIC_OFF = 0.6  # a reference rate above which pairs mean nothing on this service (few fields with few values: steps recur by chance)
 SYMMETRIC_ROWS = 3_000  # random reference rows in a row, for that rate
-OPPOSITES = 96  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 96
+OPPOSITES = 87  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 87
 OPPOSITE_BITS = 15  # signs of random projections of a step; an exact opposite flips all of them ...
 # ... but one at most (fixed: `trials` tests for it by clearing one bit)
 OPPOSITE_OCTAVE = 8192  # the step's length, in this fraction of an octave, may differ by two: a sensor that drifts to and fro on a line
@@ -153,6 +153,16 @@ BISECTION_ROWS = 1_500
 BISECTION_Q = (0.04, 0.12, 0.4)
 BISECTION_OCTAVES = 4  # each step of a bisection is half of the last; gaps of a series filled in by the middle have one length
 BISECTION_DIMENSIONS = 3
+
+# --- E10: amounts per column that recur from parent to child (`detectors.evidence.stride`) ------------------------------------------
+STRIDE_STEP = 4  # code steps that count as a move; with 3 exposures of one picture hit in .09 of the rows, with 4 in none
+STRIDE_NATS = 9.5  # ln 96 for the choice of the parent, and five
+STRIDE_SIDE = 2  # matches each way; with 1 sorted and focused clients hit in up to half of their rows
+STRIDE_SHARE = 0.7  # limits clip some columns of the parent
+STRIDE_COLUMNS, STRIDE_HELD = 4, 8
+STRIDE_CREDIT = 8
+STRIDE_U = 0.03  # ordinary clients stay below; weights from the reference instead of p from the client's rows: .5 where it has drifted
+STRIDE_Q = (0.1, 0.3, 0.6)
 
 # --- which family a joint or flat alarm belongs to --------------------------------------------------------------------------------
 LOCAL_STEP = 0.25  # of the median random-pair distance

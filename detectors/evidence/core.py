@@ -1,4 +1,4 @@
-"""The streaming kernel: rows in arrival order, one client's state touched per row, nine statistics updated, families judged."""
+"""The streaming kernel: rows in arrival order, one client's state touched per row, ten statistics updated, families judged."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
 
 
 def gains(reference: EvidenceReference) -> NDArray[np.float32]:
-    """Factors of every arm (54, 2): on a miss, on a hit."""
+    """Factors of every arm (57, 2): on a miss, on a hit."""
     out = np.zeros((at.ARM_COUNT, 2), np.float32)
     for k in range(len(c.JOINT_QUANTILES)):
         set_arms.py_func(out, at.FIRST_ARM[at.JOINT] + 3 * k, float(reference.joint_rates[k]), c.JOINT_Q)
@@ -62,6 +62,7 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
     for k in range(2):
         set_arms.py_func(out, at.FIRST_ARM[at.SMOOTH] + 3 * k, float(reference.smooth_rates[k]), c.SMOOTH_Q[k])
     set_arms.py_func(out, at.FIRST_ARM[at.CLOSING], c.CLOSING_U, c.CLOSING_Q)
+    set_arms.py_func(out, at.FIRST_ARM[at.STRIDE], c.STRIDE_U, c.STRIDE_Q)
     if reference.bisection_rate < c.BISECTION_OFF:
         set_arms.py_func(out, at.FIRST_ARM[at.BISECTION], reference.bisection_rate, c.BISECTION_Q)
     if reference.symmetric_rate < c.SYMMETRIC_OFF:
@@ -194,13 +195,15 @@ class Room(NamedTuple):
     step: NDArray[np.float32]
     sorted_rates: NDArray[np.float64]
     often: NDArray[np.int32]
+    plus: NDArray[np.uint8]
+    minus: NDArray[np.uint8]
 
 
 def room() -> Room:
     """For one call of `stream` at a time."""
     return Room(
         np.zeros(c.RING, np.float32), np.zeros(c.RING, np.int32), np.zeros(c.MEMORY, np.int32), np.zeros((2, 16), np.float32),
-        np.zeros(c.POPULATION + MOVING), np.zeros(c.COORDINATES, np.int32),
+        np.zeros(c.POPULATION + MOVING), np.zeros(c.COORDINATES, np.int32), np.zeros(c.MEMORY, np.uint8), np.zeros(c.MEMORY, np.uint8),
     )  # fmt: skip
 
 
@@ -215,8 +218,8 @@ def stream(
     crossings, gain, ticket = 0, population.gain, np.float32(y.ticket)
     positions, fields, targets = columns.position.shape[1], columns.code.shape[1], columns.residual.shape[1]
     ring = at.STEP_1 + 2 * positions
-    memory_at, bins_at = 2 * c.RING * fields, (2 * c.RING + c.MEMORY) * fields
-    distance, equal, away, step, sorted_rates, all_often = room
+    memory_at, stride_at, bins_at = 2 * c.RING * fields, (2 * c.RING + c.MEMORY) * fields, state.codes.shape[1] - 2 * c.OCTAVES
+    distance, equal, away, step, sorted_rates, all_often, plus, minus = room
     often = all_often[:fields]
     for i in range(len(slot)):
         if i + 1 < len(slot):
@@ -280,7 +283,7 @@ def stream(
         if m >= 2 and not edit and positions >= c.BISECTION_DIMENSIONS:
             trials.bisection(real, count, gain, g, ring, distance, m, nearest)
 
-        fresh = not edit and not close
+        apart = fresh = not edit and not close
         if fresh and columns.remarkable[i] >= 1 and (count[at.EDGED] < c.JOINT_EDGE_ROWS or columns.remarkable[i] >= c.JOINT_DEFAULT):
             count[at.EDGED] += 1
             fresh = False
@@ -296,8 +299,8 @@ def stream(
             count[at.HAS_RESIDUAL] = 1
             for t in range(targets):
                 word[t] = residual[t]
-        if fresh and fields >= 3:
-            trials.flat_step(real, count, code[memory_at:bins_at], gain, x, limit, y.image, away)
+        if apart and fields >= 3:
+            trials.steps(real, count, code[memory_at:stride_at], code[stride_at:bins_at], gain, x, limit, y.image, fresh, away, plus, minus)
 
         k = count[at.DISTINCT] % c.RING
         count[at.DISTINCT] += 1

@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.evidence import constants as c
+from detectors.evidence import stride
 from detectors.evidence.reference import EvidenceReference
 
 # Shiryaev-Roberts arms, in the float32 row: (first, number) of each statistic
-STATISTICS = ("joint", "flat", "smooth", "flips", "closing", "symmetric", "lattice", "two_valued", "bisection")
-JOINT, FLAT, SMOOTH, FLIPS, CLOSING, SYMMETRIC, LATTICE, TWO_VALUED, BISECTION = range(9)
-ARMS = (12, 9, 6, 12, 3, 3, 3, 3, 3)
-FIRST_ARM = (0, 12, 21, 27, 39, 42, 45, 48, 51)
-ARM_COUNT = 54
+STATISTICS = ("joint", "flat", "smooth", "stride", "flips", "closing", "symmetric", "lattice", "two_valued", "bisection")
+JOINT, FLAT, SMOOTH, STRIDE, FLIPS, CLOSING, SYMMETRIC, LATTICE, TWO_VALUED, BISECTION = range(10)
+ARMS = (12, 9, 6, 3, 12, 3, 3, 3, 3, 3)
+FIRST_ARM = (0, 12, 21, 27, 30, 42, 45, 48, 51, 54)
+ARM_COUNT = 57
 
 # float32 row: arms, then these, then D1, D2, ring
 REPEATED = ARM_COUNT  # smoothed share of repeated inner values, above the reference's
@@ -28,8 +29,9 @@ STEP_1 = NEAR_SHARE + 1  # last difference of consecutive rows, then the one bef
 # int32 row
 QUERIES, DISTINCT, EXACT, NEAR, EDITS, FLIPPED, SCORED, ABOVE_1, ABOVE_2, ABOVE_3, ABOVE_4, BELOW_1, BELOW_2, STEPS = range(14)
 FLAT_STEPS, PAIRS, PAIR_HITS, LATTICE_TRIALS, LATTICE_FLIPS, TWO_TRIALS, TWO_HITS, MISSING = range(14, 22)
-BISECTIONS, REMEMBERED, LAST, LABEL, EDGED, HAS_RESIDUAL, SEVERITY, EPOCH, BISECTED, LOOKED = range(22, 32)
-INT_COUNT = 32  # then the remembered steps
+BISECTIONS, STRIDE_TRIALS, STRIDES, REMEMBERED, LAST, LABEL, EDGED, HAS_RESIDUAL, SEVERITY, EPOCH = range(22, 32)
+BISECTED, LOOKED = range(32, 34)
+INT_COUNT = 34  # then the remembered steps
 COUNTS = {
     "queries": QUERIES, "distinct_rows": DISTINCT, "exact_repeats": EXACT, "near": NEAR, "edits": EDITS, "near_flips": FLIPPED,
     "joint_scored": SCORED, "joint_above_75": ABOVE_1, "joint_above_95": ABOVE_2, "joint_above_99": ABOVE_3,
@@ -37,7 +39,7 @@ COUNTS = {
     "joint_below_5": BELOW_1, "joint_below_25": BELOW_2, "steps": STEPS,
     "flat_steps": FLAT_STEPS, "pairs": PAIRS, "symmetric_pairs": PAIR_HITS, "consecutive": LATTICE_TRIALS,
     "consecutive_edit_flips": LATTICE_FLIPS, "two_valued_scored": TWO_TRIALS, "two_valued": TWO_HITS, "missing_values": MISSING,
-    "bisections": BISECTIONS,
+    "bisections": BISECTIONS, "stride_scored": STRIDE_TRIALS, "strides": STRIDES,
 }  # fmt: skip
 
 
@@ -45,9 +47,14 @@ class State(NamedTuple):
     """All clients; row = slot."""
 
     reals: NDArray[np.float32]
-    codes: NDArray[np.uint8]  # hashes ring, codes ring, codes memory, then two rows of distance bins
+    codes: NDArray[np.uint8]  # hashes ring, codes ring, codes memory, last stride, then two rows of distance bins
     words: NDArray[np.int16]  # last residual, labels ring
     counts: NDArray[np.int32]
+
+
+def bins_at(fields: int) -> int:
+    """Where the distance bins begin."""
+    return (2 * c.RING + c.MEMORY) * fields + stride.width(fields)
 
 
 def widths(reference: EvidenceReference) -> tuple[int, int, int, int]:
@@ -56,7 +63,7 @@ def widths(reference: EvidenceReference) -> tuple[int, int, int, int]:
     fields = len(reference.sampled)
     return (
         STEP_1 + (2 + c.RING) * positions,
-        (2 * c.RING + c.MEMORY) * fields + 2 * c.OCTAVES,
+        bins_at(fields) + 2 * c.OCTAVES,
         len(reference.residual_weights) + c.RING,
         INT_COUNT + c.OPPOSITES,
     )
@@ -67,8 +74,8 @@ def bytes_per_client(reference: EvidenceReference) -> int:
 
     Example:
         >>> # 16 projections, 16 fields, 48 targets; reals + codes + words + counts
-        >>> 4 * (56 + 18 * 16) + (128 * 16 + 24) + 2 * 64 + 4 * 128
-        4088
+        >>> 4 * (59 + 18 * 16) + (128 * 16 + 24 + 24) + 2 * 64 + 4 * 121
+        4096
     """
     reals, codes, words, counts = widths(reference)
     return 4 * reals + codes + 2 * words + 4 * counts

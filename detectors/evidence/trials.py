@@ -16,6 +16,7 @@ from numba import njit
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 from detectors.evidence.derive import RESIDUAL_STEPS
+from detectors.evidence.stride import stride
 from detectors.tiles import AXES, squares
 
 _DEVIATION_CLIP = int(np.ceil(np.sqrt(2 * c.JOINT_CAP_ENERGY) * RESIDUAL_STEPS))
@@ -284,13 +285,11 @@ def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low:
     count[at.SCORED] += 1
 
 
-@njit
-def flat_step(real: Any, count: Any, memory: Any, gain: Any, x: Any, limit: Any, image: bool, away: Any) -> None:
-    """E2: did all columns move by the same amount from the nearest remembered row; then remember this one."""
-    n = len(x)
-    held = min(count[at.REMEMBERED], c.MEMORY)
+@njit(inline="always")
+def nearest_remembered(memory: Any, held: int, x: Any, away: Any) -> int:
+    """The remembered row at the least distance above 0, or -1; ``away`` holds the squares of all distances."""
     away[:held] = 0
-    for f in range(n):
+    for f in range(len(x)):
         v = np.int32(x[f])
         row = memory[f * c.MEMORY : f * c.MEMORY + held]
         for k in range(held):
@@ -299,25 +298,58 @@ def flat_step(real: Any, count: Any, memory: Any, gain: Any, x: Any, limit: Any,
     best: Any = _NONE
     for k in range(held):
         best = min(best, away[k] if away[k] > 0 else _NONE)
-    if best < _NONE:
-        parent = 0
-        while away[parent] != best:
-            parent += 1
-        total: Any = 0
-        moved = signs = 0
-        for f in range(n):
-            t: Any = np.int64(x[f]) - np.int64(memory[f * c.MEMORY + parent])
-            total += abs(t)
-            moved += t != 0 or limit[f] & 1 == 0  # a column stuck at its limit could not move
-            signs += 1 if t > 0 else (-1 if t < 0 else 0)
-        usable = moved >= (3 if n < 8 else n // 2) and not (image and abs(signs) > c.FLAT_MIXED * moved)
-        flatness = total / np.sqrt(np.float64(best) * moved) if usable else 0.0
-        first = at.FIRST_ARM[at.FLAT]
-        for k in range(3):
-            trial(real, first + 3 * k, 3, gain, flatness > c.FLATNESS[k])
-        count[at.STEPS] += 1
-        count[at.FLAT_STEPS] += flatness > c.FLATNESS[1]
+    if best == _NONE:
+        return -1
+    parent = 0
+    while away[parent] != best:
+        parent += 1
+    return parent
+
+
+@njit(inline="always")
+def flat_step(real: Any, count: Any, memory: Any, gain: Any, x: Any, limit: Any, image: bool, parent: int, distance2: Any) -> None:
+    """E2: did all columns move by the same amount from the nearest remembered row."""
+    n = len(x)
+    total: Any = 0
+    moved = signs = 0
+    for f in range(n):
+        t: Any = np.int64(x[f]) - np.int64(memory[f * c.MEMORY + parent])
+        total += abs(t)
+        moved += t != 0 or limit[f] & 1 == 0  # a column stuck at its limit could not move
+        signs += 1 if t > 0 else (-1 if t < 0 else 0)
+    usable = moved >= (3 if n < 8 else n // 2) and not (image and abs(signs) > c.FLAT_MIXED * moved)
+    flatness = total / np.sqrt(np.float64(distance2) * moved) if usable else 0.0
+    first = at.FIRST_ARM[at.FLAT]
+    for k in range(3):
+        trial(real, first + 3 * k, 3, gain, flatness > c.FLATNESS[k])
+    count[at.STEPS] += 1
+    count[at.FLAT_STEPS] += flatness > c.FLATNESS[1]
+
+
+@njit(inline="always")
+def remember(count: Any, memory: Any, x: Any) -> None:
+    """Puts a row in the place of the oldest remembered one."""
     k = count[at.REMEMBERED] % c.MEMORY
     count[at.REMEMBERED] += 1
-    for f in range(n):
+    for f in range(len(x)):
         memory[f * c.MEMORY + k] = x[f]
+
+
+@njit
+def steps(
+    real: Any, count: Any, memory: Any, kept: Any, gain: Any, x: Any, limit: Any, image: bool, fresh: bool, away: Any,
+    plus: Any, minus: Any,
+) -> None:  # fmt: skip
+    """E2 and E10 of a row that is neither near to a recent one nor an edit of it; then it is remembered, if it is fresh."""
+    held = min(count[at.REMEMBERED], c.MEMORY)
+    parent = nearest_remembered(memory, held, x, away)
+    if parent >= 0:
+        if fresh:
+            flat_step(real, count, memory, gain, x, limit, image, parent, away[parent])
+        last = (count[at.REMEMBERED] - 1) % c.MEMORY
+        hit = stride(memory, held, last, parent, kept, x, limit, plus, minus)
+        trial(real, at.FIRST_ARM[at.STRIDE], at.ARMS[at.STRIDE], gain, hit)
+        count[at.STRIDE_TRIALS] += 1
+        count[at.STRIDES] += hit
+    if fresh:
+        remember(count, memory, x)

@@ -305,7 +305,7 @@ def test_a_client_takes_at_most_four_kilobytes_and_a_reference_a_megabyte(d: int
     clients = make(reference, 100)
     clients.update(np.zeros(60, np.int32), X, nothing(60), np.zeros(60, np.int32))
     assert clients.bytes_per_client <= 4096
-    assert len(clients.snapshot()) <= 100 * 4096 + 8192
+    assert len(clients.snapshot()) <= 100 * 4096 + 10_240  # and the population, once
     assert len(reference.to_bytes()) < 1 << 20
 
 
@@ -375,7 +375,7 @@ def antithetic(n: int, seed: int, block: int) -> Rows:
     return np.array(out[:n], np.float32)
 
 
-@pytest.mark.parametrize("block", [15, 25, 50, 90])
+@pytest.mark.parametrize("block", [15, 25, 50, 85])
 def test_antithetic_noise_is_found_whatever_the_block(reference: EvidenceReference, block: int) -> None:
     found = feed(make(reference), np.zeros(800, np.int32), antithetic(800, 3, block), [])
     assert (1, 2, STATISTICS.index("symmetric")) in {(family, severity, statistic) for _, _, family, severity, statistic, _ in found}

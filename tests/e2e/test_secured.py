@@ -193,23 +193,24 @@ def rights_of(run: Run) -> list[Acl]:
     return list(acls(run.environment["INFERWATCH_KAFKA_TOPIC_PREFIX"], run.environment["INFERWATCH_KAFKA_GROUP"]))
 
 
-def everything_on_kafka(kafka: EmbeddedKafka, made: Certificates, prefix: str) -> bytes:
-    """Keys, values and headers of every record of every topic, in one heap."""
+def everything_on_kafka(kafka: EmbeddedKafka, made: Certificates, prefix: str) -> dict[str, bytes]:
+    """Keys, values and headers of every record, by topic without its prefix."""
     options = login(made.ca, "admin", PASSWORDS["admin"]) | {"bootstrap.servers": kafka.bootstrap_servers}
     reader = Consumer(options | {"group.id": "reader", "enable.partition.eof": True, "auto.offset.reset": "earliest"})
-    topics = [topic for topic in reader.list_topics(timeout=20).topics if topic.startswith(prefix)]
-    places = [TopicPartition(topic, partition, 0) for topic in topics for partition in range(2)]
+    topics = {name: topic for name, topic in reader.list_topics(timeout=20).topics.items() if name.startswith(prefix)}
+    places = [TopicPartition(name, partition, 0) for name, topic in topics.items() for partition in topic.partitions]
     reader.assign(places)
-    heap, ended = [], 0
+    heaps: dict[str, list[bytes]] = {name: [] for name in topics}
+    ended = 0
     while ended < len(places):
         for message in reader.consume(200, timeout=5):
             if message.error() is not None:
                 ended += 1
             else:
-                heap += [message.key() or b"", message.value() or b"", repr(message.headers()).encode()]
+                heaps[message.topic() or ""] += [message.key() or b"", message.value() or b"", repr(message.headers()).encode()]
     reader.close()
     assert len(topics) == 10
-    return b"\n".join(heap)
+    return {name.removeprefix(f"{prefix}."): b"\n".join(heap) for name, heap in heaps.items()}
 
 
 def forms(secret: str) -> set[bytes]:
@@ -283,12 +284,13 @@ def test_a_whole_run_with_failures_leaves_no_secret_anywhere(
 
     done = subprocess.run([sys.executable, "-c", _ROWS, run.environment["INFERWATCH_CLICKHOUSE_DSN"]], capture_output=True, check=True)
     assert json.loads(done.stdout)["windows"], "no rows: nothing was looked through"
+    topics = everything_on_kafka(kafka, made, prefix)
     heaps = {
         "the log": run.log.read_bytes(),
         "/healthz and /metrics": run.said,
         "rows": done.stdout,
-        "snapshots": b"".join(file.read_bytes() for file in (run.folder / "state").rglob("*") if file.is_file()),
-        "topics": everything_on_kafka(kafka, made, prefix),
+        "snapshots": topics.pop("state"),
+        "topics": b"\n".join(topics.values()),
         "what the SDK says": (caplog.text + said_by_sdk).encode(),
     }
     assert all(len(heap) > 100 for heap in heaps.values())

@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
@@ -227,6 +228,8 @@ class Stage:
                     for topic, p in self.topics("events"):
                         found[topic, p] = self._onlooker.get_watermark_offsets(TopicPartition(topic, p), timeout=5)[1]
             except KafkaException:
+                with self._looking, suppress(KafkaException):  # else it goes on asking the leader of before, for minutes
+                    self._onlooker.list_topics(timeout=5)
                 return False
             return True
 

@@ -26,12 +26,14 @@ class Theatre:
 
     Args:
         folder: For everything; the caller removes it.
+        store: Of the snapshots, "folder" or "kafka".
         progress: Told what happens.
-        extra: More settings of the workers, ``INFERWATCH_...``.
     """
 
-    def __init__(self, folder: Path, progress: Callable[[str], None] = lambda _: None, extra: dict[str, str] | None = None) -> None:
-        self._folder, self._progress, self._extra = folder, progress, extra
+    def __init__(self, folder: Path, store: str = "folder", progress: Callable[[str], None] = lambda _: None) -> None:
+        self._folder, self._progress = folder, progress
+        self._extra = {"INFERWATCH_STATE_STORE": store}
+        self._strikes = {name: strike for name, strike in STRIKES.items() if store == "folder" or name != _DISK}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -46,11 +48,11 @@ class Theatre:
 
     def short(self, seed: int) -> Outcome:
         """All faults but the three brokers', one after the other on one stage."""
-        return self._perform("all, one after the other", {k: v for k, v in STRIKES.items() if k != _THREE}, "short", seed, long=False)
+        return self._perform("all, one after the other", {k: v for k, v in self._strikes.items() if k != _THREE}, "short", seed, long=False)
 
     def long(self, seed: int, words: tuple[str, ...] = ()) -> Iterator[Outcome]:
         """A run for each fault whose name holds one of the words, or for all."""
-        for k, name in enumerate(name for name in STRIKES if not words or any(word in name for word in words)):
+        for k, name in enumerate(name for name in self._strikes if not words or any(word in name for word in words)):
             yield self._perform(name, {name: STRIKES[name]}, f"long{k}", seed + k, long=True)
 
     def _perform(self, name: str, strikes: dict[str, Any], prefix: str, seed: int, *, long: bool) -> Outcome:

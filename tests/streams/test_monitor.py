@@ -26,7 +26,7 @@ def settings(kafka: EmbeddedKafka, topics: Topics) -> Kafka:
 
 
 class Watched:
-    def __init__(self, settings: Kafka, positions: dict[tuple[Role, int], int], *, excused: bool = False) -> None:
+    def __init__(self, settings: Kafka, positions: dict[tuple[Role, int], int], *, excused: bool = False, joining_s: float = 0.0) -> None:
         self.metrics, self.reasons, self.looks = Metrics(), list[str](), 0
         self.topic = f"{settings.topic_prefix}.events"
 
@@ -39,6 +39,7 @@ class Watched:
             0.3,
             positions=told,
             is_excused=lambda: excused,
+            joining_s=lambda: joining_s,
             stalled=self.stalled,
             loop=asyncio.get_running_loop(),
             metrics=self.metrics,
@@ -59,8 +60,10 @@ class Watched:
 
 
 @asynccontextmanager
-async def watched(settings: Kafka, positions: dict[tuple[Role, int], int], *, excused: bool = False) -> AsyncIterator[Watched]:
-    made = Watched(settings, positions, excused=excused)
+async def watched(
+    settings: Kafka, positions: dict[tuple[Role, int], int], *, excused: bool = False, joining_s: float = 0.0
+) -> AsyncIterator[Watched]:
+    made = Watched(settings, positions, excused=excused, joining_s=joining_s)
     made.monitor.start()
     try:
         yield made
@@ -103,3 +106,11 @@ async def test_a_state_ahead_of_its_topic_is_called_a_problem(settings: Kafka) -
         assert "events/1 ends at offset 0, but the state has read up to 50" in seen.monitor.problems()[0]
         await asyncio.to_thread(produce, settings, 50)
         await seen.until(lambda: seen.monitor.problems() == [])
+
+
+async def test_a_group_that_gives_no_partitions_for_minutes_is_a_stall_though_nothing_waits(settings: Kafka) -> None:
+    async with watched(settings, {}, joining_s=301.0) as too_long, watched(settings, {}, joining_s=299.0) as patient:
+        await too_long.until(lambda: len(too_long.reasons) > 0)
+        assert "no partitions for 301 s" in too_long.reasons[0]
+        await patient.until(lambda: patient.looks > 5)
+        assert patient.reasons == []
