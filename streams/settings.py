@@ -22,7 +22,7 @@ from schemas.retention import Retention
 
 PREFIX = "INFERWATCH_"
 MASK = "***"
-_LISTS = {"urls", "flagged_classes"}
+_LISTS = {"urls", "flagged_classes", "known_customers"}
 SECRETS = {("kafka", "sasl_password"), ("membership", "key"), ("clickhouse", "password")}
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
@@ -131,9 +131,11 @@ class Sampling(_Section, frozen=True):
 
 
 class Membership(_Section, frozen=True):
-    """The key of the member fingerprints. Without it the filters of published references can't be used, and say so."""
+    """The member fingerprints, and who may ask for training rows. Without the key published filters can't be used, and say so."""
 
     key: str = ""
+    known_customers: tuple[str, ...] = ()
+    """Clients, as in the events, whose own records were trained on. When given, anybody else who asks for members gets a ticket."""
 
 
 class Exposure(_Section, frozen=True):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from detectors.evidence import ClientEvidence
 from detectors.evidence.explain import explain
 from detectors.exposure import ExposureLedger
-from detectors.membership import ClientMembership
+from detectors.membership import STATISTICS, ClientMembership
 from detectors.state import StateError
 from inferwatch import Strings
 from schemas.windows import ClientLine, Family, Finding, Severity
@@ -85,6 +85,7 @@ class ClientWatch:
         self._membership: ClientMembership | None = None
         key = f"{settings.membership.key}\0{model}\0{version}".encode()
         self._exposure = ExposureLedger(None, key, agreement_limit=settings.exposure.agreement_limit or None, capacity=1)
+        self._known_customers = frozenset(settings.membership.known_customers)
         self._flagged_classes = settings.exposure.flagged_classes
         self._flagged = np.zeros(1, bool)
         self.hashes = np.zeros(0, np.uint64)
@@ -112,7 +113,11 @@ class ClientWatch:
         if loaded is not None and loaded.membership is not None:
             ln_page = self._ln_page(self._budget.membership_share)
             self._membership = ClientMembership(
-                loaded.membership, ln_page=ln_page, ln_ticket=ln_page - TICKET_RATIO, capacity=self.capacity
+                loaded.membership,
+                ln_page=ln_page,
+                ln_ticket=ln_page - TICKET_RATIO,
+                capacity=self.capacity,
+                members_expected=not self._known_customers,
             )
 
     def _ln_page(self, share: float) -> float:
@@ -164,6 +169,8 @@ class ClientWatch:
         if self._membership is not None:
             hits = self._membership.update(slot, at_ns / NS, X, label)
             for k in range(len(hits.index)):
+                if STATISTICS[hits.statistic[k]] == "rate" and self.table.names[hits.slot[k]] in self._known_customers:
+                    continue
                 why = self._membership.explain(int(hits.slot[k]))
                 rises.append(
                     Rise(int(hits.index[k]), int(hits.slot[k]), "membership", int(hits.severity[k]), float(hits.ln_evidence[k]), why)
