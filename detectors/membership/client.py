@@ -18,7 +18,7 @@ from detectors.membership.slots import Layout, Slots
 from detectors.state import StateError, pack, unpack
 
 _KIND = "membership.clients"
-_VERSION = 2
+_VERSION = 3
 STATISTICS = ("rate", "order", "copies", "chains")
 TICKET, PAGE = 1, 2
 _ORDER_FLOOR = math.log(1e4)

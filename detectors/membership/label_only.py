@@ -8,8 +8,9 @@ label is. What shows is that the rows around which a client's queries cluster ar
   (rows around a record that lies near a member are near it, too). Pictures need no such mean. Outside of clusters, in any order: a member
   asked and a changed copy of it within 9 to 26 minutes, or 3 changed copies within 6 hours (2 where rows are pictures: a shift that cuts
   lines off is no copy). With k member centres among T:
-  L = k ln(.5/u) + (T - k) ln(.5/(1 - u)), u of `MembershipReference.u_copies`, from k = 4 for a ticket and k = 6 for a page. Where only
-  members' copies are recognised, T is reckoned from the rows sent, and is no less than the members asked.
+  L = k ln(.5/u) + (T - k) ln(.5/(1 - u)), u of `MembershipReference.u_copies`, from k = 4 for a ticket and k = 6 for a page. It is
+  taken of the clusters alone, and of all centres, where T is reckoned from the rows sent (by at most 16 versions a record, so that rows
+  in plenty among dense members prove nothing) and no less than the members asked; the larger counts.
 - *chains*: a cluster of 12 rows within 150 queries after an exact member, for 2 members (ticket) or 3 (page). A rule, not an e-value.
 
 *Near* a member: within a radius that natural rows seldom reach, and nearer than .7 of the second nearest member. Edits (at most a fifth
@@ -38,6 +39,7 @@ LEADERS, COPIES, CHAINS = LANES, 128, 8
 _VOTE = np.float32(0.72)
 _CLUSTER, _CHAIN, _CHAIN_WITHIN, _FULL = 4, 12, 150, 16
 _INSIDE = 0.6
+_MOST_VERSIONS = 16.0
 _TICK_S, _WINDOW_TICKS, _SOON_TICKS = 512.0, 42, 2  # 6 hours; 9 to 26 minutes
 _COUNTED, _ASKED = 255, 254
 _NOT_INDEXED = 1 << 20
@@ -45,7 +47,7 @@ _YOUNG, _SPARSE, _ALERT = 16, 12, 16
 Q = 0.5
 TICKET_FROM, PAGE_FROM = 4, 6
 # Columns of `tally`.
-ROWS, MEMBERS, OTHERS, NEAR, EXACT, LAST_EXACT_ROW, LAST_EXACT, NEXT, CHAINED, LAST_NEAR_ROW, CHAIN = range(11)
+ROWS, MEMBERS, OTHERS, NEAR, EXACT, LAST_EXACT_ROW, LAST_EXACT, NEXT, CHAINED, LAST_NEAR_ROW, COPIED, CHAIN = range(12)
 # Columns of a leader in `lead` and `lead_real`.
 SIZE, MEMBER, VOTE, VOTES = 0, 1, 2, 3
 _SURE = -1
@@ -135,15 +137,22 @@ def _mark(member: int, tick: Any, ids: Any, counts: Any, ticks: Any) -> bool:
 
 @njit(cache=True)
 def _likelihood(t: Any, u: float, page: float) -> Any:
-    """L of the member centres; below the page while they are fewer than 6, 0 while fewer than 4."""
-    k = t[MEMBERS]
-    if k < TICKET_FROM:
-        return 0.0
-    trials = float(k + t[OTHERS])
-    if t[OTHERS] < 0.25 * k:
-        # Asked round by round: the clusters of the other rows are never seen, so they are reckoned from the rows sent. A member asked
-        # without copies is a record too.
-        trials = max(trials, t[ROWS] / max(2.0, (t[NEAR] + t[EXACT]) / k), float(t[EXACT]))
+    """The larger L of the clusters alone and of all member centres; below the page while they are fewer than 6, 0 while fewer than 4."""
+    k, value = t[MEMBERS], 0.0
+    if k >= TICKET_FROM:
+        # Asked round by round: the clusters of the other rows are never seen, so they are reckoned from the rows sent, by as many as there
+        # are versions of a member, within what attacks ask. A member asked without copies is a record too.
+        versions = min(max(2.0, (t[NEAR] + t[EXACT]) / k), _MOST_VERSIONS)
+        value = _ratio(k, max(float(k + t[OTHERS]), t[ROWS] / versions, float(t[EXACT])), u, page)
+    own = k - t[COPIED]
+    if own >= TICKET_FROM:
+        clusters = _ratio(own, float(own + t[OTHERS]), u, page)
+        value = clusters if k < TICKET_FROM else max(value, clusters)
+    return value
+
+
+@njit(inline="always")
+def _ratio(k: Any, trials: float, u: float, page: float) -> float:
     value = k * math.log(Q / u) + (trials - k) * math.log((1 - Q) / (1 - u))
     return value if k >= PAGE_FROM else min(value, page - 1e-6)
 
@@ -255,6 +264,7 @@ def update_copies(
                     t[LAST_NEAR_ROW] = t[ROWS]
                     if (own < 0 or not f) and _count_copy(member, tick, ids, counts, ticks, needed):
                         t[MEMBERS] += 1
+                        t[COPIED] += own < 0
                         likelihood[s] = _likelihood(t, u, page)
 
             if own < 0:

@@ -93,6 +93,15 @@ def test_records_that_lie_near_a_member_and_are_measured_again_and_again_are_no_
     assert said["member_centres"] < 10 < said["other_centres"]
 
 
+def test_many_rows_where_members_lie_dense_some_of_them_members_prove_nothing() -> None:
+    rng = np.random.default_rng(8)
+    place = MEMBERS[3]
+    members, others = (rows[np.argsort((((rows - place) / SPREAD) ** 2).sum(1))[:n]] for rows, n in ((MEMBERS, 60), (FRESH, 900)))
+    for _ in range(4):
+        drawn = np.concatenate([others[rng.integers(0, 900, 3000)], members[rng.integers(0, 60, 60)]])
+        assert send(watch(), rng.permutation(drawn)) == []
+
+
 def test_ordinary_rows_and_measurements_repeated_with_noise_stay_quiet() -> None:
     assert send(watch(), FRESH) == []
     for seed in range(6):
