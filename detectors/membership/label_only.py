@@ -152,7 +152,7 @@ def _likelihood(t: Any, u: float, page: float) -> Any:
 
 
 @njit(inline="always")
-def _ratio(k: Any, trials: float, u: float, page: float) -> float:
+def _ratio(k: Any, trials: float, u: float, page: float) -> Any:
     value = k * math.log(Q / u) + (trials - k) * math.log((1 - Q) / (1 - u))
     return value if k >= PAGE_FROM else min(value, page - 1e-6)
 
