@@ -9,7 +9,8 @@ reference is not told. The variants:
   by a tenth;
 - *region*: other people: each ordinary row is replaced by one of the fifth of all ordinary rows that lies furthest along a random
   direction;
-- *season*: such amounts come and go with a sine of one period over the recording, in 48 steps;
+- *season*: such amounts come and go with a sine of one period over the recording, in 48 steps; a row that is sent
+  again stays as it was the first time;
 - *waves*: three waves of 30 new clients within an hour each, every one with 15 to 80 resampled rows, those of the last wave shifted.
 
 A recording holds no model, so a moved row gets the mean answer of its five nearest recorded rows. Whole numbers stay whole, bounds hold.
@@ -106,7 +107,8 @@ def shift(of: Recording, folder: Path, rng: np.random.Generator) -> Path:
 def season(of: Recording, folder: Path, rng: np.random.Generator) -> Path:
     """Everybody moves there and back."""
     step = np.floor(SEASON_STEPS * (of.ts - of.ts.min()) / max(np.ptp(of.ts), 1))  # within one, what a client repeats or edits stays so
-    return _replaced(of, folder, moved(of, rng, np.sin(2 * np.pi * step / SEASON_STEPS)))
+    _, first, which = np.unique(of.X, axis=0, return_index=True, return_inverse=True)
+    return _replaced(of, folder, moved(of, rng, np.sin(2 * np.pi * step[first][which.ravel()] / SEASON_STEPS)))
 
 
 def region(of: Recording, folder: Path, rng: np.random.Generator) -> Path:
