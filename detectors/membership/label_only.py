@@ -244,7 +244,7 @@ def update_copies(
             alert = t[ROWS] - max(t[LAST_NEAR_ROW], t[LAST_EXACT_ROW]) < _ALERT
             look = own >= 0 or t[ROWS] <= _YOUNG or t[ROWS] % _SPARSE == 0 or likelihood[s] > 0 or alert
             if exact or (look and not edit):
-                cap = max(repeated2, own2) if f else repeated2
+                cap = max(repeated2, own2) if f and t[EXACT] > 0 else repeated2
                 if own >= 0 and lead[s, own, SIZE] < _FULL:
                     cap = max(cap, _VOTE * closest)
                 member, distance, second = two_nearest(place, cells, cap / RATIO2, -1, search)
