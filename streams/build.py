@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from detectors.drift import DriftReference
 from detectors.evidence import EvidenceReference
+from detectors.exposure import CopyCurve
 from detectors.membership import MembershipReference
 from schemas.reference import Feature, Reference
 
@@ -95,6 +96,12 @@ def build(
             parts["evidence"] = patterns.to_bytes()
         except ValueError as error:
             notes.append(f"no query patterns: {error}")
+    if source == "file":
+        try:
+            categorical = [j for j, feature in enumerate(rows.features) if feature.kind == "categorical"]
+            parts["exposure"] = CopyCurve.fit(rows.X, scores, categorical=categorical, seed=seed).to_bytes()
+        except ValueError as error:
+            notes.append(f"no copy-quality curve, so answers are counted but not weighed: {error}")
     gauge: dict[str, Any] = {}
     if rows.member is None or not member.any():
         notes.append("no membership risk: the rows do not say which were trained on (column member)")

@@ -14,6 +14,7 @@ _COMMANDS = {
     "demo": ("streams.commands.demo", "See it work: real Kafka, a real model, ordinary clients, then an attack and a drift."),
     "worker": ("streams.commands.worker", "Run a worker: judge the events on Kafka until it is told to stop."),
     "replay": ("streams.commands.replay", "Judge a recording offline, with the worker's own code."),
+    "gameday": ("streams.commands.gameday", "Attack your own model offline, and see which attacks are found."),
     "reference": ("streams.commands.reference", "Build, publish and look at references."),
     "migrate": ("streams.commands.migrate", "Create or update the ClickHouse tables."),
     "check": ("streams.commands.check", "Check the settings, and whether everything they name can be reached."),

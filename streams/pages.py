@@ -30,6 +30,14 @@ _NAME = 100
 def finding(found: Finding) -> str:
     """The sentence for a finding about one client or several."""
     who = f"Client {_short(found.client)}" if found.client else f"{len(found.clients)} clients together"
+    if found.statistic == "exposure":
+        given, agreement = found.evidence.get("distinct_answers"), found.evidence.get("copy_agreement")
+        answers = f"{given:,}" if isinstance(given, int) else "so many"
+        share = f"{agreement:.0%}" if isinstance(agreement, float) else "more"
+        return (
+            f"{who} was given {answers} distinct answers of {_short(found.model)} {_short(found.version)}: enough for a copy that agrees "
+            f"with it on {share} of the rows, over the owner's limit. This says what it has, not what it is up to."
+        )
     which = f"{found.statistic} evidence" if found.statistic else "evidence"
     return (
         f"{who} {_WHAT[found.family]}: {which} e^{found.log_evidence:.1f} "

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from detectors.drift import DriftReference
 from detectors.evidence import EvidenceReference
+from detectors.exposure import CopyCurve
 from detectors.membership import MembershipReference
 from detectors.state import StateError
 from schemas.reference import Reference, ReferenceFormatError
@@ -27,6 +28,7 @@ class Loaded:
     drift: DriftReference | None
     evidence: EvidenceReference | None
     membership: MembershipReference | None
+    exposure: CopyCurve | None
     notes: tuple[str, ...]
 
     @property
@@ -46,6 +48,7 @@ def unpack(reference: Reference, membership_key: bytes) -> Loaded:
     try:
         drift = DriftReference.from_bytes(parts["drift"]) if "drift" in parts else None
         evidence = EvidenceReference.from_bytes(parts["evidence"]) if "evidence" in parts else None
+        exposure = CopyCurve.from_bytes(parts["exposure"]) if "exposure" in parts else None
     except StateError as error:
         raise ReferenceFormatError(f"reference of {reference.model} {reference.version}: {error}") from error
     membership = None
@@ -66,7 +69,7 @@ def unpack(reference: Reference, membership_key: bytes) -> Loaded:
             whose = f"reference of {reference.model} {reference.version}"
             raise ReferenceFormatError(f"{whose}: its {name} part has {width} features, its schema {len(reference.features)}")
     aligner = Aligner(reference.features, reference.classes)
-    return Loaded(reference, reference.id, aligner, drift, evidence, membership, tuple(notes))
+    return Loaded(reference, reference.id, aligner, drift, evidence, membership, exposure, tuple(notes))
 
 
 class References:

@@ -22,6 +22,7 @@ from schemas.retention import Retention
 
 PREFIX = "INFERWATCH_"
 MASK = "***"
+_LISTS = {"urls", "flagged_classes", "known_customers"}
 SECRETS = {("kafka", "sasl_password"), ("membership", "key"), ("clickhouse", "password")}
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
@@ -130,9 +131,20 @@ class Sampling(_Section, frozen=True):
 
 
 class Membership(_Section, frozen=True):
-    """The key of the member fingerprints. Without it the filters of published references can't be used, and say so."""
+    """The member fingerprints, and who may ask for training rows. Without the key published filters can't be used, and say so."""
 
     key: str = ""
+    known_customers: tuple[str, ...] = ()
+    """Clients, as in the events, whose own records were trained on. When given, anybody else who asks for members gets a ticket."""
+
+
+class Exposure(_Section, frozen=True):
+    """What the owner lets one client have, however harmless its questions look: it covers what no detector can see."""
+
+    agreement_limit: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """Ticket when a client's answers buy a copy that agrees with the model on such a share of the rows; 0: no limit."""
+    flagged_classes: tuple[str, ...] = ()
+    """Predicted classes whose answers are counted for each client."""
 
 
 class State(_Section, frozen=True):
@@ -173,6 +185,7 @@ class Settings(_Section, frozen=True):
     limits: Limits = Limits()
     sampling: Sampling = Sampling()
     membership: Membership = Membership()
+    exposure: Exposure = Exposure()
     state: State = State()
     metrics: Metrics = Metrics()
     log: Log = Log()
@@ -311,7 +324,7 @@ def _override(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
         part = tree.setdefault(section, {})
         if not isinstance(part, dict):
             raise SettingsError(f"{section}: expected a table, got {type(part).__name__}")
-        part[name] = [v.strip() for v in value.split(",") if v.strip()] if name == "urls" else value
+        part[name] = [v.strip() for v in value.split(",") if v.strip()] if name in _LISTS else value
 
 
 def _read_secret(variable: str, path: str) -> str:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from detectors.evidence import ClientEvidence
 from detectors.evidence.explain import explain
-from detectors.membership import ClientMembership
+from detectors.exposure import ExposureLedger
+from detectors.membership import STATISTICS, ClientMembership
 from detectors.state import StateError
 from inferwatch import Strings
 from schemas.windows import ClientLine, Family, Finding, Severity
@@ -33,6 +34,7 @@ PIECE_BYTES = 480_000
 """Of clients' rows that a snapshot copies at once and stores together."""
 _LN_FLOOR = -50.0
 _NAME_BYTES = 32
+_EXPOSURE = "exposure."
 _WITHOUT_REFERENCE = frozenset(["n", "last_ns", "hashes"])
 _STATISTICS_OF = ([0, 1, 2], [3, 4, 5, 6, 7, 8])
 """Columns of the evidence that mostly speak for extraction and for evasion, for tables; the detector itself decides by more than these."""
@@ -81,6 +83,11 @@ class ClientWatch:
         self._same = True
         self._evidence: ClientEvidence | None = None
         self._membership: ClientMembership | None = None
+        key = f"{settings.membership.key}\0{model}\0{version}".encode()
+        self._exposure = ExposureLedger(None, key, agreement_limit=settings.exposure.agreement_limit or None, capacity=1)
+        self._known_customers = frozenset(settings.membership.known_customers)
+        self._flagged_classes = settings.exposure.flagged_classes
+        self._flagged = np.zeros(1, bool)
         self.hashes = np.zeros(0, np.uint64)
         """64-bit hash of each slot's client, the same in every process."""
         self.journal = RowJournal(lambda slots: cut(self.rows(slots)), self._rows_per_piece)
@@ -97,13 +104,20 @@ class ClientWatch:
         self._evidence = self._membership = None
         self._provisional = loaded is not None and loaded.provisional
         self.table.severity[:] = 0
+        self._exposure.use(loaded.exposure if loaded is not None else None)
+        classes = loaded.aligner.classes if loaded is not None else ()
+        self._flagged = np.array([*(name in self._flagged_classes for name in classes), False])  # the last is that of no class, -1
         if loaded is not None and loaded.evidence is not None:
             ln_page = self._ln_page(self._budget.client_share)
             self._evidence = ClientEvidence(loaded.evidence, ln_page=ln_page, ln_ticket=ln_page - TICKET_RATIO, capacity=self.capacity)
         if loaded is not None and loaded.membership is not None:
             ln_page = self._ln_page(self._budget.membership_share)
             self._membership = ClientMembership(
-                loaded.membership, ln_page=ln_page, ln_ticket=ln_page - TICKET_RATIO, capacity=self.capacity
+                loaded.membership,
+                ln_page=ln_page,
+                ln_ticket=ln_page - TICKET_RATIO,
+                capacity=self.capacity,
+                members_expected=not self._known_customers,
             )
 
     def _ln_page(self, share: float) -> float:
@@ -155,14 +169,21 @@ class ClientWatch:
         if self._membership is not None:
             hits = self._membership.update(slot, at_ns / NS, X, label)
             for k in range(len(hits.index)):
+                if STATISTICS[hits.statistic[k]] == "rate" and self.table.names[hits.slot[k]] in self._known_customers:
+                    continue
                 why = self._membership.explain(int(hits.slot[k]))
                 rises.append(
                     Rise(int(hits.index[k]), int(hits.slot[k]), "membership", int(hits.severity[k]), float(hits.ln_evidence[k]), why)
                 )
+        given = self._exposure.update(slot, X, self._flagged[label] if self._flagged.any() else None)
+        for index, one in zip(given.index.tolist(), given.slot.tolist(), strict=True):
+            rises.append(Rise(index, one, "cost", 1, 0.0, self._explain_exposure(one)))
         return [rise for rise in sorted(rises, key=lambda r: (r.index, r.family, r.severity)) if self._rose(rise)]
 
     def _rose(self, rise: Rise) -> bool:
         """Notes the severity; False when the client had it already."""
+        if rise.family == "cost":
+            return True  # the ledger says it once; having much is no suspicion, so the client's severity stays
         severity = self._capped(rise.severity)
         column = FAMILIES.index(rise.family)
         if severity <= self.table.severity[rise.slot, column]:
@@ -193,7 +214,24 @@ class ClientWatch:
                 if severity:
                     n = int(self.table.n[slot])
                     out.append(self._finding(slot, family, severity, at_ns, n, float(values[k]), {}, "", renewed=True))
+        for slot in present[self._exposure.over(present)][:RENEWED_PER_WINDOW].tolist():
+            why = self._explain_exposure(slot)
+            out.append(self._finding(slot, "cost", 1, at_ns, int(self.table.n[slot]), 0.0, why, "", renewed=True))
         return out
+
+    def _explain_exposure(self, slot: int) -> dict[str, Any]:
+        given = self.exposure(np.array([slot]))
+        return self._exposure.explain(slot) | {"members_touched": int(given["members_touched"][0])}
+
+    def exposure(self, slots: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
+        """What these clients were given; see `detectors.exposure`. `copy_agreement` is NaN without a curve."""
+        members = np.zeros(len(slots)) if self._membership is None else self._membership.counts(slots)["members"].astype(np.float64)
+        return {
+            "copy_agreement": self._exposure.agreement(slots),
+            "distinct_answers": np.rint(self._exposure.distinct(slots)),
+            "members_touched": members,
+            "flagged_answers": self._exposure.flagged(slots).astype(np.float64),
+        }
 
     def _finding(
         self,
@@ -245,6 +283,7 @@ class ClientWatch:
         top = np.max([*evidence.values(), np.zeros(len(present))], axis=0)
         severity = self.table.severity[present].max(axis=1).astype(int)
         order = np.lexsort((-window.client_n[present], -np.round(top, 1), -severity))[:LINES_PER_WINDOW]
+        given = self.exposure(present)
         repeats = np.zeros(len(present), np.int64) if self._evidence is None else self._evidence.counts(present)["exact_repeats"]
         return [
             ClientLine(
@@ -254,7 +293,9 @@ class ClientWatch:
                 denied=int(window.client_denied[present[k]]),
                 repeats=int(repeats[k]),
                 severity=SEVERITIES[severity[k]],
-                evidence={family: round(float(values[k]), 4) for family, values in evidence.items()},
+                evidence={
+                    name: round(float(values[k]), 4) for name, values in (*evidence.items(), *given.items()) if not math.isnan(values[k])
+                },
             )
             for k in order.tolist()
         ]
@@ -266,7 +307,9 @@ class ClientWatch:
         rows: dict[str, Any] = {"client": [self.table.names[s] for s in slots], "n": self.table.n[slots], "severity": severity}
         for family, values in self.ln_evidence(slots).items():
             rows[f"ln_{family}"] = values
-        return rows
+        given = self.exposure(slots)
+        rows["exposure"] = given.pop("copy_agreement")
+        return rows | {name: values.astype(np.int64) for name, values in given.items()}
 
     def _resize(self, capacity: int) -> None:
         self.hashes = np.concatenate([self.hashes, np.zeros(capacity - len(self.hashes), np.uint64)])
@@ -274,6 +317,7 @@ class ClientWatch:
             self._evidence.resize(capacity)
         if self._membership is not None:
             self._membership.resize(capacity)
+        self._exposure.resize(max(capacity, 1))
         self.journal.resize(capacity)
         self._resized(capacity)
 
@@ -287,6 +331,7 @@ class ClientWatch:
             self._evidence.clear(slots.astype(np.int64))
         if self._membership is not None:
             self._membership.clear(slots)
+        self._exposure.clear(slots)
         self._evicted(slots)
 
     # -- snapshots ----------------------------------------------------------------------------------------------------------------------
@@ -332,8 +377,9 @@ class ClientWatch:
         for slot, name in zip(slots.tolist(), names, strict=True):
             self.table.names[slot] = name
         if not self._same:
-            columns = {name: column for name, column in columns.items() if name in _WITHOUT_REFERENCE}
-            mine = {name: array for name, array in mine.items() if name in _WITHOUT_REFERENCE}
+            columns, mine = ({k: v for k, v in of.items() if k in _WITHOUT_REFERENCE or k.startswith(_EXPOSURE)} for of in (columns, mine))
+        if not any(name.startswith(_EXPOSURE) for name in columns):  # of a release that kept no ledger
+            mine = {name: array for name, array in mine.items() if not name.startswith(_EXPOSURE)}
         if columns.keys() != mine.keys():
             raise StateError(f"columns {sorted(columns)} where there should be {sorted(mine)}")
         for name, array in mine.items():
@@ -352,7 +398,7 @@ class ClientWatch:
         for prefix, part in ("evidence", self._evidence), ("membership", self._membership):
             if part is not None:
                 columns |= {f"{prefix}.{name}": array for name, array in part.arrays().items()}
-        return columns
+        return columns | {f"{_EXPOSURE}{name}": array for name, array in self._exposure.arrays().items()}
 
     def _rows_per_piece(self) -> int:
         row = sum(array.itemsize * math.prod(array.shape[1:]) for array in self._columns().values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from detectors.membership.slots import Layout, Slots
 from detectors.state import StateError, pack, unpack
 
 _KIND = "membership.clients"
-_VERSION = 2
+_VERSION = 3
 STATISTICS = ("rate", "order", "copies", "chains")
 TICKET, PAGE = 1, 2
 _ORDER_FLOOR = math.log(1e4)
@@ -125,11 +125,13 @@ class ClientMembership:
         ticket, page = (max(f, ln - _LN_QUERIES_PER_CLUSTER) for f, ln in zip(_COPIES_FLOOR, (ln_ticket, ln_page), strict=True))
         rate = np.inf if members_expected else ln_ticket
         self._thresholds = np.array([[rate, np.inf], [max(ln_ticket, _ORDER_FLOOR), np.inf], [ticket, page], [ticket, page]])
-        self._rule = (reference.u, ticket, page)
+        self._rule = (reference.u_copies, ticket, page)
         # R beyond a thousand times the page only makes a client slower to forgive.
         self._nulls = (reference.u, *reference.prior, math.exp(ln_page) * 1e3)
         self._identity = reference.identity()
         near = reference.neighbours
+        report = reference.gauge.report()
+        self._gauge = report.balanced_accuracy and {name: round(value, 4) for name, value in asdict(report.balanced_accuracy).items()}
         self._index = index_of(near) if near else None
         self._copies = label_only.layout(len(near.fields)) if near else {}
         self._room = label_only.room(reference.width, len(near.origin), len(near.fields)) if near else ()
@@ -224,6 +226,7 @@ class ClientMembership:
             "other_centres": centres[1],
             "chains": centres[2],
             "ln_evidence": dict(zip(STATISTICS, self.log_evidence(np.array([slot]))[0].tolist(), strict=True)),
+            "model_gauge": self._gauge,
             "cannot_say": list(LIMITS),
         }
 

@@ -37,7 +37,11 @@ class Share:
 
 @dataclass(frozen=True)
 class AtRate:
-    """True-positive rate of the LOSS attack at a false-positive rate: None with the reason when it can't be measured."""
+    """True-positive rate of the LOSS attack at a false-positive rate: None with the reason when it can't be measured.
+
+    Its interval holds two errors together, each at 97.5 %: that of the threshold (which bins could be the first one with so few
+    non-members above) and that of the members' share above it.
+    """
 
     false_positive_rate: float
     true_positive_rate: Share | None
@@ -70,26 +74,31 @@ class GaugeReport:
     generalisation_gap: float | None
     reason: str
 
-    def text(self) -> str:
+    def lines(self) -> list[str]:
         """The report in sentences for a dashboard or a page; it never claims that a model is safe."""
         if self.reason:
-            return f"Membership leakage is not measurable: {self.reason}."
+            return [f"Membership leakage is not measurable: {self.reason}."]
         lines = [LOWER_BOUND]
         if self.balanced_accuracy and self.tnr:
             b, t = self.balanced_accuracy, self.tnr
             lines.append(
-                f"Confidence alone tells members from others: balanced accuracy {b.value:.2f} ({b.low:.2f} to {b.high:.2f}; chance .50)."
+                f"Confidence alone tells members from others: balanced accuracy {b.value:.3f} ({b.low:.3f} to {b.high:.3f}; chance .500), "
+                f"an advantage of {2 * b.value - 1:+.3f} ({2 * b.low - 1:+.3f} to {2 * b.high - 1:+.3f})."
             )
             lines.append(f"{t.value:.1%} of non-members ({t.low:.1%} to {t.high:.1%}) have a loss that 99 % of the members stay below.")
         for at in (self.at_1pct, self.at_01pct):
             share = at.true_positive_rate
             lines.append(
                 f"Members found at {at.false_positive_rate:.1%} false positives: "
-                + (f"{share.value:.2%} ({share.low:.2%} to {share.high:.2%})." if share else f"not measurable, {at.reason}.")
+                + (f"{share.value:.2%} ({share.low:.2%} to {share.high:.2%})." if share else f"not measurable; {at.reason}.")
             )
         if self.generalisation_gap is not None:
             lines.append(f"Accuracy on members is {self.generalisation_gap:+.3f} above that on others.")
-        return " ".join(lines)
+        return lines
+
+    def text(self) -> str:
+        """`lines`, as one paragraph."""
+        return " ".join(self.lines())
 
 
 def clopper_pearson(k: int, n: int, confidence: float = _CONFIDENCE) -> tuple[float, float]:
@@ -125,8 +134,8 @@ class MembershipGauge:
         >>> rng = np.random.default_rng(0)
         >>> p = np.r_[rng.beta(9, 1, 4000), rng.beta(2, 1, 4000)]
         >>> report = MembershipGauge.fit(np.c_[1 - p, p], np.ones(8000, int), np.arange(8000) < 4000).report()
-        >>> 0.7 < report.balanced_accuracy.value < 0.8, report.at_01pct.reason
-        (True, '0.1% needs 10000 non-members and there are 4000')
+        >>> 0.7 < report.balanced_accuracy.value < 0.8, 0 < report.at_1pct.true_positive_rate.low < report.at_1pct.true_positive_rate.high
+        (True, True)
     """
 
     def __init__(self) -> None:
@@ -210,16 +219,22 @@ class MembershipGauge:
         return _share(int(other[:start].sum()), others)
 
     def _at_rate(self, rate: float, members: int, others: int) -> AtRate:
-        needed = math.ceil(10 / rate)
+        needed = math.ceil(1 / rate)
         if others < needed or members < _MIN_EACH:
             lacking = f"{needed} non-members and there are {others}" if others < needed else f"{_MIN_EACH} members and there are {members}"
             return AtRate(rate, None, f"{rate:.1%} needs {lacking}")
         other, member = self.counts.sum(1)
         above = np.r_[np.cumsum(other[::-1])[::-1], 0]
+        found = np.r_[np.cumsum(member[::-1])[::-1], 0]
         start = int(np.flatnonzero(above <= rate * others).min())
         if start == _BINS:
             return AtRate(rate, None, f"{above[-2] / others:.1%} of the non-members have the highest confidence there is")
-        return AtRate(rate, _share(int(member[start:].sum()), members), "")
+        halved = (1 + _CONFIDENCE) / 2
+        bounds = np.array([clopper_pearson(int(k), others, halved) for k in above])
+        # The last entry calls nobody a member, so it always serves.
+        first, last = (int(np.flatnonzero(np.r_[bounds[:-1, side] <= rate, True]).min()) for side in (0, 1))
+        low, high = clopper_pearson(int(found[last]), members, halved)[0], clopper_pearson(int(found[first]), members, halved)[1]
+        return AtRate(rate, Share(int(found[start]) / members, low, high), "")
 
     def to_bytes(self) -> bytes:
         """The gauge as bytes, without any row."""

@@ -3,10 +3,14 @@
 The attacker asks noisy or shifted copies of a record, or searches the class boundary around it, and reads membership from how firm the
 label is. What shows is that the rows around which a client's queries cluster are training rows more often than chance allows (recipe 2):
 
-- *copies*: a cluster is 4 rows around one of the client's 16 latest own centres, or 3 changed copies of one member within 6 hours in any
-  order (2 where rows are pictures: a shift that cuts lines off is no copy). Its centre is a member when one of its rows is or lies near
-  one, when two rows vote for the same member, or when its mean does. With k member centres among T:
-  L = k ln(.5/u) + (T - k) ln(.5/(1 - u)), from k = 4 for a ticket and k = 6 for a page.
+- *copies*: a cluster is 4 rows around one of the client's 16 latest own centres. Its centre is a member when one of its rows is one, or
+  when one row lies near one, or two vote for it, and the mean of the four does not lie elsewhere: within .6 of the rows' spread about it
+  (rows around a record that lies near a member are near it, too). Pictures need no such mean. Outside of clusters, in any order: a member
+  asked and a changed copy of it within 9 to 26 minutes, or 3 changed copies within 6 hours (2 where rows are pictures: a shift that cuts
+  lines off is no copy). With k member centres among T:
+  L = k ln(.5/u) + (T - k) ln(.5/(1 - u)), u of `MembershipReference.u_copies`, from k = 4 for a ticket and k = 6 for a page. It is
+  taken of the clusters alone, and of all centres, where T is reckoned from the rows sent (by at most 16 versions a record, so that rows
+  in plenty among dense members prove nothing) and no less than the members asked; the larger counts.
 - *chains*: a cluster of 12 rows within 150 queries after an exact member, for 2 members (ticket) or 3 (page). A rule, not an e-value.
 
 *Near* a member: within a radius that natural rows seldom reach, and nearer than .7 of the second nearest member. Edits (at most a fifth
@@ -35,16 +39,18 @@ LEADERS, COPIES, CHAINS = LANES, 128, 8
 _VOTE = np.float32(0.72)
 _CLUSTER, _CHAIN, _CHAIN_WITHIN, _FULL = 4, 12, 150, 16
 _INSIDE = 0.6
-_TICK_S, _WINDOW_TICKS = 512.0, 42  # 6 hours
-_COUNTED = 255
+_MOST_VERSIONS = 16.0
+_TICK_S, _WINDOW_TICKS, _SOON_TICKS = 512.0, 42, 2  # 6 hours; 9 to 26 minutes
+_COUNTED, _ASKED = 255, 254
 _NOT_INDEXED = 1 << 20
 _YOUNG, _SPARSE, _ALERT = 16, 12, 16
 Q = 0.5
 TICKET_FROM, PAGE_FROM = 4, 6
 # Columns of `tally`.
-ROWS, MEMBERS, OTHERS, NEAR, EXACT, LAST_EXACT_ROW, LAST_EXACT, NEXT, CHAINED, LAST_NEAR_ROW, CHAIN = range(11)
+ROWS, MEMBERS, OTHERS, NEAR, EXACT, LAST_EXACT_ROW, LAST_EXACT, NEXT, CHAINED, LAST_NEAR_ROW, COPIED, CHAIN = range(12)
 # Columns of a leader in `lead` and `lead_real`.
 SIZE, MEMBER, VOTE, VOTES = 0, 1, 2, 3
+_SURE = -1
 
 
 def layout(fields: int) -> Layout:
@@ -91,11 +97,30 @@ def _count_copy(member: int, tick: Any, ids: Any, counts: Any, ticks: Any, neede
     if np.uint16(tick - ticks[at]) > _WINDOW_TICKS:
         counts[at], ticks[at] = 1, tick
         return False
+    asked = counts[at] == _ASKED
+    soon = np.uint16(tick - ticks[at]) <= _SOON_TICKS
+    if asked and not soon:
+        counts[at], ticks[at] = 1, tick
+        return False
     counts[at] += 1
-    if counts[at] >= needed:
+    if asked or counts[at] >= needed:
         counts[at] = _COUNTED
         return True
     return False
+
+
+@njit(inline="always")
+def _asked(member: int, tick: Any, ids: Any, counts: Any, ticks: Any) -> None:
+    """Note that a member itself was asked."""
+    at = member % COPIES
+    if ids[at] != member or counts[at] != _COUNTED:
+        ids[at], counts[at], ticks[at] = member, _ASKED, tick
+
+
+@njit(inline="always")
+def _asked_soon_before(member: int, tick: Any, ids: Any, counts: Any, ticks: Any) -> bool:
+    at = member % COPIES
+    return bool(ids[at] == member and counts[at] >= _ASKED and np.uint16(tick - ticks[at]) <= _SOON_TICKS)
 
 
 @njit(cache=True)
@@ -112,14 +137,22 @@ def _mark(member: int, tick: Any, ids: Any, counts: Any, ticks: Any) -> bool:
 
 @njit(cache=True)
 def _likelihood(t: Any, u: float, page: float) -> Any:
-    """L of the member centres; below the page while they are fewer than 6, 0 while fewer than 4."""
-    k = t[MEMBERS]
-    if k < TICKET_FROM:
-        return 0.0
-    trials = float(k + t[OTHERS])
-    if t[OTHERS] < 0.25 * k:
-        # Asked round by round: the clusters of the other rows are never seen, so they are reckoned from the rows sent.
-        trials = max(trials, t[ROWS] / max(5.0, (t[NEAR] + t[EXACT]) / k))
+    """The larger L of the clusters alone and of all member centres; below the page while they are fewer than 6, 0 while fewer than 4."""
+    k, value = t[MEMBERS], 0.0
+    if k >= TICKET_FROM:
+        # Asked round by round: the clusters of the other rows are never seen, so they are reckoned from the rows sent, by as many as there
+        # are versions of a member, within what attacks ask. A member asked without copies is a record too.
+        versions = min(max(2.0, (t[NEAR] + t[EXACT]) / k), _MOST_VERSIONS)
+        value = _ratio(k, max(float(k + t[OTHERS]), t[ROWS] / versions, float(t[EXACT])), u, page)
+    own = k - t[COPIED]
+    if own >= TICKET_FROM:
+        clusters = _ratio(own, float(own + t[OTHERS]), u, page)
+        value = clusters if k < TICKET_FROM else max(value, clusters)
+    return value
+
+
+@njit(inline="always")
+def _ratio(k: Any, trials: float, u: float, page: float) -> Any:
     value = k * math.log(Q / u) + (trials - k) * math.log((1 - Q) / (1 - u))
     return value if k >= PAGE_FROM else min(value, page - 1e-6)
 
@@ -208,9 +241,10 @@ def update_copies(
             distance = np.float32(0)
             # A search is the dear part. Who copies members lands near one every few rows, so an old client who does not is looked at
             # every twelfth row until he does.
-            look = own >= 0 or t[ROWS] <= _YOUNG or t[ROWS] % _SPARSE == 0 or likelihood[s] > 0 or t[ROWS] - t[LAST_NEAR_ROW] < _ALERT
+            alert = t[ROWS] - max(t[LAST_NEAR_ROW], t[LAST_EXACT_ROW]) < _ALERT
+            look = own >= 0 or t[ROWS] <= _YOUNG or t[ROWS] % _SPARSE == 0 or likelihood[s] > 0 or alert
             if exact or (look and not edit):
-                cap = repeated2
+                cap = max(repeated2, own2) if f and t[EXACT] > 0 else repeated2
                 if own >= 0 and lead[s, own, SIZE] < _FULL:
                     cap = max(cap, _VOTE * closest)
                 member, distance, second = two_nearest(place, cells, cap / RATIO2, -1, search)
@@ -223,11 +257,14 @@ def update_copies(
                 if exact:
                     t[EXACT] += 1
                     t[LAST_EXACT_ROW], t[LAST_EXACT] = t[ROWS], member
-                elif copy and distance <= repeated2:
+                    if member < _NOT_INDEXED:
+                        _asked(member, tick, ids, counts, ticks)
+                elif copy and (distance <= repeated2 or (f and distance <= own2 and _asked_soon_before(member, tick, ids, counts, ticks))):
                     t[NEAR] += 1
                     t[LAST_NEAR_ROW] = t[ROWS]
-                    if _count_copy(member, tick, ids, counts, ticks, needed):
+                    if (own < 0 or not f) and _count_copy(member, tick, ids, counts, ticks, needed):
                         t[MEMBERS] += 1
+                        t[COPIED] += own < 0
                         likelihood[s] = _likelihood(t, u, page)
 
             if own < 0:
@@ -235,6 +272,8 @@ def update_copies(
                 t[NEXT] = (own + 1) % LEADERS
                 lead[s, own, SIZE], lead[s, own, VOTE], lead[s, own, VOTES] = 1, -1, 0
                 lead[s, own, MEMBER] = member if hit else -1
+                if exact:
+                    lead[s, own, VOTES] = _SURE
                 for k in range(AXES):
                     lead_mean[s, k, own] = place[k]
                 lead_spread[s, own] = 0
@@ -247,8 +286,9 @@ def update_copies(
                     step = place[k] - lead_mean[s, k, own]
                     lead_mean[s, k, own] += step / np.float32(one[SIZE])
                     lead_spread[s, own] += step * (place[k] - lead_mean[s, k, own])
-                if one[MEMBER] < 0 and hit:
+                if exact or (one[MEMBER] < 0 and hit):
                     one[MEMBER] = member
+                    one[VOTES] = _SURE if exact else one[VOTES]
                 elif one[MEMBER] < 0 and member >= 0 and distance < _VOTE * closest:
                     if one[VOTE] == member:
                         one[VOTES] += 1
@@ -257,13 +297,16 @@ def update_copies(
                     if one[VOTES] >= 2:
                         one[MEMBER] = one[VOTE]
                 if one[SIZE] == _CLUSTER:
-                    if one[MEMBER] < 0:
+                    if one[VOTES] != _SURE:
+                        # Rows around a record that lies near a member are near it, too; only their middle is not.
                         inside = np.float32(_INSIDE) * lead_spread[s, own] / np.float32(_CLUSTER)
                         for k in range(AXES):
                             middle[k] = lead_mean[s, k, own]
                         centre, away, second = two_nearest(middle, cells, inside / RATIO2, -1, search)
                         if centre >= 0 and away <= RATIO2 * second and away <= inside:
                             one[MEMBER] = centre
+                        elif f:
+                            one[MEMBER] = -1
                     if one[MEMBER] < 0:
                         t[OTHERS] += 1
                     elif _mark(one[MEMBER], tick, ids, counts, ticks):

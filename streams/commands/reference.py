@@ -12,6 +12,7 @@ from rich.table import Table
 
 from detectors.drift import DriftReference
 from detectors.evidence import EvidenceReference
+from detectors.membership import GaugeReport
 from detectors.state import StateError
 from schemas.reference import Reference, ReferenceFormatError, decode, encode
 from streams import tables
@@ -122,14 +123,22 @@ def show_command(reference_file: Path, as_json: bool) -> None:
     if "membership" in reference.parts:
         console.print(f"member fingerprints: {len(reference.parts['membership']) / 1024:.0f} KB, locked by their key")
     if reference.gauge:
-        accuracy = reference.gauge.get("balanced_accuracy") or {}
-        console.print(f"membership gauge: loss attack's balanced accuracy {accuracy.get('value', float('nan')):.3f} (0.5 is chance)")
+        console.print("membership gauge (loss attack, 95 % intervals):")
+        for line in _gauge(reference_file, reference):
+            console.print(f"  {line}", highlight=False)
     table = Table("feature", "kind", "low", "high", "categories", box=None)
     for feature in reference.features[:50]:
         table.add_row(feature.name, feature.kind, _number(feature.low), _number(feature.high), _list(feature.categories))
     console.print(table)
     if len(reference.features) > 50:
         console.print(f"... and {len(reference.features) - 50} more")
+
+
+def _gauge(path: Path, reference: Reference) -> list[str]:
+    try:
+        return msgspec.convert(reference.gauge, GaugeReport).lines()
+    except msgspec.ValidationError as error:
+        raise Failure(f"{path}: the membership gauge makes no sense: {error}") from error
 
 
 def _publish(reference: Reference, blob: bytes, settings: Settings) -> None:

@@ -40,8 +40,10 @@ def test_a_reference_is_built_and_shown(rows: Path) -> None:
     assert shown.exit_code == 0
     assert reference.id in shown.output
     assert "f0" in shown.output
+    assert "A lower bound" in shown.output
+    assert "Members found at 0.1% false positives" in shown.output
     machine = json.loads(run("reference", "show", path, "--json").output)
-    assert (machine["id"], set(machine["parts"])) == (reference.id, {"drift", "evidence", "membership"})
+    assert (machine["id"], set(machine["parts"])) == (reference.id, {"drift", "evidence", "exposure", "membership"})
 
 
 def test_the_same_rows_give_the_same_reference(rows: Path) -> None:

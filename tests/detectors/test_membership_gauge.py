@@ -45,14 +45,32 @@ def test_a_model_that_leaks_nothing_stays_at_chance() -> None:
 
 
 def test_too_few_non_members_are_said_not_guessed() -> None:
-    report = MembershipGauge.fit(*service(5000, 400, leak=2.0)).report()
+    report = MembershipGauge.fit(*service(5000, 90, leak=2.0)).report()
     assert report.at_1pct.true_positive_rate is None
-    assert report.at_1pct.reason == "1.0% needs 1000 non-members and there are 400"
+    assert report.at_1pct.reason == "1.0% needs 100 non-members and there are 90"
     assert "not measurable" in report.text()
     none = MembershipGauge.fit(*service(5000, 10, leak=2.0)).report()
     assert none.balanced_accuracy is None
     assert none.reason == "10 non-members, at least 50 are needed"
     assert MembershipGauge().report().text().startswith("Membership leakage is not measurable")
+
+
+@pytest.mark.parametrize("others", [1000, 20_000])
+def test_the_interval_at_a_low_rate_knows_that_the_threshold_is_estimated_too(others: int) -> None:
+    # leak 2: members above the threshold that exactly 1 (0.1) % of all non-members pass; the logistic law says which share that is
+    held, wide = {0.01: 0, 0.001: 0}, {0.01: 0.0, 0.001: 0.0}
+    for seed in range(40):
+        report = MembershipGauge.fit(*service(4000, others, leak=2.0, seed=seed)).report()
+        for at in (report.at_1pct, report.at_01pct):
+            rate, share = at.false_positive_rate, at.true_positive_rate
+            assert share is not None
+            truth = 1 / (1 + np.exp(np.log((1 - rate) / rate) - 2.0))
+            coarser = 1 / (1 + np.exp(np.log((1 - rate) / rate) - 2.0 + 0.44))  # a whole bin up
+            held[rate] += share.low <= truth and share.high >= coarser
+            wide[rate] += (share.high - share.low) / 40
+    assert held[0.01] >= 37
+    assert held[0.001] >= 37
+    assert wide[0.001] / 0.0073 > wide[0.01] / 0.069  # the rarer, the less is known of it
 
 
 def test_the_text_calls_itself_a_lower_bound_and_never_safe() -> None:

@@ -70,6 +70,38 @@ def test_noisy_copies_round_by_round_page_too() -> None:
     assert any(severity == 2 for _, kind, severity in send(watch(), rows) if kind == "copies")
 
 
+def test_members_and_one_copy_of_each_page_before_the_second_round_is_over() -> None:
+    asked = targets(80, 0.5)
+    rows = noisy(asked, 4).transpose(1, 0, 2).reshape(-1, D)
+    assert min(i for i, kind, severity in send(watch(), rows) if (kind, severity) == ("copies", 2)) < 160
+
+
+def test_members_asked_and_their_copies_an_hour_later_are_records_that_changed() -> None:
+    first, second = noisy(targets(80, 0.5), 1).transpose(1, 0, 2)
+    clients = watch()
+    assert send(clients, first) == []
+    n = np.zeros(len(second), np.int32)
+    assert len(clients.update(n, 3600.0 + np.arange(len(second), dtype=np.float64), second, n)) == 0
+
+
+def test_records_that_lie_near_a_member_and_are_measured_again_and_again_are_no_members() -> None:
+    rng = np.random.default_rng(5)
+    beside = MEMBERS[:100] + (rng.choice([-1, 1], (100, D)) * 0.12 * SPREAD).astype(np.float32)
+    clients = watch()
+    assert send(clients, noisy(beside, 4, size=0.02).reshape(-1, D)) == []
+    said = clients.explain(0)
+    assert said["member_centres"] < 10 < said["other_centres"]
+
+
+def test_many_rows_where_members_lie_dense_some_of_them_members_prove_nothing() -> None:
+    rng = np.random.default_rng(8)
+    place = MEMBERS[3]
+    members, others = (rows[np.argsort((((rows - place) / SPREAD) ** 2).sum(1))[:n]] for rows, n in ((MEMBERS, 60), (FRESH, 900)))
+    for _ in range(4):
+        drawn = np.concatenate([others[rng.integers(0, 900, 3000)], members[rng.integers(0, 60, 60)]])
+        assert send(watch(), rng.permutation(drawn)) == []
+
+
 def test_ordinary_rows_and_measurements_repeated_with_noise_stay_quiet() -> None:
     assert send(watch(), FRESH) == []
     for seed in range(6):

@@ -39,7 +39,7 @@ def whole() -> Built:
 
 
 def test_rows_that_allow_everything_give_every_part_and_no_note(whole: Built) -> None:
-    assert set(whole.reference.parts) == {"drift", "evidence", "membership"}
+    assert set(whole.reference.parts) == {"drift", "evidence", "exposure", "membership"}
     assert whole.notes == ()
     assert (whole.reference.rows, whole.reference.members) == (_N, _N // 2)
     assert whole.reference.gauge
@@ -57,7 +57,7 @@ def test_what_is_built_can_be_sent_and_used(whole: Built) -> None:
     loaded = unpack(came, KEY)
     assert loaded.notes == ()
     assert loaded.id == whole.reference.id
-    assert all(part is not None for part in (loaded.drift, loaded.evidence, loaded.membership))
+    assert all(part is not None for part in (loaded.drift, loaded.evidence, loaded.membership, loaded.exposure))
 
 
 @pytest.mark.parametrize(
@@ -177,4 +177,5 @@ def test_rows_at_the_ends_of_32_bits_are_rows_like_others(scale: float) -> None:
     scores = rng.random((400, 2)).astype(np.float32)
     rows = Rows(features=(Feature(name="a"), Feature(name="b")), X=X, scores=scores, classes=("no", "yes"),
                 y=scores.argmax(1).astype(np.int32), member=np.arange(400) < 200)  # fmt: skip
-    assert set(build("m", "1", rows, membership_key=b"k" * 16, built_at_ns=0).reference.parts) == {"drift", "evidence", "membership"}
+    made = build("m", "1", rows, membership_key=b"k" * 16, built_at_ns=0).reference
+    assert set(made.parts) == {"drift", "evidence", "exposure", "membership"}
