@@ -10,9 +10,10 @@ import msgspec
 
 from detectors.state import StateError, pack, reading, unpack
 from inferwatch import Heartbeat
-from schemas import windows
+from schemas import suspects, windows
 from schemas.alerts import Alert
 from schemas.rows import AlertRow, Row, WindowRow
+from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams.model_judge import ModelJudge
 from streams.owner import NS, Out, Outbox, Record, Role
@@ -25,7 +26,7 @@ _KEPT_BYTES = 65_536
 _KIND, _VERSION = "streams.judge", 1
 _HEARTBEAT = "inferwatch.heartbeat.v1"
 
-_T = TypeVar("_T", WindowPartial, Finding)
+_T = TypeVar("_T", WindowPartial, Finding, SuspectRows)
 
 
 class Judge:
@@ -67,7 +68,11 @@ class Judge:
 
     def counters(self) -> dict[str, int]:
         """Totals for the worker's metrics; names as in `streams.metrics.Metrics.OWNER_COUNTS`."""
-        return {f"dead_letters.{role}": n for role, n in self.refused.items()} | dict(self._emitted)
+        counts = Counter({f"dead_letters.{role}": n for role, n in self.refused.items()} | dict(self._emitted))
+        grown = sum(model.alerts.grown for model in self._models.values())
+        counts.update({"alerts.firing": -grown, "alerts.grown": grown})
+        counts["suspects"] = sum(model.suspects_seen for model in self._models.values())
+        return dict(counts)
 
     def apply(self, record: Record) -> bool:
         """Takes a record in; False when it is in the state already."""
@@ -79,6 +84,10 @@ class Judge:
                 partial = windows.decode_partial(record.value)
                 if self._fresh("w", partial):
                     self.partial(partial, record.at_ns)
+            elif record.role == "findings" and record.headers.get("ce_type") == suspects.CE_TYPE:
+                rows = suspects.decode(record.value)
+                if self._fresh("f", rows):
+                    self.suspects(rows, record.at_ns)
             elif record.role == "findings":
                 found = windows.decode_finding(record.value)
                 if self._fresh("f", found):
@@ -100,6 +109,10 @@ class Judge:
     def finding(self, found: Finding) -> None:
         """Takes a finding about a client."""
         self._model(found.model, found.version).finding(found)
+
+    def suspects(self, rows: SuspectRows, now_ns: int) -> None:
+        """Takes one partition's rows of a slice."""
+        self._model(rows.model, rows.version).suspects(rows, now_ns)
 
     def tick(self, now_ns: int) -> None:
         """Judges windows that are due; ends alerts that nothing renews."""
