@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.membership.neighbours import Neighbours, copied_members
+from detectors.membership.neighbours import Neighbours, copied_members, index_of
 from detectors.membership.slots import Layout, Slots
 from detectors.state import StateError, pack, unpack
 from detectors.swarm import stream as s
@@ -18,6 +18,7 @@ _KIND = "swarm.clients"
 _VERSION = 1
 KINDS = ("iterate", "synthetic", "copies")
 _GAP_S = 1800.0
+_AFTER_S = 300.0
 _BIAS = 0.22
 _DEFAULTS = 0.04
 _EVASION_RATIO = 0.15
@@ -37,12 +38,15 @@ def client_layout(fields: int) -> Layout:
         "mean": ("float32", (MEAN_TERMS,), 0),
         "square": ("float32", (), 0),
         "link_ratio": ("float32", (s.LINKS,), 0),
+        "partner": ("int32", (s.LINKS,), -1),
         "hot_members": ("int32", (s.HOT_MEMBERS,), -1),
         "ln": ("float64", (3,), 0),
         "onset": ("float64", (3,), 0),
         "spell": ("int32", (3, 2), 0),
         "level": ("uint8", (3,), 0),
         "named": ("bool", (3,), 0),
+        "poll": ("int32", (4,), 0),
+        "polled": ("float64", (), -np.inf),
     }
 
 
@@ -125,6 +129,8 @@ class Swarm:
     ) -> None:
         self.reference = reference
         self._neighbours, self._control = neighbours, control
+        radius = neighbours.radii[3] if neighbours else 0.0
+        self._sides = [(near, index_of(near), radius) if near and radius else None for near in (neighbours, control)]
         self._identity = reference.identity()
         map_, cells = reference.map, reference.cells
         self._clients = Slots(client_layout(len(map_.fields)), capacity)
@@ -147,6 +153,12 @@ class Swarm:
             "hot_at": np.full(asked, -np.inf),
         }
         self._book: dict[str, NDArray[Any]] = {"book": np.zeros((3, 3), np.int64), "last": np.full(3, -np.inf)}
+        u, q = s.RATES.T
+        self._null: dict[str, NDArray[Any]] = {
+            "steps": np.stack([np.log(q / u), np.log((1 - q) / (1 - u))], axis=1),
+            "cast": np.zeros(1, np.int64),
+            "votes": np.zeros((3, s.VOTES)),
+        }
 
     @property
     def capacity(self) -> int:
@@ -183,14 +195,10 @@ class Swarm:
         # Copies: one compiled signature whatever the arrays. A time that is none is the beginning of time: no link, no cohort with others.
         slots, times = slot.astype(np.int64), np.where(np.isfinite(at_s), at_s, 0.0)
         rows = X.astype(np.float32, order="C")
-        fixed = (tuple(self.reference.map), tuple(self.reference.cells), self.reference.limits, s.STEPS)
+        fixed = (tuple(self.reference.map), tuple(self.reference.cells), self.reference.limits, *self._null.values())
         tables = (tuple(table.values()) for table in (self._clients.arrays, self._ring, self._asked))
         state = (*tables, *self._book.values())
-        radius = self._neighbours.radii[3] if self._neighbours else 0.0
-        copied, control = (
-            copied_members(rows, near, radius) if near and radius else np.full(n, -1, np.int64)
-            for near in (self._neighbours, self._control)
-        )
+        copied, control = (copied_members(rows, *side) if side else np.full(n, -1, np.int64) for side in self._sides)
         found, at = [], 0
         while at < n:
             at, due = s.stream(at, rows, slots, times, copied, control, *fixed, *state)
@@ -210,10 +218,12 @@ class Swarm:
         candidates = np.flatnonzero(level >= s.CANDIDATE)
         found = []
         for chain in np.split(seeds, np.flatnonzero(np.diff(onset[seeds]) > _GAP_S) + 1):
-            between = candidates[(onset[candidates] >= onset[chain[0]]) & (onset[candidates] <= onset[chain[-1]])]
+            between = candidates[(onset[candidates] >= onset[chain[0]]) & (onset[candidates] <= onset[chain[-1]] + _AFTER_S)]
             members = between[:MAX_MEMBERS]
             if kind == s.SYNTHETIC:
                 members = members[~self._fills_defaults(members)]
+            if kind == s.ITERATE:
+                members = members[self._linked(members)]
             strong = int((level[members] == s.SEED).sum())
             if strong < s.MIN_SEEDS or columns["named"][members, kind].all() or (kind == s.SYNTHETIC and self._bias(members) >= _BIAS):
                 continue
@@ -232,6 +242,19 @@ class Swarm:
         pairs = columns["whole"][members, s.EQUAL_PAIRS]
         often: NDArray[np.bool_] = (pairs >= 2) & (columns["equal"][members] / np.maximum(pairs, 1) - self.reference.equal >= _DEFAULTS)
         return often
+
+    def _linked(self, members: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whose steps mostly start from rows of the others, or of those who were named before."""
+        columns = self._clients.arrays
+        inside = np.zeros(self.capacity + 1, bool)
+        inside[members] = True
+        inside[:-1] |= columns["named"][:, s.ITERATE]
+        seen = np.minimum(columns["whole"][members, s.LINKED], s.LINKS)
+        partner = columns["partner"][members]
+        known = (np.arange(s.LINKS) < seen[:, None]) & (partner >= 0)
+        among = (inside[np.where(known, partner, -1)] & known).sum(1)
+        mostly: NDArray[np.bool_] = 2 * among >= np.maximum(known.sum(1), 1)
+        return mostly
 
     def _bias(self, members: NDArray[np.int64]) -> float:
         """|mean y|^2 / mean |y|^2 over the odd rows, less what chance adds: 0 around the reference, 1 all in one place."""
@@ -274,6 +297,8 @@ class Swarm:
         seeds = (self._clients.arrays["level"][np.unique(slots)] == s.SEED).sum(0)
         self._book["book"][:, s.SEEDS] -= seeds
         self._clients.clear(slots)
+        partner = self._clients.arrays["partner"]
+        partner[np.isin(partner, slots)] = -2
         for remembered in (self._ring["client"], self._asked["clients"]):
             remembered[np.isin(remembered, slots)] = -2
 
@@ -285,6 +310,7 @@ class Swarm:
     def snapshot(self) -> bytes:
         """Everything that `restore` needs, without the reference."""
         body = {"reference": self._identity, "clients": self._clients.arrays, "ring": self._ring, "asked": self._asked, "book": self._book}
+        body["null"] = self._null
         return pack(_KIND, _VERSION, body)
 
     def restore(self, blob: bytes) -> None:
@@ -296,7 +322,8 @@ class Swarm:
         body = unpack(blob, _KIND, _VERSION)
         if body.get("reference") != self._identity:
             raise StateError("the snapshot belongs to another swarm reference; clients must start afresh")
-        for name, mine in (("ring", self._ring), ("asked", self._asked), ("book", self._book)):
+        parts = (("ring", self._ring), ("asked", self._asked), ("book", self._book), ("null", self._null))
+        for name, mine in parts:
             theirs = body.get(name)
             if not isinstance(theirs, dict) or theirs.keys() != mine.keys():
                 raise StateError(f"a swarm snapshot has no good {name}")
@@ -307,6 +334,4 @@ class Swarm:
         if np.any(body["ring"]["next"] < 0) or np.any(body["ring"]["next"] >= sizes):
             raise StateError("a swarm snapshot has ring positions out of range")
         self._clients.load(body.get("clients"))
-        self._ring, self._asked, self._book = (
-            {key: body[name][key] for key in mine} for name, mine in (("ring", self._ring), ("asked", self._asked), ("book", self._book))
-        )
+        self._ring, self._asked, self._book, self._null = ({key: body[name][key] for key in mine} for name, mine in parts)
