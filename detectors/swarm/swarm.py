@@ -12,6 +12,7 @@ from detectors.membership.neighbours import Neighbours, copied_members, index_of
 from detectors.membership.slots import Layout, Slots
 from detectors.state import StateError, pack, unpack
 from detectors.swarm import stream as s
+from detectors.swarm.links import linked_groups
 from detectors.swarm.reference import MEAN_TERMS, SwarmReference
 
 _KIND = "swarm.clients"
@@ -19,11 +20,11 @@ _VERSION = 1
 KINDS = ("iterate", "synthetic", "copies")
 _GAP_S = 1800.0
 _AFTER_S = 300.0
-_BIAS = 0.22
+_BIAS, _BIAS_PAGE = 0.20, 0.14
 _DEFAULTS = 0.04
 _EVASION_RATIO = 0.15
 _HOT = 8
-_NEARER = 3.0
+_NEARER = 2.0
 MAX_MEMBERS = 1024
 
 
@@ -156,7 +157,7 @@ class Swarm:
         u, q = s.RATES.T
         self._null: dict[str, NDArray[Any]] = {
             "steps": np.stack([np.log(q / u), np.log((1 - q) / (1 - u))], axis=1),
-            "cast": np.zeros(1, np.int64),
+            "cast": np.array([0.0, -np.inf]),
             "votes": np.zeros((3, s.VOTES)),
         }
 
@@ -164,6 +165,11 @@ class Swarm:
     def capacity(self) -> int:
         """Client slots there are."""
         return self._clients.capacity
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether enough clients have shown what is usual; before, cohorts are tickets."""
+        return int(self._null["cast"][0]) >= s.CALIBRATED
 
     @property
     def bytes_per_client(self) -> int:
@@ -219,22 +225,31 @@ class Swarm:
         found = []
         for chain in np.split(seeds, np.flatnonzero(np.diff(onset[seeds]) > _GAP_S) + 1):
             between = candidates[(onset[candidates] >= onset[chain[0]]) & (onset[candidates] <= onset[chain[-1]] + _AFTER_S)]
-            members = between[:MAX_MEMBERS]
-            if kind == s.SYNTHETIC:
-                members = members[~self._fills_defaults(members)]
-            if kind == s.ITERATE:
-                members = members[self._linked(members)]
-            strong = int((level[members] == s.SEED).sum())
-            if strong < s.MIN_SEEDS or columns["named"][members, kind].all() or (kind == s.SYNTHETIC and self._bias(members) >= _BIAS):
-                continue
-            if kind == s.COPIES and not self._asks_members(members):
-                continue
-            columns["named"][members, kind] = True
-            severity = 1 if kind == s.COPIES and self._control is None else 2
-            ln, when = float(np.median(columns["ln"][members, kind])), onset[members][level[members] == s.SEED]
-            span = (float(when.min()), float(when.max()))
-            found.append(Cohort(at_s, index, self._family(kind, members), KINDS[kind], severity, members, strong, ln, span))
+            for group in self._groups(kind, between):
+                members = group[:MAX_MEMBERS]
+                strong = members[level[members] == s.SEED]
+                if len(strong) < s.MIN_SEEDS or columns["named"][members, kind].all():
+                    continue
+                severity = self._severity(kind, members)
+                if not severity:
+                    continue
+                columns["named"][members, kind] = True
+                ln, span = float(np.median(columns["ln"][members, kind])), (float(onset[strong].min()), float(onset[strong].max()))
+                found.append(Cohort(at_s, index, self._family(kind, members), KINDS[kind], severity, members, len(strong), ln, span))
         return found
+
+    def _groups(self, kind: int, between: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Those of a chain who may belong together."""
+        if kind == s.ITERATE:
+            return linked_groups(between, self._clients.arrays["partner"], self._clients.arrays["named"][:, kind])
+        return [between[~self._fills_defaults(between)] if kind == s.SYNTHETIC else between]
+
+    def _severity(self, kind: int, members: NDArray[np.int64]) -> int:
+        """0 where there is an innocent explanation, 1 where one is near, 2 else."""
+        bias = self._bias(members) if kind == s.SYNTHETIC else 0.0
+        if bias >= _BIAS or (kind == s.COPIES and not self._asks_members(members)):
+            return 0
+        return 2 if self.calibrated and bias < _BIAS_PAGE and (kind != s.COPIES or self._control is not None) else 1
 
     def _fills_defaults(self, members: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Who leaves fields at one value: more equal fields between its odd rows than between rows of the reference."""
@@ -242,19 +257,6 @@ class Swarm:
         pairs = columns["whole"][members, s.EQUAL_PAIRS]
         often: NDArray[np.bool_] = (pairs >= 2) & (columns["equal"][members] / np.maximum(pairs, 1) - self.reference.equal >= _DEFAULTS)
         return often
-
-    def _linked(self, members: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whose steps mostly start from rows of the others, or of those who were named before."""
-        columns = self._clients.arrays
-        inside = np.zeros(self.capacity + 1, bool)
-        inside[members] = True
-        inside[:-1] |= columns["named"][:, s.ITERATE]
-        seen = np.minimum(columns["whole"][members, s.LINKED], s.LINKS)
-        partner = columns["partner"][members]
-        known = (np.arange(s.LINKS) < seen[:, None]) & (partner >= 0)
-        among = (inside[np.where(known, partner, -1)] & known).sum(1)
-        mostly: NDArray[np.bool_] = 2 * among >= np.maximum(known.sum(1), 1)
-        return mostly
 
     def _bias(self, members: NDArray[np.int64]) -> float:
         """|mean y|^2 / mean |y|^2 over the odd rows, less what chance adds: 0 around the reference, 1 all in one place."""

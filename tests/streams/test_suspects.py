@@ -26,7 +26,7 @@ SLICE = 5 * NS
 def shard(**sections: object) -> Shard:
     references = References(KEY)
     references.put(PUBLISHED)
-    return Shard(0, settings(**sections), references, epoch=7)  # type: ignore[arg-type]
+    return Shard(0, settings(**{"swarm": {"slice_s": 5.0}} | sections), references, epoch=7)  # type: ignore[arg-type]
 
 
 def passed_on(outbox: Outbox) -> list[SuspectRows]:

@@ -121,7 +121,7 @@ def test_a_swarm_opens_one_alert_that_names_its_members_and_grows_without_paging
     assert set(fired[-1].clients) <= WORKERS
     assert len(fired[-1].clients) >= 16
     assert fired[0].at_ns < START + 150 * NS
-    assert [alert.at_ns for alert in fired] == sorted({alert.at_ns for alert in fired})
+    assert [alert.at_ns for alert in fired] == sorted(alert.at_ns for alert in fired)
     assert "AML.T0021" in fired[0].techniques
     assert fired[0].summary.startswith(f"{sizes[0]} clients together ask the model the way one copying program does")
     assert {"statistic", "members", "seeds", "first_onset_s", "last_onset_s"} <= fired[0].evidence.keys()
