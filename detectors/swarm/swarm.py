@@ -224,6 +224,8 @@ class Swarm:
         candidates = np.flatnonzero(level >= s.CANDIDATE)
         found = []
         for chain in np.split(seeds, np.flatnonzero(np.diff(onset[seeds]) > _GAP_S) + 1):
+            if len(chain) < s.MIN_SEEDS:
+                continue
             between = candidates[(onset[candidates] >= onset[chain[0]]) & (onset[candidates] <= onset[chain[-1]] + _AFTER_S)]
             for group in self._groups(kind, between):
                 members = group[:MAX_MEMBERS]
@@ -241,7 +243,7 @@ class Swarm:
     def _groups(self, kind: int, between: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Those of a chain who may belong together."""
         if kind == s.ITERATE:
-            return linked_groups(between, self._clients.arrays["partner"], self._clients.arrays["named"][:, kind])
+            return linked_groups(between, self._clients.arrays["partner"], self._clients.arrays["named"][:, kind], s.MIN_SEEDS)
         return [between[~self._fills_defaults(between)] if kind == s.SYNTHETIC else between]
 
     def _severity(self, kind: int, members: NDArray[np.int64]) -> int:
