@@ -16,14 +16,14 @@ from schemas.rows import AlertRow, Row, WindowRow
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams.model_judge import ModelJudge
-from streams.owner import NS, Out, Outbox, Record, Role
+from streams.owner import NS, Copy, Out, Outbox, Record, Role
 from streams.references import References
 from streams.settings import Settings
 
 _SOURCES = 8_192
 """Shard states whose sequence numbers are remembered: partitions, times models, times two topics, times restarts without snapshot."""
 _KEPT_BYTES = 65_536
-_KIND, _VERSION = "streams.judge", 1
+_KIND, _PIECE, _VERSION = "streams.judge", "streams.judge.piece", 1
 _HEARTBEAT = "inferwatch.heartbeat.v1"
 
 _T = TypeVar("_T", WindowPartial, Finding, SuspectRows)
@@ -56,6 +56,7 @@ class Judge:
         self._models: dict[tuple[str, str], ModelJudge] = {}
         self._seen: OrderedDict[str, int] = OrderedDict()
         self._now_ns = 0
+        self._next_piece = 0
         references.watch(self._reference_changed)
 
     def close(self) -> None:
@@ -121,7 +122,10 @@ class Judge:
             model.tick(self._now_ns, self._settle_ns)
 
     def snapshot(self) -> bytes:
-        """The whole state, outbox included."""
+        """The whole state, outbox included, the same whatever was copied or stored before."""
+        return self._pack(whole=True)
+
+    def _pack(self, *, whole: bool) -> bytes:
         next_id, waiting = self.outbox.dump()
         return pack(
             _KIND,
@@ -135,7 +139,7 @@ class Judge:
                 "counted": dict(self.counted),
                 "emitted": dict(self._emitted),
                 "seen": dict(self._seen),
-                "models": [[*key, model.snapshot()] for key, model in self._models.items()],
+                "models": [[*key, model.snapshot(whole=whole)] for key, model in self._models.items()],
                 "outbox": [next_id, msgspec.msgpack.encode(waiting)],
             },
         )
@@ -158,6 +162,46 @@ class Judge:
         self.outbox.load(next_id, msgspec.msgpack.decode(waiting, type=list[Out]))
         for name, version, state in body["models"]:
             self._model(name, version).restore(state)
+
+    def begin_copy(self) -> JudgeCopy:
+        """A copy of this moment; see `streams.owner.Sliced`. The swarms' large states are written anew only from time to time."""
+        pieces: dict[int, bytes] = {}
+        for key, model in self._models.items():
+            state = model.swarm.cut(self._next_piece)
+            if state:
+                pieces[self._next_piece] = pack(_PIECE, _VERSION, {"model": key[0], "version": key[1], "swarm": state})
+                self._next_piece += 1
+        keep = tuple(sorted(model.swarm.piece for model in self._models.values() if model.swarm.piece >= 0))
+        return JudgeCopy(self._pack(whole=False), pieces, keep)
+
+    def copy_lost(self, copy: Copy) -> None:
+        """What this copy holds was not saved; the next one holds it again."""
+        for model in self._models.values():
+            model.swarm.lost(set(copy.pieces))
+
+    def begin_restore(self, root: bytes) -> None:
+        """Goes on from a copy, in a fresh object: first its root, then its pieces, then `end_restore`.
+
+        Raises:
+            StateError: when it is no judge's, or another partition's.
+        """
+        self.restore(root)
+
+    def restore_piece(self, piece: int, blob: bytes) -> None:
+        """A piece of the copy.
+
+        Raises:
+            StateError: it does not belong here.
+        """
+        body = unpack(blob, _PIECE, _VERSION)
+        model = self._models.get((body["model"], body["version"]))
+        if model is None:
+            raise StateError(f"piece {piece} is of {body['model']} {body['version']}, which the state does not know")
+        model.swarm.load_piece(piece, body["swarm"])
+        self._next_piece = max(self._next_piece, piece + 1)
+
+    def end_restore(self) -> None:
+        """All pieces are there."""
 
     def _model(self, model: str, version: str) -> ModelJudge:
         key = model, version
@@ -196,6 +240,17 @@ class Judge:
             self._emit(alert_row(message))
         else:
             self.outbox.add("rows", message.table.encode(), msgspec.msgpack.encode(message))
+
+
+class JudgeCopy:
+    """A `streams.owner.Copy` of a judge, made at once."""
+
+    def __init__(self, root: bytes, pieces: dict[int, bytes], keep: tuple[int, ...]) -> None:
+        self.root, self.pieces, self.keep = root, pieces, keep
+
+    def step(self) -> bool:
+        """Nothing is left to copy."""
+        return False
 
 
 def alert_row(alert: Alert) -> AlertRow:

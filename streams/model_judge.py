@@ -23,10 +23,10 @@ from schemas.windows import Finding, WindowPartial
 from streams import pages
 from streams.alerts import AlertBook
 from streams.owner import NS
-from streams.pools import SwarmWatch
 from streams.references import Loaded
 from streams.settings import Settings
 from streams.slices import SliceQueue
+from streams.swarm_state import SwarmState
 from streams.telemetry import Telemetry
 
 _MONTH_S = 30 * 86_400
@@ -69,7 +69,7 @@ class ModelJudge:
         self.loaded: Loaded | None = None
         self._drift: DriftDetector | None = None
         self._slices = SliceQueue()
-        self._swarm: SwarmWatch | None = None
+        self.swarm = SwarmState(self.alerts, settings.swarm.clients)
         self.suspects_seen = 0
         """Rows of suspects that were looked at."""
         self.use(loaded)
@@ -78,8 +78,9 @@ class ModelJudge:
         """Goes over to another reference: the recursions begin anew."""
         if self.loaded is not None and loaded is not None and self.loaded.id == loaded.id:
             return
-        self.loaded, self._drift, self._swarm = loaded, None, None
+        self.loaded, self._drift = loaded, None
         self._slices.clear()
+        self.swarm.use(loaded)
         if loaded is not None and loaded.drift is not None:
             budget, window = self._settings.budget, self._settings.window
             self._drift = DriftDetector(
@@ -151,11 +152,8 @@ class ModelJudge:
     def tick(self, now_ns: int, settle_ns: int) -> None:
         """Judges the slices and windows whose partitions have had `settle_ns` to come in, then lets alerts end."""
         for part in self._slices.due(now_ns, settle_ns):
-            if self._swarm is None and self.loaded is not None:
-                self._swarm = SwarmWatch(self.loaded, self._settings.swarm.clients, self.alerts)
-            if self._swarm is not None:
-                self.suspects_seen += len(part.client)
-                self._swarm.judge(part, max(part.end_ns, now_ns))
+            self.suspects_seen += len(part.client)
+            self.swarm.judge(part, max(part.end_ns, now_ns))
         for start in sorted(self._windows):
             held = self._windows[start]
             if now_ns >= max(held.partial.end_ns, held.first_ns) + settle_ns:
@@ -350,8 +348,8 @@ class ModelJudge:
 
     # -- snapshots ----------------------------------------------------------------------------------------------------------------------
 
-    def snapshot(self) -> bytes:
-        """The whole state."""
+    def snapshot(self, *, whole: bool = True) -> bytes:
+        """The whole state; or all but the large part of the swarms', which is in a piece of its own (`SwarmState.cut`)."""
         windows = [(start, held.first_ns, held.partial) for start, held in self._windows.items()]
         return pack(
             _KIND,
@@ -364,7 +362,7 @@ class ModelJudge:
                 "quality": self._quality.snapshot(),
                 "drift": b"" if self._drift is None else self._drift.snapshot(),
                 "slices": self._slices.dump(),
-                "swarm": b"" if self._swarm is None else self._swarm.snapshot(),
+                "swarm": self.swarm.dump(whole=whole),
                 "suspects_seen": self.suspects_seen,
             }
             | self._telemetry.dump(),
@@ -383,9 +381,7 @@ class ModelJudge:
             self._drift.restore(body["drift"])
         if "slices" in body and body["reference"] == self._reference_id:
             self._slices.load(body["slices"])
-            if body["swarm"] and self.loaded is not None:
-                self._swarm = SwarmWatch(self.loaded, self._settings.swarm.clients, self.alerts)
-                self._swarm.restore(body["swarm"])
+            self.swarm.load(body["swarm"])
         self.suspects_seen = body.get("suspects_seen", 0)
 
 

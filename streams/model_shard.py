@@ -93,7 +93,7 @@ class ModelShard:
         settings = self._settings.swarm
         self._dropped_before, self.suspects = self.suspects_dropped, None
         if loaded is not None and loaded.swarm is not None and settings.rows_per_slice:
-            self.suspects = SuspectBuffer(settings, loaded.swarm.width, self._pass_on, lambda slot: self.watch.table.names[slot])
+            self.suspects = SuspectBuffer(settings, loaded.swarm.width, self._pass_on, self._names_of)
         self.watch.use(loaded)
 
     @property
@@ -248,6 +248,10 @@ class ModelShard:
         if self.suspects is not None and (end_ns := self.suspects.next_end_ns()) is not None and (now_ns is None or end_ns <= now_ns):
             self.touch()
             self.suspects.close_until(now_ns)
+
+    def _names_of(self, slots: list[int]) -> list[str]:
+        names = self.watch.table.names
+        return [names[slot] for slot in slots]
 
     def _pass_on(self, message: SuspectRows) -> None:
         message.model, message.version, message.reference = self.model, self.version, self.reference_id

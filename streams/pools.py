@@ -75,6 +75,10 @@ class SwarmWatch:
         """Values in a row."""
         return self._swarm.reference.width
 
+    def tell_to(self, alerts: AlertBook) -> None:
+        """Alerts go there from now on."""
+        self._alerts = alerts
+
     def judge(self, part: Slice, now_ns: int) -> None:
         """Takes the rows of a slice of all partitions; alerts are of this moment."""
         for a in range(0, len(part.client), self._limit):  # newcomers of one batch must not need the slots of its other clients

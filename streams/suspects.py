@@ -34,16 +34,18 @@ class SuspectBuffer:
         settings: length of a slice, rows in it.
         width: values in a row.
         emit: takes `SuspectRows` without model, version and numbers.
-        name_of: the client in a slot, while it is there.
+        names_of: the clients in some slots, while they are there.
 
     Attributes:
         dropped: rows that were not passed on for lack of room, in all.
     """
 
-    def __init__(self, settings: Swarm, width: int, emit: Callable[[SuspectRows], None], name_of: Callable[[int], str]) -> None:
+    def __init__(
+        self, settings: Swarm, width: int, emit: Callable[[SuspectRows], None], names_of: Callable[[list[int]], list[str]]
+    ) -> None:
         self._length_ns = round(settings.slice_s * NS)
         self._room = max(1, min(settings.rows_per_slice, MAX_BYTES // (4 * width + _ROW_BYTES)))
-        self._width, self._emit, self._name_of = width, emit, name_of
+        self._width, self._emit, self._names_of = width, emit, names_of
         self._chunks: list[Chunk] = []
         self._held = 0
         self._earliest_ns = 0  # among the held
@@ -149,7 +151,7 @@ class SuspectBuffer:
                 start_ns=start_ns,
                 end_ns=start_ns + self._length_ns,
                 width=self._width,
-                clients=[self._name_of(slot) for slot in slots.tolist()],
+                clients=self._names_of(slots.tolist()),
                 client=client.astype("<i4").tobytes(),
                 at_ns=part[1].astype("<i8").tobytes(),
                 rows=part[2].astype("<f4").tobytes(),

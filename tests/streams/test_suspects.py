@@ -38,7 +38,9 @@ class Passed:
 
     def __init__(self, room: int) -> None:
         self.messages: list[SuspectRows] = []
-        self.buffer = SuspectBuffer(Swarm(slice_s=5.0, rows_per_slice=room), 1, self.messages.append, lambda slot: f"c{slot}")
+        self.buffer = SuspectBuffer(
+            Swarm(slice_s=5.0, rows_per_slice=room), 1, self.messages.append, lambda slots: [f"c{slot}" for slot in slots]
+        )
 
     def add(self, slot: np.ndarray, at_s: np.ndarray, n: int = 1) -> None:
         hashes = np.random.default_rng(0).integers(0, 2**62, 100_000).astype(np.uint64)
@@ -142,7 +144,7 @@ def test_clients_with_a_past_give_way_first() -> None:
 
 def test_rows_of_hundreds_of_values_stay_within_a_message() -> None:
     messages: list[SuspectRows] = []
-    buffer = SuspectBuffer(Swarm(rows_per_slice=20_000), 4_096, messages.append, str)
+    buffer = SuspectBuffer(Swarm(rows_per_slice=20_000), 4_096, messages.append, lambda slots: [str(slot) for slot in slots])
     for k in range(40):
         at = np.full(10, START + k, np.int64)
         hashes = np.arange(10, dtype=np.uint64) << np.uint64(8)

@@ -10,15 +10,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from detectors.state import StateError
 from inferwatch import EventColumns, Strings
 from schemas import suspects
 from schemas.alerts import Alert
 from schemas.reference import Feature, Reference
 from schemas.suspects import SuspectRows
-from streams import pools
+from streams import pools, swarm_state
 from streams.build import Rows, build
 from streams.judge import Judge
-from streams.owner import Record
+from streams.owner import Copy, Record, Sliced
 from streams.references import References
 from streams.shard import Shard
 from tests.streams.events import KEY, NS, START, events, record, settings
@@ -175,6 +176,69 @@ def test_a_judge_and_its_shards_may_stop_at_any_record_and_nobody_can_tell(stops
     assert whole.judge.snapshot() == stopped.judge.snapshot()
     assert alerts(whole.judge) == alerts(stopped.judge)
     assert swarms(whole.judge)
+
+
+class Kept:
+    """What a store holds of a judge: the last copy that was saved whole."""
+
+    def __init__(self) -> None:
+        self.root = b""
+        self.pieces: dict[int, bytes] = {}
+        self.written = 0
+
+    def save(self, copy: Copy) -> None:
+        while copy.step():
+            pass
+        held = self.pieces | copy.pieces
+        self.written += len(copy.pieces)
+        self.root, self.pieces = copy.root, {piece: held[piece] for piece in copy.keep}
+
+    def restored(self) -> Judge:
+        fresh = judge()
+        fresh.begin_restore(self.root)
+        for piece, blob in self.pieces.items():
+            fresh.restore_piece(piece, blob)
+        fresh.end_restore()
+        return fresh
+
+
+@hypothesis_settings(deadline=None, max_examples=8)
+@given(what=st.lists(st.sampled_from(["", "save", "save", "lose", "crash"]), min_size=20, max_size=20), most=st.integers(1, 20))
+def test_a_judge_that_is_saved_in_pieces_goes_on_from_the_last_copy_as_if_nothing_had_happened(what: list[str], most: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(swarm_state, "MAX_LOG_SLICES", most)
+        line, kept = Line(2), Kept()
+        kept.save(line.judge.begin_copy())
+        for number, (part, then) in enumerate(zip(day(), what, strict=True)):
+            line.take(part, number)
+            line.deliver(int(part.at_ns.max()))
+            if then == "lose":
+                line.judge.copy_lost(line.judge.begin_copy())
+            elif then:
+                kept.save(line.judge.begin_copy())
+            if then == "crash":
+                whole = line.judge.snapshot()
+                line.judge = kept.restored()
+                assert line.judge.snapshot() == whole
+
+
+def test_the_large_part_of_the_state_is_not_written_each_time() -> None:
+    line, kept = Line(1), Kept()
+    for number, part in enumerate(day()):
+        line.take(part, number)
+        line.deliver(int(part.at_ns.max()))
+        kept.save(line.judge.begin_copy())
+    assert kept.written <= 2
+    assert len(kept.root) < max(len(piece) for piece in kept.pieces.values())
+    assert isinstance(line.judge, Sliced)
+
+
+def test_a_piece_that_is_another_models_is_refused() -> None:
+    line = Line(1)
+    line.run(day())
+    (piece,) = line.judge.begin_copy().pieces.values()
+    with pytest.raises(StateError, match="does not know"):
+        judge().restore_piece(0, piece)
 
 
 def test_under_a_provisional_reference_a_swarm_is_a_ticket_and_says_why() -> None:
