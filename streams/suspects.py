@@ -23,6 +23,8 @@ _SPARSE = 8
 _ROW_BYTES = 12
 """Of a row's client and time."""
 _MOST_HALVINGS = 40
+_OPEN_SLICES = 8
+"""Room for so many slices is kept at once."""
 Chunk = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32], NDArray[np.uint64], NDArray[np.bool_]]
 """Slots, times, rows, hashes of the clients, and which rows can be spared first."""
 
@@ -85,8 +87,7 @@ class SuspectBuffer:
         self._chunks.append((slot.astype(np.int32), at_ns.astype(np.int64), np.array(X, np.float32, order="C"), hashes, spare))
         self._held += len(slot)
         if self._held > 2 * self._room:
-            held, self._halvings = self._thinned(self._whole(), self._halvings)
-            self._chunks, self._held = [held], len(held[0])
+            self._thin()
 
     def close_until(self, now_ns: int | None) -> None:
         """Passes on the slices that end at or before this time; None: all."""
@@ -94,7 +95,7 @@ class SuspectBuffer:
         if end_ns is None or (now_ns is not None and end_ns > now_ns):
             return
         whole = self._whole()
-        start = np.maximum(whole[1] // self._length_ns * self._length_ns, self._closed_until_ns)
+        start = self._starts(whole)
         halvings = 0
         for begin in np.unique(start).tolist():
             if now_ns is not None and begin + self._length_ns > now_ns:
@@ -112,6 +113,24 @@ class SuspectBuffer:
         if not self._held:
             return None
         return max(self._earliest_ns // self._length_ns * self._length_ns, self._closed_until_ns) + self._length_ns
+
+    def _starts(self, held: Chunk) -> NDArray[np.int64]:
+        """When the slices of these rows begin."""
+        return np.maximum(held[1] // self._length_ns * self._length_ns, self._closed_until_ns)
+
+    def _thin(self) -> None:
+        """Brings each open slice to its room, and all of them to that of some: times are the producers', and may make many slices."""
+        whole = self._whole()
+        start, before = self._starts(whole), self._halvings
+        parts = []
+        for begin in np.unique(start).tolist():
+            part, halvings = self._thinned(_rows(whole, np.flatnonzero(start == begin)), before)
+            self._halvings = max(self._halvings, halvings)
+            parts.append(part)
+        self._chunks, self._held = parts, sum(len(part[0]) for part in parts)
+        if self._held > _OPEN_SLICES * self._room:
+            part, self._halvings = self._thinned(self._whole(), self._halvings)
+            self._chunks, self._held = [part], len(part[0])
 
     def _thinned(self, held: Chunk, halvings: int) -> tuple[Chunk, int]:
         """As many of these rows as there is room for, and how often the share of clients was halved."""

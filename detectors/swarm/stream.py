@@ -27,8 +27,8 @@ _TIGHT_RATIO = 0.2
 RATES = np.array([[0.08, 0.45], [0.10, 0.70], [0.03, 0.30]])
 # The null follows the population: the rate of a flag among 16 to 64 rows of a client is a vote, and the latest 64 votes count. A client
 # has one an hour, and all have one in 5 minutes: a swarm that is most of the traffic for two hours must not become what is usual.
-# Who was named has none, but before there are 16: where ordinary clients look like a swarm, the first ones are named.
-VOTES, CALIBRATED, VOTE_ROWS, _VOTE_EVERY_S, _VOTES_EVERY_S = 64, 16, 16, 3600.0, 300.0
+# Who was named has none, but before there are 8: where ordinary clients look like a swarm, the first ones are named.
+VOTES, CALIBRATED, VOTE_ROWS, _VOTE_EVERY_S, _VOTES_EVERY_S = 64, 8, 16, 3600.0, 300.0
 _OVER, _NULL_MOST, _ATTACK_MOST = 2.5, 0.6, 0.95
 # Columns of `whole`, one row a client.
 ROWS, ODD, EQUAL_PAIRS, LINKED, HOT, NEAR_MEMBER, NEAR_CONTROL = range(7)
