@@ -277,7 +277,7 @@ def test_a_swarm_is_named_with_its_members_only_before_a_fifth_of_its_queries(po
     assert {member for line in pooled for member in line["clients"]} == workers
     named_at = min(line["at"] for line in pooled if len(line["clients"]) >= 16)
     assert 9_000 < named_at < 9_000 + 600 / 5
-    assert {(line["detector"], line["severity"], line["client"]) for line in pooled} == {("extraction", "page", None)}
+    assert {(line["detector"], line["severity"], line["client"]) for line in pooled} == {("extraction", "ticket", None)}
 
 
 def test_each_line_of_a_swarm_names_more_members_than_the_one_before(pooled: list[dict[str, Any]]) -> None:
