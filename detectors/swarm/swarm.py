@@ -82,18 +82,19 @@ class Swarm:
     """All clients of one model: pools evidence too weak to accuse one of them (recipe 3).
 
     Per event: *odd* = further from the reference than 99 % of its rows are from each other (pictures: over nine shifts). *Stepped* = the
-    nearest earlier row of another client in 6 hours (or of the client itself) is nearer than the reference, and
-    either all changed columns changed alike (coefficient of variation below the 4 % quantile of the reference, at most .5) or it is
-    within a fifth with 5 such neighbours. Two CUSUMs a client of these flags: .08 against .45 stepped, .10 against .70 odd
-    or stepped; a null is higher where more is usual, 2.5 times the median of 64 clients' rates (`detectors.swarm.stream`), and cohorts are
-    tickets until 8 clients have shown theirs. Seeds have
-    ln >= 5, candidates ln >= 2.5, both 3 flags within 400 events of their onset. Five seeds whose onsets chain with gaps up to 30 minutes
-    are a cohort, with the candidates whose onsets lie between. Odd cohorts count only when they surround the reference
-    (|mean y|^2 / mean |y|^2 < .20, tickets above .14): a wave of new customers lies on one side of it; and without clients that fill fields with defaults.
+    nearest earlier row of another client in 6 hours (or of the client itself) is nearer than the reference, and either all changed columns
+    changed alike (coefficient of variation below the 4 % quantile of the reference, at most .5) or it is within a fifth with 5 such
+    neighbours. CUSUMs a client: .08 against .45 stepped, .10 against .70 odd or stepped. A null is higher where more is usual, 2.5 times
+    the median of 64 clients' rates (`detectors.swarm.stream`); cohorts are tickets until 8 clients have shown theirs.
+
+    Seeds have ln >= 5, candidates ln >= 2.5, both 3 flags within 400 events of their onset. Five seeds whose onsets chain with gaps up to
+    30 minutes are a cohort, with the candidates whose onsets lie between or up to 5 minutes later. Of those who step, only who is linked
+    to the others (`detectors.swarm.links`). Odd cohorts count only when they surround the reference (|mean y|^2 / mean |y|^2 < .20,
+    tickets above .14), as a wave of new customers lies on one side of it; and without clients that fill fields with defaults.
 
     *Copies* (when ``neighbours`` are given): changed copies of members that got 3 copies in 6 hours from anybody, .03 against .30; who
     asked first is credited when the third comes. Such a cohort must have touched more than 8 of them, and lie near
-    members 3 times more often than near held-out rows, per row of either: a company at home in a dense corner is near both.
+    members twice as often as near held-out rows, per row of either: a company at home in a dense corner is near both.
 
     Clients beyond 400 rows without evidence are looked at every 8th row. It misses swarms that register slower than one onset in 30
     minutes, fresh ids before they have sent some rows, and natural rows. No bound on false pages is proved: null rates are assumed.
