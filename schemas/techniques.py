@@ -28,6 +28,9 @@ OWASP = {
     "ML05:2023": "Model Theft",
 }
 
+OF_SEVERAL = ("AML.T0021",)
+"""Besides, for an alert that names several clients: one who has many accounts has made them."""
+
 BY_DETECTOR: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "extraction": (("AML.T0024.002", "AML.T0005.001", "AML.T0040", "AML.T0048.004"), ("ML05:2023",)),
     "evasion": (("AML.T0043.001", "AML.T0015", "AML.T0042"), ("ML01:2023",)),

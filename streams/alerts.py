@@ -34,13 +34,13 @@ class AlertBook:
     Args:
         model: its name.
         version: its version.
-        emit: takes each transition: opened, risen, resolved.
+        emit: takes each transition: opened, risen, grown, resolved.
         resolve_after_ns: a cause that nothing renews for so long is over.
     """
 
     def __init__(self, model: str, version: str, emit: Callable[[Alert], None], resolve_after_ns: int) -> None:
         self.model, self.version, self.resolve_after_ns = model, version, resolve_after_ns
-        self.suppressed = 0
+        self.suppressed = self.grown = 0
         self._emit = emit
         self._open: dict[tuple[Detector, str], _Open] = {}
         self._past: OrderedDict[tuple[Detector, str], float] = OrderedDict()
@@ -65,8 +65,9 @@ class AlertBook:
         feature: str | None = None,
         n_events: int = 0,
         pending: bool = False,
+        grown: bool = False,
     ) -> None:
-        """Evidence for a cause at this severity: opens its alert, lets it rise, or renews it; it never falls.
+        """Evidence for a cause at this severity: opens its alert, lets it rise or grow, or renews it; it never falls.
 
         Args:
             detector: who says so.
@@ -81,6 +82,7 @@ class AlertBook:
             feature: what it is about.
             n_events: events behind it.
             pending: it must be raised once more before it fires.
+            grown: it has members who were not told: an open alert is told again, under its identity and severity.
         """
         if severity == "none":
             return
@@ -90,13 +92,15 @@ class AlertBook:
         if held is not None:
             held.renewed_ns, held.log_evidence = max(held.renewed_ns, at_ns), max(held.log_evidence, log_evidence)
             rises = _RANK[severity] > _RANK[held.alert.severity] or (held.alert.state == "pending" and state == "firing")
-            if not rises:
+            if not rises and not grown:
                 return
+            self.grown += not rises
             severity = severity if _RANK[severity] > _RANK[held.alert.severity] else held.alert.severity
         elif len(self._open) >= MAX_OPEN:
             self.suppressed += 1
             return
         opened_ns = held.alert.opened_at_ns if held is not None else at_ns
+        members = tuple(clients)
         ids, owasp = techniques.BY_DETECTOR[detector]
         alert = Alert(
             alert_id=alert_id(self.model, self.version, detector, cause, opened_ns),
@@ -108,13 +112,13 @@ class AlertBook:
             at_ns=at_ns,
             opened_at_ns=opened_ns,
             client=client,
-            clients=tuple(clients),
+            clients=members,
             feature=feature,
             n_events=n_events,
             log_evidence=log_evidence,
             summary=summary,
             evidence=evidence or {},
-            techniques=ids,
+            techniques=(*ids, *techniques.OF_SEVERAL) if members else ids,
             owasp=owasp,
         )
         self._open[key] = held = held or _Open(alert, at_ns, log_evidence)
@@ -145,7 +149,12 @@ class AlertBook:
         """For a snapshot."""
         held = [(detector, cause, one) for (detector, cause), one in self._open.items()]
         past = [(detector, cause, value) for (detector, cause), value in self._past.items()]
-        return {"open": msgspec.msgpack.encode(held), "past": msgspec.msgpack.encode(past), "suppressed": self.suppressed}
+        return {
+            "open": msgspec.msgpack.encode(held),
+            "past": msgspec.msgpack.encode(past),
+            "suppressed": self.suppressed,
+            "grown": self.grown,
+        }
 
     def load(self, body: _KIND) -> None:
         """From a snapshot."""
@@ -153,4 +162,4 @@ class AlertBook:
         self._open = {(detector, cause): one for detector, cause, one in held}
         past = msgspec.msgpack.decode(body["past"], type=list[tuple[Detector, str, float]])
         self._past = OrderedDict(((detector, cause), value) for detector, cause, value in past)
-        self.suppressed = body["suppressed"]
+        self.suppressed, self.grown = body["suppressed"], body.get("grown", 0)

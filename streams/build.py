@@ -13,6 +13,7 @@ from detectors.drift import DriftReference
 from detectors.evidence import EvidenceReference
 from detectors.exposure import CopyCurve
 from detectors.membership import MembershipReference
+from detectors.swarm import SwarmReference
 from schemas.reference import Feature, Reference
 
 _WIDEST_AT_ONCE = 1_000
@@ -89,13 +90,19 @@ def build(
     low, high = _bounds(rows)
     scores = np.empty((n, 0), np.float32) if rows.scores is None else rows.scores
     if source == "provisional" and len(rows.features) > _WIDEST_AT_ONCE:
-        notes.append(f"no query patterns: {len(rows.features)} features are too many for a provisional reference; build and publish one")
+        notes.append(
+            f"no query patterns, no swarms: {len(rows.features)} features are too many for a provisional reference; build and publish one"
+        )
     else:
         try:
             patterns = EvidenceReference.fit(rows.X, scores, rows.member, low=low, high=high, image=rows.image, seed=seed)
             parts["evidence"] = patterns.to_bytes()
         except ValueError as error:
             notes.append(f"no query patterns: {error}")
+        try:
+            parts["swarm"] = SwarmReference.fit(rows.X, low=low, high=high, image=_gray(rows.image), seed=seed).to_bytes()
+        except ValueError as error:
+            notes.append(f"no swarm detection: {error}")
     if source == "file":
         try:
             categorical = [j for j, feature in enumerate(rows.features) if feature.kind == "categorical"]
@@ -111,7 +118,7 @@ def build(
         notes.append("no member fingerprints: INFERWATCH_MEMBERSHIP_KEY is not set, or shorter than 16 bytes")
     else:
         known = rows.y >= 0
-        image = rows.image[:2] if rows.image is not None and len(rows.image) == 2 else None
+        image = _gray(rows.image)
         columns = rows.X[known], rows.scores[known], rows.y[known], member[known]
         try:
             fitted = MembershipReference.fit(*columns, key=membership_key, low=low, high=high, image=image, seed=seed)
@@ -165,6 +172,11 @@ def _bounds(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     low = np.array([lowest[j] if f.low is None else f.low for j, f in enumerate(rows.features)], np.float64)
     high = np.array([highest[j] if f.high is None else f.high for j, f in enumerate(rows.features)], np.float64)
     return low, np.maximum(low, high)
+
+
+def _gray(image: tuple[int, ...] | None) -> tuple[int, int] | None:
+    """Height and width of a picture of one channel; of several, a row is a table to those who compare pixels."""
+    return (image[0], image[1]) if image is not None and len(image) == 2 else None
 
 
 def _checked(rows: Rows) -> Rows:

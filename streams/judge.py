@@ -10,22 +10,23 @@ import msgspec
 
 from detectors.state import StateError, pack, reading, unpack
 from inferwatch import Heartbeat
-from schemas import windows
+from schemas import suspects, windows
 from schemas.alerts import Alert
 from schemas.rows import AlertRow, Row, WindowRow
+from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams.model_judge import ModelJudge
-from streams.owner import NS, Out, Outbox, Record, Role
+from streams.owner import NS, Copy, Out, Outbox, Record, Role
 from streams.references import References
 from streams.settings import Settings
 
 _SOURCES = 8_192
 """Shard states whose sequence numbers are remembered: partitions, times models, times two topics, times restarts without snapshot."""
 _KEPT_BYTES = 65_536
-_KIND, _VERSION = "streams.judge", 1
+_KIND, _PIECE, _VERSION = "streams.judge", "streams.judge.piece", 1
 _HEARTBEAT = "inferwatch.heartbeat.v1"
 
-_T = TypeVar("_T", WindowPartial, Finding)
+_T = TypeVar("_T", WindowPartial, Finding, SuspectRows)
 
 
 class Judge:
@@ -55,6 +56,7 @@ class Judge:
         self._models: dict[tuple[str, str], ModelJudge] = {}
         self._seen: OrderedDict[str, int] = OrderedDict()
         self._now_ns = 0
+        self._next_piece = 0
         references.watch(self._reference_changed)
 
     def close(self) -> None:
@@ -67,7 +69,11 @@ class Judge:
 
     def counters(self) -> dict[str, int]:
         """Totals for the worker's metrics; names as in `streams.metrics.Metrics.OWNER_COUNTS`."""
-        return {f"dead_letters.{role}": n for role, n in self.refused.items()} | dict(self._emitted)
+        counts = Counter({f"dead_letters.{role}": n for role, n in self.refused.items()} | dict(self._emitted))
+        grown = sum(model.alerts.grown for model in self._models.values())
+        counts.update({"alerts.firing": -grown, "alerts.grown": grown})
+        counts["suspects"] = sum(model.suspects_seen for model in self._models.values())
+        return dict(counts)
 
     def apply(self, record: Record) -> bool:
         """Takes a record in; False when it is in the state already."""
@@ -79,6 +85,10 @@ class Judge:
                 partial = windows.decode_partial(record.value)
                 if self._fresh("w", partial):
                     self.partial(partial, record.at_ns)
+            elif record.role == "findings" and record.headers.get("ce_type") == suspects.CE_TYPE:
+                rows = suspects.decode(record.value)
+                if self._fresh("f", rows):
+                    self.suspects(rows, record.at_ns)
             elif record.role == "findings":
                 found = windows.decode_finding(record.value)
                 if self._fresh("f", found):
@@ -101,6 +111,10 @@ class Judge:
         """Takes a finding about a client."""
         self._model(found.model, found.version).finding(found)
 
+    def suspects(self, rows: SuspectRows, now_ns: int) -> None:
+        """Takes one partition's rows of a slice."""
+        self._model(rows.model, rows.version).suspects(rows, now_ns)
+
     def tick(self, now_ns: int) -> None:
         """Judges windows that are due; ends alerts that nothing renews."""
         self._now_ns = max(self._now_ns, now_ns)
@@ -108,7 +122,10 @@ class Judge:
             model.tick(self._now_ns, self._settle_ns)
 
     def snapshot(self) -> bytes:
-        """The whole state, outbox included."""
+        """The whole state, outbox included, the same whatever was copied or stored before."""
+        return self._pack(whole=True)
+
+    def _pack(self, *, whole: bool) -> bytes:
         next_id, waiting = self.outbox.dump()
         return pack(
             _KIND,
@@ -122,7 +139,7 @@ class Judge:
                 "counted": dict(self.counted),
                 "emitted": dict(self._emitted),
                 "seen": dict(self._seen),
-                "models": [[*key, model.snapshot()] for key, model in self._models.items()],
+                "models": [[*key, model.snapshot(whole=whole)] for key, model in self._models.items()],
                 "outbox": [next_id, msgspec.msgpack.encode(waiting)],
             },
         )
@@ -145,6 +162,46 @@ class Judge:
         self.outbox.load(next_id, msgspec.msgpack.decode(waiting, type=list[Out]))
         for name, version, state in body["models"]:
             self._model(name, version).restore(state)
+
+    def begin_copy(self) -> JudgeCopy:
+        """A copy of this moment; see `streams.owner.Sliced`. The swarms' large states are written anew only from time to time."""
+        pieces: dict[int, bytes] = {}
+        for key, model in self._models.items():
+            state = model.swarm.cut(self._next_piece)
+            if state:
+                pieces[self._next_piece] = pack(_PIECE, _VERSION, {"model": key[0], "version": key[1], "swarm": state})
+                self._next_piece += 1
+        keep = tuple(sorted(model.swarm.piece for model in self._models.values() if model.swarm.piece >= 0))
+        return JudgeCopy(self._pack(whole=False), pieces, keep)
+
+    def copy_lost(self, copy: Copy) -> None:
+        """What this copy holds was not saved; the next one holds it again."""
+        for model in self._models.values():
+            model.swarm.lost(set(copy.pieces))
+
+    def begin_restore(self, root: bytes) -> None:
+        """Goes on from a copy, in a fresh object: first its root, then its pieces, then `end_restore`.
+
+        Raises:
+            StateError: when it is no judge's, or another partition's.
+        """
+        self.restore(root)
+
+    def restore_piece(self, piece: int, blob: bytes) -> None:
+        """A piece of the copy.
+
+        Raises:
+            StateError: it does not belong here.
+        """
+        body = unpack(blob, _PIECE, _VERSION)
+        model = self._models.get((body["model"], body["version"]))
+        if model is None:
+            raise StateError(f"piece {piece} is of {body['model']} {body['version']}, which the state does not know")
+        model.swarm.load_piece(piece, body["swarm"])
+        self._next_piece = max(self._next_piece, piece + 1)
+
+    def end_restore(self) -> None:
+        """All pieces are there."""
 
     def _model(self, model: str, version: str) -> ModelJudge:
         key = model, version
@@ -183,6 +240,17 @@ class Judge:
             self._emit(alert_row(message))
         else:
             self.outbox.add("rows", message.table.encode(), msgspec.msgpack.encode(message))
+
+
+class JudgeCopy:
+    """A `streams.owner.Copy` of a judge, made at once."""
+
+    def __init__(self, root: bytes, pieces: dict[int, bytes], keep: tuple[int, ...]) -> None:
+        self.root, self.pieces, self.keep = root, pieces, keep
+
+    def step(self) -> bool:
+        """Nothing is left to copy."""
+        return False
 
 
 def alert_row(alert: Alert) -> AlertRow:

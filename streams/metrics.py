@@ -45,6 +45,8 @@ class Metrics:
         "evicted": ("inferwatch_evictions", "State given up to stay within a bound, by what it was."),
         "windows": ("inferwatch_windows", "Windows closed or judged."),
         "findings": ("inferwatch_findings", "Findings about clients, by family."),
+        "suspects": ("inferwatch_suspect_rows", "Rows passed on to where swarms are looked for, or looked at there."),
+        "suspects_dropped": ("inferwatch_suspect_rows_dropped", "Rows that were not passed on, or not looked at, for lack of room."),
         "alerts": ("inferwatch_alert_transitions", "Alerts that changed their state, by the new state."),
     }
 

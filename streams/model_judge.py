@@ -18,12 +18,15 @@ from inferwatch import Heartbeat
 from schemas import latency
 from schemas.alerts import Alert
 from schemas.rows import ClientWindowRow, FeatureWindowRow, QualityWindowRow, Row, WindowRow
+from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams import pages
 from streams.alerts import AlertBook
 from streams.owner import NS
 from streams.references import Loaded
 from streams.settings import Settings
+from streams.slices import SliceQueue
+from streams.swarm_state import SwarmState
 from streams.telemetry import Telemetry
 
 _MONTH_S = 30 * 86_400
@@ -65,13 +68,19 @@ class ModelJudge:
         )
         self.loaded: Loaded | None = None
         self._drift: DriftDetector | None = None
+        self._slices = SliceQueue()
+        self.swarm = SwarmState(self.alerts, settings.swarm.clients)
+        self.suspects_seen = 0
+        """Rows of suspects that were looked at."""
         self.use(loaded)
 
     def use(self, loaded: Loaded | None) -> None:
-        """Goes over to another reference: the drift recursion begins anew."""
+        """Goes over to another reference: the recursions begin anew."""
         if self.loaded is not None and loaded is not None and self.loaded.id == loaded.id:
             return
         self.loaded, self._drift = loaded, None
+        self._slices.clear()
+        self.swarm.use(loaded)
         if loaded is not None and loaded.drift is not None:
             budget, window = self._settings.budget, self._settings.window
             self._drift = DriftDetector(
@@ -124,12 +133,27 @@ class ModelJudge:
             n_events=found.n_events,
         )
 
+    def suspects(self, rows: SuspectRows, now_ns: int) -> None:
+        """Takes one partition's rows of a slice; those of another reference than ours are of no use.
+
+        Raises:
+            ValueError: its columns are damaged; nothing of it was taken.
+        """
+        if self.loaded is None or self.loaded.swarm is None or rows.reference != self.loaded.id:
+            return
+        if rows.width != self.loaded.swarm.width:
+            raise ValueError(f"suspect rows of {rows.width} values; the reference has {self.loaded.swarm.width}")
+        self._slices.add(rows, now_ns)
+
     def heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
         """Takes a producer's sign of life."""
         self._telemetry.heartbeat(beat, received_ns)
 
     def tick(self, now_ns: int, settle_ns: int) -> None:
-        """Judges the windows whose partitions have had `settle_ns` to come in, then lets alerts end."""
+        """Judges the slices and windows whose partitions have had `settle_ns` to come in, then lets alerts end."""
+        for part in self._slices.due(now_ns, settle_ns):
+            self.suspects_seen += len(part.client)
+            self.swarm.judge(part, max(part.end_ns, now_ns))
         for start in sorted(self._windows):
             held = self._windows[start]
             if now_ns >= max(held.partial.end_ns, held.first_ns) + settle_ns:
@@ -324,8 +348,8 @@ class ModelJudge:
 
     # -- snapshots ----------------------------------------------------------------------------------------------------------------------
 
-    def snapshot(self) -> bytes:
-        """The whole state."""
+    def snapshot(self, *, whole: bool = True) -> bytes:
+        """The whole state; or all but the large part of the swarms', which is in a piece of its own (`SwarmState.cut`)."""
         windows = [(start, held.first_ns, held.partial) for start, held in self._windows.items()]
         return pack(
             _KIND,
@@ -337,6 +361,9 @@ class ModelJudge:
                 "alerts": self.alerts.dump(),
                 "quality": self._quality.snapshot(),
                 "drift": b"" if self._drift is None else self._drift.snapshot(),
+                "slices": self._slices.dump(),
+                "swarm": self.swarm.dump(whole=whole),
+                "suspects_seen": self.suspects_seen,
             }
             | self._telemetry.dump(),
         )
@@ -352,6 +379,10 @@ class ModelJudge:
         self._quality.restore(body["quality"])
         if self._drift is not None and body["drift"] and body["reference"] == self._reference_id:
             self._drift.restore(body["drift"])
+        if "slices" in body and body["reference"] == self._reference_id:
+            self._slices.load(body["slices"])
+            self.swarm.load(body["swarm"])
+        self.suspects_seen = body.get("suspects_seen", 0)
 
 
 def _measure(value: float) -> float | None:

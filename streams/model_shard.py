@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from inferwatch import EventColumns
 from schemas.rows import SampledEventRow
+from schemas.suspects import SuspectRows
 from schemas.windows import NUMBERS_PER_BLOCK, Finding, Producer, WindowPartial
 from streams.align import Aligned, Aligner, WidthError
 from streams.duplicates import RecentEvents, keys_of
@@ -20,6 +21,7 @@ from streams.owner import NS
 from streams.references import Loaded
 from streams.sampling import Sampler
 from streams.settings import Settings
+from streams.suspects import SuspectBuffer
 from streams.watch import ClientWatch
 from streams.window import STATUSES, OpenWindow
 
@@ -29,7 +31,7 @@ _BLOCKS = 32
 
 Part = Literal["rest", "rows"]
 Cut = Callable[[Part, dict[str, Any]], int]
-Emit = Callable[[WindowPartial | Finding | SampledEventRow], None]
+Emit = Callable[[WindowPartial | Finding | SuspectRows | SampledEventRow], None]
 
 
 class ModelShard:
@@ -41,7 +43,8 @@ class ModelShard:
         partition: where it is.
         settings: window length, budget, bounds.
         loaded: the reference in force, if any. Without one, windows and clients are counted but nothing is judged.
-        emit: takes what leaves: partials of closed windows, findings, sampled events. Sequence numbers are the caller's business.
+        emit: takes what leaves: partials of closed windows, findings, suspect rows, sampled events. Sequence numbers are the caller's
+            business.
         cut: puts a part of the state into a new piece; returns its id.
     """
 
@@ -67,6 +70,8 @@ class ModelShard:
         self._recent = RecentEvents()
         self._sampler = Sampler(settings.sampling.events_per_window, settings.sampling.features)
         self.watch = ClientWatch(model, version, partition, settings, self._resized, self._evicted, lambda rows: cut("rows", rows))
+        self.suspects: SuspectBuffer | None = None
+        self._dropped_before = 0
         self.loaded: Loaded | None = None
         self._set_reference(loaded)
 
@@ -85,7 +90,16 @@ class ModelShard:
     def _set_reference(self, loaded: Loaded | None) -> None:
         self.loaded = loaded
         self._aligner = loaded.aligner if loaded else _UNNAMED
+        settings = self._settings.swarm
+        self._dropped_before, self.suspects = self.suspects_dropped, None
+        if loaded is not None and loaded.swarm is not None and settings.rows_per_slice:
+            self.suspects = SuspectBuffer(settings, loaded.swarm.width, self._pass_on, self._names_of)
         self.watch.use(loaded)
+
+    @property
+    def suspects_dropped(self) -> int:
+        """Rows that the model's owner was not shown for lack of room, in all."""
+        return self._dropped_before + (self.suspects.dropped if self.suspects else 0)
 
     # -- events -------------------------------------------------------------------------------------------------------------------------
 
@@ -168,6 +182,8 @@ class ModelShard:
         judged = np.flatnonzero(known & answered)
         if len(judged):
             part = slice(None) if len(judged) == len(slot) else judged
+            if self.suspects is not None:
+                self.suspects.add(slot[part], at_ns[part], X[part], hashes[part], keys[part], self.watch.table.n[slot[part]])
             for rise in self.watch.judge(slot[part], at_ns[part], X[part], scores[part], label[part]):
                 at = int(judged[rise.index])
                 row, when = int(rows[at]), int(at_ns[at])
@@ -221,15 +237,32 @@ class ModelShard:
         return window
 
     def close_until(self, now_ns: int | None) -> None:
-        """Closes the windows that end at or before this time; None closes all."""
+        """Closes the windows and slices that end at or before this time; None closes all."""
         for start in sorted(self._windows):
             if now_ns is None or start + self._length_ns <= now_ns:
                 self._close(start)
+        self._close_slices(now_ns)
+
+    def _close_slices(self, now_ns: int | None) -> None:
+        """What a slice says comes before what a window of the same time says, however late both close."""
+        if self.suspects is not None and (end_ns := self.suspects.next_end_ns()) is not None and (now_ns is None or end_ns <= now_ns):
+            self.touch()
+            self.suspects.close_until(now_ns)
+
+    def _names_of(self, slots: list[int]) -> list[str]:
+        names = self.watch.table.names
+        return [names[slot] for slot in slots]
+
+    def _pass_on(self, message: SuspectRows) -> None:
+        message.model, message.version, message.reference = self.model, self.version, self.reference_id
+        message.partition = self.partition
+        self._emit(message)
 
     def _close(self, start_ns: int) -> None:
         self.touch()
         window = self._windows.pop(start_ns)
         end_ns = start_ns + self._length_ns
+        self._close_slices(end_ns)
         self._closed_until_ns = max(self._closed_until_ns, end_ns)
         present = np.flatnonzero(window.client_n[: len(self.watch.table.names)])
         self._emit(
@@ -265,6 +298,7 @@ class ModelShard:
             window.resize(capacity)
 
     def _evicted(self, slots: NDArray[np.int32]) -> None:
+        self._close_slices(None)  # while the slots still have their clients' names
         for window in self._windows.values():
             window.forget(slots)
 
@@ -312,6 +346,8 @@ class ModelShard:
             "producers": msgspec.msgpack.encode(self._producers),
             "windows": [window.dump() for window in self._windows.values()],
             "sampler": self._sampler.dump(),
+            "suspects": None if self.suspects is None else self.suspects.dump(),
+            "suspects_dropped": self._dropped_before,
             "watch": self.watch.rest(),
         }
 
@@ -330,6 +366,9 @@ class ModelShard:
             self._windows[one["start_ns"]] = OpenWindow.load(one, drift, self.watch.capacity)
         self._sampler.load(body["sampler"])
         self._other_bins = not same
+        self._dropped_before = body.get("suspects_dropped", 0)
+        if same and self.suspects is not None and body.get("suspects") is not None:
+            self.suspects.load(body["suspects"])
 
     def load_part(self, piece: int, part: Part, body: dict[str, Any]) -> None:
         """From a snapshot: a piece that a store keeps. A negative id: it is in no store, so it counts as changed.

@@ -15,6 +15,16 @@ _WHAT = {
     "membership": "tests which records the model was trained on",
     "cost": "uses far more of the service than it ever did",
 }
+_TOGETHER = {
+    "extraction": "ask the model the way one copying program does",
+    "evasion": "search for an input that the model gets wrong",
+    "membership": "test which records the model was trained on",
+}
+_LINKS = {
+    "iterate": "their rows are steps from each other's rows",
+    "synthetic": "their rows lie all around the data and not in it",
+    "copies": "they ask for changed copies of the same training records",
+}
 _MOVED = {
     "up": "moved up from the reference",
     "down": "moved down from the reference",
@@ -42,6 +52,15 @@ def finding(found: Finding) -> str:
     return (
         f"{who} {_WHAT[found.family]}: {which} e^{found.log_evidence:.1f} "
         f"after {found.n_events:,} events on {_short(found.model)} {_short(found.version)}."
+    )
+
+
+def swarm(kind: str, family: str, members: int, onset_s: tuple[float, float], n_events: int, model: str, version: str) -> str:
+    """The sentence for a swarm: how many, what they do together, and when they began."""
+    minutes = max((onset_s[1] - onset_s[0]) / 60, 1)
+    return (
+        f"{members:,} clients together {_TOGETHER[family]}: {_LINKS[kind]}; they began within {minutes:,.0f} minutes, "
+        f"{n_events:,} of their events were looked at on {_short(model)} {_short(version)}."
     )
 
 

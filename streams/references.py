@@ -14,6 +14,7 @@ from detectors.evidence import EvidenceReference
 from detectors.exposure import CopyCurve
 from detectors.membership import MembershipReference
 from detectors.state import StateError
+from detectors.swarm import SwarmReference
 from schemas.reference import Reference, ReferenceFormatError
 from streams.align import Aligner
 
@@ -29,6 +30,7 @@ class Loaded:
     evidence: EvidenceReference | None
     membership: MembershipReference | None
     exposure: CopyCurve | None
+    swarm: SwarmReference | None
     notes: tuple[str, ...]
 
     @property
@@ -49,8 +51,11 @@ def unpack(reference: Reference, membership_key: bytes) -> Loaded:
         drift = DriftReference.from_bytes(parts["drift"]) if "drift" in parts else None
         evidence = EvidenceReference.from_bytes(parts["evidence"]) if "evidence" in parts else None
         exposure = CopyCurve.from_bytes(parts["exposure"]) if "exposure" in parts else None
+        swarm = SwarmReference.from_bytes(parts["swarm"]) if "swarm" in parts else None
     except StateError as error:
         raise ReferenceFormatError(f"reference of {reference.model} {reference.version}: {error}") from error
+    if swarm is None:
+        notes.append("no swarm detection: the reference has no part for it; one that is built anew gets it, if its rows allow it")
     membership = None
     if "membership" in parts:
         if not membership_key:
@@ -64,12 +69,13 @@ def unpack(reference: Reference, membership_key: bytes) -> Loaded:
         ("drift", drift, drift.n_features if drift else 0),
         ("evidence", evidence, evidence.width if evidence else 0),
         ("membership", membership, membership.width if membership else 0),
+        ("swarm", swarm, swarm.width if swarm else 0),
     ):
         if part is not None and width != len(reference.features):
             whose = f"reference of {reference.model} {reference.version}"
             raise ReferenceFormatError(f"{whose}: its {name} part has {width} features, its schema {len(reference.features)}")
     aligner = Aligner(reference.features, reference.classes)
-    return Loaded(reference, reference.id, aligner, drift, evidence, membership, exposure, tuple(notes))
+    return Loaded(reference, reference.id, aligner, drift, evidence, membership, exposure, swarm, tuple(notes))
 
 
 class References:

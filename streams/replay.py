@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from inferwatch import EventColumns, Strings
-from schemas import windows
+from schemas import suspects, windows
 from schemas.alerts import Alert
 from schemas.reference import Reference
 from streams import tables
@@ -167,6 +167,10 @@ class _Run:
                 self.anomalies.update(partial.anomalies)
                 self.judge.partial(partial, partial.end_ns)
                 self.judge.tick(partial.end_ns + _SETTLED_NS)  # as a worker would, at the window's end and not at the batch's
+            elif out.headers.get("ce_type") == suspects.CE_TYPE:
+                rows = suspects.decode(out.value)
+                self.judge.suspects(rows, rows.end_ns)
+                self.judge.tick(rows.end_ns + _SETTLED_NS)
             elif out.to == "findings":
                 self.judge.finding(windows.decode_finding(out.value))
         self.shard.outbox.ack([out.id for out in self.shard.outbox])

@@ -101,6 +101,17 @@ class Drift(_Section, frozen=True):
     materiality: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.01
 
 
+class Swarm(_Section, frozen=True):
+    """Rows that come together at the model's owner, so that swarms are found: many clients who together run one attack."""
+
+    slice_s: Annotated[float, msgspec.Meta(ge=1, le=300)] = 2.0
+    """How often rows come together; they are judged `window.settle_s` later."""
+    rows_per_slice: Annotated[int, msgspec.Meta(ge=0, le=20_000)] = 400
+    """Of one model and partition, in at most 512 KiB. Beyond, whole clients are left out, and counted. 0: no swarms are looked for."""
+    clients: Annotated[int, msgspec.Meta(ge=1_000)] = 16_384
+    """Followed for one model version, 300 bytes each."""
+
+
 class Clock(_Section, frozen=True):
     """How far an event's time may lie from the time at which it was received."""
 
@@ -181,6 +192,7 @@ class Settings(_Section, frozen=True):
     budget: Budget = Budget()
     window: Window = Window()
     drift: Drift = Drift()
+    swarm: Swarm = Swarm()
     clock: Clock = Clock()
     limits: Limits = Limits()
     sampling: Sampling = Sampling()

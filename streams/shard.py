@@ -11,8 +11,9 @@ import msgspec
 
 from detectors.state import StateError, pack, reading, unpack
 from inferwatch import CONTENT_TYPE_JSON, DecodeError, EventColumns, decode
-from schemas import reference, windows
+from schemas import reference, suspects, windows
 from schemas.rows import Row
+from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams.model_shard import ModelShard, Part
 from streams.owner import NS, Copy, Out, Outbox, Record, Role, TooManyDeadLettersError
@@ -85,6 +86,7 @@ class Shard:
     def counters(self) -> dict[str, int]:
         """Totals for the worker's metrics; names as in `streams.metrics.Metrics.OWNER_COUNTS`."""
         counts = {"events": self.received - self.rejected.total(), "evicted.client": self.evicted}
+        counts["suspects_dropped"] = sum(model.suspects_dropped for model in self._models.values())
         counts |= {f"rejected.{reason}": n for reason, n in self.rejected.items()}
         counts |= {f"dead_letters.{reason}": n for reason, n in self.dead_letters.items()}
         return counts | dict(self._emitted)
@@ -287,11 +289,15 @@ class Shard:
                 self.outbox.add("references", reference.key_of(*key), reference.encode(made))
                 self._references.put(made)
 
-    def _emit(self, message: WindowPartial | Finding | Row) -> None:
+    def _emit(self, message: WindowPartial | Finding | SuspectRows | Row) -> None:
         if isinstance(message, Row):
             self.outbox.add("rows", message.table.encode(), msgspec.msgpack.encode(message))
             return
         message.epoch, message.sequence, self._sequence = self._epoch, self._sequence, self._sequence + 1
+        if isinstance(message, SuspectRows):
+            self._emitted["suspects"] += len(message.at_ns) // 8
+            self.outbox.add("findings", message.model.encode(), suspects.encode(message), {"ce_type": suspects.CE_TYPE})
+            return
         to: Literal["windows", "findings"] = "windows" if isinstance(message, WindowPartial) else "findings"
         if isinstance(message, WindowPartial):
             self._emitted["windows"] += 1

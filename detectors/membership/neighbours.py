@@ -156,9 +156,9 @@ def index_of(near: Neighbours) -> tuple[Cells, NDArray[np.uint8]]:
     return tiled(near.members, near.starts, near.centres), near.codes
 
 
-def copied_members(rows: NDArray[np.float32], near: Neighbours, radius: float) -> NDArray[np.int64]:
-    """The member that each row (n, width) is a changed copy of, within a radius; -1 for none."""
-    out: NDArray[np.int64] = _copied(np.ascontiguousarray(rows), near[:6], index_of(near), near.fields, np.float32(radius**2))
+def copied_members(rows: NDArray[np.float32], near: Neighbours, index: Any, radius: float) -> NDArray[np.int64]:
+    """The member that each row (n, width) is a changed copy of, within a radius; -1 for none. ``index`` is `index_of` the members."""
+    out: NDArray[np.int64] = _copied(np.ascontiguousarray(rows), near[:6], index, near.fields, np.float32(radius**2))
     return out
 
 

@@ -112,11 +112,11 @@ class SwarmReference:
             raise ValueError(f"a picture of {image} has not {d} pixels")
         rng = np.random.default_rng(seed)
         X = X[np.sort(rng.choice(len(X), min(len(X), MAX_ROWS), replace=False))]
-        X = np.where(np.isfinite(X), X, np.nan)
+        X = np.where(np.isfinite(X), X, np.nan).astype(np.float64)  # the middle of two halves of float32's range has no float32
         X = np.where(np.isfinite(X).any(0), X, 0)
         center = np.nanmedian(X, 0) if image is None else np.zeros(d)
         spread = np.nanstd(X, 0) if image is None else np.full(d, np.nanstd(X))
-        usable = spread > np.maximum(0, 1e-6 * (high - low))
+        usable = spread > np.maximum(np.finfo(np.float32).tiny, 1e-6 * (high - low))  # its inverse must be a float32 too
         inverse = np.divide(1.0, spread, out=np.zeros(d), where=usable)
         Z = np.clip((np.where(np.isnan(X), center, X) - center) * inverse, -_CLIP, _CLIP)
         variance, V = np.linalg.eigh(np.atleast_2d(np.cov(Z.T)) + 1e-9 * np.eye(d))

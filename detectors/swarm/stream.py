@@ -14,22 +14,47 @@ from detectors.swarm.reference import PROBES, apart, place, probe, to_reference
 ITERATE, SYNTHETIC, COPIES = 0, 1, 2
 CANDIDATE, SEED = 1, 2
 LN_SEED, LN_JOIN, MIN_FLAGS = 5.0, 2.5, 3
-MIN_SEEDS, HURRY, FLUSH_S = 5, 8, 60.0
+MIN_SEEDS, HURRY, FLUSH_S = 5, 8, 5.0
 YOUNG, SPARSE = 400, 8
 RING, ODD_RING = 96, 1024
 LINKS = HOT_MEMBERS = 8
 ASKED, ASKED_BY = 2048, 12
 _COPIES_MIN = 3
 _WINDOW_S = 6 * 3600.0
-_LINK, _TIGHT2, _CROWD = 0.5, np.float32(0.04), 5
+_LINK, _TIGHT2, _CROWD = 1.0, np.float32(0.04), 5
 _TIGHT_RATIO = 0.2
 # Null rate and attack rate of the flags, as the steps of ln likelihood ratio for a hit and a miss.
-_RATES = ((0.08, 0.45), (0.10, 0.70), (0.03, 0.30))
-STEPS = np.array([[math.log(q / u), math.log((1 - q) / (1 - u))] for u, q in _RATES])
+RATES = np.array([[0.08, 0.45], [0.10, 0.70], [0.03, 0.30]])
+# The null follows the population: the rate of a flag among 16 to 64 rows of a client is a vote, and the latest 64 votes count. A client
+# has one an hour, and all have one in 5 minutes: a swarm that is most of the traffic for two hours must not become what is usual.
+# Who was named has none, but before there are 8: where ordinary clients look like a swarm, the first ones are named.
+VOTES, CALIBRATED, VOTE_ROWS, _VOTE_EVERY_S, _VOTES_EVERY_S = 64, 8, 16, 3600.0, 300.0
+_OVER, _NULL_MOST, _ATTACK_MOST = 2.5, 0.6, 0.95
 # Columns of `whole`, one row a client.
 ROWS, ODD, EQUAL_PAIRS, LINKED, HOT, NEAR_MEMBER, NEAR_CONTROL = range(7)
 # Columns of `book`, one row a kind of cohort.
 SEEDS, RAISED, WAITING = 0, 1, 2
+
+
+@njit(cache=True)
+def _vote(of: Any, at: float, cast: Any, votes: Any, steps: Any) -> None:
+    """A client's share of flagged rows enters the population's, and the null rates are 2.5 times its median, at least `RATES`.
+
+    Above .6 the flag says nothing about anybody.
+    """
+    number = int(cast[0])
+    for kind in range(3):
+        votes[kind, number % VOTES] = of[kind + 1] / of[0]
+    cast[0], cast[1] = number + 1, at
+    n = min(number + 1, VOTES)
+    for kind in range(3):
+        ordered = np.sort(votes[kind, :n])
+        u = max(RATES[kind, 0], _OVER * ordered[n // 2])
+        if u > _NULL_MOST:
+            steps[kind, 0], steps[kind, 1] = 0.0, -1.0
+        else:
+            q = max(RATES[kind, 1], min(_ATTACK_MOST, _OVER * u))
+            steps[kind, 0], steps[kind, 1] = math.log(q / u), math.log((1 - q) / (1 - u))
 
 
 @njit(inline="always")
@@ -170,6 +195,8 @@ def stream(
     cells: Any,
     limits: Any,
     steps: Any,
+    cast: Any,
+    votes: Any,
     clients: Any,
     ring: Any,
     asked: Any,
@@ -188,7 +215,9 @@ def stream(
         maps: fields of `Map`.
         cells: fields of `Cells`.
         limits: of `SwarmReference`.
-        steps: `STEPS`.
+        steps: (3, 2) float64 ln likelihood ratio of a hit and of a miss by kind, changed in place.
+        cast: (2,) float64 votes so far and the time of the last one, changed in place.
+        votes: (3, 64) float64 the latest votes, changed in place.
         clients: arrays by client, changed in place, in the order of `detectors.swarm.swarm.CLIENT_LAYOUT`.
         ring: (place, step, codes, client, at, hash, next) of remembered rows, changed in place.
         asked: (member, times, clients, count, hot_at) of copies of members, changed in place; no rows where members are not known.
@@ -197,7 +226,25 @@ def stream(
     """
     center, inverse, whiten, picture, sampled, fields, mixing, seed = maps
     centres, starts, reference = cells
-    whole, hashes, recent, odd_codes, equal, mean, square, link_ratio, hot_members, ln, onset, spell, level, named = clients
+    (
+        whole,
+        hashes,
+        recent,
+        odd_codes,
+        equal,
+        mean,
+        square,
+        link_ratio,
+        partner,
+        hot_members,
+        ln,
+        onset,
+        spell,
+        level,
+        named,
+        poll,
+        polled,
+    ) = clients
     ring_place, ring_step, ring_codes, ring_client, ring_at, ring_hash, ring_next = ring
     d, terms, f = rows.shape[1], whiten.shape[1], fields.shape[0]
     z, y, step, codes = np.empty(d, np.float32), np.empty(terms, np.float32), np.empty(sampled.shape[0], np.float32), np.empty(f, np.uint8)
@@ -267,6 +314,7 @@ def stream(
                 stepped = _even(step, ring_step[mine], limits[3])
             if stepped and theirs >= 0:
                 link_ratio[s, w[LINKED] % LINKS] = ratio
+                partner[s, w[LINKED] % LINKS] = ring_client[theirs]
                 w[LINKED] += 1
         # Both rings forget their oldest; whoever sends much fills them no faster than the sparse share.
         if w[ROWS] <= YOUNG or w[ROWS] % 4 == 0:
@@ -294,16 +342,28 @@ def stream(
                     value += y[k] * mixing[k, p]
                 mean[s, p] += value
                 square[s] += value * value
+        poll[s, 0] += 1
+        poll[s, 1] += stepped
+        poll[s, 2] += strange or stepped
         _cusum(s, ITERATE, stepped, at, steps, level, ln, onset, spell, named, book)
-        _cusum(s, SYNTHETIC, strange, at, steps, level, ln, onset, spell, named, book)
+        _cusum(s, SYNTHETIC, strange or stepped, at, steps, level, ln, onset, spell, named, book)
         if asked[0].shape[0]:
             w[NEAR_MEMBER] += copied[i] >= 0 and not edit
             w[NEAR_CONTROL] += control[i] >= 0 and not edit
             hot = copied[i] >= 0 and not edit and _asked(copied[i], s, at, asked, steps, level, ln, onset, spell, named, book)
+            poll[s, 3] += hot
             if hot:
                 hot_members[s, w[HOT] % HOT_MEMBERS] = copied[i]
                 w[HOT] += 1
             _cusum(s, COPIES, hot, at, steps, level, ln, onset, spell, named, book)
+        if poll[s, 0] >= VOTE_ROWS:
+            due_to_vote = abs(at - polled[s]) >= _VOTE_EVERY_S and abs(at - cast[1]) >= _VOTES_EVERY_S
+            due_to_vote = due_to_vote and (cast[0] < CALIBRATED or not named[s].any())
+            if due_to_vote:
+                polled[s] = at
+                _vote(poll[s], at, cast, votes, steps)
+            if due_to_vote or poll[s, 0] >= 4 * VOTE_ROWS:
+                poll[s] = 0
         due = 0
         for kind in range(3):
             waited = book[kind, WAITING] > 0 and abs(at - last[kind]) >= FLUSH_S

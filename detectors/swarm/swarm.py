@@ -8,21 +8,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.membership.neighbours import Neighbours, copied_members
+from detectors.membership.neighbours import Neighbours, copied_members, index_of
 from detectors.membership.slots import Layout, Slots
 from detectors.state import StateError, pack, unpack
 from detectors.swarm import stream as s
+from detectors.swarm.links import linked_groups
 from detectors.swarm.reference import MEAN_TERMS, SwarmReference
 
 _KIND = "swarm.clients"
 _VERSION = 1
 KINDS = ("iterate", "synthetic", "copies")
 _GAP_S = 1800.0
-_BIAS = 0.22
+_AFTER_S = 300.0
+_BIAS, _BIAS_PAGE = 0.20, 0.14
 _DEFAULTS = 0.04
 _EVASION_RATIO = 0.15
 _HOT = 8
-_NEARER = 3.0
+_NEARER = 2.0
 MAX_MEMBERS = 1024
 
 
@@ -37,12 +39,15 @@ def client_layout(fields: int) -> Layout:
         "mean": ("float32", (MEAN_TERMS,), 0),
         "square": ("float32", (), 0),
         "link_ratio": ("float32", (s.LINKS,), 0),
+        "partner": ("int32", (s.LINKS,), -1),
         "hot_members": ("int32", (s.HOT_MEMBERS,), -1),
         "ln": ("float64", (3,), 0),
         "onset": ("float64", (3,), 0),
         "spell": ("int32", (3, 2), 0),
         "level": ("uint8", (3,), 0),
         "named": ("bool", (3,), 0),
+        "poll": ("int32", (4,), 0),
+        "polled": ("float64", (), -np.inf),
     }
 
 
@@ -77,16 +82,19 @@ class Swarm:
     """All clients of one model: pools evidence too weak to accuse one of them (recipe 3).
 
     Per event: *odd* = further from the reference than 99 % of its rows are from each other (pictures: over nine shifts). *Stepped* = the
-    nearest earlier row of another client in 6 hours (or of the client itself) lies within half of the distance to the reference, and
-    either all changed columns changed alike (coefficient of variation below the 4 % quantile of the reference, at most .5) or it is
-    within a fifth with 5 such neighbours. Two CUSUMs a client of these flags: .08 against .45 stepped, .10 against .70 odd. Seeds have
-    ln >= 5, candidates ln >= 2.5, both 3 flags within 400 events of their onset. Five seeds whose onsets chain with gaps up to 30 minutes
-    are a cohort, with the candidates whose onsets lie between. Odd cohorts count only when they surround the reference
-    (|mean y|^2 / mean |y|^2 < .22): a wave of new customers lies on one side of it; and without clients that fill fields with defaults.
+    nearest earlier row of another client in 6 hours (or of the client itself) is nearer than the reference, and either all changed columns
+    changed alike (coefficient of variation below the 4 % quantile of the reference, at most .5) or it is within a fifth with 5 such
+    neighbours. CUSUMs a client: .08 against .45 stepped, .10 against .70 odd or stepped. A null is higher where more is usual, 2.5 times
+    the median of 64 clients' rates (`detectors.swarm.stream`); cohorts are tickets until 8 clients have shown theirs.
+
+    Seeds have ln >= 5, candidates ln >= 2.5, both 3 flags within 400 events of their onset. Five seeds whose onsets chain with gaps up to
+    30 minutes are a cohort, with the candidates whose onsets lie between or up to 5 minutes later. Of those who step, only who is linked
+    to the others (`detectors.swarm.links`). Odd cohorts count only when they surround the reference (|mean y|^2 / mean |y|^2 < .20,
+    tickets above .14), as a wave of new customers lies on one side of it; and without clients that fill fields with defaults.
 
     *Copies* (when ``neighbours`` are given): changed copies of members that got 3 copies in 6 hours from anybody, .03 against .30; who
     asked first is credited when the third comes. Such a cohort must have touched more than 8 of them, and lie near
-    members 3 times more often than near held-out rows, per row of either: a company at home in a dense corner is near both.
+    members twice as often as near held-out rows, per row of either: a company at home in a dense corner is near both.
 
     Clients beyond 400 rows without evidence are looked at every 8th row. It misses swarms that register slower than one onset in 30
     minutes, fresh ids before they have sent some rows, and natural rows. No bound on false pages is proved: null rates are assumed.
@@ -125,6 +133,8 @@ class Swarm:
     ) -> None:
         self.reference = reference
         self._neighbours, self._control = neighbours, control
+        radius = neighbours.radii[3] if neighbours else 0.0
+        self._sides = [(near, index_of(near), radius) if near and radius else None for near in (neighbours, control)]
         self._identity = reference.identity()
         map_, cells = reference.map, reference.cells
         self._clients = Slots(client_layout(len(map_.fields)), capacity)
@@ -147,11 +157,22 @@ class Swarm:
             "hot_at": np.full(asked, -np.inf),
         }
         self._book: dict[str, NDArray[Any]] = {"book": np.zeros((3, 3), np.int64), "last": np.full(3, -np.inf)}
+        u, q = s.RATES.T
+        self._null: dict[str, NDArray[Any]] = {
+            "steps": np.stack([np.log(q / u), np.log((1 - q) / (1 - u))], axis=1),
+            "cast": np.array([0.0, -np.inf]),
+            "votes": np.zeros((3, s.VOTES)),
+        }
 
     @property
     def capacity(self) -> int:
         """Client slots there are."""
         return self._clients.capacity
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether enough clients have shown what is usual; before, cohorts are tickets."""
+        return int(self._null["cast"][0]) >= s.CALIBRATED
 
     @property
     def bytes_per_client(self) -> int:
@@ -183,14 +204,10 @@ class Swarm:
         # Copies: one compiled signature whatever the arrays. A time that is none is the beginning of time: no link, no cohort with others.
         slots, times = slot.astype(np.int64), np.where(np.isfinite(at_s), at_s, 0.0)
         rows = X.astype(np.float32, order="C")
-        fixed = (tuple(self.reference.map), tuple(self.reference.cells), self.reference.limits, s.STEPS)
+        fixed = (tuple(self.reference.map), tuple(self.reference.cells), self.reference.limits, *self._null.values())
         tables = (tuple(table.values()) for table in (self._clients.arrays, self._ring, self._asked))
         state = (*tables, *self._book.values())
-        radius = self._neighbours.radii[3] if self._neighbours else 0.0
-        copied, control = (
-            copied_members(rows, near, radius) if near and radius else np.full(n, -1, np.int64)
-            for near in (self._neighbours, self._control)
-        )
+        copied, control = (copied_members(rows, *side) if side else np.full(n, -1, np.int64) for side in self._sides)
         found, at = [], 0
         while at < n:
             at, due = s.stream(at, rows, slots, times, copied, control, *fixed, *state)
@@ -210,21 +227,34 @@ class Swarm:
         candidates = np.flatnonzero(level >= s.CANDIDATE)
         found = []
         for chain in np.split(seeds, np.flatnonzero(np.diff(onset[seeds]) > _GAP_S) + 1):
-            between = candidates[(onset[candidates] >= onset[chain[0]]) & (onset[candidates] <= onset[chain[-1]])]
-            members = between[:MAX_MEMBERS]
-            if kind == s.SYNTHETIC:
-                members = members[~self._fills_defaults(members)]
-            strong = int((level[members] == s.SEED).sum())
-            if strong < s.MIN_SEEDS or columns["named"][members, kind].all() or (kind == s.SYNTHETIC and self._bias(members) >= _BIAS):
+            if len(chain) < s.MIN_SEEDS:
                 continue
-            if kind == s.COPIES and not self._asks_members(members):
-                continue
-            columns["named"][members, kind] = True
-            severity = 1 if kind == s.COPIES and self._control is None else 2
-            ln, when = float(np.median(columns["ln"][members, kind])), onset[members][level[members] == s.SEED]
-            span = (float(when.min()), float(when.max()))
-            found.append(Cohort(at_s, index, self._family(kind, members), KINDS[kind], severity, members, strong, ln, span))
+            between = candidates[(onset[candidates] >= onset[chain[0]]) & (onset[candidates] <= onset[chain[-1]] + _AFTER_S)]
+            for group in self._groups(kind, between):
+                members = group[:MAX_MEMBERS]
+                strong = members[level[members] == s.SEED]
+                if len(strong) < s.MIN_SEEDS or columns["named"][members, kind].all():
+                    continue
+                severity = self._severity(kind, members)
+                if not severity:
+                    continue
+                columns["named"][members, kind] = True
+                ln, span = float(np.median(columns["ln"][members, kind])), (float(onset[strong].min()), float(onset[strong].max()))
+                found.append(Cohort(at_s, index, self._family(kind, members), KINDS[kind], severity, members, len(strong), ln, span))
         return found
+
+    def _groups(self, kind: int, between: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Those of a chain who may belong together."""
+        if kind == s.ITERATE:
+            return linked_groups(between, self._clients.arrays["partner"], self._clients.arrays["named"][:, kind], s.MIN_SEEDS)
+        return [between[~self._fills_defaults(between)] if kind == s.SYNTHETIC else between]
+
+    def _severity(self, kind: int, members: NDArray[np.int64]) -> int:
+        """0 where there is an innocent explanation, 1 where one is near, 2 else."""
+        bias = self._bias(members) if kind == s.SYNTHETIC else 0.0
+        if bias >= _BIAS or (kind == s.COPIES and not self._asks_members(members)):
+            return 0
+        return 2 if self.calibrated and bias < _BIAS_PAGE and (kind != s.COPIES or self._control is not None) else 1
 
     def _fills_defaults(self, members: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Who leaves fields at one value: more equal fields between its odd rows than between rows of the reference."""
@@ -274,6 +304,8 @@ class Swarm:
         seeds = (self._clients.arrays["level"][np.unique(slots)] == s.SEED).sum(0)
         self._book["book"][:, s.SEEDS] -= seeds
         self._clients.clear(slots)
+        partner = self._clients.arrays["partner"]
+        partner[np.isin(partner, slots)] = -2
         for remembered in (self._ring["client"], self._asked["clients"]):
             remembered[np.isin(remembered, slots)] = -2
 
@@ -285,6 +317,7 @@ class Swarm:
     def snapshot(self) -> bytes:
         """Everything that `restore` needs, without the reference."""
         body = {"reference": self._identity, "clients": self._clients.arrays, "ring": self._ring, "asked": self._asked, "book": self._book}
+        body["null"] = self._null
         return pack(_KIND, _VERSION, body)
 
     def restore(self, blob: bytes) -> None:
@@ -296,7 +329,8 @@ class Swarm:
         body = unpack(blob, _KIND, _VERSION)
         if body.get("reference") != self._identity:
             raise StateError("the snapshot belongs to another swarm reference; clients must start afresh")
-        for name, mine in (("ring", self._ring), ("asked", self._asked), ("book", self._book)):
+        parts = (("ring", self._ring), ("asked", self._asked), ("book", self._book), ("null", self._null))
+        for name, mine in parts:
             theirs = body.get(name)
             if not isinstance(theirs, dict) or theirs.keys() != mine.keys():
                 raise StateError(f"a swarm snapshot has no good {name}")
@@ -307,6 +341,4 @@ class Swarm:
         if np.any(body["ring"]["next"] < 0) or np.any(body["ring"]["next"] >= sizes):
             raise StateError("a swarm snapshot has ring positions out of range")
         self._clients.load(body.get("clients"))
-        self._ring, self._asked, self._book = (
-            {key: body[name][key] for key in mine} for name, mine in (("ring", self._ring), ("asked", self._asked), ("book", self._book))
-        )
+        self._ring, self._asked, self._book, self._null = ({key: body[name][key] for key in mine} for name, mine in parts)

@@ -37,6 +37,12 @@ def send(of: Swarm, rows: Rows, clients: int, *, first: int = 0, start: float = 
     return of.update(slot, start + np.arange(n, dtype=np.float64) * pace, rows, np.zeros(n, np.int32))
 
 
+def calibrated(of: Swarm) -> Swarm:
+    """Two and a half hours of 20 ordinary clients, whom nobody names."""
+    assert send(of, natural(1500, 3), 20, start=-9000.0, pace=6.0) == []
+    return of
+
+
 def named(cohorts: list[Cohort]) -> set[int]:
     return {int(m) for c in cohorts for m in c.members}
 
@@ -53,8 +59,7 @@ def searched(n: int, seed: int = 2) -> Rows:
 
 
 def test_a_swarm_of_synthetic_rows_is_named_with_its_members_only() -> None:
-    of = swarm()
-    send(of, natural(1200, 3), 20)
+    of = calibrated(swarm())
     cohorts = send(of, shuffled(400), 20, first=30, start=1200.0)
     assert named(cohorts) <= set(range(30, 50))
     assert len(named(cohorts)) >= 18
@@ -76,8 +81,7 @@ def test_a_swarm_that_asks_copies_of_training_rows_is_named_where_members_are_kn
     places, control = (fit_neighbours(X, side, np.full(D, -20.0), np.full(D, 20.0), None, 0) for side in (member, ~member))
 
     def asks(targets: Rows, held_out: Neighbours | None) -> list[Cohort]:
-        of = Swarm(REFERENCE, neighbours=places, control=held_out, capacity=64)
-        assert send(of, natural(1200, 3), 20) == []
+        of = calibrated(Swarm(REFERENCE, neighbours=places, control=held_out, capacity=64))
         noise = 0.02 * members.std(0) * rng.normal(size=(6, len(targets), D))
         cohorts = send(of, np.asarray((targets + noise).reshape(-1, D), np.float32), 20, first=30, start=1200.0)
         return [c for c in cohorts if c.kind == "copies"]
@@ -88,6 +92,51 @@ def test_a_swarm_that_asks_copies_of_training_rows_is_named_where_members_are_kn
     assert named(copies) <= set(range(30, 50))
     assert {c.severity for c in asks(members[:60], None)} == {1}
     assert asks(np.concatenate([members[:40], X[600:640]]), control) == []
+
+
+def test_before_enough_clients_have_shown_what_is_usual_a_swarm_is_a_ticket() -> None:
+    of = swarm()
+    send(of, natural(1200, 3), 20)
+    assert not of.calibrated
+    assert {c.severity for c in send(of, shuffled(400), 20, first=30, start=1200.0)} == {1}
+    assert calibrated(swarm()).calibrated
+
+
+def near_copies(n: int, seed: int) -> Rows:
+    """Rows next to those of a few, as of a service whose customers all ask about the same things."""
+    rng = np.random.default_rng(seed)
+    return np.asarray(natural(12, 50)[rng.integers(0, 12, n)] + 0.02 * rng.normal(size=(n, D)), np.float32)
+
+
+def test_where_ordinary_clients_ask_about_the_same_things_that_is_no_evidence() -> None:
+    """The first ones may be named, as tickets, until enough have shown that it is usual; none of those who come then."""
+    of = swarm(200)
+    found = [send(of, near_copies(200, wave), 8, first=8 * wave, start=wave * 1500.0, pace=6.0) for wave in range(20)]
+    assert of.calibrated
+    assert {c.severity for cohorts in found for c in cohorts} <= {1}
+    assert named([c for cohorts in found[10:] for c in cohorts]) <= set(range(80))
+
+
+def test_a_swarm_that_is_most_of_the_traffic_does_not_become_what_is_usual() -> None:
+    of = calibrated(swarm(200))
+    before = of._null["steps"].copy()
+    send(of, searched(2400), 120, first=30, start=1200.0)
+    assert of._null["cast"][0] <= 25 + 2400 / 300
+    assert np.array_equal(of._null["steps"], before)
+
+
+def test_a_client_whose_steps_start_from_others_than_the_swarm_is_not_named_with_it() -> None:
+    of = calibrated(swarm())
+    rng = np.random.default_rng(4)
+    one = natural(1, 77) + np.asarray(0.02 * rng.normal(size=(400, D)), np.float32)  # two who edit a record of their own between them
+    both = np.empty((800, D), np.float32)
+    both[::2], both[1::2] = searched(400), one
+    slot = np.empty(800, np.int32)
+    slot[::2], slot[1::2] = 30 + np.arange(400) % 20, 52 + np.arange(400) % 2
+    cohorts = of.update(slot, 1200.0 + np.arange(800.0), both, np.zeros(800, np.int32))
+    found = named([c for c in cohorts if c.kind == "iterate"])
+    assert len(found & set(range(30, 50))) >= 12
+    assert not found & {52, 53}
 
 
 def test_waves_of_ordinary_and_of_shifted_customers_are_not_swarms() -> None:

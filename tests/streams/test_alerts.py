@@ -3,6 +3,7 @@
 import pytest
 
 from schemas.alerts import Alert
+from schemas.windows import Severity
 from streams.alerts import MAX_OPEN, AlertBook
 
 _AFTER = 100
@@ -92,6 +93,24 @@ def test_a_storm_is_bounded_and_counted(heard: Heard) -> None:
     heard.book.settle(_AFTER)
     heard.book.raise_("extraction", "later", "page", 200, summary="s")
     assert len(heard.book.open) == 1
+
+
+def test_members_who_join_are_told_under_the_same_identity_and_no_news_is_not_told(heard: Heard) -> None:
+    def swarm(at_ns: int, severity: Severity, clients: str, *, grown: bool) -> None:
+        heard.book.raise_("extraction", "synthetic 7", severity, at_ns, summary=f"{len(clients)} clients", clients=clients, grown=grown)
+
+    swarm(0, "ticket", "ab", grown=True)
+    swarm(10, "ticket", "ab", grown=False)
+    swarm(20, "ticket", "abc", grown=True)
+    swarm(30, "page", "abcd", grown=True)
+    swarm(40, "ticket", "abcde", grown=True)
+    assert [(a.at_ns, a.severity, "".join(a.clients)) for a in heard.said] == [
+        (0, "ticket", "ab"), (20, "ticket", "abc"), (30, "page", "abcd"), (40, "page", "abcde"),
+    ]  # fmt: skip
+    assert len({a.alert_id for a in heard.said}) == 1
+    assert {a.opened_at_ns for a in heard.said} == {0}
+    assert heard.book.grown == 2
+    assert "AML.T0021" in heard.said[0].techniques
 
 
 def test_an_alert_names_its_techniques(heard: Heard) -> None:

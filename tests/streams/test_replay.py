@@ -248,6 +248,59 @@ def test_a_missing_or_broken_file_is_told(missing: str, tmp_path: Path) -> None:
         run(folder, tmp_path / "out")
 
 
+# -- a swarm ------------------------------------------------------------------------------------------------------------------------------
+
+
+def swarm_recording(folder: Path) -> Path:
+    """Three hours of 20 ordinary clients, and in the last one ten minutes of 20 more who send shuffled rows."""
+    rng, mix = np.random.default_rng(2), np.random.default_rng(5).normal(size=(3, 8))
+
+    def rows(n: int) -> Any:
+        return rng.normal(size=(n, 3)) @ mix + 0.15 * rng.normal(size=(n, 8))
+
+    ts = np.concatenate([np.sort(rng.uniform(0, 10_800, 1_800)), 9_000 + np.arange(600.0)])
+    clients = np.array([f"c{k % 20}" for k in range(1_800)] + [f"w{k % 20}" for k in range(600)])
+    X, order = np.concatenate([rows(1_800), rng.permuted(rows(600), axis=0)]), np.argsort(ts, kind="stable")
+    events = {"ts": pa.array(ts[order]), "client_id": pa.array(clients[order]), "features": lists(X[order])}
+    return write(folder / "swarm", reference={"features": lists(rows(1_500))}, events=events)
+
+
+@pytest.fixture(scope="module")
+def pooled(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("swarm")
+    run(swarm_recording(folder), folder / "out")
+    return [line for line in lines(folder / "out") if line["clients"]]
+
+
+def test_a_swarm_is_named_with_its_members_only_before_a_fifth_of_its_queries(pooled: list[dict[str, Any]]) -> None:
+    workers = {f"w{k}" for k in range(20)}
+    assert {member for line in pooled for member in line["clients"]} == workers
+    named_at = min(line["at"] for line in pooled if len(line["clients"]) >= 16)
+    assert 9_000 < named_at < 9_000 + 600 / 5
+    assert {(line["detector"], line["severity"], line["client"]) for line in pooled} == {("extraction", "ticket", None)}
+
+
+def test_each_line_of_a_swarm_names_more_members_than_the_one_before(pooled: list[dict[str, Any]]) -> None:
+    sizes = [len(line["clients"]) for line in pooled]
+    assert sizes == sorted(set(sizes))
+    assert [line["at"] for line in pooled] == sorted(line["at"] for line in pooled)
+    assert [line["evidence"]["members"] for line in pooled] == sizes
+
+
+@pytest.mark.parametrize("size", [7, 1_000])
+def test_how_events_are_cut_into_batches_changes_nothing_about_swarms(
+    size: int, pooled: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH", size)
+    run(swarm_recording(tmp_path), tmp_path / "out")
+    assert [line for line in lines(tmp_path / "out") if line["clients"]] == pooled
+
+
+def test_where_no_rows_may_be_passed_on_no_swarm_is_found(tmp_path: Path) -> None:
+    run(swarm_recording(tmp_path), tmp_path / "out", settings(swarm={"rows_per_slice": 0}))
+    assert not [line for line in lines(tmp_path / "out") if line["clients"]]
+
+
 # -- real attacks -----------------------------------------------------------------------------------------------------------------------
 
 _HARD = ("membership:", "extraction:knockoff_random", "extraction:jbda_sybil")
@@ -264,6 +317,9 @@ def test_real_attackers_are_paged_early_and_no_benign_client_is(name: str, tmp_p
     run(TRACES / name, tmp_path)
     result = score(TRACES / name, tmp_path / "alerts.jsonl")
     assert result.wrongly_paged == []
+    truth = dict(zip(*(pq.read_table(TRACES / name / "events.parquet")[c].to_pylist() for c in ("client_id", "truth")), strict=True))
+    members = {member for line in lines(tmp_path) for member in line["clients"]}
+    assert members == {client for client, of in truth.items() if of == "attack:extraction:jbda_sybil"}
     promised = {attack: shares for attack, shares in result.paged_after.items() if not attack.removeprefix("attack:").startswith(_HARD)}
     assert promised
     early = _EARLY.get(name, 0.2)
