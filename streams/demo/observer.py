@@ -16,7 +16,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
-from schemas import windows
+from schemas import suspects, windows
 from schemas.alerts import Alert
 from schemas.reference import Reference
 from schemas.rows import ClientWindowRow, FeatureWindowRow, Row, WindowRow
@@ -109,7 +109,9 @@ class Observer:
             with self.lock:
                 for message in messages:
                     if message.error() is None:
-                        self._take(str(message.topic()).rpartition(".")[2], message.value() or b"")
+                        headers = dict(message.headers() or ())
+                        if headers.get("ce_type") != suspects.CE_TYPE.encode():
+                            self._take(str(message.topic()).rpartition(".")[2], message.value() or b"")
                 self._judge.tick(time.time_ns(), self._settle_ns)
             if self._metrics_url and time.monotonic() - asked > 1.0:
                 asked = time.monotonic()

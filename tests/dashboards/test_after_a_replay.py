@@ -17,7 +17,7 @@ from dashboards.build import DASHBOARDS
 from dashboards.macros import expand
 from inferwatch import Client, MemoryTransport
 from inferwatch._codec import decode_columns
-from schemas import windows
+from schemas import suspects, windows
 from schemas.rows import TABLES, Row
 from streams.build import build
 from streams.clickhouse import ClickHouse
@@ -97,6 +97,8 @@ class Wired:
                 end_ns = windows.decode_partial(out.value).end_ns
                 self.take("windows", 0, out.value, {}, end_ns)
                 self.judge.tick(end_ns)
+            elif out.headers.get("ce_type") == suspects.CE_TYPE:
+                self.take("findings", 0, out.value, out.headers, suspects.decode(out.value).end_ns)
             elif out.to == "findings":
                 self.take("findings", 0, out.value, {}, windows.decode_finding(out.value).at_ns)
 

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from schemas import windows
+from schemas import suspects, windows
 from schemas.alerts import Alert
 from schemas.reference import Reference
 from schemas.rows import TABLES, Row
-from schemas.windows import Finding, WindowPartial
+from schemas.windows import WindowPartial
 from streams.judge import Judge
 from streams.kafka import partition_for_key
 from streams.owner import NS, Record
@@ -50,7 +50,7 @@ def replay(settings: Settings, references: list[Reference], partitions: list[lis
         registry.put(reference)
     out = Expected()
     partials: list[WindowPartial] = []
-    findings: list[Finding] = []
+    findings: list[tuple[str, bytes, int, dict[str, str]]] = []
     for number, messages in enumerate(partitions):
         shard = Shard(number, settings, registry)
         for message in messages:
@@ -58,23 +58,29 @@ def replay(settings: Settings, references: list[Reference], partitions: list[lis
             shard.apply(Record("events", number, message.offset(), message.value(), message.timestamp()[1] * 1_000_000, headers=headers))
         shard.finish()
         partials += [windows.decode_partial(sent.value) for sent in shard.outbox if sent.to == "windows"]
-        findings += [windows.decode_finding(sent.value) for sent in shard.outbox if sent.to == "findings"]
+        for sent in shard.outbox:
+            if sent.headers.get("ce_type") == suspects.CE_TYPE:
+                rows = suspects.decode(sent.value)
+                findings.append((rows.model, sent.value, rows.end_ns, sent.headers))
+            elif sent.to == "findings":
+                found = windows.decode_finding(sent.value)
+                findings.append((found.model, sent.value, found.at_ns, {}))
         out.received += shard.received
         out.rejected += shard.rejected
     out.partials = len(partials)
     judges = [Judge(p, settings, registry) for p in range(len(partitions))]
     offsets: Counter[tuple[str, int]] = Counter()
 
-    def give(role: Any, model: str, value: bytes, at_ns: int) -> Judge:
+    def give(role: Any, model: str, value: bytes, at_ns: int, headers: dict[str, str] | None = None) -> Judge:
         partition = partition_for_key(model.encode(), len(judges))
-        judges[partition].apply(Record(role, partition, offsets[role, partition], value, at_ns))
+        judges[partition].apply(Record(role, partition, offsets[role, partition], value, at_ns, headers=headers or {}))
         offsets[role, partition] += 1
         return judges[partition]
 
     for partial in sorted(partials, key=lambda p: (p.start_ns, p.partition, p.sequence)):
         give("windows", partial.model, windows.encode(partial), partial.end_ns)
     for finding in findings:
-        give("findings", finding.model, windows.encode(finding), finding.at_ns)
+        give("findings", *finding)
     last_ns = max((partial.end_ns for partial in partials), default=0)
     for judge in judges:
         judge.tick(last_ns + round((settings.window.settle_s + 1) * NS))

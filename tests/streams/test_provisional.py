@@ -98,4 +98,4 @@ def test_thousands_of_features_hold_up_nobody() -> None:
     assert set(made.parts) == {"drift"}
     narrow = gathered(events(60), rows=60).build("m", "1")
     assert narrow is not None
-    assert set(narrow.parts) == {"drift", "evidence"}
+    assert set(narrow.parts) == {"drift", "evidence", "swarm"}
