@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.swarm.stream import SPARSE, YOUNG
 from schemas.suspects import MAX_BYTES, SuspectRows
 from streams.owner import NS
 from streams.settings import Swarm
 
-_OLD = 400
-"""Events of a client beyond which it has a past: `detectors.swarm.stream.YOUNG`."""
-_SPARSE = 8
 _ROW_BYTES = 12
 """Of a row's client and time."""
 _MOST_HALVINGS = 40
@@ -83,7 +81,7 @@ class SuspectBuffer:
             slot, at_ns, X, hashes, keys, n = slot[kept], at_ns[kept], X[kept], hashes[kept], keys[kept], n[kept]
         earliest = int(at_ns.min())
         self._earliest_ns = min(self._earliest_ns, earliest) if self._held else earliest
-        spare = (n > _OLD) & (keys % np.uint64(_SPARSE) != 0)
+        spare = (n > YOUNG) & (keys % np.uint64(SPARSE) != 0)
         self._chunks.append((slot.astype(np.int32), at_ns.astype(np.int64), np.array(X, np.float32, order="C"), hashes, spare))
         self._held += len(slot)
         if self._held > 2 * self._room:

@@ -283,21 +283,20 @@ class ClientWatch:
         top = np.max([*evidence.values(), np.zeros(len(present))], axis=0)
         severity = self.table.severity[present].max(axis=1).astype(int)
         order = np.lexsort((-window.client_n[present], -np.round(top, 1), -severity))[:LINES_PER_WINDOW]
-        given = self.exposure(present)
-        repeats = np.zeros(len(present), np.int64) if self._evidence is None else self._evidence.counts(present)["exact_repeats"]
+        shown = present[order]
+        values = {family: column[order] for family, column in evidence.items()} | self.exposure(shown)
+        repeats = np.zeros(len(shown), np.int64) if self._evidence is None else self._evidence.counts(shown)["exact_repeats"]
         return [
             ClientLine(
-                client=self.table.names[present[k]],
-                n=int(window.client_n[present[k]]),
-                errors=int(window.client_errors[present[k]]),
-                denied=int(window.client_denied[present[k]]),
+                client=self.table.names[slot],
+                n=int(window.client_n[slot]),
+                errors=int(window.client_errors[slot]),
+                denied=int(window.client_denied[slot]),
                 repeats=int(repeats[k]),
-                severity=SEVERITIES[severity[k]],
-                evidence={
-                    name: round(float(values[k]), 4) for name, values in (*evidence.items(), *given.items()) if not math.isnan(values[k])
-                },
+                severity=SEVERITIES[severity[order[k]]],
+                evidence={name: round(float(column[k]), 4) for name, column in values.items() if not math.isnan(column[k])},
             )
-            for k in order.tolist()
+            for k, slot in enumerate(shown.tolist())
         ]
 
     def everybody(self) -> dict[str, Any]:
