@@ -80,3 +80,25 @@ def top_classes(scores: Any, label: Any) -> None:
                     best = j
             if sound:
                 label[i] = best
+
+
+@njit(cache=True)
+def number_clients(slot: Any, place: Any, client: Any, distinct: Any) -> int:
+    """Numbers the slots (n,) in order of appearance; returns how many different ones there are.
+
+    Args:
+        slot: (n,) int32.
+        place: int32, longer than the largest slot, all -1; it is so again afterwards.
+        client: (n,) int32, the number of each row's slot, out.
+        distinct: (n,) int32, the slots by number, out.
+    """
+    found = 0
+    for i in range(len(slot)):
+        s = slot[i]
+        if place[s] < 0:
+            place[s], distinct[found] = found, s
+            found += 1
+        client[i] = place[s]
+    for k in range(found):
+        place[distinct[k]] = -1
+    return found

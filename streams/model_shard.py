@@ -154,7 +154,7 @@ class ModelShard:
         earliest, latest = int(at_ns.min()), int(at_ns.max())
         first, last = (max(at // self._length_ns * self._length_ns, self._closed_until_ns) for at in (earliest, latest))
         starts = np.maximum(at_ns // self._length_ns * self._length_ns, self._closed_until_ns) if first < last else np.array([first])
-        for start in np.unique(starts).tolist():
+        for start in np.unique(starts).tolist() if first < last else [first]:
             inside: NDArray[np.bool_] | slice = starts == start if first < last else slice(None)  # mostly all are of one window
             window = self._window(start)
             window.add(slot[inside], status[inside], latency_ms[inside])

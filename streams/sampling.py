@@ -71,7 +71,9 @@ class Sampler:
         if self._features:
             names = events.names or [str(j) for j in range(events.numeric.shape[1])]
             values = events.numeric[row, :MAX_FEATURES].tolist()
-            features = {name: value for name, value in zip(names, values, strict=False) if math.isfinite(value)}
+            features = dict(zip(names, values, strict=False))
+            if not all(map(math.isfinite, values)):
+                features = {name: value for name, value in features.items() if math.isfinite(value)}
             for name, column in zip(events.category_names, events.categories, strict=True):
                 value = column[row]
                 if value is not None and len(categories) < MAX_FEATURES:
@@ -89,7 +91,7 @@ class Sampler:
             trace_id=(events.trace_id[row] if events.trace_id is not None else None) or "",
             features=features,
             categories=categories,
-            scores=[s if math.isfinite(s) else 0.0 for s in scores],
+            scores=scores if all(map(math.isfinite, scores)) else [s if math.isfinite(s) else 0.0 for s in scores],
             prediction=(events.prediction[row] if events.prediction is not None else None) or "",
             latency_ms=latency if math.isfinite(latency) else None,
             status=STATUSES[events.status[row]],

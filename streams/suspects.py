@@ -8,6 +8,7 @@ until the rest fits, and whoever is in at a smaller share is in at a larger one:
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from detectors.swarm.stream import SPARSE, YOUNG
 from schemas.suspects import MAX_BYTES, SuspectRows
+from streams.kernels import number_clients, plain
 from streams.owner import NS
 from streams.settings import Swarm
 
@@ -52,6 +54,7 @@ class SuspectBuffer:
         self._halvings = 0
         self._closed_until_ns = 0
         self._lost = 0  # of open slices
+        self._place = np.full(64, -1, np.int32)
         self.dropped = 0
 
     def add(
@@ -92,19 +95,19 @@ class SuspectBuffer:
         end_ns = self.next_end_ns()
         if end_ns is None or (now_ns is not None and end_ns > now_ns):
             return
-        whole = self._whole()
-        start = self._starts(whole)
-        halvings = 0
-        for begin in np.unique(start).tolist():
-            if now_ns is not None and begin + self._length_ns > now_ns:
-                break
-            part, halvings = self._thinned(_rows(whole, np.flatnonzero(start == begin)), 0)
+        whole, start = self._by_slice()
+        closing = len(start) if now_ns is None else int(np.searchsorted(start, now_ns - self._length_ns, side="right"))
+        edges = [0, *(np.flatnonzero(np.diff(start[:closing])) + 1).tolist(), closing]
+        for a, b in pairwise(edges):
+            part, halvings = self._thinned(_rows(whole, slice(a, b)), 0)
+            begin = int(start[a])
             self._closed_until_ns = begin + self._length_ns
             self._pass_on(begin, part)
             self._halvings = max(0, max(halvings, self._halvings) - 1)
-        rest = np.flatnonzero(start >= self._closed_until_ns)
-        self._chunks, self._held = ([_rows(whole, rest)], len(rest)) if len(rest) else ([], 0)
-        self._earliest_ns = int(whole[1][rest].min()) if len(rest) else 0
+        rest = _rows(whole, slice(closing, None))
+        self._held = len(rest[0])
+        self._chunks = [rest] if self._held else []
+        self._earliest_ns = int(rest[1].min()) if self._held else 0
 
     def next_end_ns(self) -> int | None:
         """When the first open slice ends; None without rows."""
@@ -112,17 +115,21 @@ class SuspectBuffer:
             return None
         return max(self._earliest_ns // self._length_ns * self._length_ns, self._closed_until_ns) + self._length_ns
 
-    def _starts(self, held: Chunk) -> NDArray[np.int64]:
-        """When the slices of these rows begin."""
-        return np.maximum(held[1] // self._length_ns * self._length_ns, self._closed_until_ns)
+    def _by_slice(self) -> tuple[Chunk, NDArray[np.int64]]:
+        """The held rows, those of one slice together in order of arrival, and when the slices begin."""
+        whole = self._whole()
+        start = np.maximum(whole[1] // self._length_ns * self._length_ns, self._closed_until_ns)
+        if (start[1:] < start[:-1]).any():
+            order = np.argsort(start, kind="stable")
+            whole, start = _rows(whole, order), start[order]
+        return whole, start
 
     def _thin(self) -> None:
         """Brings each open slice to its room, and all of them to that of some: times are the producers', and may make many slices."""
-        whole = self._whole()
-        start, before = self._starts(whole), self._halvings
+        (whole, start), before = self._by_slice(), self._halvings
         parts = []
-        for begin in np.unique(start).tolist():
-            part, halvings = self._thinned(_rows(whole, np.flatnonzero(start == begin)), before)
+        for a, b in pairwise([0, *(np.flatnonzero(np.diff(start)) + 1).tolist(), len(start)]):
+            part, halvings = self._thinned(_rows(whole, slice(a, b)), before)
             self._halvings = max(self._halvings, halvings)
             parts.append(part)
         self._chunks, self._held = parts, sum(len(part[0]) for part in parts)
@@ -138,7 +145,7 @@ class SuspectBuffer:
         while len(held[0]) > self._room and halvings < _MOST_HALVINGS:
             halvings += 1
             held = _rows(held, np.flatnonzero(_inside(held[3], halvings)))
-        held = _rows(held, np.arange(min(len(held[0]), self._room)))  # one client alone may be too many
+        held = _rows(held, slice(self._room))  # one client alone may be too many
         self._lose(before - len(held[0]))
         return held, halvings
 
@@ -156,7 +163,7 @@ class SuspectBuffer:
         lost, self._lost = self._lost, 0
         if not len(part[0]):
             return
-        slots, client = np.unique(part[0], return_inverse=True)
+        slots, client = self._numbered(plain(part[0]))
         self._emit(
             SuspectRows(
                 model="",
@@ -169,12 +176,20 @@ class SuspectBuffer:
                 end_ns=start_ns + self._length_ns,
                 width=self._width,
                 clients=self._names_of(slots.tolist()),
-                client=client.astype("<i4").tobytes(),
-                at_ns=part[1].astype("<i8").tobytes(),
-                rows=part[2].astype("<f4").tobytes(),
+                client=client.astype("<i4", copy=False).tobytes(),
+                at_ns=part[1].astype("<i8", copy=False).tobytes(),
+                rows=part[2].astype("<f4", copy=False).tobytes(),
                 dropped=lost,
             )
         )
+
+    def _numbered(self, slot: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """The different slots, and of each row which one of them."""
+        if (beyond := int(slot.max()) + 1 - len(self._place)) > 0:
+            self._place = np.full(len(self._place) + max(beyond, len(self._place)), -1, np.int32)
+        client, distinct = np.empty(len(slot), np.int32), np.empty(len(slot), np.int32)
+        found = number_clients(slot, self._place, client, distinct)
+        return distinct[:found], client
 
     # -- snapshots ----------------------------------------------------------------------------------------------------------------------
 
@@ -205,6 +220,6 @@ def _inside(hashes: NDArray[np.uint64], halvings: int) -> NDArray[np.bool_]:
     return np.asarray((hashes >> np.uint64(8)) & mask == 0)
 
 
-def _rows(chunk: Chunk, rows: NDArray[np.intp]) -> Chunk:
+def _rows(chunk: Chunk, rows: NDArray[np.intp] | slice) -> Chunk:
     slot, at, X, hashes, spare = chunk
     return slot[rows], at[rows], X[rows], hashes[rows], spare[rows]

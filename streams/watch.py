@@ -142,7 +142,9 @@ class ClientWatch:
 
     def suspect(self, slot: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Which rows are of a client under suspicion."""
-        return np.asarray((slot >= 0) & self.table.severity[slot].any(axis=1) if self.table.capacity else slot < -1)
+        if not self.table.capacity:
+            return np.zeros(len(slot), np.bool_)
+        return np.asarray((slot >= 0) & (self.table.severity.view(np.uint32)[slot, 0] != 0))  # its four families at once
 
     def count(self, slot: NDArray[np.int32], at_ns: NDArray[np.int64]) -> None:
         """Counts events of clients."""
@@ -286,6 +288,7 @@ class ClientWatch:
         shown = present[order]
         values = {family: column[order] for family, column in evidence.items()} | self.exposure(shown)
         repeats = np.zeros(len(shown), np.int64) if self._evidence is None else self._evidence.counts(shown)["exact_repeats"]
+        by_client = zip(*(np.round(column, 4).tolist() for column in values.values()), strict=True)
         return [
             ClientLine(
                 client=self.table.names[slot],
@@ -294,9 +297,9 @@ class ClientWatch:
                 denied=int(window.client_denied[slot]),
                 repeats=int(repeats[k]),
                 severity=SEVERITIES[severity[order[k]]],
-                evidence={name: round(float(column[k]), 4) for name, column in values.items() if not math.isnan(column[k])},
+                evidence={name: value for name, value in zip(values, row, strict=True) if not math.isnan(value)},
             )
-            for k, slot in enumerate(shown.tolist())
+            for k, (slot, row) in enumerate(zip(shown.tolist(), by_client, strict=True))
         ]
 
     def everybody(self) -> dict[str, Any]:

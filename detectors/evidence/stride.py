@@ -44,20 +44,29 @@ def width(fields: int) -> int:
 @njit(inline="always")
 def _matches(memory: Any, held: int, last: int, kept: Any, x: Any, limit: Any, plus: Any, minus: Any) -> bool:
     usable: Any = np.int64(0)
+    for f in range(len(x)):
+        usable += not limit[f] & 1 and _STEP <= kept[f] <= _STEP_DOWN
+    if usable < c.STRIDE_COLUMNS:
+        return False
     plus[:] = 0
     minus[:] = 0
+    early, seen = (5 * usable + 7) // 8, 0
     for f in range(len(x)):
         if limit[f] & 1 or not _STEP <= kept[f] <= _STEP_DOWN:
             continue
-        usable += 1
         same = np.uint8(np.uint8(x[f] - kept[f]) + _ONE)  # modulo 256: steps of more than 128 might be taken for others, which is rare
         other = np.uint8(np.uint8(x[f] + kept[f]) + _ONE)
         row = memory[f * c.MEMORY : (f + 1) * c.MEMORY]
         for k in range(c.MEMORY):  # cut to a byte at every turn, for 32 lanes
             plus[k] = np.uint8(plus[k] + np.uint8(np.uint8(same - row[k]) <= _TWO))
             minus[k] = np.uint8(minus[k] + np.uint8(np.uint8(other - row[k]) <= _TWO))
-    if usable < c.STRIDE_COLUMNS:
-        return False
+        seen += 1
+        if seen == early:  # most rows are told apart by then: no row can still come to the share
+            best: Any = np.uint8(0)
+            for k in range(c.MEMORY):
+                best = np.uint8(max(best, np.uint8(plus[k] + minus[k])))
+            if best + (usable - early) < c.STRIDE_SHARE * usable:
+                return False
     plus[held:] = 0
     minus[held:] = 0
     total: Any = np.int32(0)

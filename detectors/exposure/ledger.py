@@ -19,6 +19,7 @@ from detectors.bloom import float_bits
 from detectors.exposure.curve import CopyCurve
 from detectors.lean import lean
 from detectors.membership.slots import Layout, Slots
+from detectors.prefetch import prefetch_row
 
 REGISTERS = 64
 _ALPHA = 0.709
@@ -75,6 +76,8 @@ def _count(bits: Any, slot: Any, flagged: Any, seed: Any, limit: float, arrays: 
     d = bits.shape[1]
     for i in range(bits.shape[0]):
         s = slot[i]
+        if i + 1 < bits.shape[0]:
+            prefetch_row(registers, slot[i + 1])
         # Four chains of keyed products, two values a step each, independent of each other, so that they run side by side.
         a, b, c, e = seed[0], seed[1], seed[2], seed[3]
         j = 0
