@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from confluent_kafka import Producer
 
-from bench.shard import CLASSES, EVENTS, FEATURES, KEY, START_NS, records, rows
+from bench.shard import RATE, CLASSES, EVENTS, FEATURES, KEY, START_NS, records, rows
 from inferwatch import CONTENT_TYPE_COLUMNS, EventColumns, encode
 from schemas.reference import Feature
 from schemas.reference import encode as encode_reference
@@ -78,7 +78,7 @@ def main() -> None:
     y = scores.argmax(1).astype(np.int32)
     owner = Rows(features=features, X=X, scores=scores, classes=classes, y=y, member=np.arange(6_000) < 3_000)
     reference = build("bench", "1", owner, membership_key=KEY, built_at_ns=0).reference
-    batches = records(rng, options.records)
+    batches = records(rng, options.records, 10**9 // RATE)
     ahead = time.time_ns() - START_NS - 3_600 * 10**9  # the recording ends within the last hour: a worker refuses a clock that is far off
     for batch in batches:
         batch.at_ns[:] += ahead
