@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import clickhouse_connect
 import msgspec
 from clickhouse_connect.driver.exceptions import ClickHouseError as DriverError
+from clickhouse_connect.driver.httputil import all_managers, check_env_proxy, get_pool_manager
 
 from schemas.rows import Row, to_arrow
 from streams.settings import ClickHouse as ClickHouseSettings
@@ -77,6 +78,7 @@ class ClickHouse:
         target = _parse(dsn, password)
         self.database, self.target, self._secrets = target.database, target.printable, target.secrets
         self._options: dict[str, Any] = target.options | {"tz_mode": "aware"}
+        self._pool: Any = None
         if target.options["interface"] != "chdb":
             self._options |= {"connect_timeout": connect_timeout, "send_receive_timeout": timeout, "autogenerate_session_id": False}
         if target.options["interface"] == "https":
@@ -84,7 +86,8 @@ class ClickHouse:
                 raise ValueError(
                     f"ClickHouse: there is no file {ca_file}; clickhouse.ca_file is the PEM of the authority that signed the server's"
                 )
-            self._options |= {"verify": verify, "ca_cert": ca_file or None}
+            self._pool = _pool_of(self._options, ca_file, verify)
+            self._options["pool_mgr"] = self._pool
         self._client: Any = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clickhouse")
 
@@ -155,6 +158,9 @@ class ClickHouse:
             self._thread.submit(self._client.close).result()
             self._client = None
         self._thread.shutdown()
+        if self._pool is not None:
+            self._pool.clear()
+            all_managers.pop(self._pool, None)
 
     def __enter__(self) -> "ClickHouse":
         return self
@@ -215,6 +221,14 @@ class ClickHouse:
 
     def _create_database(self) -> None:
         self._connected().command(f"CREATE DATABASE IF NOT EXISTS {self.database}", use_database=False)
+
+
+def _pool_of(options: dict[str, Any], ca_file: str, verify: bool) -> Any:
+    """TLS connections of our own. Those that clickhouse-connect makes cannot be closed where urllib3-future, which comes with
+    grafana-client, stands in for urllib3.
+    """
+    proxy = check_env_proxy("https", options["host"], options["port"])
+    return get_pool_manager(ca_cert=ca_file or None, verify=verify, https_proxy=proxy)
 
 
 class _Target(msgspec.Struct, frozen=True):

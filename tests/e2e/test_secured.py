@@ -34,11 +34,13 @@ from streams.embedded.kafka import EmbeddedKafka
 from streams.embedded.process import free_ports
 from streams.embedded.security import Security
 from streams.kafka import publish_reference
+from streams.migrate import migrate
 from streams.settings import load
 from streams.warmup import warm_up
 from tests.e2e.test_path import _ROWS, ask, boundary_walk
 from tests.parts import unavailable
 from tests.streams.events import KEY, NAMES, reference, settings
+from tests.streams.https_clickhouse import serve
 from tests.streams.tls import Certificates, certificates, login
 
 _acl: Any = kafka_admin  # public by its docs, not by its annotations
@@ -223,14 +225,26 @@ def forms(secret: str) -> set[bytes]:
     return {form for form in found if len(form) >= 6}
 
 
+@pytest.fixture
+def stack() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as one:
+        yield one
+
+
 @pytest.mark.slow
 def test_a_whole_run_with_failures_leaves_no_secret_anywhere(
-    run: Run, secured: tuple[EmbeddedKafka, Certificates], caplog: pytest.LogCaptureFixture
+    run: Run, secured: tuple[EmbeddedKafka, Certificates], caplog: pytest.LogCaptureFixture, stack: contextlib.ExitStack
 ) -> None:
     kafka, made = secured
     caplog.set_level(logging.DEBUG)
     allow(admin_of(kafka, made), rights_of(run))
-    prefix = run.environment["INFERWATCH_KAFKA_TOPIC_PREFIX"]
+    prefix, embedded = run.environment["INFERWATCH_KAFKA_TOPIC_PREFIX"], run.environment["INFERWATCH_CLICKHOUSE_DSN"]
+    clickhouse = stack.enter_context(serve(run.folder / "chdb", made, SECRETS["clickhouse password"]))
+    with clickhouse.connect(ca_file=str(made.ca)) as connection:
+        migrate(connection)
+    run.environment["INFERWATCH_CLICKHOUSE_DSN"] = f"https://writer@127.0.0.1:{clickhouse.port}/inferwatch"
+    run.environment["INFERWATCH_CLICKHOUSE_CA_FILE"] = str(made.ca)
+    run.environment["INFERWATCH_CLICKHOUSE_PASSWORD"] = SECRETS["clickhouse password"]
 
     run.start(INFERWATCH_KAFKA_SASL_PASSWORD=SECRETS["wrong password"])
     run.until_said("uthentication failed")
@@ -282,7 +296,9 @@ def test_a_whole_run_with_failures_leaves_no_secret_anywhere(
         run.look()
         run.end()
 
-    done = subprocess.run([sys.executable, "-c", _ROWS, run.environment["INFERWATCH_CLICKHOUSE_DSN"]], capture_output=True, check=True)
+    assert "request" in clickhouse.end()
+    clickhouse.process.wait(20)
+    done = subprocess.run([sys.executable, "-c", _ROWS, embedded], capture_output=True, check=True)
     assert json.loads(done.stdout)["windows"], "no rows: nothing was looked through"
     topics = everything_on_kafka(kafka, made, prefix)
     heaps = {
