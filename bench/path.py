@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from confluent_kafka import Producer
 
-from bench.shard import RATE, CLASSES, EVENTS, FEATURES, KEY, START_NS, records, rows
+from bench.shard import CLASSES, EVENTS, FEATURES, KEY, RATE, START_NS, records, rows
 from inferwatch import CONTENT_TYPE_COLUMNS, EventColumns, encode
 from schemas.reference import Feature
 from schemas.reference import encode as encode_reference

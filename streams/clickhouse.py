@@ -224,7 +224,9 @@ class ClickHouse:
 
 
 def _pool_of(options: dict[str, Any], ca_file: str, verify: bool) -> Any:
-    """TLS connections of our own. Those that clickhouse-connect makes cannot be closed where urllib3-future, which comes with
+    """TLS connections of our own.
+
+    Those that clickhouse-connect makes cannot be closed where urllib3-future, which comes with
     grafana-client, stands in for urllib3.
     """
     proxy = check_env_proxy("https", options["host"], options["port"])

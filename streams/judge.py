@@ -16,7 +16,7 @@ from schemas.rows import AlertRow, Row, WindowRow
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams.model_judge import ModelJudge
-from streams.owner import NS, Copy, Out, Outbox, Record, Role
+from streams.owner import NS, SET_BACK_NS, Copy, Out, Outbox, Record, Role
 from streams.references import References
 from streams.settings import Settings
 
@@ -116,7 +116,14 @@ class Judge:
         self._model(rows.model, rows.version).suspects(rows, now_ns)
 
     def tick(self, now_ns: int) -> None:
-        """Judges windows that are due; ends alerts that nothing renews."""
+        """Judges windows that are due; ends alerts that nothing renews.
+
+        A clock that was far ahead and is right again, or another host's, begins anew: what was put off until a time that never was is due.
+        """
+        if now_ns < self._now_ns - SET_BACK_NS:
+            self._now_ns = now_ns
+            for model in self._models.values():
+                model.set_back(now_ns)
         self._now_ns = max(self._now_ns, now_ns)
         for model in self._models.values():
             model.tick(self._now_ns, self._settle_ns)

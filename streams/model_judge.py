@@ -163,6 +163,10 @@ class ModelJudge:
             self._judge_telemetry(telemetry, now_ns)
         self.alerts.settle(now_ns)
 
+    def set_back(self, now_ns: int) -> None:
+        """The clock was ahead: no time that is kept lies beyond now."""
+        self._telemetry.set_back(now_ns)
+
     # -- verdicts -----------------------------------------------------------------------------------------------------------------------
 
     def _merged(self, a: WindowPartial, b: WindowPartial) -> WindowPartial:

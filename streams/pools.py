@@ -121,7 +121,7 @@ class SwarmWatch:
 
     def _tell(self, pool: _Pool, now_ns: int) -> None:
         new = len(pool.members) - pool.told
-        if not new or (pool.told and new < GROWTH * pool.told and now_ns < pool.told_ns + TELL_NS):
+        if not new or (pool.told and new < GROWTH * pool.told and 0 <= now_ns - pool.told_ns < TELL_NS):
             return
         pool.told, pool.told_ns = len(pool.members), now_ns
         severity: Severity = "page" if pool.severity == 2 else "ticket"

@@ -16,7 +16,7 @@ import structlog
 from streams.delivery import Delivery, Pager
 from streams.lease import Lease
 from streams.metrics import Counting, Metrics
-from streams.owner import Owner, Record, Role, Sliced
+from streams.owner import NS, SET_BACK_NS, Owner, Record, Role, Sliced
 from streams.settings import Settings
 from streams.snapshots import Kind, Snapshot, SnapshotStore, StaleOwnerError
 from streams.tenure import ROLES, Closing, JudgeOwner, Taking, Tenure
@@ -363,7 +363,7 @@ class Runtime:
         while True:
             await asyncio.sleep(TICK_S)
             self.lease.now()
-            self._now_ns = max(self._now_ns, self._wall_ns())
+            self._now_ns = self._time(self._wall_ns())
             for tenure in list(self._tenures.values()):
                 began = time.perf_counter()
                 if not tenure.tick(self._now_ns):
@@ -372,6 +372,13 @@ class Runtime:
                 self._hand_over(tenure)  # what came back
                 await asyncio.sleep(0)
             self._gauge()
+
+    def _time(self, wall_ns: int) -> int:
+        """The clock's time, but not for a small step back: then it stands still until the clock is there again."""
+        if wall_ns >= self._now_ns - SET_BACK_NS:
+            return max(self._now_ns, wall_ns)
+        log.warning("this machine's clock was set back", by_s=round((self._now_ns - wall_ns) / NS))
+        return wall_ns
 
     async def _room(self, tenure: Tenure) -> None:
         self._held += 1

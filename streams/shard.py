@@ -16,7 +16,7 @@ from schemas.rows import Row
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams.model_shard import ModelShard, Part
-from streams.owner import NS, Copy, Out, Outbox, Record, Role, TooManyDeadLettersError
+from streams.owner import NS, SET_BACK_NS, Copy, Out, Outbox, Record, Role, TooManyDeadLettersError
 from streams.provisional import Provisional
 from streams.references import References
 from streams.settings import Settings
@@ -136,7 +136,7 @@ class Shard:
 
     def tick(self, now_ns: int) -> None:
         """Closes windows by the clock where no records come any more."""
-        if self._active:
+        if self._active or now_ns < self._active_ns - SET_BACK_NS:
             self._active, self._active_ns = False, now_ns
         if now_ns - self._active_ns >= _IDLE_NS:
             for model in self._models.values():

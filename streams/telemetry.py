@@ -102,6 +102,11 @@ class Telemetry:
             self._judge_blocks(instance, beat, now_ns)
         return self._completeness.close(now_ns / NS)
 
+    def set_back(self, now_ns: int) -> None:
+        """The clock was ahead: no time that is kept lies beyond now."""
+        self._next_ns = min(self._next_ns, now_ns)
+        self._highest = {instance: [(min(at_ns, now_ns), n) for at_ns, n in seen] for instance, seen in self._highest.items()}
+
     def _judge_blocks(self, instance: str, beat: Heartbeat, now_ns: int) -> None:
         _, highest, _ = self._totals(instance)
         seen = self._highest.setdefault(instance, [])

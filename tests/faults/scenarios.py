@@ -155,12 +155,17 @@ def slow_worker(scene: Scene) -> int:
 
 
 def clock_jumps(scene: Scene) -> int:
-    """Producers' clocks are hours ahead and days behind, and right again; then the workers' clocks step ahead at a quiet moment."""
+    """Producers' clocks are hours ahead and days behind, and right again, and the workers' are set back two hours meanwhile; then the
+    workers' clocks step ahead at a quiet moment.
+    """
     scene.traffic.astray.set()
-    scene.pause(4.0, 6.0)
+    scene.pause(2.0, 3.0)
+    scene.stage.step_clock(-7_200.0)
+    scene.pause(2.0, 3.0)
     scene.traffic.astray.clear()
     scene.pause(2.0, 3.0)
-    return 1
+    scene.stage.step_clock(0.0)
+    return 2
 
 
 def records_again(scene: Scene) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import msgspec
 import numpy as np
 import pytest
@@ -120,6 +122,36 @@ def test_drift_opens_a_ticket_rises_to_a_page_under_one_id_and_resolves_once_aft
     resolved = alerts(feed.judge)[2:]
     assert [(alert.state, alert.alert_id) for alert in resolved] == [("resolved", opened.alert_id)]
     assert feed.judge.open_alerts() == []
+
+
+def test_a_clock_that_was_an_hour_ahead_and_is_right_again_judges_and_ends_alerts_as_before() -> None:
+    feed = Feed(judge())
+    feed.window(0)
+    feed.judge.tick(START + LENGTH + 3_600 * NS)  # somebody set it
+    again = judge()
+    again.restore(feed.judge.snapshot())
+    for who in (feed.judge, again):  # who stayed, and who took over
+        one = Feed(who)
+        one._offsets = itertools.count(100)
+        who.tick(START + LENGTH + 12 * NS)
+        one.give(finding(sequence=7, at_ns=START + LENGTH + 13 * NS))
+        who.tick(START + LENGTH + 14 * NS)
+        assert [alert.state for alert in alerts(who)] == ["firing"], "over as soon as it began"
+        one.give(partial(published=PUBLISHED, window=2, n=400))
+        who.tick(START + 3 * LENGTH + NS)
+        assert len(rows(who, "windows")) == 1, "judged before its partitions had their time"
+        who.tick(START + 3 * LENGTH + 11 * NS)
+        assert len(rows(who, "windows")) == 2
+
+
+def test_a_small_step_back_of_the_clock_is_waited_for() -> None:
+    feed = Feed(judge())
+    feed.give(partial(published=PUBLISHED, window=0, n=400))
+    feed.judge.tick(START + LENGTH + 11 * NS)
+    feed.judge.tick(START + LENGTH)
+    feed.give(partial(published=PUBLISHED, window=1, n=400))
+    feed.judge.tick(START + 2 * LENGTH + 11 * NS)
+    assert len(rows(feed.judge, "windows")) == 2
 
 
 def test_ordinary_traffic_opens_nothing() -> None:

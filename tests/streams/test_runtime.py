@@ -18,7 +18,7 @@ from streams.delivery import Delivery
 from streams.lanes import SinkFullError
 from streams.lease import Lease
 from streams.metrics import Metrics
-from streams.owner import Out, Outbox, Record, Role, TooManyDeadLettersError
+from streams.owner import NS, Out, Outbox, Record, Role, TooManyDeadLettersError
 from streams.runtime import Runtime
 from streams.settings import Limits, Settings, State
 from streams.snapshots import Kind, Snapshot, SnapshotError, StaleOwnerError
@@ -118,6 +118,7 @@ class World:
         self.settings = Settings(limits=Limits(**limits), state=State(snapshot_s=0.01))
         self.shards: dict[int, CountingShard] = {}
         self.make_shard: Callable[[int], CountingShard] = CountingShard
+        self.wall_ns: Callable[[], int] = lambda: 1
 
     def runtime(self) -> Runtime:
         async def seek(role: Role, partition: int, offset: int) -> None:
@@ -141,7 +142,7 @@ class World:
             seek=seek,
             committed=committed,
             fail=self.failures.append,
-            wall_ns=lambda: 1,
+            wall_ns=self.wall_ns,
         )
 
     @asynccontextmanager
@@ -488,6 +489,23 @@ async def test_time_passes_for_every_owner_and_a_failing_tick_is_counted(monkeyp
     async with world.running([0, 1]):
         await until(lambda: world.shards[0].ticks > 1 and world.shards[1].ticks > 1)
     assert world.metrics.registry.get_sample_value("inferwatch_internal_errors_total", {"where": "tick"})
+
+
+async def test_time_stands_still_for_a_small_step_back_of_the_clock_and_follows_a_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.runtime.TICK_S", 0.01)
+    world = World()
+    seen: list[int] = []
+
+    class Watching(CountingShard):
+        def tick(self, now_ns: int) -> None:
+            seen.append(now_ns // NS)
+
+    world.make_shard = Watching
+    hours = iter([10_000, 9_980, 10_001, 6_401])
+    world.wall_ns = lambda: next(hours, 6_402) * NS
+    async with world.running([0]):
+        await until(lambda: 6_402 in seen)
+    assert seen[:5] == [10_000, 10_000, 10_001, 6_401, 6_402]
 
 
 async def test_what_owners_count_becomes_metrics_without_counting_a_restart_twice() -> None:

@@ -143,6 +143,16 @@ def test_a_restored_shard_goes_on_as_if_nothing_had_happened(published: Referenc
     assert first.next == whole.next
 
 
+def test_windows_close_by_the_clock_also_after_it_was_an_hour_ahead(published: Reference) -> None:
+    shard = shard_with(published)
+    shard.tick(START + 3_600 * NS)
+    shard.apply(record(events(10), 0))
+    shard.tick(START + 3_600 * NS)
+    for second in range(0, 700, 10):
+        shard.tick(START + second * NS)
+    assert [one.n for one in partials(shard)] == [10]
+
+
 def test_a_late_event_enters_the_oldest_window_still_open(published: Reference) -> None:
     shard = shard_with(published)
     shard.apply(record(events(10), 0))

@@ -84,3 +84,14 @@ def test_numbers_that_leap_to_the_end_of_the_world_cost_nothing() -> None:
         report = telemetry.judge(second * NS)
     assert report is not None
     assert report.produced < 10_000
+
+
+def test_after_a_clock_that_was_an_hour_ahead_the_periods_go_on() -> None:
+    telemetry, start = Telemetry(WINDOW_S * NS, 100), 1_000 * NS
+    telemetry.heartbeat(Heartbeat(instance="i"), start)
+    assert telemetry.judge(start + 3_600 * NS) is not None
+    assert telemetry.judge(start + NS) is None
+    telemetry.set_back(start + NS)
+    reports = [telemetry.judge(start + second * NS) for second in range(1, 31)]
+    assert [second for second, report in enumerate(reports, 1) if report is not None] == [1, 11, 21]
+    assert not any(report.silent for report in reports if report is not None)
