@@ -147,7 +147,7 @@ def _implausible(z: Any, kept: Any, look: Look) -> float:
                     v[f] -= np.dot(look.precision[f], v) / look.precision[f, f]
         for f in range(fields):
             r[f] = np.dot(look.precision[f], v) / np.sqrt(look.precision[f, f])
-        if len(look.curved):
+        if len(look.curved) and own == fields:  # a regression on what was filled in errs by more than its scale
             for f in range(fields):
                 v[f] += look.mean[f]
             _terms(v, look.knots, term)
