@@ -122,21 +122,31 @@ class DriftDetector:
                 out[side * len(ODDS) + k] = np.where(valid, total, -np.inf)
         return out.ravel()
 
-    def update(self, counts: WindowCounts) -> DriftReport:
-        """Judge one closed, merged window; `counts` is not kept. A window without events changes nothing.
+    def step(self, counts: WindowCounts) -> tuple[Severity, bool]:
+        """Judge one closed, merged window without describing it: its severity, and whether a page episode opened; `counts` is not kept.
+
+        A window without events changes nothing.
 
         Raises:
             ValueError: when it was counted against another reference.
         """
         if counts.table.shape != (GROUPS, self.reference.n_cells):
             raise ValueError(f"counts have {counts.table.shape[1]} cells, the reference has {self.reference.n_cells}")
+        if not counts.n:
+            return "page" if self.sr.open else "none", False
+        log_e = self._log_e(counts, self.dependence.weights(counts), self.dependence.clients(counts))
+        verdict = self.sr.update(log_e, may_page=not self._why_not())
+        self.dependence.learn(counts)
+        return verdict
+
+    def update(self, counts: WindowCounts) -> DriftReport:
+        """Judge one closed, merged window and describe it; `counts` is not kept. A window without events changes nothing.
+
+        Raises:
+            ValueError: when it was counted against another reference.
+        """
         weights, clients = self.dependence.weights(counts), self.dependence.clients(counts)
-        severity: Severity = "page" if self.sr.open else "none"
-        opened = False
-        if counts.n:
-            log_e = self._log_e(counts, weights, clients)
-            severity, opened = self.sr.update(log_e, may_page=not self._why_not())
-            self.dependence.learn(counts)
+        severity, opened = self.step(counts)
         worth = float(np.median((weights * counts.group_sizes).sum(axis=1)))
         self._report = self._describe(counts, worth, clients, severity, opened)
         return self._report
