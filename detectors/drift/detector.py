@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from detectors.drift.describe import Strongest, describe
 from detectors.drift.effect import EffectSizer
 from detectors.drift.reference import DriftReference
 from detectors.drift.report import DriftReport
-from detectors.e_process import ODDS, Severity, ShiryaevRoberts, e_bh, log_bernoulli, page_threshold, shift_odds
-from detectors.state import StateError, pack, unpack
+from detectors.drift.tilts import PER_VARIABLE, WEIGHTS, Tilts
+from detectors.e_process import ODDS, Severity, ShiryaevRoberts, e_bh, log_bernoulli, log_mean_exp, page_threshold, shift_odds
+from detectors.state import StateError, pack, reading, unpack
 
 MIN_WINDOWS = 12
 """Windows before the first page: until then rho is mostly the prior. Tickets come from the first window."""
@@ -29,7 +31,10 @@ MANY_CLIENTS = 50
 WANDER_Z = 2.0
 """Times the reference's own sd between stretches of time: covers a daily swing (amplitude 1.4 sd) and 95 % of a random one."""
 
-_KIND, _VERSION = "drift.detector", 1
+CELLS_SHARE = 0.4
+"""Weight of the single and cumulated cells in a numeric variable's mixture; the tilts have the rest."""
+
+_KIND, _VERSION = "drift.detector", 2
 
 
 class DriftDetector:
@@ -84,13 +89,22 @@ class DriftDetector:
         rows = np.add.reduceat(reference.counts, reference.starts[:-1])[self.variable]
         self.p = hits / np.maximum(rows, 1)
         self._lower, self._upper = reference.bounds(hits, rows, self.p.size)
-        sizes = np.bincount(self.variable) * 2 * len(ODDS)
-        log_weights = -np.log(sizes[self.variable] * float(len(reference.variables)))
-        self.sr = ShiryaevRoberts(np.tile(log_weights, 2 * len(ODDS)), page_threshold(windows, false_pages))
+        wander = WANDER_Z * reference.wander
+        self.tilts = Tilts(reference, np.hypot(self.p - self._lower, wander), np.hypot(self._upper - self.p, wander), materiality)
+        self.sr = ShiryaevRoberts(self._log_weights(), page_threshold(windows, false_pages))
         self.dependence = Dependence(reference)
         self._firsts = np.concatenate([[0], np.cumsum(np.bincount(self.variable))])
         self._sizer = EffectSizer(reference)
         self._report: DriftReport | None = None
+
+    def _log_weights(self) -> NDArray[np.float64]:
+        """Of the cells' components, side and odds first, then of the tilts', variable first; equal per variable."""
+        V = len(self.reference.variables)
+        cells = np.full(V, 1.0)
+        cells[self.tilts.variables] = CELLS_SHARE
+        of_cells = np.log(cells / (np.bincount(self.variable) * 2 * len(ODDS) * V))[self.variable]
+        of_tilts = np.log(WEIGHTS * (1.0 - CELLS_SHARE) / V)
+        return np.concatenate([np.tile(of_cells, 2 * len(ODDS)), np.tile(of_tilts, self.tilts.variables.size)])
 
     def _sums(self, cells: NDArray[Any]) -> NDArray[Any]:
         """Hits of the test cells, shape (..., K), from counts per bin, shape (..., n_cells)."""
@@ -98,29 +112,41 @@ class DriftDetector:
         np.cumsum(cells, axis=-1, out=cumulative[..., 1:])
         return np.asarray(cumulative[..., self.high] - cumulative[..., self.low])
 
-    def _log_e(self, counts: WindowCounts, weights: NDArray[np.float64], clients: float) -> NDArray[np.float64]:
+    def _log_e(self, counts: WindowCounts) -> NDArray[np.float64]:
+        """Logarithm of e of every component, in the order of the weights."""
+        dependence = self.dependence
+        clients, rho = dependence.clients(counts), dependence.rho_tilts
+        few = MIX_Z / math.sqrt(clients) if clients else 0.0
+        spared = dependence.shares > DOMINANT
+        left_out = 0 if not clients else 1 if clients >= MANY_CLIENTS else 2
+
+        def together(each: NDArray[np.float64]) -> NDArray[np.float64]:
+            """The groups' sum without the loudest, shape of one group's."""
+            total = each.sum(axis=0)
+            if left_out:
+                loudest = np.maximum(each, 0.0)
+                loudest[spared] = 0.0
+                total -= np.partition(loudest, GROUPS - left_out, axis=0)[GROUPS - left_out :].sum(axis=0)
+            return np.asarray(total, np.float64)
+
+        out = [together(each) for each in self._cells_log_e(counts, dependence.weights(counts), few * np.sqrt(dependence.rho))]
+        tilted = together(self.tilts.log_e(counts.table, dependence.weights(counts, rho), few * np.sqrt(rho)))
+        out.append(np.where(self.tilts.active, tilted, -np.inf).ravel())
+        return np.concatenate(out)
+
+    def _cells_log_e(self, counts: WindowCounts, weights: NDArray[np.float64], mix: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
+        """The same per group and cell, shape (16, K), one side and odds after the other; -inf where nothing is left on that side."""
         a = weights[self.variable].T
         hits = a * self._sums(counts.table)
         trials = a * counts.group_sizes[:, None]
-        mix = MIX_Z * np.sqrt(self.dependence.mix_variance(counts)[self.variable] * self.p * (1.0 - self.p))
-        spread = np.hypot(mix, WANDER_Z * self.reference.wander)
+        spread = np.hypot(mix[self.variable] * np.sqrt(self.p * (1.0 - self.p)), WANDER_Z * self.reference.wander)
         upper = self.p + np.hypot(self._upper - self.p, spread) + self.materiality
         lower = self.p - np.hypot(self.p - self._lower, spread) - self.materiality
-        spared = self.dependence.shares > DOMINANT
-        left_out = 0 if not clients else 1 if clients >= MANY_CLIENTS else 2
-        out = np.full((2 * len(ODDS), self.p.size), -np.inf)
         for side, (edge, valid) in enumerate(((upper, upper < 1.0), (lower, lower > 0.0))):
             u = np.clip(edge, 1e-12, 1.0 - 1e-12)
-            for k, odds in enumerate(ODDS):
+            for odds in ODDS:
                 q = shift_odds(u, odds if side == 0 else 1.0 / odds)
-                each = log_bernoulli(hits, trials, u, q)
-                total = each.sum(axis=0)
-                if left_out:
-                    loudest = np.maximum(each, 0.0)
-                    loudest[spared] = 0.0
-                    total -= np.partition(loudest, GROUPS - left_out, axis=0)[GROUPS - left_out :].sum(axis=0)
-                out[side * len(ODDS) + k] = np.where(valid, total, -np.inf)
-        return out.ravel()
+                yield np.where(valid, log_bernoulli(hits, trials, u, q), -np.inf)
 
     def step(self, counts: WindowCounts) -> tuple[Severity, bool]:
         """Judge one closed, merged window without describing it: its severity, and whether a page episode opened; `counts` is not kept.
@@ -134,8 +160,7 @@ class DriftDetector:
             raise ValueError(f"counts have {counts.table.shape[1]} cells, the reference has {self.reference.n_cells}")
         if not counts.n:
             return "page" if self.sr.open else "none", False
-        log_e = self._log_e(counts, self.dependence.weights(counts), self.dependence.clients(counts))
-        verdict = self.sr.update(log_e, may_page=not self._why_not())
+        verdict = self.sr.update(self._log_e(counts), may_page=not self._why_not())
         self.dependence.learn(counts)
         return verdict
 
@@ -160,16 +185,23 @@ class DriftDetector:
         return ""
 
     def _strongest(self) -> list[Strongest]:
-        """Per variable: ln of its own mixture, and its strongest component."""
-        table, since = self.sr.log_r.reshape(2 * len(ODDS), -1), self.sr.since.reshape(2 * len(ODDS), -1)
+        """Per variable: ln of its own mixture, when its strongest component began, and its strongest cell."""
+        V, cells = len(self.reference.variables), 2 * len(ODDS) * self.p.size
+        weighted, since = self.sr.log_r + self.sr.log_weights + math.log(V), self.sr.since
+        of_cells, of_tilts = weighted[:cells].reshape(2 * len(ODDS), -1), weighted[cells:].reshape(-1, PER_VARIABLE)
         found = []
-        for first, end in zip(self._firsts[:-1].tolist(), self._firsts[1:].tolist(), strict=True):
-            block = table[:, first:end]
-            row, column = divmod(int(block.argmax()), end - first)
-            k = first + column
-            top = float(block[row, column])
-            mixture = top + math.log(float(np.exp(block - top).mean())) if math.isfinite(top) else top
-            found.append(Strongest(mixture, int(since[row, k]), int(self.low[k]), int(self.high[k])))
+        tilt = dict(zip(self.tilts.variables.tolist(), range(len(of_tilts)), strict=True))
+        index = np.arange(cells).reshape(2 * len(ODDS), -1)
+        for v, (first, end) in enumerate(zip(self._firsts[:-1].tolist(), self._firsts[1:].tolist(), strict=True)):
+            block = of_cells[:, first:end]
+            parts, mine = block.ravel(), index[:, first:end].ravel()
+            if v in tilt:
+                parts = np.concatenate([parts, of_tilts[tilt[v]]])
+                mine = np.concatenate([mine, cells + tilt[v] * PER_VARIABLE + np.arange(PER_VARIABLE)])
+            k = first + int(block.argmax()) % (end - first)
+            # small alternatives wander into their growth early, large ones start anew late: the middle of those that are about as strong
+            began = int(np.quantile(since[mine[parts >= parts.max() - 1.0]], 0.5, method="inverted_cdf"))
+            found.append(Strongest(log_mean_exp(parts, 0.0), began, int(self.low[k]), int(self.high[k])))
         return found
 
     def _describe(self, counts: WindowCounts, worth: float, clients: float, severity: Severity, opened: bool) -> DriftReport:
@@ -215,7 +247,10 @@ class DriftDetector:
         Raises:
             StateError: when it is damaged or of another reference's shape.
         """
-        body = unpack(blob, _KIND, _VERSION)
+        try:
+            body = unpack(blob, _KIND, _VERSION)
+        except StateError:
+            body = self._first_version(unpack(blob, _KIND, 1))
         try:
             if body["cells"] != self.reference.n_cells:
                 raise ValueError(f"taken with {body['cells']} cells, the reference has {self.reference.n_cells}")
@@ -224,3 +259,12 @@ class DriftDetector:
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"damaged {_KIND}: {error}") from error
         self._report = None
+
+    @reading(_KIND)
+    def _first_version(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A snapshot of before there were tilts: theirs begin at 0, and their correlation with what is known before any window."""
+        sr = dict(body["sr"])
+        for name, blank in (("log_r", -np.inf), ("cusum", 0.0), ("since", int(sr["steps"]))):
+            tail = np.full(self.sr.log_r.size - 2 * len(ODDS) * self.p.size, blank)
+            sr[name] = np.concatenate([sr[name], tail.astype(sr[name].dtype)])
+        return body | {"sr": sr, "dependence": Dependence(self.reference).state() | dict(body["dependence"])}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
-from detectors.drift.bins import MAX_CATEGORIES, MAX_EDGES, TOP_CATEGORIES, category_cells, numeric_edges
+from detectors.drift.bins import BINS, MAX_CATEGORIES, MAX_EDGES, TOP_CATEGORIES, category_cells, numeric_edges
 from detectors.state import pack, reading, unpack
 
 Kind = Literal["numeric", "categorical"]
@@ -44,6 +44,8 @@ class DriftReference:
         tails: mean distance of the values in the lowest and the highest bin from its inner edge, in sd, float64, shape (V, 2).
         low, high, variable: tested cells as ranges [low, high) of cells, and whose they are, int64, shape (K,): every single cell, and for
             numeric variables the CDF cells x <= q.
+        tenths, tenth_starts: first cell of every bin of about a tenth of the reference, and the first of those of each variable with their
+            number at the end, int64: "below" and what lies up to the first decile are one bin, so are "above" and what lies past the last.
         wander: sd of the share of a tested cell between stretches of time, sampling noise taken out, float64, shape (K,).
         status, reason: "calibrated", or "uncalibrated" and why; an uncalibrated reference may only open tickets.
 
@@ -89,6 +91,7 @@ class DriftReference:
             sizes.append(int(n_edges[v]) + 2 if kind == "numeric" else int(codes.max(initial=-1)) + 3)
         self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self.low, self.high, self.variable = _ranges(self.starts, kinds)
+        self.tenths, self.tenth_starts = _tenths(self.starts, kinds, counts)
         if counts.shape != (self.n_cells,) or wander.shape != self.low.shape:
             raise ValueError(f"expected {self.n_cells} counts and {self.low.size} wanders, got {counts.shape} and {wander.shape}")
         self.status: Literal["calibrated", "uncalibrated"] = "calibrated" if rows >= MIN_ROWS else "uncalibrated"
@@ -133,7 +136,7 @@ class DriftReference:
             >>> rng = np.random.default_rng(1)
             >>> reference = DriftReference.fit(rng.normal(size=(1000, 2)), ["age", "income"], ["numeric", "numeric"])
             >>> reference.variables, reference.n_cells, reference.status
-            (('age', 'income'), 26, 'calibrated')
+            (('age', 'income'), 34, 'calibrated')
         """
         X = np.asarray(X, np.float32)
         if X.ndim != 2 or X.shape[0] == 0:
@@ -318,6 +321,23 @@ def _ranges(starts: NDArray[np.int64], kinds: tuple[Kind, ...]) -> tuple[NDArray
         high += [*range(begin + 1, end + 1), *inner]
         variable += [v] * (end - begin + len(inner))
     return np.array(low, np.int64), np.array(high, np.int64), np.array(variable, np.int64)
+
+
+def _tenths(starts: NDArray[np.int64], kinds: tuple[Kind, ...], counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    firsts: list[int] = []
+    of = [0]
+    for v, kind in enumerate(kinds):
+        begin, end = int(starts[v]), int(starts[v + 1])
+        cells, last = np.arange(end - begin), end - begin - 2
+        if kind == "numeric" and last:
+            cumulated = np.cumsum(counts[begin : end - 1])
+            low, high = (int(np.searchsorted(BINS * cumulated, tenths * cumulated[-1])) for tenths in (1, BINS - 1))
+            low = min(max(low, 1), last - 1) if last > 1 else 1
+            high = max(min(high + 1, last - 1), low + 1)
+            cells = cells[(cells == 0) | ((cells > low) & (cells <= high)) | (cells > last)]
+        firsts += (begin + cells).tolist()
+        of.append(len(firsts))
+    return np.array(firsts, np.int64), np.array(of, np.int64)
 
 
 def _wander(blocks: NDArray[np.int64], kind: Kind) -> NDArray[np.float64]:
