@@ -13,7 +13,7 @@ from detectors.drift.counts import GROUPS, WindowCounts
 from detectors.drift.dependence import MIX_Z, Dependence
 from detectors.drift.describe import Strongest, describe
 from detectors.drift.effect import EffectSizer
-from detectors.drift.reference import DriftReference
+from detectors.drift.reference import GAMMA, DriftReference
 from detectors.drift.report import DriftReport
 from detectors.drift.tilts import PER_VARIABLE, WEIGHTS, Tilts
 from detectors.e_process import ODDS, Severity, ShiryaevRoberts, e_bh, log_bernoulli, log_mean_exp, page_threshold, shift_odds
@@ -31,7 +31,10 @@ MANY_CLIENTS = 50
 WANDER_Z = 2.0
 """Times the reference's own sd between stretches of time: covers a daily swing (amplitude 1.4 sd) and 95 % of a random one."""
 
-CELLS_SHARE = 0.4
+BALL_SHARE = 0.2
+"""Of the reference's error probability, for the relative entropies; the limits of the tested cells have the rest."""
+
+CELLS_SHARE = 0.3
 """Weight of the single and cumulated cells in a numeric variable's mixture; the tilts have the rest."""
 
 _KIND, _VERSION = "drift.detector", 2
@@ -88,9 +91,9 @@ class DriftDetector:
         hits = self._sums(reference.counts)
         rows = np.add.reduceat(reference.counts, reference.starts[:-1])[self.variable]
         self.p = hits / np.maximum(rows, 1)
-        self._lower, self._upper = reference.bounds(hits, rows, self.p.size)
-        wander = WANDER_Z * reference.wander
-        self.tilts = Tilts(reference, np.hypot(self.p - self._lower, wander), np.hypot(self._upper - self.p, wander), materiality)
+        self._lower, self._upper = reference.bounds(hits, rows, math.ceil(self.p.size / (1.0 - BALL_SHARE)))
+        swing, below, above = WANDER_Z * reference.wander, self.p - self._lower, self._upper - self.p
+        self.tilts = Tilts(reference, below, above, swing, materiality, BALL_SHARE * GAMMA)
         self.sr = ShiryaevRoberts(self._log_weights(), page_threshold(windows, false_pages))
         self.dependence = Dependence(reference)
         self._firsts = np.concatenate([[0], np.cumsum(np.bincount(self.variable))])

@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from detectors.drift.reference import DriftReference
+from detectors.drift.tolerance import Ball, Tube, clipped
 
 Floats = NDArray[np.float64]
 
@@ -53,67 +54,10 @@ OWN = 0.02
 """Share of the reference's law in every alternative: a stray value where Q has nothing costs ln 50 at most."""
 LEAST_GROWTH = 1e-4
 """Nats per row."""
-_RAW = np.array([*np.tile(np.repeat([4.0, 2.0, 1.0, 1.0], 2), 2), *np.full(2 * len(SCALES) + 3, 1.0)])
+_RAW = np.array([*np.tile(np.repeat([4.0, 2.0, 1.0, 0.5], 2), 2), *np.full(2 * len(SCALES) + 2, 2.0), 1.0])
 WEIGHTS = _RAW / _RAW.sum()
 """Of the alternatives, in the order of `moved`: a shift of 0.1 sd, which takes thousands of rows, has four times that of a large one."""
 PER_VARIABLE = WEIGHTS.size
-
-
-def taut_string(times: list[float], low: list[float], high: list[float]) -> list[float]:
-    """Slopes of the shortest path through a tube; low = high at both ends.
-
-    Args:
-        times: of the knots, rising strictly, shape (m + 1,).
-        low: the tube's lower side at the knots, shape (m + 1,).
-        high: its upper side.
-
-    Returns:
-        The slope before each knot but the first, shape (m,).
-
-    Example:
-        >>> taut_string([0.0, 1.0, 2.0], [0.0, 1.5, 2.0], [0.0, 1.8, 2.0])
-        [1.5, 0.5]
-    """
-    slopes: list[float] = []
-    at, value, last = 0, low[0], len(times) - 1
-    while at < last:
-        least, most, at_least, at_most = -np.inf, np.inf, at, at
-        bend = (last, low[last])
-        for j in range(at + 1, last + 1):
-            span = times[j] - times[at]
-            down, up = (low[j] - value) / span, (high[j] - value) / span
-            if down > most:
-                bend = (at_most, high[at_most])
-                break
-            if up < least:
-                bend = (at_least, low[at_least])
-                break
-            if down >= least:
-                least, at_least = down, j
-            if up <= most:
-                most, at_most = up, j
-        slopes += [(bend[1] - value) / (times[bend[0]] - times[at])] * (bend[0] - at)
-        at, value = bend
-    return slopes
-
-
-def clipped(q: Floats, p: Floats, delta: float) -> Floats:
-    """Ratio q / p* to the law within total variation delta of p that is hardest to tell from q: q / p clipped to [a, b] (Huber, 1965).
-
-    b = max over sets A of Q(A) / (P(A) + delta) and a = min of Q(A) / (P(A) - delta), attained on cells with the largest and the least
-    q / p. All ones when q itself is within delta.
-
-    Example:
-        >>> clipped(np.array([0.5, 0.5]), np.array([0.25, 0.75]), 0.05).round(3)
-        array([1.667, 0.714])
-    """
-    order = np.argsort(-q / p, kind="stable")
-    Q, P = np.cumsum(q[order]), np.cumsum(p[order])
-    most = float((Q / (P + delta)).max())
-    left = P[-1] - np.concatenate([[0.0], P[:-1]]) - delta
-    rest = np.concatenate([[1.0], 1.0 - Q[:-1]])
-    least = float((np.maximum(rest, 0.0) / np.where(left > 0, left, np.nan))[left > 0].min(initial=np.inf))
-    return np.clip(q / p, least, most) if least < most else np.ones_like(q)
 
 
 def moved(reference: DriftReference, v: int) -> Floats:
@@ -156,9 +100,11 @@ class Tilts:
 
     Args:
         reference: what is normal.
-        below: how far a tested cell's share may lie below the reference's, materiality excluded, shape (K,).
+        below: how far a tested cell's true share may lie below the reference's, by the reference's own error, shape (K,).
         above: the same above.
+        swing: how far it may wander in time, shape (K,).
         materiality: delta.
+        gamma: probability, over all variables, that a true law is outside its ball.
 
     Attributes:
         variables: whose they are, int64, shape (U,).
@@ -167,41 +113,45 @@ class Tilts:
         growth: KL(Q || P*) in nats per row, shape (U, PER_VARIABLE).
     """
 
-    def __init__(self, reference: DriftReference, below: Floats, above: Floats, materiality: float) -> None:
+    def __init__(self, reference: DriftReference, below: Floats, above: Floats, swing: Floats, materiality: float, gamma: float) -> None:
         starts = reference.starts
         self.variables = np.array([v for v, kind in enumerate(reference.kinds) if kind == "numeric" and reference.n_edges[v] > 2], np.int64)
         U, C = self.variables.size, int(np.diff(starts)[self.variables].max(initial=1))
         self.log_w = np.zeros((U, PER_VARIABLE, C))
-        self._top, self._slack, self._spread = (np.ones((U, PER_VARIABLE)), np.zeros((U, PER_VARIABLE)), np.zeros((U, PER_VARIABLE)))
-        self.growth = np.zeros((U, PER_VARIABLE))
+        self._top, self._slack, self._spread, self.growth = np.ones((4, U, PER_VARIABLE))
         # cells of each variable, padded by the column of zeros that follows all cells
         self._cells = np.full((U, C), reference.n_cells, np.int64)
         index = {(int(a), int(b)): k for k, (a, b) in enumerate(zip(reference.low, reference.high, strict=True))}
-        for row, v in enumerate(self.variables.tolist()):
+        rows = np.arange(PER_VARIABLE)
+        for u, v in enumerate(self.variables.tolist()):
             begin, end = int(starts[v]), int(starts[v + 1])
             size = end - begin
-            self._cells[row, :size] = np.arange(begin, end)
+            self._cells[u, :size] = np.arange(begin, end)
             cumulated = [index[begin, k] for k in range(begin + 1, end - 2)]
             tail, missing = index[end - 2, end - 1], index[end - 1, end]
-            share = reference.counts[begin:end] / max(int(reference.counts[begin:end].sum()), 1)
-            F = np.cumsum(share)[:-1]
-            # x <= maximum, and known: what is left of the last two cells
-            down = np.array([*below[cumulated], above[tail] + above[missing], above[missing]])
-            up = np.array([*above[cumulated], below[tail] + below[missing], below[missing]])
-            low = np.maximum.accumulate(np.clip(F - down, 0.0, 1.0))
-            high = np.minimum.accumulate(np.clip(F + up, 0.0, 1.0)[::-1])[::-1]
-            for k, q in enumerate(moved(reference, v)):
-                times = np.concatenate([[0.0], np.cumsum(q)])
-                slopes = np.array(taut_string(times.tolist(), [0.0, *low.tolist(), 1.0], [0.0, *high.tolist(), 1.0]))
-                w = clipped(q, np.maximum(slopes, 1e-6) * q, materiality)
-                step = w[:-1] - w[1:]
-                worst = float(w[-1] + np.maximum(low * step, high * step).sum()) + materiality * float(np.ptp(w))
-                mean = float(share @ w)
-                self.log_w[row, k, :size] = np.log(w)
-                self._top[row, k] = worst
-                self._slack[row, k] = max(worst - mean - materiality * float(np.ptp(w)), 0.0)
-                self._spread[row, k] = np.sqrt(max(float(share @ w**2) - mean**2, 0.0))
-                self.growth[row, k] = float(q @ np.log(w)) - np.log(worst)
+
+            def borders(inner: Floats, outer: Floats) -> Floats:
+                """Of the cumulated cells, then of x <= maximum and of known: what is left of the last two cells."""
+                return np.array([*inner[cumulated], outer[tail] + outer[missing], outer[missing]])  # noqa: B023  # used at once
+
+            counts = reference.counts[begin:end]
+            share = counts / max(int(counts.sum()), 1)
+            F, wander = np.cumsum(share)[:-1], borders(swing, swing)
+            tube = Tube(F - np.hypot(borders(below, above), wander), F + np.hypot(borders(above, below), wander))
+            ball = Ball(counts, (float(share[-1] - below[missing]), float(share[-1] + above[missing])), gamma / U)
+            q = moved(reference, v)
+            w = np.array([[clipped(a, b, materiality) for a, b in zip(q, set_.hardest(q), strict=True)] for set_ in (tube, ball)])
+            flat = w.reshape(-1, size)
+            turns, range_ = np.abs(np.diff(flat, axis=1)), materiality * np.ptp(flat, axis=1)
+            worst = np.minimum(tube.largest(flat), ball.largest(flat) + turns @ wander) + range_
+            growth = (q * np.log(w)).sum(axis=2) - np.log(worst).reshape(2, -1)
+            best = growth.argmax(axis=0)
+            chosen, at = w[best, rows], best * PER_VARIABLE + rows
+            mean = chosen @ share
+            self.log_w[u, :, :size] = np.log(chosen)
+            self._top[u], self.growth[u] = worst[at], growth[best, rows]
+            self._slack[u] = np.maximum(worst[at] - mean - range_[at], 0.0)
+            self._spread[u] = np.sqrt(np.maximum(chosen**2 @ share - mean**2, 0.0))
         self.active = self.growth >= LEAST_GROWTH
 
     def log_e(self, table: NDArray[np.int32], weights: Floats, mix: Floats) -> Floats:

@@ -9,7 +9,10 @@ from scipy.optimize import minimize
 
 from bench.drift_laws import LAWS, Change, Law
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
-from detectors.drift.tilts import Tilts, clipped, taut_string
+from detectors.drift.detector import BALL_SHARE
+from detectors.drift.reference import GAMMA
+from detectors.drift.tilts import Tilts
+from detectors.drift.tolerance import Ball, clipped, taut_string
 from detectors.e_process import ODDS
 from detectors.state import pack, unpack
 
@@ -28,6 +31,13 @@ def tilts_of(reference: DriftReference, materiality: float) -> tuple[Tilts, Drif
     return detector.tilts, detector
 
 
+def entropy(ball: Ball, law: NDArray[np.float64], center: NDArray[np.float64], toward: float) -> float:
+    known = (center + toward * (law - center))[:-1]
+    known = known / known.sum()
+    seen = ball.share > 0
+    return float((ball.share[seen] * np.log(ball.share[seen] / np.maximum(known[seen], 1e-300))).sum())
+
+
 @each_law
 @pytest.mark.parametrize("materiality", [0.0, 0.01, 0.05])
 @pytest.mark.parametrize("missing", [0.0, 0.1])
@@ -43,6 +53,10 @@ def test_no_tolerated_law_makes_an_e_value_larger_than_one(law: Law, materiality
     borders, tail = [at[0, k] for k in range(1, size - 2)], [at[size - 2, size - 1], at[size - 1, size]]
     lower, upper = detector._lower, detector._upper
     missed = size - 1
+    # the tube's and the ball's share of the reference's error, as the detector splits it
+    limits = float(lower[tail[1]]), float(upper[tail[1]])
+    ball = Ball(reference.counts, limits, BALL_SHARE * GAMMA)
+    center = np.append((1 - detector.p[tail[1]]) * ball.share, detector.p[tail[1]])
     worst = np.zeros(e.shape[1])
     for trial in range(400):
         share = rng.random(len(borders)) if trial % 2 else (rng.random(len(borders)) < rng.random()).astype(float)
@@ -51,6 +65,10 @@ def test_no_tolerated_law_makes_an_e_value_larger_than_one(law: Law, materiality
         last = lower[tail] + rng.random(2) * (upper - lower)[tail]
         law_shares = np.diff([0.0, *np.minimum(F, 1 - last.sum()), 1 - last.sum(), 1 - last[1], 1.0])
         assert law_shares[missed] == pytest.approx(last[1])
+        toward = 1.0
+        while entropy(ball, law_shares, center, toward) > ball.radius:
+            toward *= 0.99
+        law_shares = center + toward * (law_shares - center)
         moved, to = min(materiality, 1.0), int(rng.integers(size))
         away = np.zeros(size)
         source = rng.permutation(size)
@@ -83,6 +101,56 @@ def test_the_taut_string_is_what_a_solver_finds(seed: int) -> None:
 
     found = minimize(divergence, (low + high) / 2, bounds=list(zip(low, high, strict=True)), method="L-BFGS-B")
     assert divergence(cumulated) <= found.fun + 1e-6
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_a_ball_holds_the_true_law_as_often_as_it_says(*, ties: bool) -> None:
+    """Quantile bins of a continuous law, and fixed cells of a tied one; 5 % outside at most, and the radius is not much too large."""
+    rng = np.random.default_rng(10)
+    outside, runs, n = 0, 400, 2_000
+    entropies = []
+    for _ in range(runs):
+        x = rng.random(n) if not ties else rng.integers(0, 8, n)
+        reference = DriftReference.fit(x[:, None], ["x"], ["numeric"])
+        edges = reference.edges[0, : reference.n_edges[0]].astype(float)
+        cumulated = np.clip(edges, 0, 1) if not ties else (np.floor(edges) + 1) / 8
+        true = np.diff([0.0, *np.maximum(cumulated, 0), 1.0])
+        ball = Ball(reference.counts, (0.0, 0.01), 0.05)
+        seen = ball.share > 0
+        entropies.append(float((ball.share[seen] * np.log(ball.share[seen] / true[seen])).sum()))
+        outside += entropies[-1] > ball.radius
+    assert outside / runs <= 0.05
+    assert ball.radius < 2.7 * np.quantile(entropies, 0.95)
+
+
+@given(st.integers(0, 10_000))
+def test_the_largest_expectation_in_a_ball_is_what_a_solver_finds(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 400, 6) * np.array([1, 1, 1, 1, 1, 0])
+    counts[0] = 50
+    ball = Ball(counts, (0.0, 0.0), 0.01)
+    w = rng.uniform(0.1, 3.0, (1, 6))
+
+    def law(free: NDArray[np.float64]) -> NDArray[np.float64]:
+        e = np.exp(free - free.max())
+        return np.asarray(e / e.sum())
+
+    def left(free: NDArray[np.float64]) -> float:
+        seen = ball.share > 0
+        return ball.radius - float((ball.share[seen] * np.log(ball.share[seen] / law(free)[seen])).sum())
+
+    found = minimize(
+        lambda free: -float(law(free) @ w[0, :-1]),
+        np.log(np.maximum(ball.share, 1e-6)),
+        constraints=[{"type": "ineq", "fun": left}],
+        method="SLSQP",
+        options={"maxiter": 500},
+    )
+    largest = float(ball.largest(w)[0])
+    assert largest <= w[0, :-1].max() + 1e-9
+    if found.success and left(found.x) > -1e-6:
+        assert largest == pytest.approx(-found.fun, rel=2e-3)
+        assert largest >= -found.fun - 1e-4
 
 
 def test_moving_a_part_of_the_mass_ends_where_the_ratio_is_level() -> None:
