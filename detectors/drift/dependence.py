@@ -36,6 +36,8 @@ from scipy.special import ndtri
 from detectors.drift.counts import BUCKETS, GROUPS, WindowCounts
 from detectors.drift.reference import DriftReference
 
+Floats = NDArray[np.float64]
+
 PRIOR_RHO = 0.1
 PRIOR_WEIGHT = 300.0
 DECAY = 0.999
@@ -98,10 +100,22 @@ class Dependence:
         """Take a window that has been judged into account for the next ones."""
         n, extra = _volumes(counts)
         weights = self.weights(counts)
-        S = counts.table.astype(np.float64)
-        a = weights[self._variable].T
-        effective = a * S
-        pooled, pooled_n = effective.sum(axis=0), (weights * n).sum(axis=1)
+        pooled, pooled_n = (weights[self._variable] * counts.table.T).sum(axis=1), (weights * n).sum(axis=1)
+        for name in ("numerator", "denominator", "numerator_along", "denominator_along"):
+            setattr(self, name, DECAY * getattr(self, name))
+        if extra.any():
+            self._compare(counts.table.astype(np.float64), n, extra, weights, pooled, pooled_n)
+        self.rho = _posterior(self.numerator, self.denominator)
+        self.rho_along = _posterior(self.numerator_along, self.denominator_along)
+        if counts.n:
+            pool = pooled / np.maximum(pooled_n, 1e-12)[self._variable]
+            self.baseline = BASELINE_DECAY * self.baseline + (1.0 - BASELINE_DECAY) * pool
+        worth = self._worth(counts)
+        self.usual, self.recent = USUAL_DECAY * self.usual + worth, RECENT_DECAY * self.recent + worth
+
+    def _compare(self, S: Floats, n: Floats, extra: Floats, weights: Floats, pooled: Floats, pooled_n: Floats) -> None:
+        """Add how far the groups of one window are from each other, beyond chance, in units of what rho = 1 would give."""
+        effective = weights[self._variable].T * S
         # centre of a group: the other groups in the same window, so that a drift of the whole model is no heterogeneity, and a slow average
         # of past windows for services where there are none
         others_n = (pooled_n[:, None] - weights * n)[self._variable].T
@@ -109,28 +123,23 @@ class Dependence:
         hits, share = (np.add.reduceat(part, self._tenths, axis=1) for part in (S, centre))
         spread = np.add.reduceat(share * (1.0 - share), self._tenth_starts, axis=1).T
         deviation = np.add.reduceat((hits - n[:, None] * share) ** 2, self._tenth_starts, axis=1).T
-        usable = (extra[None, :] > 0) & (spread > 1e-9)
-        ratio = np.divide(deviation - n * spread, extra * spread, out=np.zeros_like(spread), where=usable)
-        weight = np.where(usable, (extra / (np.maximum(n, 1.0) + PRIOR_RHO * extra)) ** 2, 0.0)
-        self.numerator = DECAY * self.numerator + (weight * np.clip(ratio, -1.0, 1.0)).sum(axis=1)
-        self.denominator = DECAY * self.denominator + weight.sum(axis=1)
-        self.rho = _posterior(self.numerator, self.denominator)
-        for d, scores in enumerate(self._along):
-            mean, square, told = (
-                np.add.reduceat(part, self._starts[:-1], axis=1).T for part in (centre * scores, centre * scores**2, S * scores)
-            )
-            spread = square - mean**2
+        weight = (extra / (np.maximum(n, 1.0) + PRIOR_RHO * extra)) ** 2
+
+        def excess(deviation: Floats, spread: Floats) -> tuple[Floats, Floats]:
             usable = (extra[None, :] > 0) & (spread > 1e-9)
-            ratio = np.divide((told - n * mean) ** 2 - n * spread, extra * spread, out=np.zeros_like(spread), where=usable)
+            ratio = np.divide(deviation - n * spread, extra * spread, out=np.zeros_like(spread), where=usable)
             seen = np.where(usable, weight, 0.0)
-            self.numerator_along[:, d] = DECAY * self.numerator_along[:, d] + (seen * np.clip(ratio, -1.0, 1.0)).sum(axis=1)
-            self.denominator_along[:, d] = DECAY * self.denominator_along[:, d] + seen.sum(axis=1)
-        self.rho_along = _posterior(self.numerator_along, self.denominator_along)
-        if counts.n:
-            pool = pooled / np.maximum(pooled_n, 1e-12)[self._variable]
-            self.baseline = BASELINE_DECAY * self.baseline + (1.0 - BASELINE_DECAY) * pool
-        worth = self._worth(counts)
-        self.usual, self.recent = USUAL_DECAY * self.usual + worth, RECENT_DECAY * self.recent + worth
+            return (seen * np.clip(ratio, -1.0, 1.0)).sum(axis=1), seen.sum(axis=1)
+
+        above, below = excess(deviation, spread)
+        self.numerator += above
+        self.denominator += below
+        for d, scores in enumerate(self._along):
+            parts = centre * scores, centre * scores**2, S * scores
+            mean, square, told = (np.add.reduceat(part, self._starts[:-1], axis=1).T for part in parts)
+            above, below = excess((told - n * mean) ** 2, square - mean**2)
+            self.numerator_along[:, d] += above
+            self.denominator_along[:, d] += below
 
     def state(self) -> dict[str, object]:
         """What `restore` needs, for `detectors.state.pack`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from detectors.drift.effect import EffectSizer
 from detectors.drift.reference import GAMMA, DriftReference
 from detectors.drift.report import DriftReport
 from detectors.drift.tilts import PER_VARIABLE, WEIGHTS, Tilts
-from detectors.e_process import ODDS, Severity, ShiryaevRoberts, e_bh, log_bernoulli, log_mean_exp, page_threshold, shift_odds
+from detectors.e_process import ODDS, Severity, ShiryaevRoberts, e_bh, log_mean_exp, page_threshold
 from detectors.state import StateError, pack, reading, unpack
 
 MIN_WINDOWS = 12
@@ -36,6 +35,9 @@ BALL_SHARE = 0.2
 
 CELLS_SHARE = 0.3
 """Weight of the single and cumulated cells in a numeric variable's mixture; the tilts have the rest."""
+
+_BOTH = np.array([*ODDS, *(1.0 / odds for odds in ODDS)])
+"""More, then less."""
 
 _KIND, _VERSION = "drift.detector", 2
 
@@ -98,16 +100,23 @@ class DriftDetector:
         self.dependence = Dependence(reference)
         self._firsts = np.concatenate([[0], np.cumsum(np.bincount(self.variable))])
         self._sizer = EffectSizer(reference)
+        self._valid = np.ones((_BOTH.size, self.p.size), bool)
         self._report: DriftReport | None = None
 
     def _log_weights(self) -> NDArray[np.float64]:
-        """Of the cells' components, side and odds first, then of the tilts', variable first; equal per variable."""
+        """Of the cells' components, side and odds first, then of the tilts', variable first; equal per variable.
+
+        What an alternative inside the tolerance would have goes to the variable's others.
+        """
         V = len(self.reference.variables)
+        tilts = (1.0 - CELLS_SHARE) * WEIGHTS * self.tilts.active
         cells = np.full(V, 1.0)
-        cells[self.tilts.variables] = CELLS_SHARE
-        of_cells = np.log(cells / (np.bincount(self.variable) * 2 * len(ODDS) * V))[self.variable]
-        of_tilts = np.log(WEIGHTS * (1.0 - CELLS_SHARE) / V)
-        return np.concatenate([np.tile(of_cells, 2 * len(ODDS)), np.tile(of_tilts, self.tilts.variables.size)])
+        cells[self.tilts.variables] = CELLS_SHARE / (CELLS_SHARE + tilts.sum(axis=1))
+        tilts /= CELLS_SHARE + tilts.sum(axis=1, keepdims=True)
+        of_cells = np.log(cells / (np.bincount(self.variable) * _BOTH.size * V))[self.variable]
+        of_tilts = np.full(tilts.shape, -np.inf)
+        np.log(tilts / V, out=of_tilts, where=self.tilts.active)
+        return np.concatenate([np.tile(of_cells, _BOTH.size), of_tilts.ravel()])
 
     def _sums(self, cells: NDArray[Any]) -> NDArray[Any]:
         """Hits of the test cells, shape (..., K), from counts per bin, shape (..., n_cells)."""
@@ -120,8 +129,8 @@ class DriftDetector:
         dependence = self.dependence
         clients, rho = dependence.clients(counts), dependence.rho_tilts
         few = MIX_Z / math.sqrt(clients) if clients else 0.0
-        spared = dependence.shares > DOMINANT
         left_out = 0 if not clients else 1 if clients >= MANY_CLIENTS else 2
+        spared = dependence.shares > DOMINANT
 
         def together(each: NDArray[np.float64]) -> NDArray[np.float64]:
             """The groups' sum without the loudest, shape of one group's."""
@@ -129,27 +138,35 @@ class DriftDetector:
             if left_out:
                 loudest = np.maximum(each, 0.0)
                 loudest[spared] = 0.0
-                total -= np.partition(loudest, GROUPS - left_out, axis=0)[GROUPS - left_out :].sum(axis=0)
+                if left_out == 1:
+                    total -= loudest.max(axis=0)
+                else:
+                    total -= np.partition(loudest, GROUPS - left_out, axis=0)[GROUPS - left_out :].sum(axis=0)
             return np.asarray(total, np.float64)
 
-        out = [together(each) for each in self._cells_log_e(counts, dependence.weights(counts), few * np.sqrt(dependence.rho))]
-        tilted = together(self.tilts.log_e(counts.table, dependence.weights(counts, rho), few * np.sqrt(rho)))
-        out.append(np.where(self.tilts.active, tilted, -np.inf).ravel())
-        return np.concatenate(out)
+        cells = self._cells_log_e(counts, dependence.weights(counts), few * np.sqrt(dependence.rho), pooled=not left_out)
+        tilts = self.tilts.log_e(counts.table, dependence.weights(counts, rho), few * np.sqrt(rho), pooled=not left_out)
+        parts = np.where(self._valid, together(cells), -np.inf), np.where(self.tilts.active, together(tilts), -np.inf)
+        return np.concatenate([part.ravel() for part in parts])
 
-    def _cells_log_e(self, counts: WindowCounts, weights: NDArray[np.float64], mix: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-        """The same per group and cell, shape (16, K), one side and odds after the other; -inf where nothing is left on that side."""
+    def _cells_log_e(
+        self, counts: WindowCounts, weights: NDArray[np.float64], mix: NDArray[np.float64], *, pooled: bool
+    ) -> NDArray[np.float64]:
+        """The same per group, side and odds, and cell, shape (16, 6, K), or (1, 6, K) for all groups together.
+
+        With q the probability whose odds are o times those of u, ln(q/u) - ln((1-q)/(1-u)) = ln o and ln((1-q)/(1-u)) = -ln(1 + u (o - 1)).
+        """
         a = weights[self.variable].T
-        hits = a * self._sums(counts.table)
-        trials = a * counts.group_sizes[:, None]
+        hits, trials = a * self._sums(counts.table), a * counts.group_sizes[:, None]
+        if pooled:
+            hits, trials = hits.sum(axis=0, keepdims=True), trials.sum(axis=0, keepdims=True)
         spread = np.hypot(mix[self.variable] * np.sqrt(self.p * (1.0 - self.p)), WANDER_Z * self.reference.wander)
         upper = self.p + np.hypot(self._upper - self.p, spread) + self.materiality
         lower = self.p - np.hypot(self.p - self._lower, spread) - self.materiality
-        for side, (edge, valid) in enumerate(((upper, upper < 1.0), (lower, lower > 0.0))):
-            u = np.clip(edge, 1e-12, 1.0 - 1e-12)
-            for odds in ODDS:
-                q = shift_odds(u, odds if side == 0 else 1.0 / odds)
-                yield np.where(valid, log_bernoulli(hits, trials, u, q), -np.inf)
+        u = np.clip([upper] * len(ODDS) + [lower] * len(ODDS), 0.0, 1.0)
+        self._valid = (u < 1.0) & (u > 0.0)
+        log_e = hits[:, None] * np.log(_BOTH)[:, None] - trials[:, None] * np.log1p(u * (_BOTH - 1.0)[:, None])
+        return np.asarray(log_e, np.float64)
 
     def step(self, counts: WindowCounts) -> tuple[Severity, bool]:
         """Judge one closed, merged window without describing it: its severity, and whether a page episode opened; `counts` is not kept.
@@ -189,12 +206,12 @@ class DriftDetector:
 
     def _strongest(self) -> list[Strongest]:
         """Per variable: ln of its own mixture, when its strongest component began, and its strongest cell."""
-        V, cells = len(self.reference.variables), 2 * len(ODDS) * self.p.size
+        V, cells = len(self.reference.variables), _BOTH.size * self.p.size
         weighted, since = self.sr.log_r + self.sr.log_weights + math.log(V), self.sr.since
-        of_cells, of_tilts = weighted[:cells].reshape(2 * len(ODDS), -1), weighted[cells:].reshape(-1, PER_VARIABLE)
+        of_cells, of_tilts = weighted[:cells].reshape(_BOTH.size, -1), weighted[cells:].reshape(-1, PER_VARIABLE)
         found = []
         tilt = dict(zip(self.tilts.variables.tolist(), range(len(of_tilts)), strict=True))
-        index = np.arange(cells).reshape(2 * len(ODDS), -1)
+        index = np.arange(cells).reshape(_BOTH.size, -1)
         for v, (first, end) in enumerate(zip(self._firsts[:-1].tolist(), self._firsts[1:].tolist(), strict=True)):
             block = of_cells[:, first:end]
             parts, mine = block.ravel(), index[:, first:end].ravel()
@@ -268,6 +285,6 @@ class DriftDetector:
         """A snapshot of before there were tilts: theirs begin at 0, and their correlation with what is known before any window."""
         sr = dict(body["sr"])
         for name, blank in (("log_r", -np.inf), ("cusum", 0.0), ("since", int(sr["steps"]))):
-            tail = np.full(self.sr.log_r.size - 2 * len(ODDS) * self.p.size, blank)
+            tail = np.full(self.sr.log_r.size - _BOTH.size * self.p.size, blank)
             sr[name] = np.concatenate([sr[name], tail.astype(sr[name].dtype)])
         return body | {"sr": sr, "dependence": Dependence(self.reference).state() | dict(body["dependence"])}

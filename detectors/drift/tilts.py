@@ -154,17 +154,19 @@ class Tilts:
             self._spread[u] = np.sqrt(np.maximum(chosen**2 @ share - mean**2, 0.0))
         self.active = self.growth >= LEAST_GROWTH
 
-    def log_e(self, table: NDArray[np.int32], weights: Floats, mix: Floats) -> Floats:
-        """Logarithm of e of every group of clients, shape (16, U, PER_VARIABLE).
+    def log_e(self, table: NDArray[np.int32], weights: Floats, mix: Floats, *, pooled: bool = False) -> Floats:
+        """Logarithm of e of every group of clients, shape (16, U, PER_VARIABLE), or (1, U, PER_VARIABLE) for all together.
 
         Args:
             table: events per group and cell, shape (16, n_cells).
             weights: what an event is worth per variable and group, shape (V, 16).
             mix: 3.5 sqrt(rho / K) per variable, shape (V,).
+            pooled: add the groups up first.
         """
         padded = np.concatenate([table, np.zeros((len(table), 1), table.dtype)], axis=1)
-        hits = padded[:, self._cells].astype(np.float64)
+        hits = padded[:, self._cells] * weights[self.variables].T[:, :, None]
+        if pooled:
+            hits = hits.sum(axis=0, keepdims=True)
         top = self._top + np.hypot(self._slack, mix[self.variables, None] * self._spread) - self._slack
         told = np.matmul(hits.transpose(1, 0, 2), self.log_w.transpose(0, 2, 1)).transpose(1, 0, 2)
-        each = told - hits.sum(axis=2)[:, :, None] * np.log(top)
-        return np.asarray(weights[self.variables].T[:, :, None] * each, np.float64)
+        return np.asarray(told - hits.sum(axis=2)[:, :, None] * np.log(top), np.float64)

@@ -3,8 +3,8 @@
 Two sets hold the true law of the cells, each with its share of the reference's error probability, so the tolerance is what both hold:
 
 - `Tube`: every cumulated share is within limits of its own. Good against shifts, whose weights rise or fall all the way.
-- `Ball`: the relative entropy n KL(reference || law) is at most x. Good against changes of scale and shape, whose weights go up and down, so
-  that a tube allows every step its own error.
+- `Ball`: the relative entropy n KL(reference || law) is at most x. Good against changes of scale and shape, whose weights go up and
+  down, where a tube allows every step its own error.
 
 **x.** Where the borders are order statistics of a continuous variable (no ties: cells hold as many rows as their quantiles say), the masses
 P of the cells, of n rows, are Dirichlet(k) whatever the law: k = rows between two borders, 1 below the minimum and above the maximum. So
