@@ -16,6 +16,7 @@ times. The interval is Clopper-Pearson at 95 % for the share of months with a pa
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 import time
 from typing import NamedTuple
@@ -46,31 +47,38 @@ class Delays(NamedTuple):
     """Pages before the change."""
 
 
+@functools.cache
+def references(law: Law, count: int) -> tuple[DriftReference, ...]:
+    """Of 20 features of one law, each of its own rows."""
+    rng = np.random.default_rng(99)
+    return tuple(DriftReference.fit(law.sample(rng, (ROWS, FEATURES)), NAMES, ["numeric"] * FEATURES) for _ in range(count))
+
+
 def delays(law: Law, change: Change, materiality: float, repetitions: int, clients: int, seed: int) -> Delays:
     """Detect one change `repetitions` times."""
     rng = np.random.default_rng(seed)
     page, ticket, false = np.full(repetitions, np.inf), np.full(repetitions, np.inf), 0
-    detector = None
-    for r in range(repetitions):
-        if r % SHARED == 0 or detector is None:
-            reference = DriftReference.fit(law.sample(rng, (ROWS, FEATURES)), NAMES, ["numeric"] * FEATURES)
+    for shared, reference in enumerate(references(law, math.ceil(repetitions / SHARED))):
         detector = DriftDetector(reference, false_pages=1, windows=MONTH, materiality=materiality)
-        hashes = rng.integers(0, 2**63, max(clients, 1))
-        for t in range(-WARM, LIMIT):
-            rows = law.sample(rng, (WINDOW, FEATURES))
-            if t >= 0:
-                rows[:, 0] = law.sample(rng, (WINDOW,), change)
-            counts = WindowCounts(reference)
-            counts.update(rows, clients=rng.choice(hashes, WINDOW) if clients else None)
-            severity, opened = detector.step(counts)
-            if t < 0:
-                false += opened
-                continue
-            if severity != "none" and not math.isfinite(ticket[r]):
-                ticket[r] = WINDOW * (t + 1)
-            if severity == "page":
-                page[r] = WINDOW * (t + 1)
-                break
+        fresh = detector.snapshot()
+        for r in range(SHARED * shared, min(SHARED * (shared + 1), repetitions)):
+            detector.restore(fresh)
+            hashes = rng.integers(0, 2**63, max(clients, 1))
+            for t in range(-WARM, LIMIT):
+                rows = law.sample(rng, (WINDOW, FEATURES))
+                if t >= 0:
+                    rows[:, 0] = law.sample(rng, (WINDOW,), change)
+                counts = WindowCounts(reference)
+                counts.update(rows, clients=rng.choice(hashes, WINDOW) if clients else None)
+                severity, opened = detector.step(counts)
+                if t < 0:
+                    false += opened
+                    continue
+                if severity != "none" and not math.isfinite(ticket[r]):
+                    ticket[r] = WINDOW * (t + 1)
+                if severity == "page":
+                    page[r] = WINDOW * (t + 1)
+                    break
     return Delays(page, ticket, false)
 
 

@@ -71,20 +71,21 @@ def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup,
             for left in range(0, m, _WIDTH):
                 width = min(_WIDTH, m - left)
                 for i in range(size):
-                    row = columns[order[begin + i]]
+                    row = columns[order[begin + i], left : left + width]
                     for j in range(width):
-                        block[j, i] = row[left + j]
+                        block[j, i] = row[j]
                 for j in range(width):
                     v = first + left + j
                     base = starts[v]
                     x = block[j]
                     if numeric[v]:
-                        last = n_edges[v]
+                        last, middle, per_sd = n_edges[v], mean[v], scale[v]
                         missing, total, squares = np.int32(0), np.int32(0), np.uint32(0)
                         for i in range(size):
                             known = x[i] == x[i]
                             missing = np.int32(missing + np.int32(not known))
-                            z = (x[i] - mean[v]) * scale[v] if known else np.float32(0.0)
+                            a = x[i]
+                            z = (a - middle) * per_sd if known else np.float32(0.0)
                             z = min(max(z, -limit), limit)
                             total = np.int32(total + np.int32(z * unit))
                             squares = np.uint32(squares + np.uint32(np.int32(z * z * unit)))

@@ -34,9 +34,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from detectors.drift.counts import BUCKETS, GROUPS, WindowCounts
+from detectors.drift.judging import excess
 from detectors.drift.reference import DriftReference
-
-Floats = NDArray[np.float64]
 
 PRIOR_RHO = 0.1
 PRIOR_WEIGHT = 300.0
@@ -60,14 +59,14 @@ class Dependence:
 
     def __init__(self, reference: DriftReference) -> None:
         V = len(reference.variables)
-        self._starts, self._tenths, self._tenth_starts = reference.starts, reference.tenths, reference.tenth_starts[:-1]
+        self._starts, self._tenths, self._tenth_starts = reference.starts, reference.tenths, reference.tenth_starts
         self._rows = np.add.reduceat(reference.counts, reference.starts[:-1])
         self._variable = np.repeat(np.arange(V), np.diff(reference.starts))
         self.numerator, self.denominator = np.zeros(V), np.zeros(V)
         self.baseline = (reference.counts + 0.5) / (self._rows + 0.5 * np.diff(reference.starts))[self._variable]
         self.usual, self.recent = np.zeros(BUCKETS), np.zeros(BUCKETS)
         self.rho = np.full(V, PRIOR_RHO)
-        self._along = np.stack([_scores(reference), _scores(reference) ** 2])
+        self._scores = _scores(reference)
         self.numerator_along, self.denominator_along = np.zeros((V, 2)), np.zeros((V, 2))
         self.rho_along = np.full((V, 2), PRIOR_RHO)
 
@@ -101,10 +100,14 @@ class Dependence:
         n, extra = _volumes(counts)
         weights = self.weights(counts)
         pooled, pooled_n = (weights[self._variable] * counts.table.T).sum(axis=1), (weights * n).sum(axis=1)
-        for name in ("numerator", "denominator", "numerator_along", "denominator_along"):
-            setattr(self, name, DECAY * getattr(self, name))
+        told = np.zeros((len(self.rho), 3, 2))
         if extra.any():
-            self._compare(counts.table.astype(np.float64), n, extra, weights, pooled, pooled_n)
+            tables = counts.table, n, extra, weights, self.baseline
+            excess(*tables, self._starts, self._tenths, self._tenth_starts, self._scores, BASELINE_EVENTS, PRIOR_RHO, told)
+        self.numerator = DECAY * self.numerator + told[:, 0, 0]
+        self.denominator = DECAY * self.denominator + told[:, 0, 1]
+        self.numerator_along = DECAY * self.numerator_along + told[:, 1:, 0]
+        self.denominator_along = DECAY * self.denominator_along + told[:, 1:, 1]
         self.rho = _posterior(self.numerator, self.denominator)
         self.rho_along = _posterior(self.numerator_along, self.denominator_along)
         if counts.n:
@@ -112,34 +115,6 @@ class Dependence:
             self.baseline = BASELINE_DECAY * self.baseline + (1.0 - BASELINE_DECAY) * pool
         worth = self._worth(counts)
         self.usual, self.recent = USUAL_DECAY * self.usual + worth, RECENT_DECAY * self.recent + worth
-
-    def _compare(self, S: Floats, n: Floats, extra: Floats, weights: Floats, pooled: Floats, pooled_n: Floats) -> None:
-        """Add how far the groups of one window are from each other, beyond chance, in units of what rho = 1 would give."""
-        effective = weights[self._variable].T * S
-        # centre of a group: the other groups in the same window, so that a drift of the whole model is no heterogeneity, and a slow average
-        # of past windows for services where there are none
-        others_n = (pooled_n[:, None] - weights * n)[self._variable].T
-        centre = (pooled - effective + BASELINE_EVENTS * self.baseline) / (others_n + BASELINE_EVENTS)
-        hits, share = (np.add.reduceat(part, self._tenths, axis=1) for part in (S, centre))
-        spread = np.add.reduceat(share * (1.0 - share), self._tenth_starts, axis=1).T
-        deviation = np.add.reduceat((hits - n[:, None] * share) ** 2, self._tenth_starts, axis=1).T
-        weight = (extra / (np.maximum(n, 1.0) + PRIOR_RHO * extra)) ** 2
-
-        def excess(deviation: Floats, spread: Floats) -> tuple[Floats, Floats]:
-            usable = (extra[None, :] > 0) & (spread > 1e-9)
-            ratio = np.divide(deviation - n * spread, extra * spread, out=np.zeros_like(spread), where=usable)
-            seen = np.where(usable, weight, 0.0)
-            return (seen * np.clip(ratio, -1.0, 1.0)).sum(axis=1), seen.sum(axis=1)
-
-        above, below = excess(deviation, spread)
-        self.numerator += above
-        self.denominator += below
-        for d, scores in enumerate(self._along):
-            parts = centre * scores, centre * scores**2, S * scores
-            mean, square, told = (np.add.reduceat(part, self._starts[:-1], axis=1).T for part in parts)
-            above, below = excess((told - n * mean) ** 2, square - mean**2)
-            self.numerator_along[:, d] += above
-            self.denominator_along[:, d] += below
 
     def state(self) -> dict[str, object]:
         """What `restore` needs, for `detectors.state.pack`."""

@@ -12,6 +12,7 @@ from detectors.drift.counts import GROUPS, WindowCounts
 from detectors.drift.dependence import MIX_Z, Dependence
 from detectors.drift.describe import Strongest, describe
 from detectors.drift.effect import EffectSizer
+from detectors.drift.judging import cells_log_e, tilts_log_e
 from detectors.drift.reference import GAMMA, DriftReference
 from detectors.drift.report import DriftReport
 from detectors.drift.tilts import PER_VARIABLE, WEIGHTS, Tilts
@@ -90,7 +91,8 @@ class DriftDetector:
             raise ValueError(f"materiality must be at least 0 and less than 0.5, got {materiality}")
         self.reference, self.materiality = reference, materiality
         self.low, self.high, self.variable = reference.low, reference.high, reference.variable
-        hits = self._sums(reference.counts)
+        cumulated = _cumulated(reference.counts)
+        hits = cumulated[self.high] - cumulated[self.low]
         rows = np.add.reduceat(reference.counts, reference.starts[:-1])[self.variable]
         self.p = hits / np.maximum(rows, 1)
         self._lower, self._upper = reference.bounds(hits, rows, math.ceil(self.p.size / (1.0 - BALL_SHARE)))
@@ -100,7 +102,7 @@ class DriftDetector:
         self.dependence = Dependence(reference)
         self._firsts = np.concatenate([[0], np.cumsum(np.bincount(self.variable))])
         self._sizer = EffectSizer(reference)
-        self._valid = np.ones((_BOTH.size, self.p.size), bool)
+        self._binomial = np.sqrt(self.p * (1.0 - self.p))
         self._report: DriftReport | None = None
 
     def _log_weights(self) -> NDArray[np.float64]:
@@ -118,55 +120,32 @@ class DriftDetector:
         np.log(tilts / V, out=of_tilts, where=self.tilts.active)
         return np.concatenate([np.tile(of_cells, _BOTH.size), of_tilts.ravel()])
 
-    def _sums(self, cells: NDArray[Any]) -> NDArray[Any]:
-        """Hits of the test cells, shape (..., K), from counts per bin, shape (..., n_cells)."""
-        cumulative = np.zeros((*cells.shape[:-1], cells.shape[-1] + 1), cells.dtype)
-        np.cumsum(cells, axis=-1, out=cumulative[..., 1:])
-        return np.asarray(cumulative[..., self.high] - cumulative[..., self.low])
-
     def _log_e(self, counts: WindowCounts) -> NDArray[np.float64]:
-        """Logarithm of e of every component, in the order of the weights."""
-        dependence = self.dependence
-        clients, rho = dependence.clients(counts), dependence.rho_tilts
-        few = MIX_Z / math.sqrt(clients) if clients else 0.0
-        left_out = 0 if not clients else 1 if clients >= MANY_CLIENTS else 2
-        spared = dependence.shares > DOMINANT
-
-        def together(each: NDArray[np.float64]) -> NDArray[np.float64]:
-            """The groups' sum without the loudest, shape of one group's."""
-            total = each.sum(axis=0)
-            if left_out:
-                loudest = np.maximum(each, 0.0)
-                loudest[spared] = 0.0
-                if left_out == 1:
-                    total -= loudest.max(axis=0)
-                else:
-                    total -= np.partition(loudest, GROUPS - left_out, axis=0)[GROUPS - left_out :].sum(axis=0)
-            return np.asarray(total, np.float64)
-
-        cells = self._cells_log_e(counts, dependence.weights(counts), few * np.sqrt(dependence.rho), pooled=not left_out)
-        tilts = self.tilts.log_e(counts.table, dependence.weights(counts, rho), few * np.sqrt(rho), pooled=not left_out)
-        parts = np.where(self._valid, together(cells), -np.inf), np.where(self.tilts.active, together(tilts), -np.inf)
-        return np.concatenate([part.ravel() for part in parts])
-
-    def _cells_log_e(
-        self, counts: WindowCounts, weights: NDArray[np.float64], mix: NDArray[np.float64], *, pooled: bool
-    ) -> NDArray[np.float64]:
-        """The same per group, side and odds, and cell, shape (16, 6, K), or (1, 6, K) for all groups together.
+        """Logarithm of e of every component, in the order of the weights.
 
         With q the probability whose odds are o times those of u, ln(q/u) - ln((1-q)/(1-u)) = ln o and ln((1-q)/(1-u)) = -ln(1 + u (o - 1)).
         """
-        a = weights[self.variable].T
-        hits, trials = a * self._sums(counts.table), a * counts.group_sizes[:, None]
-        if pooled:
-            hits, trials = hits.sum(axis=0, keepdims=True), trials.sum(axis=0, keepdims=True)
-        spread = np.hypot(mix[self.variable] * np.sqrt(self.p * (1.0 - self.p)), WANDER_Z * self.reference.wander)
+        dependence, tilts = self.dependence, self.tilts
+        clients, rho = dependence.clients(counts), dependence.rho_tilts
+        few = MIX_Z / math.sqrt(clients) if clients else 0.0
+        left_out = 0 if not clients else 1 if clients >= MANY_CLIENTS else 2
+        spared = (dependence.shares > DOMINANT).astype(np.float64)
+        cumulated = _cumulated(counts.table).astype(np.float64)
+        starts = self.reference.starts
+
+        mix = few * np.sqrt(dependence.rho)[self.variable] * self._binomial
+        spread = np.hypot(mix, WANDER_Z * self.reference.wander)
         upper = self.p + np.hypot(self._upper - self.p, spread) + self.materiality
         lower = self.p - np.hypot(self.p - self._lower, spread) - self.materiality
         u = np.clip([upper] * len(ODDS) + [lower] * len(ODDS), 0.0, 1.0)
-        self._valid = (u < 1.0) & (u > 0.0)
-        log_e = hits[:, None] * np.log(_BOTH)[:, None] - trials[:, None] * np.log1p(u * (_BOTH - 1.0)[:, None])
-        return np.asarray(log_e, np.float64)
+        log_miss = np.log(1.0 + u * (_BOTH - 1.0)[:, None])
+        out = np.empty(self.sr.log_r.size)
+        of_cells, of_tilts = out[: u.size].reshape(u.shape), out[u.size :].reshape(tilts.active.shape)
+        ours = cumulated, cumulated[:, starts[1]], dependence.weights(counts), self.low, self.high, self.variable
+        cells_log_e(*ours, np.log(_BOTH), log_miss, (u < 1.0) & (u > 0.0), spared, left_out, of_cells)
+        theirs = cumulated, dependence.weights(counts, rho), tilts.variables, starts, tilts.log_w
+        tilts_log_e(*theirs, tilts.log_top(few * np.sqrt(rho)), tilts.active, spared, left_out, of_tilts)
+        return out
 
     def step(self, counts: WindowCounts) -> tuple[Severity, bool]:
         """Judge one closed, merged window without describing it: its severity, and whether a page episode opened; `counts` is not kept.
@@ -288,3 +267,10 @@ class DriftDetector:
             tail = np.full(self.sr.log_r.size - _BOTH.size * self.p.size, blank)
             sr[name] = np.concatenate([sr[name], tail.astype(sr[name].dtype)])
         return body | {"sr": sr, "dependence": Dependence(self.reference).state() | dict(body["dependence"])}
+
+
+def _cumulated(cells: NDArray[Any]) -> NDArray[np.int64]:
+    """Counts before each cell and in all, shape (..., n_cells + 1)."""
+    out = np.zeros((*cells.shape[:-1], cells.shape[-1] + 1), np.int64)
+    np.cumsum(cells, axis=-1, out=out[..., 1:])
+    return out

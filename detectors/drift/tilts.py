@@ -108,7 +108,7 @@ class Tilts:
 
     Attributes:
         variables: whose they are, int64, shape (U,).
-        log_w: ln w, 0 in cells that a variable does not have, shape (U, PER_VARIABLE, C).
+        log_w: ln w, 0 in cells that a variable does not have, shape (U, C, PER_VARIABLE).
         active: whether an alternative is far enough from the tolerance, shape (U, PER_VARIABLE).
         growth: KL(Q || P*) in nats per row, shape (U, PER_VARIABLE).
     """
@@ -117,16 +117,13 @@ class Tilts:
         starts = reference.starts
         self.variables = np.array([v for v, kind in enumerate(reference.kinds) if kind == "numeric" and reference.n_edges[v] > 2], np.int64)
         U, C = self.variables.size, int(np.diff(starts)[self.variables].max(initial=1))
-        self.log_w = np.zeros((U, PER_VARIABLE, C))
+        self.log_w = np.zeros((U, C, PER_VARIABLE))
         self._top, self._slack, self._spread, self.growth = np.ones((4, U, PER_VARIABLE))
-        # cells of each variable, padded by the column of zeros that follows all cells
-        self._cells = np.full((U, C), reference.n_cells, np.int64)
         index = {(int(a), int(b)): k for k, (a, b) in enumerate(zip(reference.low, reference.high, strict=True))}
         rows = np.arange(PER_VARIABLE)
         for u, v in enumerate(self.variables.tolist()):
             begin, end = int(starts[v]), int(starts[v + 1])
             size = end - begin
-            self._cells[u, :size] = np.arange(begin, end)
             cumulated = [index[begin, k] for k in range(begin + 1, end - 2)]
             tail, missing = index[end - 2, end - 1], index[end - 1, end]
 
@@ -148,25 +145,16 @@ class Tilts:
             best = growth.argmax(axis=0)
             chosen, at = w[best, rows], best * PER_VARIABLE + rows
             mean = chosen @ share
-            self.log_w[u, :, :size] = np.log(chosen)
+            self.log_w[u, :size] = np.log(chosen).T
             self._top[u], self.growth[u] = worst[at], growth[best, rows]
             self._slack[u] = np.maximum(worst[at] - mean - range_[at], 0.0)
             self._spread[u] = np.sqrt(np.maximum(chosen**2 @ share - mean**2, 0.0))
         self.active = self.growth >= LEAST_GROWTH
 
-    def log_e(self, table: NDArray[np.int32], weights: Floats, mix: Floats, *, pooled: bool = False) -> Floats:
-        """Logarithm of e of every group of clients, shape (16, U, PER_VARIABLE), or (1, U, PER_VARIABLE) for all together.
+    def log_top(self, mix: Floats) -> Floats:
+        """Natural logarithm of Z, shape (U, PER_VARIABLE).
 
         Args:
-            table: events per group and cell, shape (16, n_cells).
-            weights: what an event is worth per variable and group, shape (V, 16).
             mix: 3.5 sqrt(rho / K) per variable, shape (V,).
-            pooled: add the groups up first.
         """
-        padded = np.concatenate([table, np.zeros((len(table), 1), table.dtype)], axis=1)
-        hits = padded[:, self._cells] * weights[self.variables].T[:, :, None]
-        if pooled:
-            hits = hits.sum(axis=0, keepdims=True)
-        top = self._top + np.hypot(self._slack, mix[self.variables, None] * self._spread) - self._slack
-        told = np.matmul(hits.transpose(1, 0, 2), self.log_w.transpose(0, 2, 1)).transpose(1, 0, 2)
-        return np.asarray(told - hits.sum(axis=2)[:, :, None] * np.log(top), np.float64)
+        return np.asarray(np.log(self._top + np.hypot(self._slack, mix[self.variables, None] * self._spread) - self._slack), np.float64)
