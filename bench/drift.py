@@ -8,9 +8,9 @@ changes for good at the beginning of a window. Beside the median delay in rows s
 detector needs on average that knows the change, but not whose it is. Windows have 100 rows, so nothing is found before 100, and the target,
 twice the bound, is rounded up to whole windows. A repetition has its own traffic; each reference is used by ten of them.
 
-**months**: unchanged traffic, pages counted. *iid*: independent rows of the four laws. *season*: each feature's mean swings by the day
-(0.3 sd) and the week (0.15 sd) and drifts as an AR(1) of sd 0.1 that forgets half within an hour; the reference is two recorded weeks with
-times. The interval is Clopper-Pearson at 95 % for the share of months with a page, and the budget is one page a month.
+**months**: unchanged traffic, pages counted. *iid*: independent rows of the four laws. *season*: each feature's latent mean swings by the
+day (0.3 sd) and the week (0.15 sd) and drifts as an AR(1) of sd 0.1 that forgets half within an hour; the reference is two recorded
+weeks with times. The interval is Clopper-Pearson at 95 % for the share of months with a page, and the budget is one page a month.
 """
 
 from __future__ import annotations
@@ -137,25 +137,25 @@ def month(kind: str, seed: int, materiality: float) -> tuple[int, int]:
     rng = np.random.default_rng(seed)
     laws = [LAWS[j % len(LAWS)] for j in range(FEATURES)]
 
-    def rows(n: int) -> Rows:
-        return np.column_stack([law.sample(rng, (n,)) for law in laws])
+    def rows(n: int, means: NDArray[np.float64]) -> Rows:
+        return np.column_stack([law.sample(rng, (n,), means=means[:, j]) for j, law in enumerate(laws)])
 
-    swing, sds = Swing(rng), np.array([law.sd for law in laws])
+    swing = Swing(rng)
     if kind == "iid":
-        reference = DriftReference.fit(rows(ROWS), NAMES, ["numeric"] * FEATURES)
+        reference = DriftReference.fit(rows(ROWS, np.zeros((ROWS, FEATURES))), NAMES, ["numeric"] * FEATURES)
     else:
         at = np.sort(rng.integers(0, 14 * 288, ROWS))
-        past = rows(ROWS) + (swing.means(14 * 288) * sds)[at]
+        past = rows(ROWS, swing.means(14 * 288)[at])
         reference = DriftReference.fit(past, NAMES, ["numeric"] * FEATURES, at_s=300.0 * at)
     detector = DriftDetector(reference, false_pages=1, windows=MONTH, materiality=materiality)
-    means = swing.means(MONTH) * sds if kind != "iid" else np.zeros((MONTH, FEATURES))
+    means = swing.means(MONTH) if kind != "iid" else np.zeros((MONTH, FEATURES))
     pages = tickets = 0
     day = 288
     for begin in range(0, MONTH, day):
-        batch = rows(day * WINDOW).reshape(day, WINDOW, FEATURES)
+        batch = rows(day * WINDOW, np.repeat(means[begin : begin + day], WINDOW, axis=0)).reshape(day, WINDOW, FEATURES)
         for k in range(day):
             counts = WindowCounts(reference)
-            counts.update(batch[k] + means[begin + k].astype(np.float32))
+            counts.update(batch[k])
             severity, opened = detector.step(counts)
             pages, tickets = pages + opened, tickets + (severity == "ticket")
     return pages, tickets

@@ -53,9 +53,11 @@ class Law(NamedTuple):
     skewed: bool = False
     tied: bool = False
 
-    def sample(self, rng: np.random.Generator, shape: tuple[int, ...], change: Change = NONE) -> NDArray[np.float32]:
-        """Rows of the changed law, float32."""
-        latent = self.draw(rng, shape)
+    def sample(
+        self, rng: np.random.Generator, shape: tuple[int, ...], change: Change = NONE, means: Floats | float = 0.0
+    ) -> NDArray[np.float32]:
+        """Rows of the changed law, float32; `means` of the latent variable are in its standard deviations."""
+        latent = self.draw(rng, shape) + self.width * means
         if change.modes:
             latent = np.sqrt(1 - MODES**2) * latent + MODES * self.width * np.where(rng.random(shape) < 0.5, -1.0, 1.0)
         x = np.exp(latent) if self.skewed else latent

@@ -98,12 +98,9 @@ class Dependence:
     def learn(self, counts: WindowCounts) -> None:
         """Take a window that has been judged into account for the next ones."""
         n, extra = _volumes(counts)
-        weights = self.weights(counts)
-        pooled, pooled_n = (weights[self._variable] * counts.table.T).sum(axis=1), (weights * n).sum(axis=1)
-        told = np.zeros((len(self.rho), 3, 2))
-        if extra.any():
-            tables = counts.table, n, extra, weights, self.baseline
-            excess(*tables, self._starts, self._tenths, self._tenth_starts, self._scores, BASELINE_EVENTS, PRIOR_RHO, told)
+        told, share = np.empty((len(self.rho), 3, 2)), np.empty_like(self.baseline)
+        tables = counts.table, n, extra, self.weights(counts), self.baseline
+        excess(*tables, self._starts, self._tenths, self._tenth_starts, self._scores, BASELINE_EVENTS, PRIOR_RHO, share, told)
         self.numerator = DECAY * self.numerator + told[:, 0, 0]
         self.denominator = DECAY * self.denominator + told[:, 0, 1]
         self.numerator_along = DECAY * self.numerator_along + told[:, 1:, 0]
@@ -111,8 +108,7 @@ class Dependence:
         self.rho = _posterior(self.numerator, self.denominator)
         self.rho_along = _posterior(self.numerator_along, self.denominator_along)
         if counts.n:
-            pool = pooled / np.maximum(pooled_n, 1e-12)[self._variable]
-            self.baseline = BASELINE_DECAY * self.baseline + (1.0 - BASELINE_DECAY) * pool
+            self.baseline = BASELINE_DECAY * self.baseline + (1.0 - BASELINE_DECAY) * share
         worth = self._worth(counts)
         self.usual, self.recent = USUAL_DECAY * self.usual + worth, RECENT_DECAY * self.recent + worth
 

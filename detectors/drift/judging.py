@@ -11,28 +11,28 @@ from numba import njit
 GROUPS = 16
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "nnan", "nsz"})
-def _without_loudest(each, spared, left_out):  # type: ignore[no-untyped-def]  # compiled
-    """Sum of `each`, shape (16,), without the one or two largest positive ones."""
-    total, most = 0.0, 0.0
+_FAST = {"reassoc", "nnan", "nsz"}
+"""Sums and maxima in any order, so that they take several numbers per instruction; infinities stay what they are."""
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _loudest(each, left_out):  # type: ignore[no-untyped-def]  # compiled
+    """Sum of the one or two largest positive of `each`, shape (16,)."""
+    most = 0.0
     for g in range(GROUPS):
-        total += each[g]
-        most = max(most, each[g] * (1.0 - spared[g]))
-    if left_out == 0 or most <= 0.0:
-        return total
-    if left_out == 1:
-        return total - most
+        most = max(most, each[g])
+    if left_out < 2 or most <= 0.0:
+        return most if left_out else 0.0
     first, second = 0.0, 0.0
     for g in range(GROUPS):
-        loud = each[g] * (1.0 - spared[g])
-        if loud > first:
-            first, second = loud, first
-        elif loud > second:
-            second = loud
-    return total - first - second
+        if each[g] > first:
+            first, second = each[g], first
+        elif each[g] > second:
+            second = each[g]
+    return first + second
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=_FAST)
 def cells_log_e(cumulated, sizes, weights, low, high, variable, log_odds, log_miss, valid, spared, left_out, out):  # type: ignore[no-untyped-def]  # compiled
     """Logarithm of e of every side and odds, and tested cell; -inf where it is not valid.
 
@@ -52,20 +52,29 @@ def cells_log_e(cumulated, sizes, weights, low, high, variable, log_odds, log_mi
     """
     each, hits, trials = np.empty(GROUPS), np.empty(GROUPS), np.empty(GROUPS)
     for k in range(low.size):
+        all_hits, all_trials = 0.0, 0.0
         for g in range(GROUPS):
             a = weights[variable[k], g]
             hits[g] = a * (cumulated[g, high[k]] - cumulated[g, low[k]])
             trials[g] = a * sizes[g]
+            all_hits += hits[g]
+            all_trials += trials[g]
+            hits[g] *= 1.0 - spared[g]
+            trials[g] *= 1.0 - spared[g]
         for s in range(log_odds.size):
             if not valid[s, k]:
                 out[s, k] = -np.inf
                 continue
-            for g in range(GROUPS):
-                each[g] = hits[g] * log_odds[s] - trials[g] * log_miss[s, k]
-            out[s, k] = _without_loudest(each, spared, left_out)
+            hit, miss = log_odds[s], log_miss[s, k]
+            total = all_hits * hit - all_trials * miss
+            if left_out:
+                for g in range(GROUPS):
+                    each[g] = hits[g] * hit - trials[g] * miss
+                total -= _loudest(each, left_out)
+            out[s, k] = total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=_FAST)
 def tilts_log_e(cumulated, weights, variables, starts, log_w, log_top, active, spared, left_out, out):  # type: ignore[no-untyped-def]  # compiled
     """Logarithm of e of every tilt; -inf where it is not active.
 
@@ -97,16 +106,18 @@ def tilts_log_e(cumulated, weights, variables, starts, log_w, log_top, active, s
                     for t in range(tilts):
                         told[g, t] += hits * log_w[u, c, t]
         for t in range(tilts):
-            if active[u, t]:
-                for g in range(GROUPS):
-                    each[g] = told[g, t]
-                out[u, t] = _without_loudest(each, spared, left_out)
-            else:
+            if not active[u, t]:
                 out[u, t] = -np.inf
+                continue
+            total = 0.0
+            for g in range(GROUPS):
+                total += told[g, t]
+                each[g] = told[g, t] * (1.0 - spared[g])
+            out[u, t] = total - _loudest(each, left_out)
 
 
 @njit(cache=True, nogil=True)
-def excess(table, sizes, extra, weights, baseline, starts, tenths, tenth_starts, scores, prior_events, prior_rho, out):  # type: ignore[no-untyped-def]  # compiled
+def excess(table, sizes, extra, weights, baseline, starts, tenths, tenth_starts, scores, prior_events, prior_rho, share_out, out):  # type: ignore[no-untyped-def]  # compiled
     """How far the groups of a window are from each other beyond chance, in units of what rho = 1 would give.
 
     For the cells (tenths of the reference), the scores and their squares: sum of w r and of w over the groups, r the excess of the squared
@@ -126,6 +137,7 @@ def excess(table, sizes, extra, weights, baseline, starts, tenths, tenth_starts,
         scores: of the cells, shape (n_cells,).
         prior_events: what the baseline is worth.
         prior_rho: for the weights w of the groups.
+        share_out: where the window's own shares go, shape (n_cells,).
         out: where it goes, shape (V, 3, 2).
     """
     out[:] = 0.0
@@ -137,6 +149,8 @@ def excess(table, sizes, extra, weights, baseline, starts, tenths, tenth_starts,
             pooled_n += weights[v, g] * sizes[g]
             for c in range(begin, end):
                 pooled[c - begin] += weights[v, g] * table[g, c]
+        for c in range(begin, end):
+            share_out[c] = pooled[c - begin] / max(pooled_n, 1e-12)
         share = np.empty(end - begin)
         for g in range(GROUPS):
             if extra[g] <= 0.0:
