@@ -92,7 +92,8 @@ def log_sr_step(log_r: NDArray[np.float64], log_e: NDArray[np.float64]) -> NDArr
         >>> log_sr_step(np.array([-np.inf]), np.array([2.0])).item()
         2.0
     """
-    return np.logaddexp(log_r, 0.0) + log_e
+    # as logaddexp(log_r, 0), but exp and log of whole arrays take several numbers per instruction
+    return np.asarray(np.maximum(log_r, 0.0) + np.log(1.0 + np.exp(-np.abs(log_r))) + log_e, np.float64)
 
 
 def log_mean_exp(values: NDArray[np.float64], log_weights: ArrayLike | None = None) -> float:

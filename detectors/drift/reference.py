@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
-from detectors.drift.bins import MAX_CATEGORIES, MAX_EDGES, TOP_CATEGORIES, category_cells, numeric_edges
+from detectors.drift.bins import BINS, MAX_CATEGORIES, MAX_EDGES, TOP_CATEGORIES, category_cells, numeric_edges
 from detectors.state import pack, reading, unpack
 
 Kind = Literal["numeric", "categorical"]
@@ -20,8 +20,10 @@ MIN_ROWS = 200
 GAMMA = 0.005
 """Probability, spent once per reference, that any cell's true share lies outside its tolerance."""
 
-BLOCKS = 48
-"""Equal stretches of time of a recorded reference: hours of two days."""
+BLOCKS, MAX_BLOCKS = 48, 1024
+"""Equal stretches of time of a recorded reference, of an hour if there are enough rows: a longer one averages a swing away."""
+BLOCK_S, BLOCK_ROWS = 3600.0, 100
+PEAK_SHARE = 0.5
 
 _KIND, _VERSION = "drift.reference", 1
 
@@ -44,7 +46,10 @@ class DriftReference:
         tails: mean distance of the values in the lowest and the highest bin from its inner edge, in sd, float64, shape (V, 2).
         low, high, variable: tested cells as ranges [low, high) of cells, and whose they are, int64, shape (K,): every single cell, and for
             numeric variables the CDF cells x <= q.
-        wander: sd of the share of a tested cell between stretches of time, sampling noise taken out, float64, shape (K,).
+        tenths, tenth_starts: first cell of every bin of about a tenth of the reference, and the first of those of each variable with their
+            number at the end, int64: "below" and what lies up to the first decile are one bin, so are "above" and what lies past the last.
+        wander: sd of the share of a tested cell between stretches of time, or half of its largest move,
+            sampling noise taken out, float64, shape (K,).
         status, reason: "calibrated", or "uncalibrated" and why; an uncalibrated reference may only open tickets.
 
     Memory: about 300 bytes a variable, and 4 bytes per category.
@@ -89,6 +94,7 @@ class DriftReference:
             sizes.append(int(n_edges[v]) + 2 if kind == "numeric" else int(codes.max(initial=-1)) + 3)
         self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self.low, self.high, self.variable = _ranges(self.starts, kinds)
+        self.tenths, self.tenth_starts = _tenths(self.starts, kinds, counts)
         if counts.shape != (self.n_cells,) or wander.shape != self.low.shape:
             raise ValueError(f"expected {self.n_cells} counts and {self.low.size} wanders, got {counts.shape} and {wander.shape}")
         self.status: Literal["calibrated", "uncalibrated"] = "calibrated" if rows >= MIN_ROWS else "uncalibrated"
@@ -122,9 +128,9 @@ class DriftReference:
             value: regression output, shape (n,).
             held_out: shape (n,) bool, rows the model was not trained on. Scores, class and value are taken from those only: a model is
                 over-confident on its own training rows, and live traffic would look like drift.
-            at_s: time of each row in seconds, shape (n,), when the reference is recorded traffic. Its own variation between 48 equal
-                stretches of time (day and night, slow swings), beyond sampling noise, then becomes part of what is normal. Without it
-                every hour of the day is expected to look like the whole reference.
+            at_s: time of each row in seconds, shape (n,), when the reference is recorded traffic. Its own variation between hours
+                (48 to 1,024 equal stretches of time of at least 100 rows), beyond sampling noise, then becomes part of what is normal: day
+                and night, slow swings. Without it every hour of the day is expected to look like the whole reference.
 
         Raises:
             ValueError: empty reference, wrong widths or lengths, duplicate names, categories missing, more than 4,096 categories.
@@ -133,7 +139,7 @@ class DriftReference:
             >>> rng = np.random.default_rng(1)
             >>> reference = DriftReference.fit(rng.normal(size=(1000, 2)), ["age", "income"], ["numeric", "numeric"])
             >>> reference.variables, reference.n_cells, reference.status
-            (('age', 'income'), 26, 'calibrated')
+            (('age', 'income'), 34, 'calibrated')
         """
         X = np.asarray(X, np.float32)
         if X.ndim != 2 or X.shape[0] == 0:
@@ -149,7 +155,8 @@ class DriftReference:
         if times.shape != (n,) or not np.isfinite(times).all():
             raise ValueError(f"at_s must be {n} finite times, got shape {times.shape}")
         span = float(np.ptp(times))
-        block = np.minimum((times - times.min()) * (BLOCKS / span if span > 0 else 0.0), BLOCKS - 1).astype(np.int64)
+        blocks = int(min(max(min(span / BLOCK_S, n / BLOCK_ROWS), BLOCKS), MAX_BLOCKS))
+        block = np.minimum((times - times.min()) * (blocks / span if span > 0 else 0.0), blocks - 1).astype(np.int64)
 
         columns: list[_Column] = []
         for j, (name, kind) in enumerate(zip(names, kinds, strict=True)):
@@ -178,10 +185,10 @@ class DriftReference:
             columns.append((name, "categorical" if name == "class" else "numeric", given, column[keep], block[keep]))
         if len({c[0] for c in columns}) != len(columns):
             raise ValueError(f"names must be distinct, got {[c[0] for c in columns]}")
-        return cls._freeze(columns, d, 0 if scores is None else len(classes), n)
+        return cls._freeze(columns, d, 0 if scores is None else len(classes), n, blocks)
 
     @classmethod
-    def _freeze(cls, columns: list[_Column], d: int, n_scores: int, rows: int) -> DriftReference:
+    def _freeze(cls, columns: list[_Column], d: int, n_scores: int, rows: int, blocks: int) -> DriftReference:
         V = len(columns)
         edges, n_edges = np.full((V, MAX_EDGES), np.inf, np.float32), np.zeros(V, np.int64)
         mean, sd, tails = np.zeros(V), np.ones(V), np.zeros((V, 2))
@@ -212,7 +219,7 @@ class DriftReference:
                 at[np.isnan(column)] = unseen + 1
                 size = unseen + 2
             counts.append(np.bincount(at, minlength=size))
-            wander.append(_wander(np.bincount(block * size + at, minlength=BLOCKS * size).reshape(BLOCKS, size), kind))
+            wander.append(_wander(np.bincount(block * size + at, minlength=blocks * size).reshape(blocks, size), kind))
             lookup_starts[v + 1] = lookup_starts[v] + (lookup[-1].size if kind == "categorical" else 0)
         return cls(
             tuple(c[0] for c in columns),
@@ -320,14 +327,39 @@ def _ranges(starts: NDArray[np.int64], kinds: tuple[Kind, ...]) -> tuple[NDArray
     return np.array(low, np.int64), np.array(high, np.int64), np.array(variable, np.int64)
 
 
+def _tenths(starts: NDArray[np.int64], kinds: tuple[Kind, ...], counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    firsts: list[int] = []
+    of = [0]
+    for v, kind in enumerate(kinds):
+        begin, end = int(starts[v]), int(starts[v + 1])
+        cells, last = np.arange(end - begin), end - begin - 2
+        if kind == "numeric" and last:
+            cumulated = np.cumsum(counts[begin : end - 1])
+            low, high = (int(np.searchsorted(BINS * cumulated, tenths * cumulated[-1])) for tenths in (1, BINS - 1))
+            low = min(max(low, 1), last - 1) if last > 1 else 1
+            high = max(min(high + 1, last - 1), low + 1)
+            cells = cells[(cells == 0) | ((cells > low) & (cells <= high)) | (cells > last)]
+        firsts += (begin + cells).tolist()
+        of.append(len(firsts))
+    return np.array(firsts, np.int64), np.array(of, np.int64)
+
+
 def _wander(blocks: NDArray[np.int64], kind: Kind) -> NDArray[np.float64]:
-    """Between-block sd of each tested cell of one variable from its counts per block, sqrt(max(0, variance - binomial variance))."""
+    """Between-block sd of each tested cell of one variable from its counts per block, sqrt(max(0, variance - binomial variance)).
+
+    Or half of the largest deviation of a block, shrunk by the share of its variance that is no sampling noise, where that is more: the
+    outer cells of a variable that swings are empty most of the day.
+    """
     low, high, _ = _ranges(np.array([0, blocks.shape[1]]), (kind,))
     cumulative = np.concatenate([np.zeros((len(blocks), 1)), np.cumsum(blocks, axis=1)], axis=1)
     n = blocks.sum(axis=1)
     busy = n > 0
     hits, n = (cumulative[:, high] - cumulative[:, low])[busy], n[busy]
     p = hits.sum(axis=0) / n.sum()
-    between = (n[:, None] * (hits / n[:, None] - p) ** 2).sum(axis=0) / n.sum()
+    deviation = np.abs(hits / n[:, None] - p)
+    between = (n[:, None] * deviation**2).sum(axis=0) / n.sum()
     # of B blocks, the weighted variance has expectation (B - 1) p (1 - p) / n when rows are independent
-    return np.asarray(np.sqrt(np.maximum(between - (n.size - 1) * p * (1.0 - p) / n.sum(), 0.0)), np.float64)
+    beyond = np.maximum(between - (n.size - 1) * p * (1.0 - p) / n.sum(), 0.0)
+    noise = p * (1.0 - p) / n[:, None]
+    largest = (deviation * beyond / np.maximum(beyond + noise, 1e-300)).max(axis=0)
+    return np.asarray(np.maximum(np.sqrt(beyond), PEAK_SHARE * largest), np.float64)
