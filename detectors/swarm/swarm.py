@@ -14,9 +14,10 @@ from detectors.state import StateError, pack, unpack
 from detectors.swarm import stream as s
 from detectors.swarm.links import linked_groups
 from detectors.swarm.reference import MEAN_TERMS, SwarmReference
+from detectors.swarm.sides import bias, on_one_side
 
 _KIND = "swarm.clients"
-_VERSION = 1
+_VERSION = 2
 KINDS = ("iterate", "synthetic", "copies")
 _GAP_S = 1800.0
 _AFTER_S = 300.0
@@ -24,6 +25,7 @@ _BIAS, _BIAS_PAGE = 0.20, 0.14
 _DEFAULTS = 0.04
 _EVASION_RATIO = 0.15
 _HOT = 8
+_FLAGS = 3
 _NEARER = 2.0
 MAX_MEMBERS = 1024
 
@@ -37,7 +39,6 @@ def client_layout(fields: int) -> Layout:
         "odd_codes": ("uint8", (fields,), 0),
         "equal": ("float64", (), 0),
         "mean": ("float32", (MEAN_TERMS,), 0),
-        "square": ("float32", (), 0),
         "link_ratio": ("float32", (s.LINKS,), 0),
         "partner": ("int32", (s.LINKS,), -1),
         "hot_members": ("int32", (s.HOT_MEMBERS,), -1),
@@ -157,6 +158,7 @@ class Swarm:
             "hot_at": np.full(asked, -np.inf),
         }
         self._book: dict[str, NDArray[Any]] = {"book": np.zeros((3, 3), np.int64), "last": np.full(3, -np.inf)}
+        self._looked: list[dict[float, tuple[bytes, int, int, bool]]] = [{} for _ in KINDS]
         u, q = s.RATES.T
         self._null: dict[str, NDArray[Any]] = {
             "steps": np.stack([np.log(q / u), np.log((1 - q) / (1 - u))], axis=1),
@@ -225,11 +227,20 @@ class Swarm:
         seeds = np.flatnonzero(level == s.SEED)
         seeds = seeds[np.argsort(onset[seeds], kind="stable")]
         candidates = np.flatnonzero(level >= s.CANDIDATE)
-        found = []
+        flags, rows = columns["spell"][candidates, kind].T
+        fresh = 2 * rows >= columns["whole"][candidates, s.ROWS]
+        candidates = candidates[(flags >= _FLAGS) | fresh]
+        found, before, self._looked[kind] = [], self._looked[kind], {}
         for chain in np.split(seeds, np.flatnonzero(np.diff(onset[seeds]) > _GAP_S) + 1):
             if len(chain) < s.MIN_SEEDS:
                 continue
             between = candidates[(onset[candidates] >= onset[chain[0]]) & (onset[candidates] <= onset[chain[-1]] + _AFTER_S)]
+            # Old chains stay; one whose clients sent nothing since the last look can say nothing new.
+            now = (between.tobytes(), int(columns["spell"][between, kind].sum()), int(columns["named"][:, kind].sum()), self.calibrated)
+            first = float(onset[chain[0]])
+            self._looked[kind][first] = now
+            if before.get(first) == now:
+                continue
             for group in self._groups(kind, between):
                 members = group[:MAX_MEMBERS]
                 strong = members[level[members] == s.SEED]
@@ -247,7 +258,11 @@ class Swarm:
         """Those of a chain who may belong together."""
         if kind == s.ITERATE:
             return linked_groups(between, self._clients.arrays["partner"], self._clients.arrays["named"][:, kind], s.MIN_SEEDS)
-        return [between[~self._fills_defaults(between)] if kind == s.SYNTHETIC else between]
+        if kind == s.SYNTHETIC:
+            between = between[~self._fills_defaults(between)]
+            columns = self._clients.arrays
+            between = between[~on_one_side(columns["mean"][between], columns["whole"][between, s.ODD])]
+        return [between]
 
     def _severity(self, kind: int, members: NDArray[np.int64]) -> int:
         """0 where there is an innocent explanation, 1 where one is near, 2 else."""
@@ -264,13 +279,10 @@ class Swarm:
         return often
 
     def _bias(self, members: NDArray[np.int64]) -> float:
-        """|mean y|^2 / mean |y|^2 over the odd rows, less what chance adds: 0 around the reference, 1 all in one place."""
+        """How far the odd rows lie in one direction: 0 around the reference, 1 all in one place, and below 8 rows."""
         columns = self._clients.arrays
         n = int(columns["whole"][members, s.ODD].sum())
-        if n < s.HURRY:
-            return 1.0
-        mean, square = columns["mean"][members].astype(float).sum(0) / n, float(columns["square"][members].astype(float).sum()) / n
-        return float((mean @ mean - square / n) / max(square, 1e-12))
+        return float(bias(columns["mean"][members].astype(float).sum(0), n)) if n >= s.HURRY else 1.0
 
     def _asks_members(self, members: NDArray[np.int64]) -> bool:
         """Whether the cohort touched more than 8 hot members and is nearer to members than to held-out rows, per row of either."""
