@@ -159,6 +159,19 @@ def test_newcomers_of_one_origin_are_not_named_with_a_swarm_of_the_same_half_hou
     assert not found & set(range(60, 80))
 
 
+def test_who_only_steps_from_rows_of_its_own_is_not_named_with_a_swarm_of_synthetic_rows() -> None:
+    of, rng = calibrated(swarm()), np.random.default_rng(4)
+    one = natural(1, 77) + np.asarray(0.02 * rng.normal(size=(400, D)), np.float32)  # two who edit a record of their own between them
+    both = np.empty((800, D), np.float32)
+    both[::2], both[1::2] = shuffled(400), one
+    slot = np.empty(800, np.int32)
+    slot[::2], slot[1::2] = 30 + np.arange(400) % 20, 52 + np.arange(400) % 2
+    found = named(of.update(slot, 1200.0 + np.arange(800.0), both, np.zeros(800, np.int32)))
+    assert (of.log_evidence(np.array([52, 53]))[:, 1] > 5).all(), "steps are flags of synthetic rows, too"
+    assert len(found & set(range(30, 50))) >= 18
+    assert not found & {52, 53}
+
+
 def directions(clients: int, rows: int, towards: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     """Sums of unit vectors by client."""
     y = np.random.default_rng(seed).normal(size=(clients, rows, len(towards))) + towards
@@ -184,15 +197,17 @@ def test_clients_that_are_each_in_a_place_of_their_own_are_no_side() -> None:
 
 
 def test_two_flags_are_enough_for_who_is_new_and_not_for_who_is_known() -> None:
-    def joins(past: int) -> bool:
+    def joins(past: int, pace: float = 1.0) -> bool:
         of = calibrated(swarm())
         if past:
             assert send(of, natural(past, 21), 1, first=50, start=300.0) == []
         send(of, shuffled(200), 10, first=30, start=1200.0)
-        return 50 in named(send(of, shuffled(8, 3)[:2], 1, first=50, start=1405.0) + send(of, shuffled(60, 5), 10, first=30, start=1410.0))
+        late = send(of, shuffled(8, 3)[:2], 1, first=50, start=1405.0, pace=pace)
+        return 50 in named(late + send(of, shuffled(60, 5), 10, first=30, start=1410.0 + pace))
 
     assert joins(0)
     assert not joins(40)
+    assert not joins(0, pace=4000.0), "two flags more than an hour apart"
 
 
 def test_a_wave_that_leaves_fields_at_a_default_is_not_a_swarm() -> None:
