@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from detectors.swarm.cohort import KINDS, Cohort
 from detectors.swarm.reference import SwarmReference
-from detectors.swarm.swarm import KINDS, Cohort, Swarm
+from detectors.swarm.swarm import Swarm
 
 __all__ = ["KINDS", "Cohort", "Swarm", "SwarmReference"]

@@ -13,8 +13,8 @@ from detectors.swarm.reference import PROBES, apart, place, probe, to_reference
 
 ITERATE, SYNTHETIC, COPIES = 0, 1, 2
 CANDIDATE, SEED = 1, 2
-LN_SEED, LN_JOIN, MIN_FLAGS = 5.0, 2.5, 3
-MIN_SEEDS, HURRY, FLUSH_S = 5, 8, 5.0
+LN_SEED, LN_JOIN, MIN_FLAGS = 5.0, 2.5, 2
+MIN_SEEDS, HURRY, FLUSH_S = 5, 8, 1.0
 YOUNG, SPARSE = 400, 8
 RING, ODD_RING = 96, 1024
 LINKS = HOT_MEMBERS = 8
@@ -233,7 +233,6 @@ def stream(
         odd_codes,
         equal,
         mean,
-        square,
         link_ratio,
         partner,
         hot_members,
@@ -250,6 +249,7 @@ def stream(
     z, y, step, codes = np.empty(d, np.float32), np.empty(terms, np.float32), np.empty(sampled.shape[0], np.float32), np.empty(f, np.uint8)
     near, away, spare = np.empty(PROBES, np.int64), np.empty(PROBES, np.float32), np.empty(terms, np.float32)
     spare_z, spare_near, spare_away = np.empty(d, np.float32), np.empty(PROBES, np.int64), np.empty(PROBES, np.float32)
+    mixed = np.empty(mixing.shape[1], np.float32)
     bits = rows.view(np.uint32)
     limit, first_odd = max(2, f // 5), centres.shape[0] * RING
     q99, q90, q05 = np.float32(limits[0] ** 2), np.float32(limits[1] ** 2), np.float32(limits[2] ** 2)
@@ -336,12 +336,16 @@ def stream(
                 equal[s] += same / f
                 w[EQUAL_PAIRS] += 1
             odd_codes[s] = codes
+            size2 = np.float32(0)
             for p in range(mixing.shape[1]):
                 value = np.float32(0)
                 for k in range(terms):
                     value += y[k] * mixing[k, p]
-                mean[s, p] += value
-                square[s] += value * value
+                mixed[p] = value
+                size2 += value * value
+            size = np.float32(1) / np.sqrt(max(size2, np.float32(1e-12)))
+            for p in range(mixing.shape[1]):
+                mean[s, p] += mixed[p] * size
         poll[s, 0] += 1
         poll[s, 1] += stepped
         poll[s, 2] += strange or stepped

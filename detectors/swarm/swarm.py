@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,18 +11,20 @@ from detectors.membership.neighbours import Neighbours, copied_members, index_of
 from detectors.membership.slots import Layout, Slots
 from detectors.state import StateError, pack, unpack
 from detectors.swarm import stream as s
+from detectors.swarm.cohort import KINDS, Cohort
 from detectors.swarm.links import linked_groups
 from detectors.swarm.reference import MEAN_TERMS, SwarmReference
+from detectors.swarm.sides import bias, on_one_side
 
 _KIND = "swarm.clients"
-_VERSION = 1
-KINDS = ("iterate", "synthetic", "copies")
+_VERSION = 2
 _GAP_S = 1800.0
 _AFTER_S = 300.0
-_BIAS, _BIAS_PAGE = 0.20, 0.14
+_BIAS, _BIAS_PAGE = 0.18, 0.14
 _DEFAULTS = 0.04
 _EVASION_RATIO = 0.15
 _HOT = 8
+_FLAGS = 3
 _NEARER = 2.0
 MAX_MEMBERS = 1024
 
@@ -37,7 +38,6 @@ def client_layout(fields: int) -> Layout:
         "odd_codes": ("uint8", (fields,), 0),
         "equal": ("float64", (), 0),
         "mean": ("float32", (MEAN_TERMS,), 0),
-        "square": ("float32", (), 0),
         "link_ratio": ("float32", (s.LINKS,), 0),
         "partner": ("int32", (s.LINKS,), -1),
         "hot_members": ("int32", (s.HOT_MEMBERS,), -1),
@@ -51,33 +51,6 @@ def client_layout(fields: int) -> Layout:
     }
 
 
-@dataclass(frozen=True)
-class Cohort:
-    """A swarm as a page shows it.
-
-    Attributes:
-        at_s: event time at which it was named.
-        index: row of the batch that did it.
-        family: ``extraction``, ``evasion`` or ``membership``.
-        kind: what gave it away, of `KINDS`.
-        severity: 1 ticket, 2 page.
-        members: slots, ascending; those named before are among them.
-        seeds: how many of them had strong evidence of their own.
-        ln_evidence: median over the members.
-        onset_s: first and last onset among the seeds.
-    """
-
-    at_s: float
-    index: int
-    family: str
-    kind: str
-    severity: int
-    members: NDArray[np.int64]
-    seeds: int
-    ln_evidence: float
-    onset_s: tuple[float, float]
-
-
 class Swarm:
     """All clients of one model: pools evidence too weak to accuse one of them (recipe 3).
 
@@ -87,17 +60,20 @@ class Swarm:
     neighbours. CUSUMs a client: .08 against .45 stepped, .10 against .70 odd or stepped. A null is higher where more is usual, 2.5 times
     the median of 64 clients' rates (`detectors.swarm.stream`); cohorts are tickets until 8 clients have shown theirs.
 
-    Seeds have ln >= 5, candidates ln >= 2.5, both 3 flags within 400 events of their onset. Five seeds whose onsets chain with gaps up to
-    30 minutes are a cohort, with the candidates whose onsets lie between or up to 5 minutes later. Of those who step, only who is linked
-    to the others (`detectors.swarm.links`). Odd cohorts count only when they surround the reference (|mean y|^2 / mean |y|^2 < .20,
-    tickets above .14), as a wave of new customers lies on one side of it; and without clients that fill fields with defaults.
+    Seeds have ln >= 5, candidates ln >= 2.5, both 3 flags within 400 events of their onset; in the first half hour 2 are enough for a
+    client that sent no more before its onset than since. Five seeds whose onsets chain with gaps up to 30 minutes are a cohort, with the
+    candidates whose onsets lie between or up to 5 minutes later. Of those who step, only who is linked to the others
+    (`detectors.swarm.links`). An odd cohort is of clients whose odd rows are a quarter of their flags or more, without those that fill
+    fields with defaults and those that lie on one side together (`detectors.swarm.sides`), as waves of new customers do. The rest must
+    surround the reference: |mean|^2 of the odd rows' directions < .18, tickets above .14.
 
     *Copies* (when ``neighbours`` are given): changed copies of members that got 3 copies in 6 hours from anybody, .03 against .30; who
     asked first is credited when the third comes. Such a cohort must have touched more than 8 of them, and lie near
     members twice as often as near held-out rows, per row of either: a company at home in a dense corner is near both.
 
     Clients beyond 400 rows without evidence are looked at every 8th row. It misses swarms that register slower than one onset in 30
-    minutes, fresh ids before they have sent some rows, and natural rows. No bound on false pages is proved: null rates are assumed.
+    minutes, fresh ids before they have sent two or three such rows, and natural rows. No bound on false pages is proved: null rates are
+    assumed.
 
     Cost: about 5 us an event looked at, 1 to 4 MB for a model and 300 bytes a client. It sees what it is given: clients of one swarm are
     spread over partitions, so it belongs where all events of a model come together.
@@ -157,6 +133,7 @@ class Swarm:
             "hot_at": np.full(asked, -np.inf),
         }
         self._book: dict[str, NDArray[Any]] = {"book": np.zeros((3, 3), np.int64), "last": np.full(3, -np.inf)}
+        self._looked: list[dict[float, tuple[bytes, int, int, bool]]] = [{} for _ in KINDS]
         u, q = s.RATES.T
         self._null: dict[str, NDArray[Any]] = {
             "steps": np.stack([np.log(q / u), np.log((1 - q) / (1 - u))], axis=1),
@@ -225,11 +202,20 @@ class Swarm:
         seeds = np.flatnonzero(level == s.SEED)
         seeds = seeds[np.argsort(onset[seeds], kind="stable")]
         candidates = np.flatnonzero(level >= s.CANDIDATE)
-        found = []
+        flags, rows = columns["spell"][candidates, kind].T
+        fresh = (2 * rows >= columns["whole"][candidates, s.ROWS]) & (at_s - onset[candidates] <= _GAP_S)
+        candidates = candidates[(flags >= _FLAGS) | fresh]
+        found, before, self._looked[kind] = [], self._looked[kind], {}
         for chain in np.split(seeds, np.flatnonzero(np.diff(onset[seeds]) > _GAP_S) + 1):
             if len(chain) < s.MIN_SEEDS:
                 continue
             between = candidates[(onset[candidates] >= onset[chain[0]]) & (onset[candidates] <= onset[chain[-1]] + _AFTER_S)]
+            # Old chains stay; one whose clients sent nothing since the last look can say nothing new.
+            now = (between.tobytes(), int(columns["spell"][between, kind].sum()), int(columns["named"][:, kind].sum()), self.calibrated)
+            first = float(onset[chain[0]])
+            self._looked[kind][first] = now
+            if before.get(first) == now:
+                continue
             for group in self._groups(kind, between):
                 members = group[:MAX_MEMBERS]
                 strong = members[level[members] == s.SEED]
@@ -247,7 +233,11 @@ class Swarm:
         """Those of a chain who may belong together."""
         if kind == s.ITERATE:
             return linked_groups(between, self._clients.arrays["partner"], self._clients.arrays["named"][:, kind], s.MIN_SEEDS)
-        return [between[~self._fills_defaults(between)] if kind == s.SYNTHETIC else between]
+        if kind == s.SYNTHETIC:
+            between = between[self._mostly_odd(between) & ~self._fills_defaults(between)]
+            columns = self._clients.arrays
+            between = between[~on_one_side(columns["mean"][between], columns["whole"][between, s.ODD])]
+        return [between]
 
     def _severity(self, kind: int, members: NDArray[np.int64]) -> int:
         """0 where there is an innocent explanation, 1 where one is near, 2 else."""
@@ -255,6 +245,12 @@ class Swarm:
         if bias >= _BIAS or (kind == s.COPIES and not self._asks_members(members)):
             return 0
         return 2 if self.calibrated and bias < _BIAS_PAGE and (kind != s.COPIES or self._control is not None) else 1
+
+    def _mostly_odd(self, members: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whose odd rows are at least a quarter of the flags: who only steps belongs to those who step from each other, or to nobody."""
+        columns = self._clients.arrays
+        odd: NDArray[np.bool_] = 4 * columns["whole"][members, s.ODD] >= columns["spell"][members, s.SYNTHETIC, 0]
+        return odd
 
     def _fills_defaults(self, members: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Who leaves fields at one value: more equal fields between its odd rows than between rows of the reference."""
@@ -264,13 +260,10 @@ class Swarm:
         return often
 
     def _bias(self, members: NDArray[np.int64]) -> float:
-        """|mean y|^2 / mean |y|^2 over the odd rows, less what chance adds: 0 around the reference, 1 all in one place."""
+        """How far the odd rows lie in one direction: 0 around the reference, 1 all in one place, and below 8 rows."""
         columns = self._clients.arrays
         n = int(columns["whole"][members, s.ODD].sum())
-        if n < s.HURRY:
-            return 1.0
-        mean, square = columns["mean"][members].astype(float).sum(0) / n, float(columns["square"][members].astype(float).sum()) / n
-        return float((mean @ mean - square / n) / max(square, 1e-12))
+        return float(bias(columns["mean"][members].astype(float).sum(0), n)) if n >= s.HURRY else 1.0
 
     def _asks_members(self, members: NDArray[np.int64]) -> bool:
         """Whether the cohort touched more than 8 hot members and is nearer to members than to held-out rows, per row of either."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from detectors.membership.neighbours import Neighbours, fit_neighbours
 from detectors.state import StateError, pack, unpack
 from detectors.swarm import Cohort, Swarm, SwarmReference
+from detectors.swarm.sides import on_one_side
 from detectors.swarm.stream import ODD_RING, RING
 
 D = 10
@@ -146,6 +147,69 @@ def test_waves_of_ordinary_and_of_shifted_customers_are_not_swarms() -> None:
     assert send(swarm(), wave.astype(np.float32), 30) == []
 
 
+def test_newcomers_of_one_origin_are_not_named_with_a_swarm_of_the_same_half_hour() -> None:
+    of, n = calibrated(swarm(128)), 1000
+    wave = np.asarray(natural(n, 5) + 1.5 * natural(1500, 0).std(0), np.float32)
+    both, slot = np.empty((n, D), np.float32), np.empty(n, np.int32)
+    both[::2], both[1::2] = shuffled(n // 2), wave[1::2]
+    slot[::2], slot[1::2] = 30 + np.arange(n // 2) % 20, 60 + np.arange(n // 2) % 20
+    found = named(of.update(slot, 1200.0 + np.arange(n, dtype=np.float64), both, np.zeros(n, np.int32)))
+    assert (of.log_evidence(np.arange(60, 80))[:, 1] > 5).sum() >= 15, "each of them is odd"
+    assert len(found & set(range(30, 50))) >= 18
+    assert not found & set(range(60, 80))
+
+
+def test_who_only_steps_from_rows_of_its_own_is_not_named_with_a_swarm_of_synthetic_rows() -> None:
+    of, rng = calibrated(swarm()), np.random.default_rng(4)
+    one = natural(1, 77) + np.asarray(0.02 * rng.normal(size=(400, D)), np.float32)  # two who edit a record of their own between them
+    both = np.empty((800, D), np.float32)
+    both[::2], both[1::2] = shuffled(400), one
+    slot = np.empty(800, np.int32)
+    slot[::2], slot[1::2] = 30 + np.arange(400) % 20, 52 + np.arange(400) % 2
+    found = named(of.update(slot, 1200.0 + np.arange(800.0), both, np.zeros(800, np.int32)))
+    assert (of.log_evidence(np.array([52, 53]))[:, 1] > 5).all(), "steps are flags of synthetic rows, too"
+    assert len(found & set(range(30, 50))) >= 18
+    assert not found & {52, 53}
+
+
+def directions(clients: int, rows: int, towards: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Sums of unit vectors by client."""
+    y = np.random.default_rng(seed).normal(size=(clients, rows, len(towards))) + towards
+    return np.asarray((y / np.linalg.norm(y, axis=2, keepdims=True)).sum(1))
+
+
+def test_sides_are_found_beside_clients_that_surround_the_reference_also_when_opposite() -> None:
+    axis = np.eye(16)[0]
+    total = np.concatenate([directions(40, 8, 0 * axis, 0), directions(12, 8, 5 * axis, 1), directions(9, 2, -5 * axis, 2)])
+    total = np.concatenate([total, directions(9, 8, -5 * axis, 3)])
+    n = np.repeat([8, 8, 2, 8], [40, 12, 9, 9])
+    found = on_one_side(total, n)
+    assert found[40:].all(), "clients with few rows belong to the side of others"
+    assert found[:40].sum() <= 2
+
+
+def test_clients_that_are_each_in_a_place_of_their_own_are_no_side() -> None:
+    places = np.random.default_rng(5).normal(size=(40, 16))
+    total = np.concatenate([directions(1, 12, 20 * at / np.linalg.norm(at), k) for k, at in enumerate(places)])
+    assert not on_one_side(total, np.full(40, 12)).any()
+    assert not on_one_side(total[:0], np.zeros(0)).any()
+    assert not on_one_side(total, np.zeros(40)).any()
+
+
+def test_two_flags_are_enough_for_who_is_new_and_not_for_who_is_known() -> None:
+    def joins(past: int, pace: float = 1.0) -> bool:
+        of = calibrated(swarm())
+        if past:
+            assert send(of, natural(past, 21), 1, first=50, start=300.0) == []
+        send(of, shuffled(200), 10, first=30, start=1200.0)
+        late = send(of, shuffled(8, 3)[:2], 1, first=50, start=1405.0, pace=pace)
+        return 50 in named(late + send(of, shuffled(60, 5), 10, first=30, start=1410.0 + pace))
+
+    assert joins(0)
+    assert not joins(40)
+    assert not joins(0, pace=4000.0), "two flags more than an hour apart"
+
+
 def test_a_wave_that_leaves_fields_at_a_default_is_not_a_swarm() -> None:
     rng = np.random.default_rng(0)
     rows = natural(1500, 6)
@@ -262,10 +326,10 @@ def test_references_and_snapshots_come_back_and_damaged_ones_are_refused() -> No
     other = Swarm(SwarmReference.fit(natural(200, 1), low=np.full(D, -20.0), high=np.full(D, 20.0)))
     with pytest.raises(StateError, match="another swarm reference"):
         swarm().restore(other.snapshot())
-    state = unpack(swarm().snapshot(), "swarm.clients", 1)
+    state = unpack(swarm().snapshot(), "swarm.clients", 2)
     state["ring"]["next"][0] = RING
     with pytest.raises(StateError, match="out of range"):
-        swarm().restore(pack("swarm.clients", 1, state))
+        swarm().restore(pack("swarm.clients", 2, state))
 
 
 def test_a_picture_moved_by_a_pixel_is_not_strange() -> None:

@@ -1,0 +1,76 @@
+"""Which clients' odd rows lie on one side of the reference together: newcomers of one origin, among others who surround it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ROWS, _FEW = 5, 3
+_ASIDE, _TOGETHER, _ALIKE = 0.4, 0.28, 0.75
+_MOST_SIDES = 4
+
+
+def bias(total: NDArray[Any], n: Any) -> Any:
+    """|mean|^2 of unit vectors less what chance adds, from their sum (..., d) and number (...).
+
+    0 all around, 1 all in one direction; NaN for less than two vectors.
+    """
+    n = np.asarray(n, np.float64)
+    square = (np.asarray(total, np.float64) ** 2).sum(-1)
+    return np.divide(square - n, n * (n - 1), out=np.full(np.shape(square), np.nan), where=n > 1)
+
+
+def on_one_side(total: NDArray[Any], n: NDArray[Any]) -> NDArray[np.bool_]:
+    """Who lies on one side with others.
+
+    A wave of newcomers (another region, another camera) is odd in one direction, and each of its clients is as far aside as all of them
+    together. Clients of a swarm differ from each other, or surround the reference.
+
+    A side: 3 or more clients with at least 5 odd rows, whose means lie beyond .4 along the widest axis of all means. Over pairs of them the
+    inner product of the means is .28 or more on average, and .75 or more of what it is between rows of one client. Whoever else is beyond
+    .4 along the mean of a side belongs to it. At most four sides are looked for.
+
+    Args:
+        total: (clients, d) sums of the unit vectors from the reference's middle to the odd rows.
+        n: (clients,) how many those are.
+
+    Returns:
+        (clients,) bool.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> around, aside = rng.normal(size=(8, 10, 6)), rng.normal(size=(4, 10, 6)) + [2, 0, 0, 0, 0, 0]
+        >>> rows = np.concatenate([around, aside])
+        >>> rows /= np.linalg.norm(rows, axis=2, keepdims=True)
+        >>> on_one_side(rows.sum(1), np.full(12, 10)).astype(int).tolist()
+        [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1]
+    """
+    total, n = np.asarray(total, np.float64), np.asarray(n, np.float64)
+    mean = total / np.maximum(n, 1)[:, None]
+    out = np.zeros(len(n), bool)
+    for _ in range(_MOST_SIDES):
+        known = np.flatnonzero(~out & (n >= _ROWS))
+        if len(known) < _FEW:
+            break
+        axis = np.linalg.eigh(mean[known].T @ mean[known])[1][:, -1]
+        along = mean[known] @ axis
+        sides = [known[along > _ASIDE], known[along < -_ASIDE]]
+        found = [side for side in sides if _are_a_side(total[side], mean[side], n[side])]
+        if not found:
+            break
+        for side in found:
+            middle = mean[side].mean(0)
+            out |= mean @ (middle / np.linalg.norm(middle)) > _ASIDE
+            out[side] = True
+    return out
+
+
+def _are_a_side(total: NDArray[np.float64], mean: NDArray[np.float64], n: NDArray[np.float64]) -> bool:
+    k = len(n)
+    if k < _FEW:
+        return False
+    together = mean.sum(0)
+    between = (together @ together - (mean**2).sum()) / (k * (k - 1))
+    return bool(between >= max(_TOGETHER, _ALIKE * float(np.median(bias(total, n)))))
