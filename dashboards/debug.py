@@ -1,6 +1,6 @@
 """The view of a model's engineer: which feature moved, how, since when; what the model answers; what came in broken."""
 
-from dashboards.panels import Column, Panel, View, bars, row, table, timeseries
+from dashboards.panels import Column, Panel, Steps, View, bars, row, table, timeseries
 from dashboards.scope import FEATURE, MODEL, PSI, SEVERITY, VERSION, Objectives, client_column, sql
 
 __all__ = ["debug"]
@@ -47,24 +47,27 @@ def _moved(text: str, top: int) -> str:
 
 
 def _features(objectives: Objectives) -> list[Panel]:
-    def over_time(title: str, description: str, measure: str, **shown: object) -> Panel:
+    def over_time(
+        title: str, description: str, measure: str, *, unit: str = "short", minimum: float | None = 0.0, steps: Steps = ()
+    ) -> Panel:
         text = f"""
             SELECT $__timeInterval(start) AS time, concat(model, ' ', version, ' ', feature) AS series, max({measure}) AS value
             FROM feature_windows FINAL WHERE $__timeFilter(start) AND @scope AND @moved
             GROUP BY time, series ORDER BY time, series
         """  # noqa: S608 - a column's name, from below
-        return timeseries(title, description, _moved(text, 10), (8, 9), name=_BY_FEATURE, **shown)  # type: ignore[arg-type]  # as named there
+        return timeseries(title, description, _moved(text, 10), (8, 9), name=_BY_FEATURE, unit=unit, minimum=minimum, steps=steps)
 
     return [
         table(
             "What moved",
-            "Features of the time range, the surest first. 'now' is the newest window of the model version. PSI and W1 (in the reference's "
+            "Features of the time range, the surest first. 'now' is the newest window with events. PSI and W1 (in the reference's "
             "standard deviations) say how far, ln evidence how sure. 'since' is the first window of the range in which the feature led a "
             "ticket or a page.",
             _moved(
                 """
-                SELECT argMax(severity, start) AS severity, model, version, feature, any(kind) AS kind, argMax(psi, start) AS `PSI now`,
-                    max(psi) AS `PSI worst`, argMax(w1, start) AS `W1 now`, argMax(log_evidence, start) AS `ln evidence now`,
+                SELECT argMaxIf(severity, start, n > 0) AS severity, model, version, feature, any(kind) AS kind,
+                    argMaxIf(psi, start, n > 0) AS `PSI now`, max(psi) AS `PSI worst`, argMaxIf(w1, start, n > 0) AS `W1 now`,
+                    argMaxIf(log_evidence, start, n > 0) AS `ln evidence now`,
                     max(log_evidence) AS `ln evidence most`, sum(n) AS events, sum(missing) AS missing, sum(unseen) AS unseen,
                     sum(below) AS below, sum(above) AS above, nullIf(minIf(start, feature_windows.severity != ''), toDateTime64(0, 3,
                         'UTC')) AS since

@@ -65,7 +65,7 @@ def _state(objectives: Objectives) -> list[Panel]:
             "Events read / (sent + dropped in the service), over the newest heartbeat of each instance in the time range. What did not "
             "arrive was not judged.",
             sql("""
-                SELECT sum(got) / sum(made) AS arrived FROM (
+                SELECT sum(least(got, made)) / greatest(sum(made), 1) AS arrived FROM (
                     SELECT argMax(received, at) AS got, argMax(sent + dropped, at) AS made FROM producers FINAL
                     WHERE $__timeFilter(at) AND @beat GROUP BY service, instance, model, version
                 )

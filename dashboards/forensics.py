@@ -135,7 +135,7 @@ def _beside_others() -> list[Panel]:
                 FROM (
                     SELECT {_CLASS} AS class, @client AS chosen, reason, greatest(countIf(chosen) OVER (), 1) AS of_chosen,
                         greatest(countIf(reason = 'random') OVER (), 1) AS of_all
-                    FROM sampled_events FINAL WHERE $__timeFilter(at) AND @scope
+                    FROM sampled_events FINAL WHERE $__timeFilter(at) AND @scope AND (prediction != '' OR notEmpty(scores))
                 )
                 GROUP BY class ORDER BY everybody DESC, class LIMIT 30
             """),  # noqa: S608 - an expression of ours

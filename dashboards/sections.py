@@ -98,13 +98,15 @@ def drift(objectives: Objectives) -> list[Panel]:
     return [
         table(
             "Drift now",
-            "The newest window of each model version, surest feature first. PSI and W1 (in reference standard deviations) say how far, "
-            "ln evidence how sure: a large PSI of a small window is noise, a small one with much evidence is a small, real shift.",
+            "The newest window with events of each model version, surest feature first. PSI and W1 (in reference standard deviations) "
+            "say how far, ln evidence how sure: a large PSI of a small window is noise, a small one with much evidence is a small, real "
+            "shift.",
             sql("""
                 SELECT severity, model, version, feature, kind, psi AS PSI, w1 AS W1, log_evidence AS `ln evidence`,
                     n AS events, missing, unseen, below + above AS outside, start AS window
                 FROM feature_windows FINAL WHERE $__timeFilter(start) AND @scope AND (model, version, start) IN (
-                    SELECT model, version, max(start) FROM feature_windows WHERE $__timeFilter(start) AND @scope GROUP BY model, version
+                    SELECT model, version, max(start) FROM feature_windows WHERE $__timeFilter(start) AND @scope AND n > 0
+                    GROUP BY model, version
                 )
                 ORDER BY log_evidence DESC, psi DESC LIMIT 100
             """),
