@@ -55,7 +55,7 @@ def figure(panel: Panel, rows: Rows, start: datetime, end: datetime, step: timed
         colorway=_PALETTE,
         hovermode="closest" if panel.kind == "history" else "x",
         hoverlabel={"namelength": _NAME, "font": {"size": 11}},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 10}, "itemwidth": 30, "maxheight": 0.25},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 10}, "itemwidth": 30, "maxheight": 0.4},
         showlegend=panel.kind != "history" and not (panel.kind == "bars" and len(made.data) == 1),
     )
     made.update_xaxes(gridcolor="#eef0f2", linecolor="#ced4da", automargin=True)
@@ -96,7 +96,14 @@ def _timeseries(panel: Panel, rows: Rows, step: timedelta) -> go.Figure:
         made.update_yaxes(rangemode="tozero")
         if max(numbers) == 0:
             made.update_yaxes(range=[0, 1])
+        _whole_ticks(made, numbers)
     return made
+
+
+def _whole_ticks(made: go.Figure, numbers: Sequence[float | None]) -> None:
+    """No tenths of an alert on the axis of a few."""
+    if numbers and all(isinstance(value, int) for value in numbers) and max(filter(None, numbers), default=0) <= 5:
+        made.update_yaxes(dtick=1)
 
 
 def _thresholds(made: go.Figure, panel: Panel, low: float, high: float) -> None:
@@ -121,6 +128,7 @@ def _bars(panel: Panel, rows: Rows, step: timedelta) -> go.Figure:
         )
     made.update_layout(barmode="stack" if panel.stacked else "group", bargap=0.2)
     made.update_xaxes(type="category")
+    _whole_ticks(made, [row[column] for row in rows for column in others])
     return made
 
 
@@ -145,8 +153,9 @@ def _history(panel: Panel, rows: Rows, step: timedelta) -> go.Figure:
             hovertemplate="%{y}<br>%{x}<extra></extra>",
         )
     )
-    made.update_xaxes(type="category")
-    made.update_yaxes(type="category")
+    # A single box would fill the panel: room for a week and for eight lines at least.
+    made.update_xaxes(type="category", range=[-0.5, max(len(days), 7) - 0.5])
+    made.update_yaxes(type="category", range=[min(len(names) - 8, 0) - 0.5, len(names) - 0.5])
     return made
 
 

@@ -10,7 +10,7 @@ __all__ = ["COLORS", "axis", "color_of", "shown"]
 
 COLORS = {
     "green": "#2f9e44",
-    "yellow": "#f0b429",
+    "yellow": "#c98a00",
     "orange": "#e8590c",
     "red": "#c92a2a",
     "blue": "#1c6fb8",

@@ -29,7 +29,7 @@ from dashboards.panels import Panel, View
 from dashboards.scope import Objectives
 from streams.clickhouse import ClickHouse, ClickHouseError
 
-__all__ = ["NoDataError", "Ui", "extent_of", "serve"]
+__all__ = ["NoDataError", "Ui", "extent_of", "show"]
 
 MAX_ROWS = 50_000
 MAX_SECONDS = 15
@@ -217,18 +217,26 @@ class Ui:
         return await self._clickhouse.fetch(text + _LIMITS, values)
 
 
-async def serve(app: web.Application, host: str, port: int, told: Callable[[int], None]) -> None:
+async def show(
+    clickhouse: ClickHouse, objectives: Objectives, host: str, port: int, told: Callable[[int], None], *, hosts: Iterable[str] = ()
+) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
-        app: Of `Ui`.
+        clickhouse: What is read.
+        objectives: Where lines and colours stand.
         host: Address to listen on.
         port: 0 picks a free one.
         told: Called with the port once it is listened on.
+        hosts: Names under which a browser may ask, beside this machine's own and `host`.
 
     Raises:
+        NoDataError: There is nothing to show.
+        ClickHouseError: The store cannot be asked.
         OSError: The address cannot be listened on.
     """
+    await extent_of(clickhouse)
+    app = Ui(clickhouse, objectives, hosts=(host, *hosts)).app()
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

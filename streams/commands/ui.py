@@ -31,7 +31,7 @@ def command(dsn: str | None, host: str, port: int, allow_host: tuple[str, ...], 
       inferwatch demo --folder /tmp/demo   # prints the line that opens what it kept
     """
     try:
-        from streams.ui import NoDataError, Ui, extent_of, serve
+        from streams.ui import NoDataError, show
     except ModuleNotFoundError as error:
         raise Failure(f"inferwatch ui needs the package {error.name}: install inferwatch-server with the extra `ui`.") from error
     from streams.clickhouse import ClickHouse, ClickHouseError
@@ -53,14 +53,9 @@ def command(dsn: str | None, host: str, port: int, allow_host: tuple[str, ...], 
         if host not in ("127.0.0.1", "::1", "localhost"):
             click.echo("There is no login: whoever reaches this address reads clients, alerts and sampled events.", err=True)
 
-    async def run() -> None:
-        await extent_of(clickhouse)
-        names = (host, *allow_host)
-        await serve(Ui(clickhouse, objectives(settings), hosts=names).app(), host, port, told)
-
     try:
         with clickhouse:
-            asyncio.run(run())
+            asyncio.run(show(clickhouse, objectives(settings), host, port, told, hosts=allow_host))
     except (ClickHouseError, NoDataError) as error:
         raise Failure(_explained(str(error))) from error
     except OSError as error:
