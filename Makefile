@@ -16,8 +16,9 @@ export PYTHON
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 
+# In a terminal, and with no ARGS, it ends by serving its six views until Ctrl-C; in a log (CI) it just ends.
 demo: $(READY) kafka  ## watch a model being served, drifting and being attacked, on this machine
-	@$(BIN)/inferwatch demo $(ARGS)
+	@if [ -t 1 ]; then ui="$(if $(ARGS),,--ui)"; fi; $(BIN)/inferwatch demo $(ARGS) $$ui
 
 # Without Kafka the tests still run, and say loudly which were skipped.
 test: check  ## everything: check, then the tests with warnings as errors, doctests too

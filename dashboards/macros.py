@@ -1,15 +1,19 @@
 """Expand what Grafana and its ClickHouse plugin replace in a panel's SQL, so that a panel can be run without Grafana.
 
+`expand` writes the variables' values into the text, as Grafana does; `bind` hands them to ClickHouse beside it, as whoever serves
+strangers' names must: a value can then not become SQL.
+
 Three steps, in Grafana's order: the plugin's frontend macro ``$__conditionalAll``, then Grafana's variables, then the plugin's
 backend macros from the inside out. Written after the behaviour of grafana-clickhouse-datasource 4.20. Macros that rewrite the whole
 statement (``$__columns``, ``$__lttb``, ...) are unknown here on purpose: a panel that uses one cannot be tested this way.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-__all__ = ["MacroError", "expand"]
+__all__ = ["ALL", "MacroError", "Value", "bind", "expand"]
 
 ALL = "$__all"
 """Value of a variable set to All."""
@@ -47,7 +51,61 @@ def expand(sql: str, *, start: datetime, end: datetime, interval_ms: int = 60_00
     """
     values: dict[str, Value] = {"__from": str(_ms(start)), "__to": str(_ms(end)), **(variables or {})}
     sql = _VARIABLE.sub(lambda match: _variable(match, values), _conditional_all(sql, values))
-    macros = _macros(start, end, interval_ms)
+    return _backend(sql, _macros(start, end, interval_ms))
+
+
+def bind(
+    sql: str, *, start: datetime, end: datetime, interval_ms: int = 60_000, variables: Mapping[str, Value] | None = None
+) -> tuple[str, dict[str, str]]:
+    """The SQL with placeholders for the variables' values, and the values by placeholder.
+
+    A variable in the format ``singlequote`` becomes placeholders of type String; in the format ``raw`` it must be a finite number. No
+    other format is taken.
+
+    Args:
+        sql: As written in the panel.
+        start: Begin of the time range, aware.
+        end: End of it, aware.
+        interval_ms: Of ``$__timeInterval``.
+        variables: Value or values by variable; ``"$__all"`` for All.
+
+    Raises:
+        MacroError: As `expand`, or a variable that is no number where one is needed.
+
+    >>> from datetime import UTC
+    >>> range_ = {"start": datetime(2026, 1, 1, tzinfo=UTC), "end": datetime(2026, 1, 2, tzinfo=UTC)}
+    >>> bind("model IN (${model:singlequote})", variables={"model": ["a", "b' OR 1=1"]}, **range_)
+    ('model IN ({v0:String},{v1:String})', {'v0': 'a', 'v1': "b' OR 1=1"})
+    """
+    values: dict[str, Value] = {"__from": str(_ms(start)), "__to": str(_ms(end)), **(variables or {})}
+    found: dict[str, str] = {}
+
+    def placeholder(match: re.Match[str]) -> str:
+        value, format_ = _named(match, values), match[2]
+        several = [value] if isinstance(value, str) else list(value)
+        if format_ == "singlequote":
+            names = [f"v{len(found) + i}" for i in range(len(several))]
+            found.update(zip(names, several, strict=True))
+            return ",".join(f"{{{name}:String}}" for name in names)
+        if format_ == "raw" and len(several) == 1:
+            return repr(_number(several[0], match[0]))
+        raise MacroError(f"{match[0]}: only singlequote, and raw of one number, can be bound")
+
+    sql = _VARIABLE.sub(placeholder, _conditional_all(sql, values))
+    return _backend(sql, _macros(start, end, interval_ms)), found
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise MacroError(f"{where}: {text[:40]!r} is no number") from None
+    if not math.isfinite(number):
+        raise MacroError(f"{where}: {text[:40]!r} is no finite number")
+    return number
+
+
+def _backend(sql: str, macros: Mapping[str, Callable[..., str]]) -> str:
     while matches := list(_MACRO.finditer(sql)):
         last = matches[-1]  # a macro in another's arguments stands to its right
         macro = macros.get(last[1])
@@ -82,10 +140,7 @@ def _conditional_all(sql: str, values: Mapping[str, Value]) -> str:
 
 
 def _variable(match: re.Match[str], values: Mapping[str, Value]) -> str:
-    name, format_ = match[1] or match[3] or match[4], match[2]
-    if name not in values:
-        raise MacroError(f"unknown variable {match[0]}: the dashboard has {', '.join(sorted(values))}")
-    value = values[name]
+    value, format_ = _named(match, values), match[2]
     if format_ is None:  # the plugin's own format: lists are quoted, not escaped
         return value if isinstance(value, str) else "'" + "','".join(value) + "'"
     several = [value] if isinstance(value, str) else list(value)
@@ -96,6 +151,13 @@ def _variable(match: re.Match[str], values: Mapping[str, Value]) -> str:
     if format_ in ("csv", "raw"):
         return ",".join(several)
     raise MacroError(f"unknown format of variable {match[0]}: expected singlequote, sqlstring, csv or raw")
+
+
+def _named(match: re.Match[str], values: Mapping[str, Value]) -> Value:
+    name = match[1] or match[3] or match[4]
+    if name not in values:
+        raise MacroError(f"unknown variable {match[0]}: the dashboard has {', '.join(sorted(values))}")
+    return values[name]
 
 
 def _arguments(sql: str, at: int, quotes: str = "'\"`") -> tuple[list[str], int]:

@@ -4,7 +4,7 @@ Doing it twice changes nothing: what is there already as it should be is left al
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
@@ -13,8 +13,9 @@ import msgspec
 from grafana_client.api import GrafanaApi
 from grafana_client.client import GrafanaClientError, GrafanaException
 
-from dashboards.build import DASHBOARDS
-from dashboards.panels import DATASOURCE
+from dashboards.build import dashboards
+from dashboards.grafana import DATASOURCE
+from dashboards.scope import Objectives
 
 __all__ = ["PushError", "Pushed", "Store", "push"]
 
@@ -98,7 +99,7 @@ def push(
     *,
     folder: str = "inferwatch",
     store: Store | None = None,
-    dashboards: Mapping[str, Callable[[], dict[str, Any]]] = DASHBOARDS,
+    objectives: Objectives | None = None,
     timeout: float = 10.0,
 ) -> Pushed:
     """Make Grafana's data source, folder and dashboards what they should be.
@@ -108,7 +109,7 @@ def push(
         token: Of a service account: Editor, and Admin when ``store`` is given.
         folder: Title of the dashboards' folder.
         store: ClickHouse as Grafana reaches it; ``None`` leaves the data source alone, which then must exist.
-        dashboards: Builders by name.
+        objectives: Of the installation, where the dashboards draw their lines; default: those of the default settings.
         timeout: Seconds to wait for each answer.
 
     Raises:
@@ -128,9 +129,9 @@ def push(
     with _saying(url, token, f"the folder {folder}"):
         made = _put_folder(api, folder, folder_uid)
     done: dict[str, Action] = {}
-    for name, build in dashboards.items():
+    for name, wanted in dashboards(objectives).items():
         with _saying(url, token, f"the dashboard {name}"):
-            done[name] = _put_dashboard(api, build(), folder_uid)
+            done[name] = _put_dashboard(api, wanted, folder_uid)
     return Pushed(folder=made, datasource=datasource, dashboards=done, health=_health(api))
 
 

@@ -1,8 +1,11 @@
-"""What all panels' SQL shares: the filters by the dashboard's variables, written as ``@name`` and filled in here."""
+"""What the views share: the filters by their variables, written as ``@name`` and filled in here, the variables themselves, and colours."""
 
+from dataclasses import dataclass
 from textwrap import dedent
 
-__all__ = ["client_link", "severities", "sql"]
+from dashboards.panels import Column, Link, Steps, Variable
+
+__all__ = ["CLIENT", "FEATURE", "MODEL", "PSI", "SEVERITY", "VERSION", "Objectives", "client_column", "model_column", "sql"]
 
 _MODEL = "$__conditionalAll(model IN (${model:singlequote}), $model)"
 _VERSION = "$__conditionalAll(version IN (${version:singlequote}), $version)"
@@ -11,9 +14,11 @@ _FILTERS = {
     "@model": _MODEL,
     "@client": "$__conditionalAll(client IN (${client:singlequote}), $client)",
     "@about_client": "$__conditionalAll((client IN (${client:singlequote}) OR hasAny(clients, [${client:singlequote}])), $client)",
+    "@feature": "$__conditionalAll(feature IN (${feature:singlequote}), $feature)",
     # An instance that serves several models may leave the model of a heartbeat empty.
     "@beat": "$__conditionalAll(model IN ('', ${model:singlequote}), $model) AND "
     "$__conditionalAll(version IN ('', ${version:singlequote}), $version)",
+    "@strongest": "greatest(ln_extraction, ln_evasion, ln_membership)",
 }
 
 
@@ -21,20 +26,117 @@ def sql(text: str) -> str:
     """Panel SQL with its filters in place.
 
     ``@scope`` is model and version, ``@model`` the model alone, ``@client`` the client, ``@about_client`` an alert about
-    the client or a group with it, ``@beat`` the model and version of a heartbeat.
+    the client or a group with it, ``@feature`` the feature, ``@beat`` the model and version of a heartbeat, ``@strongest`` the
+    strongest of a client's three scores.
 
     >>> sql("SELECT 1 WHERE @model")
     'SELECT 1 WHERE $__conditionalAll(model IN (${model:singlequote}), $model)'
     """
-    for name, condition in _FILTERS.items():
+    for name, condition in sorted(_FILTERS.items(), reverse=True):  # @about_client before anything it begins with
         text = text.replace(name, condition)
     return dedent(text).strip()
 
 
-severities = {"page": "red", "ticket": "orange"}
-"""Colours of the severities."""
+@dataclass(frozen=True, kw_only=True)
+class Objectives:
+    """What the installation's settings promise: the views draw their lines there. The defaults are those of the settings.
+
+    Attributes:
+        false_pages_per_30d: The page budget, 0.001 to 1000.
+        ln_page_client: ln of the evidence at which a client's questions page; a ticket is ln 100 below.
+        ln_page_drift: The same for drift.
+        availability: Answered / (answered + failed) that is promised, in percent.
+        latency_p95_ms: Latency that 95 % of the answers are to stay below.
+        completeness: Share of the events that are to arrive.
+    """
+
+    false_pages_per_30d: float = 1.0
+    ln_page_client: float = 16.12
+    ln_page_drift: float = 10.11
+    availability: float = 99.9
+    latency_p95_ms: float = 200.0
+    completeness: float = 0.999
+
+    def __post_init__(self) -> None:
+        if not 0.001 <= self.false_pages_per_30d <= 1000:
+            raise ValueError(f"false_pages_per_30d = {self.false_pages_per_30d}: expected 0.001 to 1000")
+
+    def client_steps(self) -> Steps:
+        """Colours of a client's evidence."""
+        return _evidence(self.ln_page_client)
+
+    def drift_steps(self) -> Steps:
+        """Colours of the evidence of drift."""
+        return _evidence(self.ln_page_drift)
+
+    def budget(self) -> Variable:
+        """The page budget, which the viewer may change."""
+        return Variable(
+            name="budget",
+            label="False pages per 30 d",
+            description="The worker's setting false_pages_per_30d",
+            value=f"{self.false_pages_per_30d:g}",
+        )
+
+    def objective(self) -> Variable:
+        """The objective of the burn rates, which the viewer may change."""
+        return Variable(
+            name="objective",
+            label="Availability, %",
+            description="Objective for answered requests, for the burn rates",
+            value=f"{self.availability:g}",
+        )
 
 
-def client_link(uid: str) -> tuple[str, str]:
-    """Title and address of a client's cell: the dashboard ``uid`` for this client, with the same models and time range."""
-    return "Only this client", f"/d/{uid}?${{__url_time_range}}&${{model:queryparam}}&${{version:queryparam}}&var-client=${{__value.raw}}"
+_LN_100 = 4.61
+
+
+def _evidence(ln_page: float) -> Steps:
+    return ((None, "green"), (round(ln_page - _LN_100, 2), "orange"), (round(ln_page, 2), "red"))
+
+
+MODEL = Variable(
+    name="model",
+    label="Model",
+    description="Models with traffic in the time range",
+    sql="SELECT DISTINCT model FROM windows WHERE $__timeFilter(start) ORDER BY model LIMIT 500",
+)
+VERSION = Variable(
+    name="version",
+    label="Version",
+    description="Versions of these models with traffic in the time range",
+    sql=sql("SELECT DISTINCT version FROM windows WHERE $__timeFilter(start) AND @model ORDER BY version LIMIT 500"),
+)
+CLIENT = Variable(
+    name="client",
+    label="Client",
+    description="The 200 clients with the most evidence in the time range",
+    sql=sql("""
+        SELECT client FROM client_windows WHERE $__timeFilter(start) AND @scope GROUP BY client
+        ORDER BY max(@strongest) DESC, client LIMIT 200
+    """),
+)
+FEATURE = Variable(
+    name="feature",
+    label="Feature",
+    description="Features, and what the model answers (class, score), the surest to have moved first",
+    sql=sql("""
+        SELECT feature FROM feature_windows WHERE $__timeFilter(start) AND @scope GROUP BY feature
+        ORDER BY max(log_evidence) DESC, feature LIMIT 1000
+    """),
+)
+
+PSI: Steps = ((None, "green"), (0.1, "yellow"), (0.25, "red"))
+"""The usual reading of PSI: below 0.1 stable, above 0.25 changed."""
+
+SEVERITY = Column(name="severity", width=80, words={"page": "red", "ticket": "orange"})
+
+
+def client_column(*, width: int | None = None) -> Column:
+    """A client; a click opens what is known of it, with the same models and time range."""
+    return Column(name="client", width=width, link=Link(title="What this client did", view="forensics", values={"client": "client"}))
+
+
+def model_column(view: str = "debug") -> Column:
+    """A model; a click opens ``view`` for it."""
+    return Column(name="model", link=Link(title="This model", view=view, values={"model": "model"}))

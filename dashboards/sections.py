@@ -1,38 +1,71 @@
-"""Groups of panels that answer one question each: traffic, drift, clients, and whether the telemetry can be trusted."""
+"""Panels that several views show, in groups that answer one question each."""
 
-from dashboards.panels import Panel, column, table, timeseries
-from dashboards.scope import client_link, severities, sql
+from dashboards.panels import Column, Link, Panel, stat, table, timeseries
+from dashboards.scope import PSI, SEVERITY, Objectives, client_column, model_column, sql
 
-__all__ = ["clients", "drift", "traffic", "trust"]
+__all__ = [
+    "clients", "completeness", "drift", "newest", "pages_against_budget", "rejected", "request_rate", "resources", "riskiest",
+    "time_to_judge",
+    "traffic", "trust",
+]  # fmt: skip
 
-_PSI = ((None, "green"), (0.1, "yellow"), (0.25, "red"))
-"""The usual reading of PSI: below 0.1 stable, above 0.25 changed."""
+# The newest transition of each alert, as far as the end of the time range: so an old range shows what was open then.
+_NEWEST = """
+    SELECT * FROM alerts FINAL WHERE at <= $__toTime AND @about
+    ORDER BY at DESC, revision DESC LIMIT 1 BY alert_id
+"""
 
 
-def traffic() -> list[Panel]:
+def newest(text: str, about: str = "@scope AND @about_client") -> str:
+    """Panel SQL with the newest word on each alert as ``@newest``."""
+    return sql(text.replace("@newest", _NEWEST.replace("@about", about, 1)))
+
+
+def pages_against_budget(span: tuple[int, int]) -> Panel:
+    """Pages of the last 30 days beside the false pages that were allowed."""
+    return stat(
+        "Pages against the budget, 30 days",
+        "Pages opened in the 30 days before the end of the time range, beside the false pages that were allowed. The budget bounds "
+        "false pages only: more pages than budget can mean real incidents. How they were judged is in their acknowledgements.",
+        sql("""
+            SELECT uniqExact(alert_id, opened_at) AS Pages, toFloat64(${budget:raw}) AS Budget
+            FROM alerts WHERE severity = 'page' AND state != 'pending'
+                AND opened_at > $__toTime - INTERVAL 30 DAY AND opened_at <= $__toTime AND @model
+        """),
+        span,
+        steps=((None, "blue"),),
+    )
+
+
+def request_rate(span: tuple[int, int]) -> Panel:
+    """How much."""
+    return timeseries(
+        "Request rate",
+        "Events a second by model, from the judged windows: the line ends where the last judged window does.",
+        sql("""
+            SELECT time, model, sum(events) / sum(seconds) AS rate
+            FROM (
+                SELECT $__timeInterval(start) AS time, start, model, sum(n) AS events,
+                    max(dateDiff('millisecond', start, end)) / 1000 AS seconds
+                FROM windows FINAL WHERE $__timeFilter(start) AND @scope
+                GROUP BY time, start, model
+            )
+            GROUP BY time, model ORDER BY time
+        """),
+        span,
+        name="${__field.labels.model}",
+        unit="reqps",
+    )
+
+
+def traffic(objectives: Objectives) -> list[Panel]:
     """How much, how fast, how well."""
     return [
-        timeseries(
-            "Request rate",
-            "Events a second by model, from the judged windows: the line ends where the last judged window does.",
-            sql("""
-                SELECT time, model, sum(events) / sum(seconds) AS rate
-                FROM (
-                    SELECT $__timeInterval(start) AS time, start, model, sum(n) AS events,
-                        max(dateDiff('millisecond', start, end)) / 1000 AS seconds
-                    FROM windows FINAL WHERE $__timeFilter(start) AND @scope
-                    GROUP BY time, start, model
-                )
-                GROUP BY time, model ORDER BY time
-            """),
-            (8, 8),
-            name="${__field.labels.model}",
-            unit="reqps",
-        ),
+        request_rate((8, 8)),
         timeseries(
             "Latency",
             "P50, P95 and P99 of answered requests, the worst window of each interval (percentiles of windows do not average). "
-            "From log-spaced bins, so exact to 2 %.",
+            "From log-spaced bins, so exact to 2 %. The dashed line is the objective for P95.",
             sql("""
                 SELECT $__timeInterval(start) AS time, model,
                     max(latency_p50) AS P50, max(latency_p95) AS P95, max(latency_p99) AS P99
@@ -42,6 +75,7 @@ def traffic() -> list[Panel]:
             (8, 8),
             name="${__field.name} ${__field.labels.model}",
             unit="ms",
+            steps=((None, "green"), (objectives.latency_p95_ms, "orange")),
         ),
         timeseries(
             "Errors and denials",
@@ -59,27 +93,31 @@ def traffic() -> list[Panel]:
     ]
 
 
-def drift() -> list[Panel]:
+def drift(objectives: Objectives) -> list[Panel]:
     """What moved, how far, how surely, since when."""
     return [
         table(
             "Drift now",
-            "The newest window of each model version, surest feature first. PSI and W1 (in reference standard deviations) say how far, "
-            "ln evidence how sure: a large PSI of a small window is noise, a small one with much evidence is a small, real shift.",
+            "The newest window with events of each model version, surest feature first. PSI and W1 (in reference standard deviations) "
+            "say how far, ln evidence how sure: a large PSI of a small window is noise, a small one with much evidence is a small, real "
+            "shift.",
             sql("""
                 SELECT severity, model, version, feature, kind, psi AS PSI, w1 AS W1, log_evidence AS `ln evidence`,
                     n AS events, missing, unseen, below + above AS outside, start AS window
                 FROM feature_windows FINAL WHERE $__timeFilter(start) AND @scope AND (model, version, start) IN (
-                    SELECT model, version, max(start) FROM feature_windows WHERE $__timeFilter(start) AND @scope GROUP BY model, version
+                    SELECT model, version, max(start) FROM feature_windows WHERE $__timeFilter(start) AND @scope AND n > 0
+                    GROUP BY model, version
                 )
                 ORDER BY log_evidence DESC, psi DESC LIMIT 100
             """),
             (12, 10),
             columns=[
-                column("severity", width=80, words=severities),
-                column("PSI", decimals=3, steps=_PSI),
-                column("W1", decimals=3),
-                column("ln evidence", decimals=1),
+                SEVERITY,
+                model_column(),
+                Column(name="feature", link=Link(title="This feature", view="debug", values={"model": "model", "feature": "feature"})),
+                Column(name="PSI", decimals=3, steps=PSI),
+                Column(name="W1", decimals=3),
+                Column(name="ln evidence", decimals=1),
             ],
         ),
         timeseries(
@@ -99,7 +137,7 @@ def drift() -> list[Panel]:
         timeseries(
             "Drift evidence",
             "ln of the score by model, over all its features. It hovers near 0 while nothing is wrong and climbs steadily when something "
-            "is; it pages where the budget says, and is a ticket 4.6 (a factor 100) below.",
+            "is. The dashed lines are the ticket and, a factor 100 above, the page of the settings' budget.",
             sql("""
                 SELECT $__timeInterval(start) AS time, model, max(drift_log_evidence) AS evidence
                 FROM windows FINAL WHERE $__timeFilter(start) AND @scope
@@ -108,6 +146,7 @@ def drift() -> list[Panel]:
             (12, 8),
             name="${__field.labels.model}",
             minimum=None,
+            steps=objectives.drift_steps(),
         ),
         timeseries(
             "Bad input",
@@ -124,30 +163,36 @@ def drift() -> list[Panel]:
     ]
 
 
-def clients(uid: str) -> list[Panel]:
-    """Who is it. ``uid`` is the dashboard that a click on a client opens."""
+def riskiest(objectives: Objectives, span: tuple[int, int]) -> Panel:
+    """Who is it."""
+    return table(
+        "Riskiest clients",
+        "Clients with the most evidence in the time range: ln of the betting score for copying the model (extraction), searching "
+        "for adversarial input (evasion) and asking about training rows (membership). Click a client for all that it did.",
+        sql("""
+            SELECT client, model, argMax(severity, start) AS severity, max(ln_extraction) AS extraction, max(ln_evasion) AS evasion,
+                max(ln_membership) AS membership, sum(n) AS requests, max(repeats) AS repeated, sum(denied) AS refused,
+                max(start) AS seen
+            FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND @client
+            GROUP BY client, model ORDER BY greatest(extraction, evasion, membership) DESC, client LIMIT 50
+        """),
+        span,
+        columns=[
+            client_column(width=220),
+            SEVERITY,
+            *(Column(name=name, decimals=1, steps=objectives.client_steps()) for name in ("extraction", "evasion", "membership")),
+        ],
+    )
+
+
+def clients(objectives: Objectives) -> list[Panel]:
+    """Who is it, and since when."""
     return [
-        table(
-            "Riskiest clients",
-            "Clients with the most evidence in the time range: ln of the betting score for copying the model (extraction), searching "
-            "for adversarial input (evasion) and asking about training rows (membership). Click a client to see only it.",
-            sql("""
-                SELECT client, model, argMax(severity, start) AS severity, max(ln_extraction) AS extraction, max(ln_evasion) AS evasion,
-                    max(ln_membership) AS membership, sum(n) AS requests, sum(repeats) AS repeated, sum(denied) AS refused,
-                    max(start) AS seen
-                FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND @client
-                GROUP BY client, model ORDER BY greatest(extraction, evasion, membership) DESC, client LIMIT 50
-            """),
-            (14, 9),
-            columns=[
-                column("client", width=220, link=client_link(uid)),
-                column("severity", width=80, words=severities),
-                *(column(name, decimals=1) for name in ("extraction", "evasion", "membership")),
-            ],
-        ),
+        riskiest(objectives, (14, 9)),
         timeseries(
             "Evidence of the riskiest",
-            "The strongest of the three scores of the ten riskiest clients.",
+            "The strongest of the three scores of the ten riskiest clients. The dashed lines are the ticket and the page of the "
+            "settings' budget.",
             sql("""
                 SELECT $__timeInterval(start) AS time, client, max(greatest(ln_extraction, ln_evasion, ln_membership)) AS evidence
                 FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND client IN (
@@ -159,58 +204,81 @@ def clients(uid: str) -> list[Panel]:
             (10, 9),
             name="${__field.labels.client}",
             minimum=None,
+            steps=objectives.client_steps(),
         ),
     ]
 
 
-def trust() -> list[Panel]:
+def completeness(objectives: Objectives, span: tuple[int, int]) -> Panel:
+    """Whether all events arrive."""
+    return table(
+        "Completeness by instance",
+        "Events read / (sent + dropped), as each instance counts them. Below 99.9 % is a ticket: detectors see less than the model. "
+        "'quiet' is the time since its last heartbeat; they come every 10 s.",
+        sql("""
+            SELECT service, instance, model, version, completeness, sent, dropped, received,
+                dateDiff('second', at, toDateTime64($__toTime, 3)) AS quiet
+            FROM producers FINAL WHERE $__timeFilter(at) AND @beat AND (service, instance, model, version, at) IN (
+                SELECT service, instance, model, version, max(at) FROM producers WHERE $__timeFilter(at) AND @beat
+                GROUP BY service, instance, model, version
+            )
+            ORDER BY completeness, quiet DESC LIMIT 200
+        """),
+        span,
+        columns=[
+            Column(name="completeness", unit="percentunit", decimals=3, steps=((None, "red"), (objectives.completeness, "green"))),
+            Column(name="quiet", unit="s", steps=((None, "green"), (60, "orange"), (600, "red"))),
+        ],
+    )
+
+
+def rejected(span: tuple[int, int]) -> Panel:
+    """What was refused."""
+    return timeseries(
+        "Rejected by reason",
+        "Events that were refused, by reason; the originals are on the dead-letter topic. Accepted and rejected add up to received.",
+        sql("""
+            SELECT $__timeInterval(start) AS time, reason, sum(refused) AS events
+            FROM windows FINAL ARRAY JOIN mapKeys(rejected) AS reason, mapValues(rejected) AS refused
+            WHERE $__timeFilter(start) AND @scope
+            GROUP BY time, reason ORDER BY time
+        """),
+        span,
+        name="${__field.labels.reason}",
+        stacked=True,
+    )
+
+
+def time_to_judge(span: tuple[int, int]) -> Panel:
+    """How old what one sees is."""
+    return timeseries(
+        "Time to judge",
+        "From the end of a window to its judgement, the slowest of each interval: how old what you see is. "
+        "It grows when the worker lags behind Kafka.",
+        sql("""
+            SELECT $__timeInterval(start) AS time, model, max(dateDiff('millisecond', end, judged_at)) / 1000 AS delay
+            FROM windows FINAL WHERE $__timeFilter(start) AND @scope
+            GROUP BY time, model ORDER BY time
+        """),
+        span,
+        name="${__field.labels.model}",
+        unit="s",
+    )
+
+
+def trust(objectives: Objectives) -> list[Panel]:
     """Whether all of it arrives, in time, and whether the instances are well."""
     return [
-        table(
-            "Completeness by instance",
-            "Events read / (sent + dropped), as each instance counts them. Below 99.9 % is a ticket: detectors see less than the model. "
-            "'quiet' is the time since its last heartbeat; they come every 10 s.",
-            sql("""
-                SELECT service, instance, model, version, completeness, sent, dropped, received,
-                    dateDiff('second', at, toDateTime64($__toTime, 3)) AS quiet
-                FROM producers FINAL WHERE $__timeFilter(at) AND @beat AND (service, instance, model, version, at) IN (
-                    SELECT service, instance, model, version, max(at) FROM producers WHERE $__timeFilter(at) AND @beat
-                    GROUP BY service, instance, model, version
-                )
-                ORDER BY completeness, quiet DESC LIMIT 200
-            """),
-            (12, 8),
-            columns=[
-                column("completeness", unit="percentunit", decimals=3, steps=((None, "red"), (0.999, "green"))),
-                column("quiet", unit="s", steps=((None, "green"), (60, "orange"), (600, "red"))),
-            ],
-        ),
-        timeseries(
-            "Rejected by reason",
-            "Events that were refused, by reason; the originals are on the dead-letter topic. Accepted and rejected add up to received.",
-            sql("""
-                SELECT $__timeInterval(start) AS time, reason, sum(refused) AS events
-                FROM windows FINAL ARRAY JOIN mapKeys(rejected) AS reason, mapValues(rejected) AS refused
-                WHERE $__timeFilter(start) AND @scope
-                GROUP BY time, reason ORDER BY time
-            """),
-            (12, 8),
-            name="${__field.labels.reason}",
-            bars=True,
-        ),
-        timeseries(
-            "Time to judge",
-            "From the end of a window to its judgement, the slowest of each interval: how old what you see is. "
-            "It grows when the worker lags behind Kafka.",
-            sql("""
-                SELECT $__timeInterval(start) AS time, model, max(dateDiff('millisecond', end, judged_at)) / 1000 AS delay
-                FROM windows FINAL WHERE $__timeFilter(start) AND @scope
-                GROUP BY time, model ORDER BY time
-            """),
-            (8, 8),
-            name="${__field.labels.model}",
-            unit="s",
-        ),
+        completeness(objectives, (12, 8)),
+        rejected((12, 8)),
+        time_to_judge((8, 8)),
+        *resources(),
+    ]
+
+
+def resources() -> list[Panel]:
+    """What the instances use."""
+    return [
         timeseries(
             "Memory by instance",
             "Resident memory, from the heartbeats.",

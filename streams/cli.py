@@ -19,6 +19,7 @@ _COMMANDS = {
     "migrate": ("streams.commands.migrate", "Create or update the ClickHouse tables."),
     "check": ("streams.commands.check", "Check the settings, and whether everything they name can be reached."),
     "dashboards": ("streams.commands.dashboards", "Put the dashboards into Grafana."),
+    "ui": ("streams.commands.ui", "Show the dashboards as a page on this machine, without Grafana."),
 }
 
 

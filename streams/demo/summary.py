@@ -90,8 +90,8 @@ def verdict_lines(
     return lines
 
 
-def store_lines(dsn: str, home: Path, *, kept: bool) -> list[str]:
-    """Rows by table, read from the stopped worker's ClickHouse folder."""
+def store_lines(dsn: str, home: Path, window_s: float, *, kept: bool) -> list[str]:
+    """Rows by table, read from the stopped worker's ClickHouse folder, and how to see them."""
     try:
         with ClickHouse(dsn) as clickhouse:
             counts = {
@@ -107,8 +107,11 @@ def store_lines(dsn: str, home: Path, *, kept: bool) -> list[str]:
     ]
     if kept:
         lines.append(f"Everything stays in {home}: `clickhouse` (chDB), `state`, `kafka`, `worker.log`.")
+        lines.append(f"To see it: INFERWATCH_WINDOW_LENGTH_S={window_s:g} inferwatch ui --dsn '{dsn}'")
     else:
-        lines.append("The demo's folder is removed now; `--folder DIR` keeps the rows, the log and the topics.")
+        lines.append(
+            "The demo's folder is removed at the end: `inferwatch demo --ui` shows it as dashboards first, `--folder DIR` keeps it."
+        )
     lines.append(
         "Next: docs/demo.md; `inferwatch demo --keep` to look around; `inferwatch reference build --help` for a model of your own."
     )

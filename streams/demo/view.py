@@ -146,6 +146,7 @@ def top_clients(picture: Picture, n: int) -> list[tuple[str, int, float, str]]:
     """Pseudonym, requests in its last window, ln evidence and family of the clients with most evidence."""
     found = []
     for row in picture.clients.values():
-        family, ln = max(row.evidence.items(), key=lambda item: item[1], default=("", 0.0))
+        families = {"extraction": row.ln_extraction, "evasion": row.ln_evasion, "membership": row.ln_membership}
+        family, ln = max(families.items(), key=lambda item: item[1])
         found.append((row.client, row.n, ln, family))
     return sorted(found, key=lambda one: one[2], reverse=True)[:n]

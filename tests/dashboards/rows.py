@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from schemas.rows import AlertRow, ClientWindowRow, FeatureWindowRow, ProducerRow, QualityWindowRow, Row, WindowRow
+from schemas.rows import AlertRow, ClientWindowRow, FeatureWindowRow, ProducerRow, QualityWindowRow, Row, SampledEventRow, WindowRow
 
 END = datetime(2090, 1, 1, 12, tzinfo=UTC)  # far ahead: rows older than their retention vanish at the next merge
 END_NS = int(END.timestamp()) * 10**9
@@ -36,9 +36,21 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
         for k, name in enumerate(("amount", "age"), 1)
     ]  # fmt: skip
     clients = [
-        ClientWindowRow(model=model, version="1", start=start, client=name, n=300, repeats=i, ln_extraction=0.2 * i, ln_evasion=0.1 * i)
-        for name in ("c0ffee", HOSTILE)
-    ]
+        ClientWindowRow(
+            model=model, version="1", start=start, client=name, n=300, denied=2, repeats=i, ln_extraction=0.2 * i, ln_evasion=0.1 * i,
+            severity="ticket" if i > 25 and name != "quiet" else "",
+            evidence={"distinct_answers": 290.0 * i, "copy_agreement": 0.5 + 0.01 * i, "members_touched": 1.0 * i, "flagged_answers": 0.0},
+        )
+        for name in ("c0ffee", HOSTILE, "quiet")
+    ]  # fmt: skip
+    sampled = [
+        SampledEventRow(
+            model=model, version="1", at=start + k * 10**9, event_id=f"{i}-{k}", client=name, service="shop", instance="shop-1",
+            trace_id="4bf92f35", features={"amount": 9.5, "age": 40.0}, categories={"city": HOSTILE}, scores=(0.3, 0.7), prediction="b",
+            latency_ms=12.0, reason="random",
+        )
+        for k, name in enumerate(("c0ffee", HOSTILE))
+    ]  # fmt: skip
     quality = QualityWindowRow(model=model, version="1", start=start, service="shop", kind="missing", n=3, per_10k=50.0)
     beats = [
         ProducerRow(
@@ -47,7 +59,7 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
         )
         for k in range(6)
     ]  # fmt: skip
-    return [window, *features, *clients, quality, *beats]
+    return [window, *features, *clients, *sampled, quality, *beats]
 
 
 def _alerts(models: tuple[str, ...]) -> list[Row]:
@@ -63,6 +75,6 @@ def _alerts(models: tuple[str, ...]) -> list[Row]:
         alert("a1", "firing", 10, "page", summary="amount moved by 0.3 PSI"),
         alert("a2", "firing", 15, "page", client=HOSTILE, detector="evasion", techniques=("AML.T0043",), owasp=("ML01",)),
         alert("a2", "resolved", 5, "page", client=HOSTILE, detector="evasion"),
-        alert("a3", "firing", 12, "ticket", clients=("c0ffee", "beef"), detector="extraction"),
+        alert("a3", "firing", 12, "ticket", clients=("c0ffee", "beef"), detector="extraction", techniques=("AML.T0021",)),
         alert("a4", "pending", 1, "ticket", detector="completeness"),
     ]

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dashboards.build import DASHBOARDS
 from dashboards.macros import expand
 from inferwatch import Client, MemoryTransport
 from inferwatch._codec import decode_columns
@@ -38,13 +37,17 @@ _ROWS = {table.table: table for table in TABLES}
 
 
 def recorded() -> tuple[list[Any], int]:
-    """The trace through the SDK: what it would send to Kafka, and how many events that are. Some requests fail, some are denied."""
+    """The trace through the SDK: what it would send to Kafka, and how many events that are.
+
+    Some requests fail, some are denied, and one attack (random rows, to copy the model) is dealt out to twenty accounts.
+    """
     table = pq.read_table(TRACE / "events.parquet")
     X, P = matrix(TRACE, table["features"], "features"), matrix(TRACE, table["probs"], "probs")
     names = read_meta(TRACE / "meta.json").features or []
     at = table["ts"].to_numpy()
     at_ns = BEGIN_NS + np.round((at - at[0]) / (at[-1] - at[0]) * (HOURS * 3600 - 700)).astype(np.int64) * NS
-    clients = table["client_id"].to_pylist()
+    alone, shared = table["client_id"].to_pylist(), table["truth"].to_pylist()
+    clients = [f"account-{i % 20}" if shared[i] == "attack:extraction:knockoff_random" else client for i, client in enumerate(alone)]
     rng = np.random.default_rng(0)
     latency = rng.gamma(4.0, 5.0, len(table))
     transport, sent = MemoryTransport(PARTITIONS), 0
@@ -135,14 +138,12 @@ def store(chdb_directory: Path) -> Iterator[ClickHouse]:
 @pytest.mark.clickhouse
 @pytest.mark.parametrize(("name", "title"), CASES)
 def test_a_panel_shows_something_of_what_was_replayed(store: ClickHouse, name: str, title: str) -> None:
-    (target,) = panel_of(name, title)["targets"]
-    found = store.query(expand(target["rawSql"], start=END - timedelta(hours=6), end=END, variables=ALL))
+    found = store.query(expand(panel_of(name, title).sql, start=END - timedelta(hours=6), end=END, variables=ALL))
     assert not is_empty(found), "an empty panel tells on-call that nothing is wrong"
 
 
 @pytest.mark.clickhouse
 def test_the_attackers_lead_the_riskiest_clients(store: ClickHouse) -> None:
-    assert set(DASHBOARDS) >= {"oncall"}
     found = store.query("SELECT client, max(ln_evasion) AS ln FROM client_windows FINAL GROUP BY client ORDER BY ln DESC LIMIT 1")
-    paged = store.query("SELECT DISTINCT client FROM alerts FINAL WHERE severity = 'page' AND detector = 'evasion'")
+    paged = store.query("SELECT DISTINCT client FROM alerts FINAL WHERE severity = 'page' AND client != ''")
     assert found[0]["client"] in {row["client"] for row in paged}

@@ -6,19 +6,25 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
-from dashboards.build import DASHBOARDS, DIRECTORY, text, write
+from dashboards.build import DIRECTORY, dashboards, text, views, write
+from dashboards.grafana import DATASOURCE
 from dashboards.macros import expand
-from dashboards.oncall import oncall
-from dashboards.panels import DATASOURCE
+from dashboards.panels import Panel
+from dashboards.scope import Objectives
 from schemas.rows import Row
 from streams.clickhouse import ClickHouse, ClickHouseError
 from streams.migrate import migrate
+from streams.objectives import objectives
+from streams.settings import Settings
 from tests.dashboards.rows import END, HOSTILE, rows
+from tests.streams.events import settings
 
-ALL = {"model": "$__all", "version": "$__all", "client": "$__all", "budget": "1", "objective": "99.9"}
-CASES = [(name, panel["title"]) for name, make in DASHBOARDS.items() for panel in make()["panels"] if panel["type"] != "row"]
+VIEWS = views()
+ALL = {"model": "$__all", "version": "$__all", "client": "$__all", "feature": "$__all", "budget": "1", "objective": "99.9"}
+CASES = [(name, panel.title) for name, view in VIEWS.items() for panel in view.panels if panel.kind != "row"]
 
 
 def insert(clickhouse: ClickHouse, given: list[Row]) -> None:
@@ -38,13 +44,12 @@ def store(chdb_directory: Any) -> Iterator[ClickHouse]:
         yield clickhouse
 
 
-def panel_of(name: str, title: str) -> dict[str, Any]:
-    return next(panel for panel in DASHBOARDS[name]()["panels"] if panel["title"] == title)
+def panel_of(name: str, title: str) -> Panel:
+    return VIEWS[name].panel(title)
 
 
-def run(store: ClickHouse, panel: dict[str, Any], end: datetime = END, **variables: Any) -> list[dict[str, Any]]:
-    (target,) = panel["targets"]
-    return store.query(expand(target["rawSql"], start=end - timedelta(hours=6), end=end, variables=ALL | variables))
+def run(store: ClickHouse, panel: Panel, end: datetime = END, **variables: Any) -> list[dict[str, Any]]:
+    return store.query(expand(panel.sql, start=end - timedelta(hours=6), end=end, variables=ALL | variables))
 
 
 def is_empty(found: list[dict[str, Any]]) -> bool:
@@ -53,15 +58,15 @@ def is_empty(found: list[dict[str, Any]]) -> bool:
 
 
 def test_the_committed_files_are_what_the_code_makes() -> None:
-    assert {file.stem for file in DIRECTORY.glob("*.json")} == set(DASHBOARDS)
-    for name in DASHBOARDS:
+    assert {file.stem for file in DIRECTORY.glob("*.json")} == set(VIEWS)
+    for name in VIEWS:
         assert (DIRECTORY / f"{name}.json").read_text(encoding="utf-8") == text(name), "run: python -m dashboards.build"
 
 
 def test_writing_removes_what_is_no_dashboard_any_more(tmp_path: Any) -> None:
     (tmp_path / "gone.json").write_text("{}")
     write(tmp_path)
-    assert {file.stem for file in tmp_path.iterdir()} == set(DASHBOARDS)
+    assert {file.stem for file in tmp_path.iterdir()} == set(VIEWS)
 
 
 @pytest.mark.clickhouse
@@ -70,7 +75,7 @@ def test_a_panel_shows_something(store: ClickHouse, name: str, title: str) -> No
     panel = panel_of(name, title)
     found = run(store, panel)
     assert not is_empty(found), "an empty panel tells on-call that nothing is wrong"
-    if panel["type"] == "timeseries":
+    if panel.kind == "timeseries":
         times = [row["time"] for row in found]
         assert times == sorted(times)
         assert len(set(times)) > 1
@@ -82,18 +87,18 @@ def test_a_panel_obeys_its_variables_and_takes_hostile_names(store: ClickHouse, 
     panel = panel_of(name, title)
     several = run(store, panel, model=["fraud", "other'"], version=["1", "2"], client=["c0ffee", "o'hara"])
     assert not is_empty(several)
-    if panel["type"] != "stat":
+    if panel.kind != "stat":
         assert run(store, panel, model=["nobody"], version=["1"], client=["nobody"]) == []
 
 
 @pytest.mark.clickhouse
-@pytest.mark.parametrize("name", DASHBOARDS)
+@pytest.mark.parametrize("name", VIEWS)
 def test_the_variables_list_what_there_is(store: ClickHouse, name: str) -> None:
-    wanted = {"model": {"fraud", HOSTILE}, "version": {"1"}, "client": {"c0ffee", HOSTILE}}
-    for variable in DASHBOARDS[name]()["templating"]["list"]:
-        if variable["type"] == "query":
-            sql = expand(variable["query"]["rawSql"], start=END - timedelta(hours=6), end=END, variables=ALL)
-            assert {next(iter(row.values())) for row in store.query(sql)} == wanted[variable["name"]]
+    wanted = {"model": {"fraud", HOSTILE}, "version": {"1"}, "client": {"c0ffee", HOSTILE, "quiet"}, "feature": {"amount", "age"}}
+    for variable in VIEWS[name].variables:
+        if variable.sql:
+            sql = expand(variable.sql, start=END - timedelta(hours=6), end=END, variables=ALL)
+            assert {next(iter(row.values())) for row in store.query(sql)} == wanted[variable.name]
 
 
 @pytest.mark.clickhouse
@@ -145,6 +150,79 @@ def test_figures_are_right(store: ClickHouse) -> None:
 
 
 @pytest.mark.clickhouse
+def test_leadership_sees_the_models_at_risk_first(store: ClickHouse) -> None:
+    at_risk, other = run(store, panel_of("executive", "Models at risk"))
+    assert (at_risk["model"], at_risk["pages"], at_risk["tickets"]) == ("fraud", 1, 1)
+    assert (other["model"], other["pages"], other["tickets"]) == (HOSTILE, 0, 0)
+    assert at_risk["requests"] == 30 * 600
+    assert at_risk["availability"] == pytest.approx(590 / 596)
+    assert at_risk["budget left"] == pytest.approx(1 - 6 / 596 / 0.001)
+    assert at_risk["clients"] == pytest.approx(0.2 * 29)
+    assert run(store, panel_of("executive", "Models with an open page")) == [{"at risk": 1, "watched": 2}]
+    assert run(store, panel_of("executive", "Availability"))[0]["answered"] == pytest.approx(590 / 596)
+    assert run(store, panel_of("executive", "Telemetry completeness"))[0]["arrived"] == pytest.approx(599 / 601)
+    assert {row["drift"] for row in run(store, panel_of("executive", "Drift by model and day"))} == {0}
+    families = {
+        row["detector"]: (row["pages"], row["tickets"]) for row in run(store, panel_of("executive", "Incidents in 90 days by family"))
+    }
+    assert families == {"drift": (1, 0), "evasion": (1, 0), "extraction": (0, 1)}  # pending completeness is none
+
+
+@pytest.mark.clickhouse
+def test_an_engineer_sees_what_moved_and_since_when(store: ClickHouse) -> None:
+    first = run(store, panel_of("debug", "What moved"), model=["fraud"])[0]
+    assert first["ln evidence most"] == pytest.approx(0.3 * 29)
+    assert first["since"] == END - timedelta(minutes=30 - 21)
+    assert (first["events"], first["severity"]) == (30 * 600, "ticket")
+    cells = run(store, panel_of("debug", "Distribution: newest against the whole range"), feature=["amount"], model=["fraud"])
+    assert [row["cells"] for row in cells] == ["amount 01", "amount 02"]
+    assert [row["whole range"] for row in cells] == pytest.approx([1 / 6, 5 / 6])
+    assert [row["newest_tenth"] for row in cells] == pytest.approx([1 / 6, 5 / 6])
+    shares = run(store, panel_of("debug", "Classes"), model=["fraud"])[:2]
+    assert {row["series"]: row["share"] for row in shares} == pytest.approx({"fraud 1 a": 2 / 3, "fraud 1 b": 1 / 3})
+    assert run(store, panel_of("debug", "Scores")) == [{"score": "0.7", "share": 1.0}]
+
+
+@pytest.mark.clickhouse
+def test_a_client_is_seen_beside_ordinary_ones(store: ClickHouse) -> None:
+    figures = {
+        row["figure"]: row for row in run(store, panel_of("forensics", "Beside ordinary clients"), model=["fraud"], client=["c0ffee"])
+    }
+    assert figures["requests"]["chosen_client"] == 30 * 300
+    assert figures["requests"]["ordinary_clients"] == 1  # the quiet one: the other has a ticket
+    assert figures["distinct answers"]["P50"] == 290.0 * 29
+    linked = run(store, panel_of("forensics", "Linked clients"), client=["beef"])
+    assert {row["client"] for row in linked} == {"c0ffee", "beef"}
+    history = run(store, panel_of("forensics", "Alert history"), client=[HOSTILE])
+    assert [(row["alert_id"], row["state"]) for row in history] == [("a2", "resolved"), ("a2", "firing")]
+    queries = run(store, panel_of("forensics", "Kept queries"), client=[HOSTILE])
+    assert {row["client"] for row in queries} == {HOSTILE}
+    assert len(queries) == 60
+
+
+@pytest.mark.clickhouse
+def test_attacks_are_counted_by_family_and_technique(store: ClickHouse) -> None:
+    rates = run(store, panel_of("attacks", "Attack alerts per million requests"))
+    per_alert = 1e6 / (2 * 30 * 600)
+    assert rates == [pytest.approx({"extraction": per_alert, "evasion": per_alert, "membership": 0, "cost": 0})]
+    techniques = {row["technique"]: row for row in run(store, panel_of("attacks", "MITRE ATLAS and OWASP"))}
+    assert techniques["AML.T0021"]["name"] == "Establish Accounts"
+    assert (techniques["AML.T0043"]["evasion"], techniques["AML.T0043"]["extraction"]) == (1, 0)
+    (swarm,) = run(store, panel_of("attacks", "Swarms"))
+    assert (swarm["members"], swarm["names"]) == (2, "c0ffee, beef")
+
+
+@pytest.mark.clickhouse
+def test_the_pipeline_shows_what_reached_the_store(store: ClickHouse) -> None:
+    tables = {row["table"]: row["rows"] for row in run(store, panel_of("pipeline", "Tables"))}
+    assert tables == {
+        "windows": 60, "feature_windows": 120, "client_windows": 180, "quality_windows": 60, "alerts": 6, "sampled_events": 120,
+        "producers": 360,
+    }  # fmt: skip
+    assert run(store, panel_of("pipeline", "Events in the time range")) == [{"accepted": 36_000, "refused": 180, "late": 0}]
+
+
+@pytest.mark.clickhouse
 def test_a_row_told_twice_is_shown_once(clickhouse: ClickHouse) -> None:
     migrate(clickhouse)
     for revision in (1, 2):
@@ -158,12 +236,12 @@ def test_an_empty_panel_is_noticed(clickhouse: ClickHouse) -> None:
     migrate(clickhouse)
     assert is_empty(run(clickhouse, panel_of("oncall", "Request rate")))
     with pytest.raises(ClickHouseError):
-        run(clickhouse, {"targets": [{"rawSql": "SELECT nothing FROM windows WHERE $__timeFilter(start)"}]})
+        run(clickhouse, Panel(kind="table", title="", sql="SELECT nothing FROM windows WHERE $__timeFilter(start)"))
 
 
-@pytest.mark.parametrize("name", DASHBOARDS)
+@pytest.mark.parametrize("name", VIEWS)
 def test_a_dashboard_is_well_formed(name: str) -> None:
-    board = DASHBOARDS[name]()
+    board = dashboards()[name]
     assert json.loads(text(name)) == board
     assert re.fullmatch(r"[a-z0-9-]{1,40}", board["uid"])
     assert [panel["id"] for panel in board["panels"]] == list(range(1, len(board["panels"]) + 1))
@@ -181,25 +259,38 @@ def test_a_dashboard_is_well_formed(name: str) -> None:
             assert len(panel["description"]) > 30, f"{panel['title']} is not explained"
             assert panel["datasource"] == DATASOURCE
             (target,) = panel["targets"]
-            assert target["format"] == (0 if panel["type"] == "timeseries" else 1)
-            if "uniqExact" not in target["rawSql"]:
+            assert target["format"] == (0 if panel["type"] in ("timeseries", "status-history") else 1)
+            if "uniqExact" not in target["rawSql"] and panel["title"] != "Tables":  # which says what is stored, twice or not
                 assert "FINAL" in target["rawSql"], f"{panel['title']} would count a row twice before a merge"
 
 
 @pytest.mark.clickhouse
-@pytest.mark.parametrize("name", DASHBOARDS)
+@pytest.mark.parametrize("name", VIEWS)
 def test_columns_with_a_dress_exist(store: ClickHouse, name: str) -> None:
-    for panel in DASHBOARDS[name]()["panels"]:
-        dressed = {override["matcher"]["options"] for override in panel.get("fieldConfig", {}).get("overrides", [])}
-        if dressed:
-            found = run(store, panel)[0]
-            assert dressed <= set(found)
-            fields = re.findall(r"__data\.fields\.(\w+)", json.dumps(panel["fieldConfig"]))
-            assert set(fields) <= set(found)
+    for panel in VIEWS[name].panels:
+        if panel.columns:
+            found = set(run(store, panel)[0])
+            assert {column.name for column in panel.columns} <= found
+            for link in (column.link for column in panel.columns if column.link):
+                assert {*link.values.values(), *filter(None, (link.since, link.address))} <= found
+                assert link.address or set(link.values) <= {variable.name for variable in VIEWS[link.view].variables}
+
+
+def test_the_lines_are_where_the_default_settings_page() -> None:
+    given, default = objectives(Settings()), Objectives()
+    assert given.false_pages_per_30d == default.false_pages_per_30d
+    assert given.ln_page_client == pytest.approx(default.ln_page_client, abs=0.005)
+    assert given.ln_page_drift == pytest.approx(default.ln_page_drift, abs=0.005)
+    stricter = settings(budget={"false_pages_per_30d": 0.1})
+    assert objectives(stricter).ln_page_client == pytest.approx(given.ln_page_client + np.log(10))
+    board = dashboards(objectives(stricter))["attacks"]
+    (panel,) = (panel for panel in board["panels"] if panel["title"] == "Evidence by family")
+    assert panel["fieldConfig"]["defaults"]["thresholds"]["steps"][-1] == {"color": "red", "value": 18.42}
 
 
 def test_the_budget_has_a_range() -> None:
     with pytest.raises(ValueError, match=r"false_pages_per_30d = 0: expected 0\.001 to 1000"):
-        oncall(0)
-    (budget,) = (v for v in oncall(0.5)["templating"]["list"] if v["name"] == "budget")
+        Objectives(false_pages_per_30d=0)
+    board = dashboards(Objectives(false_pages_per_30d=0.5))["oncall"]
+    (budget,) = (v for v in board["templating"]["list"] if v["name"] == "budget")
     assert budget["query"] == "0.5"

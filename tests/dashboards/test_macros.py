@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboards.macros import MacroError, expand
+from dashboards.macros import ALL, MacroError, bind, expand
 
 # The times of the plugin's own tests, so the expected texts can be compared with them.
 START = datetime(2014, 11, 12, 11, 45, 26, 371_000, UTC)
@@ -123,3 +123,28 @@ def test_any_text_is_expanded_or_refused(sql: str) -> None:
         expanded(sql)
     except MacroError as error:
         assert str(error)
+
+
+def bound(sql: str, **variables: Any) -> tuple[str, dict[str, str]]:
+    return bind(sql, start=START, end=END, variables=variables)
+
+
+def test_bound_values_are_beside_the_text() -> None:
+    sql = "$__conditionalAll(model IN (${model:singlequote}), $model) AND client IN (${client:singlequote}) AND x > ${budget:raw}"
+    text, values = bound(sql, model=["a", r"\' OR 1=1 -- $__fromTime ${budget:raw}"], client="c", budget="2.5")
+    assert text == "model IN ({v0:String},{v1:String}) AND client IN ({v2:String}) AND x > 2.5"
+    assert values == {"v0": "a", "v1": r"\' OR 1=1 -- $__fromTime ${budget:raw}", "v2": "c"}
+    assert bound("$__conditionalAll(model IN (${model:singlequote}), $model)", model=ALL) == ("1=1", {})
+    assert bound("$__timeFilter(t)")[0] == "t >= toDateTime(1415792726) AND t <= toDateTime(1447328726)"
+
+
+@pytest.mark.parametrize("value", ["1) FROM x --", "nan", "inf", "", "0x10"])
+def test_what_is_written_into_the_text_is_a_number(value: str) -> None:
+    with pytest.raises(MacroError, match=r"\$\{budget:raw\}: .* is no"):
+        bound("${budget:raw}", budget=value)
+
+
+@pytest.mark.parametrize("sql", ["$model", "${model}", "${model:csv}", "${model:sqlstring}"])
+def test_no_other_format_is_bound(sql: str) -> None:
+    with pytest.raises(MacroError, match="only singlequote"):
+        bound(sql, model=["a"])

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from dashboards.build import DASHBOARDS
-from dashboards.panels import DATASOURCE
+from dashboards.build import dashboards
+from dashboards.grafana import DATASOURCE
 from dashboards.push import PushError, Store, push
 from tests.dashboards.grafana import TOKEN, Grafana, running
 
+DASHBOARDS = dashboards()
 STORE = Store(host="clickhouse", password="hunter2")
 
 
@@ -27,9 +28,9 @@ def test_an_empty_grafana_gets_everything(grafana: Grafana) -> None:
     assert source["jsonData"]["host"] == "clickhouse"
     assert source["secrets"] == {"password": "hunter2"}
     assert "hunter2" not in str(source["jsonData"])
-    for name, make in DASHBOARDS.items():
-        stored = grafana.dashboards[make()["uid"]]
-        assert stored["dashboard"]["panels"] == make()["panels"], name
+    for name, made in DASHBOARDS.items():
+        stored = grafana.dashboards[made["uid"]]
+        assert stored["dashboard"]["panels"] == made["panels"], name
         assert stored["meta"]["folderUid"] == "inferwatch"
 
 
@@ -51,12 +52,12 @@ def test_a_password_is_set_again_because_grafana_does_not_tell_it(grafana: Grafa
 
 def test_what_somebody_changed_by_hand_is_put_right(grafana: Grafana) -> None:
     push(grafana.url, TOKEN, store=STORE)
-    uid = DASHBOARDS["oncall"]()["uid"]
+    uid = DASHBOARDS["oncall"]["uid"]
     grafana.dashboards[uid]["dashboard"]["title"] = "mine"
     grafana.datasources[DATASOURCE["uid"]]["jsonData"]["host"] = "elsewhere"
     pushed = push(grafana.url, TOKEN, store=STORE)
     assert (pushed.datasource, pushed.dashboards["oncall"]) == ("updated", "updated")
-    assert grafana.dashboards[uid]["dashboard"]["title"] == DASHBOARDS["oncall"]()["title"]
+    assert grafana.dashboards[uid]["dashboard"]["title"] == DASHBOARDS["oncall"]["title"]
     assert grafana.datasources[DATASOURCE["uid"]]["jsonData"]["host"] == "clickhouse"
 
 
@@ -89,7 +90,7 @@ def test_a_data_source_that_does_not_work_is_told_and_does_not_stop_the_push(gra
     ("refuse", "status", "hint"),
     [
         ("POST /api/folders", 403, "the folder inferwatch: .*needs the role Editor"),
-        ("POST /api/dashboards", 412, "the dashboard oncall: .*push again"),
+        ("POST /api/dashboards", 412, "the dashboard executive: .*push again"),
         ("POST /api/datasources", 422, "the data source: .*plugin grafana-clickhouse-datasource"),
         ("GET /api/datasources", 500, "the data source: Server Error 500: broken"),
     ],

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import msgspec
 
-from dashboards.build import DASHBOARDS
 from dashboards.macros import expand
 from schemas.retention import Retention
 from schemas.rows import Row
@@ -52,13 +51,13 @@ def deeds(clickhouse: ClickHouse) -> dict[str, dict[str, Callable[[], object]]]:
         return lambda: clickhouse.insert(by_table[table], f"rows of {table}")
 
     def panel(name: str, title: str) -> Callable[[], object]:
-        (target,) = panel_of(name, title)["targets"]
-        return lambda: clickhouse.query(expand(target["rawSql"], start=END - timedelta(hours=6), end=END, variables=ALL))
+        text = panel_of(name, title).sql
+        return lambda: clickhouse.query(expand(text, start=END - timedelta(hours=6), end=END, variables=ALL))
 
     def sql(text: str) -> Callable[[], object]:
         return lambda: clickhouse.command(text)
 
-    assert DASHBOARDS
+    assert CASES
     return {
         "migrate": {"first": lambda: migrate(clickhouse), "again": lambda: migrate(clickhouse),
                     "retention": lambda: migrate(clickhouse, retention=longer)},

