@@ -54,7 +54,7 @@ def recorded() -> tuple[list[Any], int]:
     with Client(service="clinic", transport=transport, pseudonym_key=b"k" * 32, heartbeat_s=0.05, strict=True) as client:
         for i in range(len(table)):
             features: dict[str, Any] = dict(zip(names, X[i].tolist(), strict=True))
-            if i > 9_000 and i % 7 == 0:
+            if i > 9_000 and i % 3 == 0:
                 features[names[0]] = None
             sent += client.record(
                 model="tumour", version="1", client=clients[i], features=features, scores=P[i].tolist(), latency_ms=float(latency[i]),
