@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.evidence import layout
 from detectors.evidence.compiled import call
-from detectors.evidence.constants import RING, SR_CAP
+from detectors.evidence.constants import SR_CAP
 from detectors.evidence.core import gains, room, stream, yardsticks
 from detectors.evidence.derive import derive
 from detectors.evidence.layout import STATISTICS, State
@@ -158,10 +158,7 @@ class ClientEvidence:
 
     def counts(self, slots: Ints) -> dict[str, NDArray[np.int32]]:
         """What the evidence was made of, by name, each (len(slots),); halved together every 2^30 rows of a client."""
-        out = {name: self._state.counts[slots, column] for name, column in layout.COUNTS.items()}
-        blocks = out["distinct_rows"] // RING if len(self.reference.cloud.offset) else np.zeros(len(slots), np.int32)
-        hits = self._state.codes[slots, layout.cloud_hits_at(len(self.reference.sampled))]
-        return out | {"clouds_scored": blocks, "clouds": hits.astype(np.int32)}
+        return {name: self._state.counts[slots, column] for name, column in layout.COUNTS.items()}
 
     def severity(self, slots: Ints) -> NDArray[np.int32]:
         """Highest severity reached so far (len(slots), families): 0 none, 1 ticket, 2 page."""

@@ -166,18 +166,6 @@ STRIDE_CREDIT = 8
 STRIDE_U = 0.03  # ordinary clients stay below; weights from the reference instead of p from the client's rows: .5 where it has drifted
 STRIDE_Q = (0.1, 0.3, 0.6)
 
-# --- E11: sixteen rows with less scatter than ordinary ones in every direction (`detectors.evidence.cloud`) ----------------------------
-CLOUD_DIRECTION = 0.02  # of the largest variance: narrower directions are rounding
-CLOUD_DIRECTIONS = 3
-CLOUD_SHRUNK = (0.35, 0.8)  # of the usual mean variance; averages of two rows with weights of .2 to .8 keep .56
-CLOUD_EXTREME = 0.02
-CLOUD_NARROW = 0.3
-CLOUD_SHIFT = 0.995
-CLOUD_FLOOR, CLOUD_MARGIN, CLOUD_CAP = 0.12, 1.2, 0.5  # tolerated share of blocks; ordinary clients reach .17 of 12 to 18 blocks
-CLOUD_Q = (0.6,)  # one arm: within a tenth of the best for hit rates from .45 to .9
-CLOUD_MOVED = (0.03, 0.06)  # excess of E8's rates with which everybody's rows have less scatter than the reference's
-CLOUD_MIN_ROWS = 96
-
 # --- which family a joint or flat alarm belongs to --------------------------------------------------------------------------------
 LOCAL_STEP = 0.25  # of the median random-pair distance
 LOCAL_MEMORY = 0.1

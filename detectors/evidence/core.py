@@ -1,4 +1,4 @@
-"""The streaming kernel: rows in arrival order, one client's state touched per row, eleven statistics updated, families judged."""
+"""The streaming kernel: rows in arrival order, one client's state touched per row, ten statistics updated, families judged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 from detectors.evidence import trials
-from detectors.evidence.cloud import cloud
 from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.derive import Columns
 from detectors.evidence.population import EPOCH, KNOWN, MOVING, Population, reconsider, report, set_arms
@@ -39,9 +38,6 @@ class Yardsticks(NamedTuple):
     page: float  # thresholds of the evidence itself, not of its logarithm
     ticket: float
     look: Look
-    cloud_map: NDArray[np.float32]  # (K, positions)
-    cloud_offset: NDArray[np.float32]  # (K,)
-    cloud_limits: NDArray[np.float32]  # (5,)
 
 
 def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -> Yardsticks:
@@ -50,12 +46,12 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
     return Yardsticks(
         r.image, r.nearest, r.far**2, r.equal_share, r.edit_share, r.repeated_share, np.exp(r.joint_limits) - 1e-4,
         np.exp(r.smooth_limits) - 1e-4, r.coarse, np.concatenate([r.joint_rates, r.smooth_rates]),
-        float(np.exp(ln_page)), float(np.exp(ln_ticket)), r.look, *r.cloud[:3],
+        float(np.exp(ln_page)), float(np.exp(ln_ticket)), r.look,
     )  # fmt: skip
 
 
 def gains(reference: EvidenceReference) -> NDArray[np.float32]:
-    """Factors of every arm (58, 2): on a miss, on a hit."""
+    """Factors of every arm (57, 2): on a miss, on a hit."""
     out = np.zeros((at.ARM_COUNT, 2), np.float32)
     for k in range(len(c.JOINT_QUANTILES)):
         set_arms.py_func(out, at.FIRST_ARM[at.JOINT] + 3 * k, float(reference.joint_rates[k]), c.JOINT_Q)
@@ -67,8 +63,6 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
         set_arms.py_func(out, at.FIRST_ARM[at.SMOOTH] + 3 * k, float(reference.smooth_rates[k]), c.SMOOTH_Q[k])
     set_arms.py_func(out, at.FIRST_ARM[at.CLOSING], c.CLOSING_U, c.CLOSING_Q)
     set_arms.py_func(out, at.FIRST_ARM[at.STRIDE], c.STRIDE_U, c.STRIDE_Q)
-    if reference.cloud.rate < c.CLOUD_CAP:
-        set_arms.py_func(out, at.FIRST_ARM[at.CLOUD], reference.cloud.rate, c.CLOUD_Q)
     if reference.bisection_rate < c.BISECTION_OFF:
         set_arms.py_func(out, at.FIRST_ARM[at.BISECTION], reference.bisection_rate, c.BISECTION_Q)
     if reference.symmetric_rate < c.SYMMETRIC_OFF:
@@ -95,7 +89,7 @@ def _look_again(count: Any, code: Any, y: Yardsticks) -> bool:
 
 
 @njit
-def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int, moved: bool, y: Yardsticks) -> tuple[int, int, float]:
+def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int, y: Yardsticks) -> tuple[int, int, float]:
     """The family's severity (0, 1 ticket, 2 page) by its strongest statistic that passes its gate."""
     severity, which, evidence = 0, -1, 0.0
     for statistic in range(len(at.ARMS)):
@@ -115,9 +109,6 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int,
                 s = s if _look_again(count, code, y) else 0
         elif statistic == at.SMOOTH:
             if known < c.SMOOTH_KNOWN or count[at.SCORED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
-                s = 0
-        elif statistic == at.CLOUD:
-            if moved or known < c.SMOOTH_KNOWN or count[at.DISTINCT] < c.CLOUD_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
                 s = 0
         elif statistic in (at.FLIPS, at.CLOSING, at.LATTICE):
             filled = touched = total = lagged = largest = octaves = two = far = 0
@@ -185,8 +176,7 @@ def _raise(
 ) -> int:
     """Writes the families that rise at this row; returns how many crossings there are now."""
     for family in range(2):
-        moved = population.usual[4] > c.CLOUD_MOVED[0] or population.usual[5] > c.CLOUD_MOVED[1]
-        severity, which, evidence = _judge(real, count, code, bins, family, population.clock[KNOWN], moved, y)
+        severity, which, evidence = _judge(real, count, code, bins, family, population.clock[KNOWN], y)
         if severity > (count[at.SEVERITY] >> (2 * family)) & 3:
             count[at.SEVERITY] = (count[at.SEVERITY] & ~(3 << (2 * family))) | (severity << (2 * family))
             out[crossings, 0], out[crossings, 1], out[crossings, 2] = i, slot, family
@@ -299,7 +289,7 @@ def stream(
             count[at.EDGED] += 1
             fresh = False
         template = fresh and not y.image and equal[newest] / fields > y.equal_share + c.TEMPLATE_EXCESS
-        if (fresh or (close and not edit)) and not template and count[at.SEVERITY] & at.HAS_RESIDUAL:
+        if (fresh or (close and not edit)) and not template and count[at.HAS_RESIDUAL] == 1:
             trials.joint(real, count, word, gain, residual, y.energy, y.quiet, fresh)
             if count[at.SCORED] % (c.POPULATION_ROWS[0] if count[at.SCORED] <= c.POPULATION_ROWS[1] else c.POPULATION_ROWS[1]) == 0:
                 report(population, slot[i], count, y.moving_rates, sorted_rates)
@@ -307,7 +297,7 @@ def stream(
             here = edit or close or distance[newest] < c.LOCAL_STEP**2 * y.far2
             real[at.NEAR_SHARE] += c.LOCAL_MEMORY * ((1.0 if here else 0.0) - real[at.NEAR_SHARE])
         if fresh or close:
-            count[at.SEVERITY] |= at.HAS_RESIDUAL
+            count[at.HAS_RESIDUAL] = 1
             for t in range(targets):
                 word[t] = residual[t]
         if apart and fields >= 3:
@@ -322,11 +312,6 @@ def stream(
         for f in range(fields):
             code[f * c.RING + k] = columns.value[i, f]
             code[(fields + f) * c.RING + k] = x[f]
-        if k == c.RING - 1 and len(y.cloud_offset):
-            hit = cloud(real, ring, y.cloud_map, y.cloud_offset, y.cloud_limits, step[1])
-            trials.trial(real, at.FIRST_ARM[at.CLOUD], at.ARMS[at.CLOUD], gain, hit)
-            hits = stride_at + fields + 1
-            code[hits] = np.uint8(min(code[hits] + hit, 255))
 
         if _loud(real, ticket):  # not asked of every row: passing the yardsticks on costs more than the question
             crossings = _raise(i, slot[i], real, count, code, bins, population, y, crossings, out, out_evidence)

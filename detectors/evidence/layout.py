@@ -15,11 +15,11 @@ from detectors.evidence import stride
 from detectors.evidence.reference import EvidenceReference
 
 # Shiryaev-Roberts arms, in the float32 row: (first, number) of each statistic
-STATISTICS = ("joint", "flat", "smooth", "stride", "cloud", "flips", "closing", "symmetric", "lattice", "two_valued", "bisection")
-JOINT, FLAT, SMOOTH, STRIDE, CLOUD, FLIPS, CLOSING, SYMMETRIC, LATTICE, TWO_VALUED, BISECTION = range(11)
-ARMS = (12, 9, 6, 3, 1, 12, 3, 3, 3, 3, 3)
-FIRST_ARM = (0, 12, 21, 27, 30, 31, 43, 46, 49, 52, 55)
-ARM_COUNT = 58
+STATISTICS = ("joint", "flat", "smooth", "stride", "flips", "closing", "symmetric", "lattice", "two_valued", "bisection")
+JOINT, FLAT, SMOOTH, STRIDE, FLIPS, CLOSING, SYMMETRIC, LATTICE, TWO_VALUED, BISECTION = range(10)
+ARMS = (12, 9, 6, 3, 12, 3, 3, 3, 3, 3)
+FIRST_ARM = (0, 12, 21, 27, 30, 42, 45, 48, 51, 54)
+ARM_COUNT = 57
 
 # float32 row: arms, then these, then D1, D2, ring
 REPEATED = ARM_COUNT  # smoothed share of repeated inner values, above the reference's
@@ -29,9 +29,9 @@ STEP_1 = NEAR_SHARE + 1  # last difference of consecutive rows, then the one bef
 # int32 row
 QUERIES, DISTINCT, EXACT, NEAR, EDITS, FLIPPED, SCORED, ABOVE_1, ABOVE_2, ABOVE_3, ABOVE_4, BELOW_1, BELOW_2, STEPS = range(14)
 FLAT_STEPS, PAIRS, PAIR_HITS, LATTICE_TRIALS, LATTICE_FLIPS, TWO_TRIALS, TWO_HITS, MISSING = range(14, 22)
-BISECTIONS, STRIDE_TRIALS, STRIDES, REMEMBERED, LAST, LABEL, EDGED, SEVERITY, EPOCH, BISECTED, LOOKED = range(22, 33)
-HAS_RESIDUAL = 16  # a bit of SEVERITY: there is a residual to compare with
-INT_COUNT = 33  # then the remembered steps
+BISECTIONS, STRIDE_TRIALS, STRIDES, REMEMBERED, LAST, LABEL, EDGED, HAS_RESIDUAL, SEVERITY, EPOCH = range(22, 32)
+BISECTED, LOOKED = range(32, 34)
+INT_COUNT = 34  # then the remembered steps
 COUNTS = {
     "queries": QUERIES, "distinct_rows": DISTINCT, "exact_repeats": EXACT, "near": NEAR, "edits": EDITS, "near_flips": FLIPPED,
     "joint_scored": SCORED, "joint_above_75": ABOVE_1, "joint_above_95": ABOVE_2, "joint_above_99": ABOVE_3,
@@ -57,11 +57,6 @@ def bins_at(fields: int) -> int:
     return (2 * c.RING + c.MEMORY) * fields + stride.width(fields)
 
 
-def cloud_hits_at(fields: int) -> int:
-    """Where the hits of E11 are counted, up to 255."""
-    return (2 * c.RING + c.MEMORY) * fields + fields + 1
-
-
 def widths(reference: EvidenceReference) -> tuple[int, int, int, int]:
     """Columns of the four arrays for this reference: at most 4,096 bytes together."""
     positions = len(reference.projection) or reference.width
@@ -79,7 +74,7 @@ def bytes_per_client(reference: EvidenceReference) -> int:
 
     Example:
         >>> # 16 projections, 16 fields, 48 targets; reals + codes + words + counts
-        >>> 4 * (60 + 18 * 16) + (128 * 16 + 24 + 24) + 2 * 64 + 4 * 120
+        >>> 4 * (59 + 18 * 16) + (128 * 16 + 24 + 24) + 2 * 64 + 4 * 121
         4096
     """
     reals, codes, words, counts = widths(reference)

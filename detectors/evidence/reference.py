@@ -10,14 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from detectors.evidence import calibrate
 from detectors.evidence import constants as c
-from detectors.evidence.cloud import NO_CLOUD, Cloud, fit_cloud
 from detectors.evidence.hashing import occurring
 from detectors.evidence.residual import Floats, Residual, fit_residual
 from detectors.evidence.second_look import Look, fit_look
 from detectors.evidence.sound import check
 from detectors.state import pack, reading, unpack
 
-_KIND, _VERSION = "evidence.reference", 4
+_KIND, _VERSION = "evidence.reference", 3
 Float32s = NDArray[np.float32]
 
 
@@ -69,7 +68,6 @@ class EvidenceReference:
     symmetric_rate: float
     bisection_rate: float
     look: Look
-    cloud: Cloud
 
     @classmethod
     def fit(
@@ -144,7 +142,6 @@ class EvidenceReference:
         bent = curved if len(sampled) == d else np.zeros(len(sampled), bool)
         look = fit_look(clipped[:, sampled], code, step, zero, bent, np.random.default_rng(seed))
         position = clipped @ projection if projection.size else clipped
-        cluster = calibrate.clusters(clipped, np.random.default_rng(seed))
         return cls(
             width=d,
             image=image is not None,
@@ -172,14 +169,12 @@ class EvidenceReference:
             symmetric_rate=calibrate.symmetric_rate(position, rng),
             bisection_rate=calibrate.bisection_rate(position, np.random.default_rng(seed)),
             look=look,
-            cloud=fit_cloud(position, cluster, np.random.default_rng(seed)) if image is None else NO_CLOUD,
             **_as_float32(residual, d),
         )
 
     def to_bytes(self) -> bytes:
         """A self-describing state; 12 KB at 20 columns, 350 KB at 784."""
-        nested = {"look": self.look._asdict(), "cloud": self.cloud._asdict()}
-        return pack(_KIND, _VERSION, {field.name: getattr(self, field.name) for field in fields(self)} | nested)
+        return pack(_KIND, _VERSION, {field.name: getattr(self, field.name) for field in fields(self)} | {"look": self.look._asdict()})
 
     @classmethod
     @reading(_KIND)
@@ -190,7 +185,7 @@ class EvidenceReference:
             detectors.state.StateError: damaged bytes, or of something else.
         """
         body = unpack(blob, _KIND, _VERSION)
-        return cls(**check(body | {"look": Look(**body["look"]), "cloud": Cloud(**body["cloud"])}))
+        return cls(**check(body | {"look": Look(**body["look"])}))
 
 
 def _checked(

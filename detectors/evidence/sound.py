@@ -58,32 +58,19 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         "look.scale": ("<f8", ((bends,),)),
         "look.share": ("<f4", ((fields, 256),)),
     }
-    cloud, directions, positions = body["cloud"], len(body["cloud"].offset), min(d, c.COORDINATES)
-    expected |= {
-        "cloud.map": ("<f4", ((directions, positions),) if directions else ((0, 0),)),
-        "cloud.offset": ("<f4", ((directions,),)),
-        "cloud.limits": ("<f4", ((5,),)),
-    }
-    parts = {"look": look, "cloud": cloud}
     for name, (dtype, shapes) in expected.items():
-        part, _, field = name.partition(".")
-        array = getattr(parts[part], field) if field else body[name]
+        array = getattr(look, name[5:]) if name.startswith("look.") else body[name]
         if not isinstance(array, np.ndarray) or array.dtype.str != dtype or array.shape not in shapes:
             found = f"{array.dtype.str} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
             raise StateError(f"evidence reference: {name} is {found}, expected {dtype} {shapes[0]}")
         if name != "remarkable" and not np.isfinite(array).all():  # there NaN says that nothing is remarkable
             raise StateError(f"evidence reference: {name} is not finite")
     numbers = {name: body[name] for name in ("nearest", "far", "equal_share", "edit_share", "repeated_share", "symmetric_rate")}
-    numbers |= {
-        "bisection_rate": body["bisection_rate"],
-        "look.limit": look.limit,
-        "look.shuffled": look.shuffled,
-        "cloud.rate": cloud.rate,
-    }
+    numbers |= {"bisection_rate": body["bisection_rate"], "look.limit": look.limit, "look.shuffled": look.shuffled}
     for name, number in numbers.items():
         if not isinstance(number, (int, float)) or not 0 <= number < 1e300:
             raise StateError(f"evidence reference: {name} is {number!r:.40}, expected a number from 0")
-    if not (1 <= fields <= c.COORDINATES and 1 <= targets <= c.TARGETS and curved <= targets and directions <= positions):
+    if not (1 <= fields <= c.COORDINATES and 1 <= targets <= c.TARGETS and curved <= targets):
         raise StateError(f"evidence reference: {fields} fields, {targets} targets and {curved} curved ones make no sense")
     for name, places, end in (
         ("curved_targets", body["curved_targets"], min(targets, d)),
@@ -93,7 +80,7 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         if np.any((places < 0) | (places >= end)):
             raise StateError(f"evidence reference: {name} points outside 0 to {end - 1}")
     shares = np.concatenate([body["joint_rates"], body["smooth_rates"]])  # 1: tolerated always, so that limit is off
-    rates = np.concatenate([shares, body["flat_rates"], [body["symmetric_rate"], body["bisection_rate"], cloud.rate]])
+    rates = np.concatenate([shares, body["flat_rates"], [body["symmetric_rate"], body["bisection_rate"]]])
     if np.any(body["sampled_range"] <= 0) or np.any(rates <= 0) or np.any(shares > 1):
         raise StateError("evidence reference: a range or rate is out of bounds")
     return body

@@ -37,8 +37,8 @@ _STEP, _STEP_DOWN = np.uint8(c.STRIDE_STEP), np.uint8(256 - c.STRIDE_STEP)
 
 
 def width(fields: int) -> int:
-    """Bytes of a client's A, its credit, and E11's hits, in whole words."""
-    return (fields + 2 + 7) // 8 * 8
+    """Bytes of a client's A and its credit, in whole words."""
+    return (fields + 1 + 7) // 8 * 8
 
 
 @njit(inline="always")
