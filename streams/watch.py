@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.evidence import STATISTICS as EVIDENCE
 from detectors.evidence import ClientEvidence
 from detectors.evidence.explain import explain
 from detectors.exposure import ExposureLedger
@@ -36,8 +37,8 @@ _LN_FLOOR = -50.0
 _NAME_BYTES = 32
 _EXPOSURE = "exposure."
 _WITHOUT_REFERENCE = frozenset(["n", "last_ns", "hashes"])
-_STATISTICS_OF = ([0, 1, 2], [3, 4, 5, 6, 7, 8])
-"""Columns of the evidence that mostly speak for extraction and for evasion, for tables; the detector itself decides by more than these."""
+_FIRST_OF_EVASION = EVIDENCE.index("flips")
+"""Statistics before it mostly speak for extraction, from it on for evasion, for tables; the detector itself decides by more than these."""
 
 
 @dataclass(frozen=True)
@@ -272,7 +273,8 @@ class ClientWatch:
         out: dict[Family, NDArray[np.float64]] = {}
         if self._evidence is not None and len(slots):
             by_statistic = np.maximum(self._evidence.log_evidence(slots), _LN_FLOOR).astype(np.float64)
-            out["extraction"], out["evasion"] = (by_statistic[:, columns].max(axis=1) for columns in _STATISTICS_OF)
+            out["extraction"] = by_statistic[:, :_FIRST_OF_EVASION].max(axis=1)
+            out["evasion"] = by_statistic[:, _FIRST_OF_EVASION:].max(axis=1)
         if self._membership is not None and len(slots):
             out["membership"] = np.maximum(self._membership.log_evidence(slots).max(axis=1), _LN_FLOOR)
         return out
