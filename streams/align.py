@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.arrays import plain
 from inferwatch import EventColumns, Strings
 from schemas.reference import Feature
-from streams.kernels import odd_rows, plain, top_classes
+from streams.kernels import odd_rows, top_classes
 
 _Faults = dict[str, NDArray[np.bool_]]
 _PLANS = 256

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from detectors.arrays import plain
 from inferwatch import EventColumns
 
 _SLOTS, _WAYS = 1 << 16, 8
@@ -33,7 +34,7 @@ class RecentEvents:
 
 def keys_of(events: EventColumns) -> NDArray[np.uint64]:
     """A 64-bit key an event: of its id, else of its producer and running number, else 0. The same in every process."""
-    keys: NDArray[np.uint64] = _numbered(np.uint64(_hash(events.service + "\0" + events.instance)), events.number)
+    keys: NDArray[np.uint64] = _numbered(np.uint64(_hash(events.service + "\0" + events.instance)), plain(events.number))
     if events.event_id is not None:
         table = np.array([_hash(value) for value in events.event_id.values] + [0], np.uint64)
         given = table[events.event_id.codes]

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.arrays import plain
 from detectors.drift import DriftReference, WindowCounts
 from schemas import latency
-from streams.kernels import count_events, plain
+from streams.kernels import count_events
 
 STATUSES = ("ok", "error", "unauthenticated", "forbidden", "rate_limited", "invalid_input")
 
