@@ -42,6 +42,11 @@ def keys_of(events: EventColumns) -> NDArray[np.uint64]:
     return keys
 
 
+def hash_of_client(name: str) -> int:
+    """A client's 64-bit hash, never 0; the same in every process."""
+    return _hash(name) | 1
+
+
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 

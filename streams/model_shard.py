@@ -17,7 +17,7 @@ from schemas.rows import SampledEventRow
 from schemas.suspects import SuspectRows
 from schemas.windows import NUMBERS_PER_BLOCK, Finding, Producer, WindowPartial
 from streams.align import Aligned, Aligner, WidthError
-from streams.duplicates import RecentEvents, keys_of
+from streams.duplicates import RecentEvents, hash_of_client, keys_of
 from streams.kernels import admit
 from streams.owner import NS
 from streams.references import Loaded
@@ -113,16 +113,13 @@ class ModelShard:
             received_ns: Kafka's time of the record; the event time of events without one.
         """
         self.touch()
-        rejected: Counter[str] = Counter()
         keys = keys_of(events)
         try:
             aligned = self._aligner.align(events)
         except WidthError:
             number = events.number
             self._count_producer(events, np.ones(len(events), bool), int(number.min()), int(number.max()), received_ns)
-            rejected["wrong_width"] += len(events)
-            self._reject(rejected, received_ns)
-            return rejected
+            return self._reject(events, keys, {"wrong_width": np.arange(len(events))}, received_ns)
         n, clock = len(events), self._settings.clock
         at_ns, shown, off = np.empty(n, np.int64), np.empty(n, np.uint64), np.empty(n, np.bool_)
         first = max(received_ns - round(clock.past_s * NS), 0)
@@ -132,14 +129,12 @@ class ModelShard:
         twice = self._recent.seen(shown)
         again = int(np.count_nonzero(twice))
         self._count_producer(events, ~twice, lowest, highest, received_ns)
-        if wrong or again:
-            rejected.update({reason: count for reason, count in (("clock", wrong), ("duplicate", again)) if count})
         if wrong + again < n:
             rows = np.flatnonzero(~(off | twice)) if wrong or again else np.arange(n)
             self._accept(events, aligned, at_ns, keys, rows)
-        if rejected:
-            self._reject(rejected, received_ns)
-        return rejected
+        if not wrong and not again:
+            return Counter()
+        return self._reject(events, keys, {"clock": np.flatnonzero(off), "duplicate": np.flatnonzero(twice)}, received_ns)
 
     def _accept(
         self, events: EventColumns, aligned: Aligned, at_ns: NDArray[np.int64], keys: NDArray[np.uint64], rows: NDArray[np.intp]
@@ -166,6 +161,10 @@ class ModelShard:
             window.late += 0 if earliest >= start else int(np.count_nonzero(at_ns[inside] < start))
             window.suspect += int(np.count_nonzero(suspect[inside])) if suspects else 0
             self._count_classes(window, label[inside])
+            trusted = inside if not suspects else ~suspect if isinstance(inside, slice) else inside & ~suspect
+            window.quality.see(hashes[trusted])
+            for kind, marked in aligned.faults.items():
+                window.quality.fault(kind, hashes[trusted][marked[rows][trusted]])
             counted = answered & ~suspect
             if first < last:
                 counted &= inside
@@ -226,10 +225,21 @@ class ModelShard:
         producer.highest, producer.lowest = max(producer.highest, highest), min(producer.lowest, lowest)
         producer.last_at_ns = max(producer.last_at_ns, received_ns)
 
-    def _reject(self, rejected: Counter[str], received_ns: int) -> None:
+    def _reject(
+        self, events: EventColumns, keys: NDArray[np.uint64], refused: dict[str, NDArray[np.intp]], received_ns: int
+    ) -> Counter[str]:
+        """Counts refused events, given their rows by reason, in the window of the record; how many there are by reason."""
         start = max(received_ns // self._length_ns * self._length_ns, self._closed_until_ns)
-        self._window(start).rejected.update(rejected)
+        window = self._window(start)
+        hashes = np.array([*map(hash_of_client, events.client.values), 0], np.uint64)[events.client.codes]
+        clients = np.where(hashes != 0, hashes, keys)
+        rejected = Counter({reason: len(rows) for reason, rows in refused.items() if len(rows)})
+        for reason in rejected:
+            window.quality.see(clients[refused[reason]])
+            window.quality.fault(reason, clients[refused[reason]])
+        window.rejected.update(rejected)
         self.watermark_ns = max(self.watermark_ns, min(received_ns, start + self._length_ns))
+        return rejected
 
     # -- windows ------------------------------------------------------------------------------------------------------------------------
 
@@ -286,6 +296,7 @@ class ModelShard:
                 counts=b"" if window.drift is None else window.drift.to_bytes(),
                 rejected=dict(window.rejected),
                 anomalies=dict(window.anomalies),
+                quality=window.quality.to_bytes(),
                 status={name: int(n) for name, n in zip(STATUSES, window.status.tolist(), strict=True) if n},
                 latency=window.latency.tobytes(),
                 classes=dict(window.classes),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from detectors.state import StateError
 from inferwatch import Strings
 from schemas.windows import ClientLine, Family, Finding, Severity
 from streams.clients import FAMILIES, ClientTable
+from streams.duplicates import hash_of_client
 from streams.journal import RowJournal
 from streams.kernels import count_clients, used_codes, without_hash
 from streams.owner import NS
@@ -135,8 +135,7 @@ class ClientWatch:
         slots[codes] = self.table.slots(names)
         self.journal.touch(slots)
         for code in without_hash(slots, self.hashes).tolist():
-            digest = hashlib.blake2b(client.values[code].encode("utf-8", "surrogatepass"), digest_size=8).digest()
-            self.hashes[slots[code]] = int.from_bytes(digest, "little") | 1
+            self.hashes[slots[code]] = hash_of_client(client.values[code])
         return slots[client.codes]
 
     def count(self, slot: NDArray[np.int32], at_ns: NDArray[np.int64]) -> tuple[NDArray[np.bool_], int]:
