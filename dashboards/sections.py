@@ -1,7 +1,7 @@
 """Panels that several views show, in groups that answer one question each."""
 
 from dashboards.panels import Column, Link, Panel, stat, table, timeseries
-from dashboards.scope import PSI, SEVERITY, Objectives, client_column, model_column, sql
+from dashboards.scope import PSI, SEVERITY, Objectives, client_column, model_column, of_clients, sql
 
 __all__ = [
     "clients", "completeness", "drift", "newest", "pages_against_budget", "rejected", "request_rate", "resources", "riskiest",
@@ -169,13 +169,14 @@ def riskiest(objectives: Objectives, span: tuple[int, int]) -> Panel:
         "Riskiest clients",
         "Clients with the most evidence in the time range: ln of the betting score for copying the model (extraction), searching "
         "for adversarial input (evasion) and asking about training rows (membership). Click a client for all that it did.",
-        sql("""
+        of_clients(
+            """
             SELECT client, model, argMax(severity, start) AS severity, max(ln_extraction) AS extraction, max(ln_evasion) AS evasion,
-                max(ln_membership) AS membership, sum(n) AS requests, max(repeats) AS repeated, sum(denied) AS refused,
-                max(start) AS seen
-            FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND @client
-            GROUP BY client, model ORDER BY greatest(extraction, evasion, membership) DESC, client LIMIT 50
-        """),
+                max(ln_membership) AS membership, sum(n) AS requests, max(repeats) AS repeated, sum(denied) AS refused, max(start) AS seen
+            FROM @rows GROUP BY client, model ORDER BY greatest(extraction, evasion, membership) DESC, client LIMIT 50
+            """,
+            200,
+        ),
         span,
         columns=[
             client_column(width=220),
@@ -193,14 +194,13 @@ def clients(objectives: Objectives) -> list[Panel]:
             "Evidence of the riskiest",
             "The strongest of the three scores of the ten riskiest clients. The dashed lines are the ticket and the page of the "
             "settings' budget.",
-            sql("""
-                SELECT $__timeInterval(start) AS time, client, max(greatest(ln_extraction, ln_evasion, ln_membership)) AS evidence
-                FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND client IN (
-                    SELECT client FROM client_windows WHERE $__timeFilter(start) AND @scope AND @client
-                    GROUP BY client ORDER BY max(greatest(ln_extraction, ln_evasion, ln_membership)) DESC LIMIT 10
-                )
-                GROUP BY time, client ORDER BY time
-            """),
+            of_clients(
+                """
+                SELECT $__timeInterval(start) AS time, client, max(@strongest) AS evidence FROM @rows GROUP BY time, client
+                ORDER BY time, client
+                """,
+                10,
+            ),
             (10, 9),
             name="${__field.labels.client}",
             minimum=None,
