@@ -23,6 +23,7 @@ def executive(objectives: Objectives) -> View:
             *_state(objectives),
             row("Models"),
             _models(objectives),
+            sections.judged((24, 8)),
             row("Over time"),
             *_over_time(),
         ),
