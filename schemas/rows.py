@@ -36,6 +36,7 @@ from schemas.columns import (
 
 __all__ = [
     "TABLES",
+    "AckRow",
     "AlertRow",
     "ClientWindowRow",
     "Column",
@@ -295,6 +296,33 @@ class QualityWindowRow(Row, frozen=True, kw_only=True):
     severity: Name = ""
 
 
+class AckRow(Row, frozen=True, kw_only=True):
+    """How on-call judged one opening of an alert. Said again, the later one counts.
+
+    Attributes:
+        opened_at: Of the alert.
+        severity: Of the alert, when it was judged.
+        verdict: "true", "false" or "benign-cause".
+        at: When it was judged.
+        judged_by: Who says so.
+        note: Why.
+    """
+
+    table: ClassVar[str] = "acknowledgements"
+    key: ClassVar[tuple[str, ...]] = ("alert_id", "opened_at")
+
+    alert_id: Text
+    opened_at: Time
+    model: Name
+    version: Name
+    detector: Name
+    severity: Name
+    verdict: Name
+    at: Time
+    judged_by: Text = ""
+    note: Text = ""
+
+
 TABLES: tuple[type[Row], ...] = (
     WindowRow,
     FeatureWindowRow,
@@ -303,4 +331,5 @@ TABLES: tuple[type[Row], ...] = (
     SampledEventRow,
     ProducerRow,
     QualityWindowRow,
+    AckRow,
 )
