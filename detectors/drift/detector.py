@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from detectors.drift.counts import GROUPS, WindowCounts
 from detectors.drift.dependence import MIX_Z, Dependence
 from detectors.drift.describe import Strongest, describe
-from detectors.drift.effect import EffectSizer
+from detectors.drift.effect import EffectSizer, EffectSizes
 from detectors.drift.judging import cells_log_e, tilts_log_e
 from detectors.drift.reference import GAMMA, DriftReference
 from detectors.drift.report import DriftReport
@@ -28,8 +28,8 @@ DOMINANT = 0.5
 MANY_CLIENTS = 50
 """Effective clients from which the loudest group alone is left out; with fewer it is the two loudest, with unknown ones none."""
 
-WANDER_Z = 3.0
-"""Times the reference's own sd between stretches of time: covers a daily swing (amplitude 1.4 sd), a weekly one on top and a random one."""
+WANDER_Z = 4.0
+"""Times the reference's own sd between stretches of time: 20 variables that wander at random within hours exceed it about once a month."""
 
 BALL_SHARE = 0.2
 """Of the reference's error probability, for the relative entropies; the limits of the tested cells have the rest."""
@@ -51,10 +51,12 @@ class DriftDetector:
 
     - cells: the bins, below, above, missing, unseen, and the CDF cells (x <= q_j), each share against [low - delta, high + delta].
       [low, high] is the reference's Clopper-Pearson interval (gamma = 0.5 % over all cells and sides), widened in quadrature by the client
-      mix, 3.5 sqrt(rho p (1 - p) / K), and by three times the reference's own wander over time (if its rows have times); delta is the
+      mix, 3.5 sqrt(rho p (1 - p) / K), and by four times the reference's own wander over time (if its rows have times); delta is the
       materiality. Per cell, side and odds in {1.3, 1.8, 3.0}: ln e = S ln(q/u) + (n-S) ln((1-q)/(1-u)).
     - tilts of a numeric variable's whole histogram (`tilts.py`): moved, stretched, two modes, heavier tails, each against the law in the
       tolerance that is hardest to tell from it. Here delta is the share of the events that may be elsewhere.
+
+    With a season in the reference, counts are first carried back to it from their hour (`season.py`).
 
     Both are sums over client groups g with weights a_g = 1 / phi_g, *without the one or two groups that speak loudest* (the least of
     several e-values is an e-value): what one or two clients do is no drift of the model. A group that usually sends more than half of the
@@ -96,7 +98,7 @@ class DriftDetector:
             raise ValueError(f"materiality must be at least 0 and less than 0.5, got {materiality}")
         self.reference, self.materiality = reference, materiality
         self.low, self.high, self.variable = reference.low, reference.high, reference.variable
-        cumulated = _cumulated(reference.counts)
+        cumulated = _cumulated(reference.counts).astype(np.int64)
         hits = cumulated[self.high] - cumulated[self.low]
         rows = np.add.reduceat(reference.counts, reference.starts[:-1])[self.variable]
         self.p = hits / np.maximum(rows, 1)
@@ -125,8 +127,8 @@ class DriftDetector:
         np.log(tilts / V, out=of_tilts, where=self.tilts.active)
         return np.concatenate([np.tile(of_cells, _BOTH.size), of_tilts.ravel()])
 
-    def _log_e(self, counts: WindowCounts) -> NDArray[np.float64]:
-        """Logarithm of e of every component, in the order of the weights.
+    def _log_e(self, counts: WindowCounts, table: NDArray[Any]) -> NDArray[np.float64]:
+        """Logarithm of e of every component, in the order of the weights; `table` is the counts' own, carried back from their hour.
 
         With q the probability whose odds are o times those of u, ln(q/u) - ln((1-q)/(1-u)) = ln o and ln((1-q)/(1-u)) = -ln(1 + u (o - 1)).
         """
@@ -135,7 +137,7 @@ class DriftDetector:
         few = MIX_Z / math.sqrt(clients) if clients else 0.0
         left_out = 0 if not clients else 1 if clients >= MANY_CLIENTS else 2
         spared = (dependence.shares > DOMINANT).astype(np.float64)
-        cumulated = _cumulated(counts.table).astype(np.float64)
+        cumulated = _cumulated(table)
         starts = self.reference.starts
 
         mix = few * np.sqrt(dependence.rho)[self.variable] * self._binomial
@@ -152,33 +154,46 @@ class DriftDetector:
         tilts_log_e(*theirs, tilts.log_top(few * np.sqrt(rho)), tilts.active, spared, left_out, of_tilts)
         return out
 
-    def step(self, counts: WindowCounts) -> tuple[Severity, bool]:
+    def step(self, counts: WindowCounts, span_s: tuple[float, float] | None = None) -> tuple[Severity, bool]:
         """Judge one closed, merged window without describing it: its severity, and whether a page episode opened; `counts` is not kept.
 
         A window without events changes nothing.
 
+        Args:
+            counts: the window's.
+            span_s: when it began and ended, in seconds since the epoch; needed when the reference has a season.
+
         Raises:
-            ValueError: when it was counted against another reference.
+            ValueError: when it was counted against another reference, or has no times and the reference a season.
         """
         if counts.table.shape != (GROUPS, self.reference.n_cells):
             raise ValueError(f"counts have {counts.table.shape[1]} cells, the reference has {self.reference.n_cells}")
         if not counts.n:
             return "page" if self.sr.open else "none", False
-        verdict = self.sr.update(self._log_e(counts), may_page=not self._why_not())
+        season = self.reference.season
+        table = counts.table if season is None else season.carry(counts.table, self._expected(span_s))
+        verdict = self.sr.update(self._log_e(counts, table), may_page=not self._why_not())
         self.dependence.learn(counts)
         return verdict
 
-    def update(self, counts: WindowCounts) -> DriftReport:
-        """Judge one closed, merged window and describe it; `counts` is not kept. A window without events changes nothing.
+    def update(self, counts: WindowCounts, span_s: tuple[float, float] | None = None) -> DriftReport:
+        """Judge one closed, merged window and describe it; as `step` otherwise.
 
         Raises:
-            ValueError: when it was counted against another reference.
+            ValueError: when it was counted against another reference, or has no times and the reference a season.
         """
         weights, clients = self.dependence.weights(counts), self.dependence.clients(counts)
-        severity, opened = self.step(counts)
+        severity, opened = self.step(counts, span_s)
         worth = float(np.median((weights * counts.group_sizes).sum(axis=1)))
-        self._report = self._describe(counts, worth, clients, severity, opened)
+        sizes = self._sizer(counts) if self.reference.season is None else self._sizer(counts, self._expected(span_s))
+        self._report = self._describe(counts, sizes, worth, clients, severity, opened)
         return self._report
+
+    def _expected(self, span_s: tuple[float, float] | None) -> NDArray[np.float64]:
+        """The reference's shares at the time of a window."""
+        if self.reference.season is None or span_s is None:
+            raise ValueError("the reference has a season: give the window's beginning and end")
+        return self.reference.season.expected(span_s)
 
     def _why_not(self) -> str:
         """Why a page is not possible yet, or ""."""
@@ -208,7 +223,9 @@ class DriftDetector:
             found.append(Strongest(log_mean_exp(parts, 0.0), began, int(self.low[k]), int(self.high[k])))
         return found
 
-    def _describe(self, counts: WindowCounts, worth: float, clients: float, severity: Severity, opened: bool) -> DriftReport:
+    def _describe(
+        self, counts: WindowCounts, sizes: EffectSizes, worth: float, clients: float, severity: Severity, opened: bool
+    ) -> DriftReport:
         sr, strongest = self.sr, self._strongest()
         by_variable = np.array([one.log_evidence for one in strongest])
         leading: tuple[str, ...] = ()
@@ -225,7 +242,7 @@ class DriftDetector:
             log_evidence=sr.log_mixture,
             log_page=sr.log_page,
             log_ticket=sr.log_ticket,
-            variables=describe(self._sizer, counts, strongest, self.dependence.rho),
+            variables=describe(self.reference, sizes, counts.cells, strongest, self.dependence.rho),
             leading=leading,
             since=strongest[int(by_variable.argmax())].since,
             clients=clients,
@@ -274,8 +291,8 @@ class DriftDetector:
         return body | {"sr": sr, "dependence": Dependence(self.reference).state() | dict(body["dependence"])}
 
 
-def _cumulated(cells: NDArray[Any]) -> NDArray[np.int64]:
+def _cumulated(cells: NDArray[Any]) -> NDArray[np.float64]:
     """Counts before each cell and in all, shape (..., n_cells + 1)."""
-    out = np.zeros((*cells.shape[:-1], cells.shape[-1] + 1), np.int64)
+    out = np.zeros((*cells.shape[:-1], cells.shape[-1] + 1))
     np.cumsum(cells, axis=-1, out=out[..., 1:])
     return out

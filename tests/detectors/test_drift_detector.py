@@ -254,5 +254,9 @@ def test_a_daily_swing_that_the_reference_knows_does_not_page(*, with_times: boo
 
     hours = np.sort(rng.uniform(0, 48, 10_000))
     reference = DriftReference.fit(at(hours), [f"f{j}" for j in range(D)], ["numeric"] * D, at_s=3600 * hours if with_times else None)
-    reports = run(detector_for(reference), 300, lambda t: (at(np.full(100, t / 12)), rng.integers(0, 200, 100)))
+    detector, reports = detector_for(reference), []
+    for t in range(300):
+        counts = WindowCounts(reference)
+        counts.update(at(np.full(100, t / 12)), clients=rng.integers(0, 200, 100))
+        reports.append(detector.update(counts, (300.0 * t, 300.0 * t + 300.0)))
     assert bool(pages(reports)) is not with_times
