@@ -13,7 +13,7 @@ from bench.drift_laws import LAWS, Law
 from bench.drift_months import shares
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
 from detectors.drift.season import carry, hours_of
-from detectors.drift.tilts import Tilts
+from detectors.drift.tilts import PER_VARIABLE, Tilts
 from detectors.state import StateError, pack, unpack
 
 Floats = NDArray[np.float64]
@@ -78,7 +78,7 @@ def test_an_hours_own_law_makes_no_e_value_larger_than_one() -> None:
         expected = season.expected((hour * HOUR, hour * HOUR + 300))
         unit = np.zeros((end - begin, reference.n_cells))
         unit[:, begin:end] = np.eye(end - begin)
-        log_e = season.carry(unit.astype(np.int32), expected)[:, begin:end] @ tilts.log_w[u, : end - begin] - top
+        log_e = season.carry(unit.astype(np.int32), expected)[:, begin:end] @ tilts.log_w[u, : end - begin, :PER_VARIABLE] - top
         assert (expected[begin:end] @ np.exp(log_e)).max() <= 1 + 1e-9
 
 
