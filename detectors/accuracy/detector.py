@@ -17,7 +17,12 @@ DELAYS = ("1m", "1h", "1d", "1w", "more")
 """How long after its event a label came, at most. A late label may be of another kind than an early one: each group has its evidence."""
 DELAY_S = (60.0, 3_600.0, 86_400.0, 604_800.0)
 ERROR_ODDS = (1.2, 1.6, 2.5)
+CONCEPT_ODDS = (1.2, 1.6, 2.5, 1 / 1.2, 1 / 1.6, 1 / 2.5)
 _EDGE = 1e-6
+_Z = 3.3
+"""Standard errors of the reference that the promise of a mix of confidences may be off: 1 in 2,000 for one mix, so some ten mixes are held
+together by what the reference is allowed once (0.5 %)."""
+_PRIOR_WINDOWS, _FADE, _MOST = 8.0, 0.99, 100.0
 _LEAF, _KIND, _VERSION = "accuracy.counts", "accuracy.detector", 1
 
 
@@ -123,10 +128,17 @@ class AccuracyDetector:
 
     Null: each label says "wrong" with a probability of at most u = the reference's error rate, bounded from above (Clopper-Pearson, 99.5 %)
     + materiality. ln e = S ln(q / u) + (n - S) ln((1 - q) / (1 - u)), q the odds of u times 1.2, 1.6, 2.5. Labels are taken in the order of
-    their arrival, whenever their events were. One window's ln e is at most ln(A) / 2, so that one burst of labels opens no page, two do.
+    their arrival, whenever their events were. One window's e is at most A / 2: one burst of labels is a ticket, two are a page.
 
-    Concept shift: the same by confidence, against the bounds of each bin, both ways; a product over bins, as each label falls into one.
-    It says that P(wrong | confidence) changed, which no view of inputs and answers can see. It never pages.
+    Dependence: labels come in bunches (one customer, one row that many asked). phi = mean of z^2 over pairs of windows that follow each
+    other, z^2 = (p1 - p2)^2 / (p (1 - p) (1/n1 + 1/n2)), fading by 1 % a window, with eight windows' worth of 1 before the first, from 1 to
+    100; ln e is divided by the phi of the windows before. Labels that each come ten times have phi = 10.
+
+    Concept shift: do answers of this confidence err as often as they did? With odds o in {1.2, 1.6, 2.5} and their inverses,
+    ln e = S ln o - sum n_b (ln(1 + (o - 1) e_b) + d |c_b|) - z sqrt(sum (n_b c_b)^2 var e_b), c_b = (o - 1) / (1 + (o - 1) e_b): e_b and
+    its variance are `AccuracyReference`'s, d the materiality, z = 3.3. At most 1 in expectation when the sum of promises is right within
+    z standard errors and d a label; no bin has to be. It says that P(wrong | confidence) changed, which no view of inputs and answers can
+    see. It never pages.
 
     Misleads: when the labels that come are no fair sample (only what was appealed, only the frauds that were reported). Then the rate by
     delay is another than the reference's from the first day on; the page says which delay it is. A client whose one row is asked and
@@ -163,12 +175,14 @@ class AccuracyDetector:
         self._q = shift_odds(self.highest, odds)
         size = len(DELAYS) * len(odds)
         self.sr = ShiryaevRoberts(np.full(size, -math.log(size)), threshold)
-        low, high = reference.bounds()
-        low, high = np.clip(low - materiality, _EDGE, 1 - _EDGE), np.clip(high + materiality, _EDGE, 1 - _EDGE)
-        low[reference.n == 0], high[reference.n == 0] = np.nan, np.nan  # a bin without rows promises nothing
-        self._edge = np.stack([high, low])[:, None]
-        self._alternative = np.stack([shift_odds(high, odds[:, None]), shift_odds(low, 1 / odds[:, None])])
-        self.concept = ShiryaevRoberts(np.full(2 * len(odds), -math.log(2 * len(odds))), threshold)
+        both = np.array(CONCEPT_ODDS)
+        tilt = (both[:, None] - 1) / (1 + (both[:, None] - 1) * reference.by_bin)
+        self._odds = np.log(both)
+        self._promised = np.log1p((both[:, None] - 1) * reference.by_bin) + materiality * np.abs(tilt)
+        self._noise = tilt**2 * reference.variance
+        self.concept = ShiryaevRoberts(np.full(len(both), -math.log(len(both))), threshold)
+        self._squares = self._pairs = 0.0
+        self._before = (0, 0)
         self._report: AccuracyReport | None = None
 
     def update(self, counts: AccuracyCounts) -> AccuracyReport:
@@ -179,10 +193,12 @@ class AccuracyDetector:
         opened = False
         if n:
             log_e = log_bernoulli(counts.errors[:, None], counts.n[:, None], self.highest, self._q[None]).ravel()
-            severity, opened = self.sr.update(np.minimum(log_e, self.sr.log_page / 2.0), may_page=self.may_page)
-            by_bin = np.nan_to_num(log_bernoulli(counts.bin_errors, counts.bin_n, self._edge, self._alternative))
-            log_c = np.minimum(by_bin.sum(2).ravel(), self.concept.log_page / 2.0)
-            concept, _ = self.concept.update(log_c, may_page=False)
+            phi = self.dispersion
+            severity, opened = self.sr.update(np.minimum(log_e / phi, self.sr.log_page - math.log(2.0)), may_page=self.may_page)
+            slack = _Z * np.sqrt(self._noise @ counts.bin_n.astype(np.float64) ** 2)
+            log_c = int(counts.bin_errors.sum()) * self._odds - self._promised @ counts.bin_n - slack
+            concept, _ = self.concept.update(np.minimum(log_c / phi, self.concept.log_page - math.log(2.0)), may_page=False)
+            self._learn(n, errors)
         strongest, leading = int(self.sr.log_r.argmax()), int(self.concept.log_r.argmax())
         estimate = self.reference.estimate(counts.bin_n)
         self._report = AccuracyReport(
@@ -200,22 +216,38 @@ class AccuracyDetector:
             concept_log_evidence=self.concept.log_mixture,
             concept_since=int(self.concept.since[leading]),
             expected=None if estimate is None else 1.0 - estimate.accuracy,
-            direction="worse" if leading < len(ERROR_ODDS) else "better",
+            direction="worse" if CONCEPT_ODDS[leading] > 1 else "better",
         )
         return self._report
+
+    @property
+    def dispersion(self) -> float:
+        """phi, of the windows so far."""
+        return min(max((_PRIOR_WINDOWS + self._squares) / (_PRIOR_WINDOWS + self._pairs), 1.0), _MOST)
+
+    def _learn(self, n: int, errors: int) -> None:
+        (n1, errors1), self._before = self._before, (n, errors)
+        if not n1:
+            return
+        p = (errors + errors1 + 2 * self.reference.rate + _EDGE) / (n + n1 + 2 + 2 * _EDGE)
+        square = (errors / n - errors1 / n1) ** 2 / (p * (1 - p) * (1 / n + 1 / n1))
+        self._squares, self._pairs = _FADE * self._squares + square, _FADE * self._pairs + 1
 
     def report(self) -> AccuracyReport | None:
         """The verdict of the last window."""
         return self._report
 
     def reset(self) -> None:
-        """Forget the evidence."""
+        """Forget the evidence, and how labels are bunched."""
+        self._squares = self._pairs = 0.0
+        self._before = (0, 0)
         self.sr.reset()
         self.concept.reset()
 
     def snapshot(self) -> bytes:
         """The state as bytes."""
-        return pack(_KIND, _VERSION, {"sr": self.sr.state(), "concept": self.concept.state()})
+        bunched = {"squares": self._squares, "pairs": self._pairs, "before": list(self._before)}
+        return pack(_KIND, _VERSION, {"sr": self.sr.state(), "concept": self.concept.state()} | bunched)
 
     def restore(self, blob: bytes) -> None:
         """Continue a snapshot bit for bit.
@@ -227,6 +259,9 @@ class AccuracyDetector:
         try:
             self.sr.restore(body["sr"])
             self.concept.restore(body["concept"])
+            self._squares, self._pairs = float(body["squares"]), float(body["pairs"])
+            n, errors = body["before"]
+            self._before = int(n), int(errors)
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"damaged {_KIND}: {error}") from error
         self._report = None

@@ -22,7 +22,7 @@ MIN_ROWS = 200
 _PRIOR = 2.0
 """Rows that a bin's own claim, 1 - confidence, counts for."""
 GAMMA = 0.005
-"""How likely all bounds together are to be wrong, once for a reference."""
+"""How likely the bound of the error rate is to be wrong, once for a reference."""
 _Z = 1.959963984540054
 _KIND, _VERSION = "accuracy.reference", 1
 
@@ -56,6 +56,10 @@ class AccuracyReference:
     Misleads: where the relation of confidence and truth changes (concept shift), the estimate stays where it was. That the labels then
     disagree with it is a detector of its own (`AccuracyDetector`).
 
+    Attributes:
+        by_bin: e_b, shape (32,).
+        variance: of the reference's e_b: e_b (1 - e_b) / (n_b + 3).
+
     Args:
         n: rows by bin, shape (32,).
         errors: wrong ones among them.
@@ -81,7 +85,7 @@ class AccuracyReference:
             raise ValueError(f"{self.rows} labelled rows that were not trained on; at least {MIN_ROWS} say how often the model is wrong")
         claim = 1.0 - (np.arange(BINS) + 0.5) / BINS
         self.by_bin = _falling((self.errors + _PRIOR * claim) / (self.n + _PRIOR), self.n + _PRIOR)
-        self._variance = self.by_bin * (1 - self.by_bin) / (self.n + _PRIOR + 1)
+        self.variance = self.by_bin * (1 - self.by_bin) / (self.n + _PRIOR + 1)
 
     @classmethod
     def fit(cls, scores: NDArray[Any], y: NDArray[Any]) -> AccuracyReference:
@@ -111,12 +115,9 @@ class AccuracyReference:
     @property
     def highest_rate(self) -> float:
         """Upper bound of the error rate: Clopper-Pearson at 99.5 %, one-sided."""
-        return float(_upper(np.array([self.wrong]), np.array([self.rows]), GAMMA)[0])
-
-    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Lowest and highest error rate by bin, Clopper-Pearson at 99.5 % for all of them together. An empty bin may have any."""
-        gamma = GAMMA / (2 * BINS)
-        return 1.0 - _upper(self.n - self.errors, self.n, gamma), _upper(self.errors, self.n, gamma)
+        if self.wrong == self.rows:
+            return 1.0
+        return float(betaincinv(self.wrong + 1.0, self.rows - self.wrong, 1.0 - GAMMA))
 
     def estimate(self, n: NDArray[np.int64]) -> Estimate | None:
         """Accuracy of answers whose confidences have this histogram; None for none.
@@ -128,7 +129,7 @@ class AccuracyReference:
             return None
         share = n / total
         accuracy = 1.0 - float(share @ self.by_bin)
-        sd = float(np.sqrt(share @ (self.by_bin * (1 - self.by_bin)) / total + share**2 @ self._variance))
+        sd = float(np.sqrt(share @ (self.by_bin * (1 - self.by_bin)) / total + share**2 @ self.variance))
         return Estimate(accuracy, max(accuracy - _Z * sd, 0.0), min(accuracy + _Z * sd, 1.0))
 
     def to_bytes(self) -> bytes:
@@ -148,12 +149,6 @@ class AccuracyReference:
         if not (isinstance(body["n"], np.ndarray) and isinstance(body["errors"], np.ndarray)):
             raise StateError(f"damaged {_KIND}: no counts")
         return cls(body["n"], body["errors"], (int(rows), int(wrong)))
-
-
-def _upper(hits: NDArray[Any], n: NDArray[Any], gamma: float) -> NDArray[np.float64]:
-    """Clopper-Pearson's upper bound of a rate, 1 where all are hits or there are none."""
-    safe = np.minimum(hits, np.maximum(n - 1, 0))
-    return np.where(hits >= n, 1.0, betaincinv(safe + 1.0, np.maximum(n - safe, 1.0), 1.0 - gamma))
 
 
 def _falling(rate: NDArray[Any], weight: NDArray[Any]) -> NDArray[np.float64]:
