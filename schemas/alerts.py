@@ -9,7 +9,7 @@ import msgspec
 
 from schemas.windows import Severity
 
-Detector = Literal["drift", "quality", "completeness", "extraction", "evasion", "membership", "cost"]
+Detector = Literal["drift", "quality", "completeness", "extraction", "evasion", "membership", "cost", "accuracy", "concept"]
 State = Literal["pending", "firing", "resolved"]
 
 ALERTNAMES: dict[str, str] = {
@@ -20,6 +20,8 @@ ALERTNAMES: dict[str, str] = {
     "evasion": "InferwatchEvasion",
     "membership": "InferwatchMembership",
     "cost": "InferwatchCost",
+    "accuracy": "InferwatchAccuracy",
+    "concept": "InferwatchConceptShift",
 }
 """Alertmanager's ``alertname`` by detector."""
 

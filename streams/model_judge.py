@@ -21,6 +21,7 @@ from schemas.rows import ClientWindowRow, FeatureWindowRow, QualityWindowRow, Ro
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams import pages
+from streams.accuracy import ModelAccuracy
 from streams.alerts import AlertBook
 from streams.owner import NS
 from streams.references import Loaded
@@ -70,6 +71,7 @@ class ModelJudge:
         self._drift: DriftDetector | None = None
         self._slices = SliceQueue()
         self.swarm = SwarmState(self.alerts, settings.swarm.clients)
+        self.accuracy = ModelAccuracy(model, version, settings, self.alerts, emit)
         self.suspects_seen = 0
         """Rows of suspects that were looked at."""
         self.use(loaded)
@@ -81,6 +83,7 @@ class ModelJudge:
         self.loaded, self._drift = loaded, None
         self._slices.clear()
         self.swarm.use(loaded)
+        self.accuracy.use(loaded)
         if loaded is not None and loaded.drift is not None:
             budget, window = self._settings.budget, self._settings.window
             self._drift = DriftDetector(
@@ -160,6 +163,7 @@ class ModelJudge:
             held = self._windows[start]
             if now_ns >= max(held.partial.end_ns, held.first_ns) + settle_ns:
                 self._judge(start, now_ns)
+        self.accuracy.tick(now_ns, settle_ns)
         telemetry = self._telemetry.judge(now_ns)
         if telemetry is not None:
             self._judge_telemetry(telemetry, now_ns)
@@ -168,6 +172,7 @@ class ModelJudge:
     def set_back(self, now_ns: int) -> None:
         """The clock was ahead: no time that is kept lies beyond now."""
         self._telemetry.set_back(now_ns)
+        self.accuracy.set_back(now_ns)
 
     # -- verdicts -----------------------------------------------------------------------------------------------------------------------
 
@@ -377,6 +382,7 @@ class ModelJudge:
                 "drift": b"" if self._drift is None else self._drift.snapshot(),
                 "slices": self._slices.dump(),
                 "swarm": self.swarm.dump(whole=whole),
+                "accuracy": self.accuracy.dump(whole=whole),
                 "suspects_seen": self.suspects_seen,
             }
             | self._telemetry.dump(),
@@ -396,6 +402,8 @@ class ModelJudge:
         if "slices" in body and body["reference"] == self._reference_id:
             self._slices.load(body["slices"])
             self.swarm.load(body["swarm"])
+        if "accuracy" in body:
+            self.accuracy.load(body["accuracy"], same_reference=body["reference"] == self._reference_id)
         self.suspects_seen = body.get("suspects_seen", 0)
 
 

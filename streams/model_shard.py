@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from detectors.arrays import plain
 from inferwatch import EventColumns
+from schemas.outcomes import MAX_CLASSES, Outcomes
 from schemas.rows import SampledEventRow
 from schemas.suspects import SuspectRows
 from schemas.windows import NUMBERS_PER_BLOCK, Finding, Producer, WindowPartial
 from streams.align import Aligned, Aligner, WidthError
-from streams.duplicates import RecentEvents, hash_of_client, keys_of
+from streams.duplicates import RecentEvents, hash_of_client, keys_of, keys_of_ids
 from streams.kernels import admit
+from streams.outcomes import OutcomeBuffer
 from streams.owner import NS
 from streams.references import Loaded
 from streams.sampling import Sampler
@@ -33,7 +35,7 @@ _BLOCKS = 32
 
 Part = Literal["rest", "rows"]
 Cut = Callable[[Part, dict[str, Any]], int]
-Emit = Callable[[WindowPartial | Finding | SuspectRows | SampledEventRow], None]
+Emit = Callable[[WindowPartial | Finding | SuspectRows | Outcomes | SampledEventRow], None]
 
 
 class ModelShard:
@@ -45,8 +47,8 @@ class ModelShard:
         partition: where it is.
         settings: window length, budget, bounds.
         loaded: the reference in force, if any. Without one, windows and clients are counted but nothing is judged.
-        emit: takes what leaves: partials of closed windows, findings, suspect rows, sampled events. Sequence numbers are the caller's
-            business.
+        emit: takes what leaves: partials of closed windows, findings, suspect rows, outcomes, sampled events. Sequence numbers are the
+            caller's business.
         cut: puts a part of the state into a new piece; returns its id.
     """
 
@@ -73,6 +75,7 @@ class ModelShard:
         self._sampler = Sampler(settings.sampling.events_per_window, settings.sampling.features)
         self.watch = ClientWatch(model, version, partition, settings, self._resized, self._evicted, lambda rows: cut("rows", rows))
         self.suspects: SuspectBuffer | None = None
+        self.outcomes: OutcomeBuffer | None = None
         self._dropped_before = 0
         self.loaded: Loaded | None = None
         self._set_reference(loaded)
@@ -90,12 +93,15 @@ class ModelShard:
         return self.loaded.id if self.loaded else ""
 
     def _set_reference(self, loaded: Loaded | None) -> None:
+        self._pass_on_outcomes()
         self.loaded = loaded
         self._aligner = loaded.aligner if loaded else _UNNAMED
         settings = self._settings.swarm
-        self._dropped_before, self.suspects = self.suspects_dropped, None
+        self._dropped_before, self.suspects, self.outcomes = self.suspects_dropped, None, None
         if loaded is not None and loaded.swarm is not None and settings.rows_per_slice:
             self.suspects = SuspectBuffer(settings, loaded.swarm.width, self._pass_on, self._names_of)
+        if 0 < len(self._aligner.classes) <= MAX_CLASSES and self._settings.labels.events:
+            self.outcomes = OutcomeBuffer(self._aligner.classes, self._settings.labels.share, self._pass_on)
         self.watch.use(loaded)
 
     @property
@@ -140,12 +146,13 @@ class ModelShard:
         self, events: EventColumns, aligned: Aligned, at_ns: NDArray[np.int64], keys: NDArray[np.uint64], rows: NDArray[np.intp]
     ) -> None:
         slot = self.watch.slots(events.client)
+        ids = keys if self.outcomes is None else keys_of_ids(events, keys)
         status, latency_ms = events.status, events.latency_ms
         X, scores, label = aligned.X, aligned.scores, aligned.label
         value = events.value
         if len(rows) < len(events):
             at_ns, keys, slot, status, latency_ms = at_ns[rows], keys[rows], slot[rows], status[rows], latency_ms[rows]
-            X, scores, label = X[rows], scores[rows], label[rows]
+            X, scores, label, ids = X[rows], scores[rows], label[rows], ids[rows]
             value = None if value is None else value[rows]
         suspect, suspects = self.watch.count(slot, at_ns)
         known, answered = slot >= 0, status == 0
@@ -182,6 +189,8 @@ class ModelShard:
         # the aligner saw the refused events too; their faults are one count with the accepted ones'
         self._windows[int(starts[-1])].anomalies.update(aligned.anomalies)
         self.watermark_ns = max(self.watermark_ns, latest)
+        if self.outcomes is not None:
+            self.outcomes.add(ids, at_ns, answered, label, scores)
 
         judged = np.flatnonzero(known & answered)
         if len(judged):
@@ -267,10 +276,14 @@ class ModelShard:
         names = self.watch.table.names
         return [names[slot] for slot in slots]
 
-    def _pass_on(self, message: SuspectRows) -> None:
+    def _pass_on(self, message: SuspectRows | Outcomes) -> None:
         message.model, message.version, message.reference = self.model, self.version, self.reference_id
         message.partition = self.partition
         self._emit(message)
+
+    def _pass_on_outcomes(self) -> None:
+        if self.outcomes is not None:
+            self.outcomes.pass_on()
 
     def _close(self, start_ns: int) -> None:
         self.touch()
@@ -304,6 +317,7 @@ class ModelShard:
                 lines=self.watch.lines(window, present),
             )
         )
+        self._pass_on_outcomes()
         self._sampler.close(start_ns, self._emit)
         for finding in self.watch.standing(min(end_ns, max(self.watermark_ns, start_ns)), present):
             self._emit(finding)
@@ -363,6 +377,7 @@ class ModelShard:
             "sampler": self._sampler.dump(),
             "suspects": None if self.suspects is None else self.suspects.dump(),
             "suspects_dropped": self._dropped_before,
+            "outcomes": None if self.outcomes is None else self.outcomes.dump(),
             "watch": self.watch.rest(),
         }
 
@@ -384,6 +399,8 @@ class ModelShard:
         self._dropped_before = body.get("suspects_dropped", 0)
         if same and self.suspects is not None and body.get("suspects") is not None:
             self.suspects.load(body["suspects"])
+        if same and self.outcomes is not None and body.get("outcomes") is not None:
+            self.outcomes.load(body["outcomes"])
 
     def load_part(self, piece: int, part: Part, body: dict[str, Any]) -> None:
         """From a snapshot: a piece that a store keeps. A negative id: it is in no store, so it counts as changed.

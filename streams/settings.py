@@ -96,6 +96,7 @@ class Budget(_Section, frozen=True):
     false_pages_per_30d: Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)] = 1.0
     drift_share: Part = 0.35
     quality_share: Part = 0.20
+    accuracy_share: Part = 0.10
     client_share: Part = 0.25
     membership_share: Part = 0.05
     client_events_per_30d: Positive = 2_500_000.0
@@ -127,6 +128,22 @@ class Swarm(_Section, frozen=True):
     """Of one model and partition, in at most 512 KiB. Beyond, whole clients are left out, and counted. 0: no swarms are looked for."""
     clients: Annotated[int, msgspec.Meta(ge=1_000)] = 16_384
     """Followed for one model version, 300 bytes each."""
+
+
+class Labels(_Section, frozen=True):
+    """The truth that comes later, and the answers it is compared with."""
+
+    events: Annotated[int, msgspec.Meta(ge=0, le=50_000_000)] = 1_000_000
+    """Answers of one model version that are remembered for their labels, 20 bytes each and 2 a class; the oldest go. 0: none are joined."""
+    horizon_s: Annotated[float, msgspec.Meta(ge=60, le=400 * 86_400)] = 30 * 86_400.0
+    """How long, in event time, an answer waits for its label."""
+    share: Part = 1.0
+    """Share of the events, by a hash of their id, that are followed: less for a model with more of them than are remembered."""
+    waiting: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
+    """Labels of one model that wait for an event that has not come; the oldest go, and count as unknown."""
+    wait_s: Annotated[float, msgspec.Meta(ge=1, le=30 * 86_400)] = 3_600.0
+    """How long they wait; then their event is unknown."""
+    materiality: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.005
 
 
 class Clock(_Section, frozen=True):
@@ -211,6 +228,7 @@ class Settings(_Section, frozen=True):
     window: Window = Window()
     drift: Drift = Drift()
     swarm: Swarm = Swarm()
+    labels: Labels = Labels()
     clock: Clock = Clock()
     limits: Limits = Limits()
     sampling: Sampling = Sampling()
@@ -261,7 +279,7 @@ def check_budget(settings: Settings) -> Settings:
     """
     budget = settings.budget
     most = min(
-        30 * 86_400 / settings.window.length_s / max(budget.drift_share, budget.quality_share),
+        30 * 86_400 / settings.window.length_s / max(budget.drift_share, budget.quality_share, budget.accuracy_share),
         budget.client_events_per_30d / 100 / max(budget.client_share, budget.membership_share),
     )
     if not budget.false_pages_per_30d < most:  # so that NaN is refused too

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors.accuracy import BINS, DELAYS, AccuracyCounts, AccuracyDetector, AccuracyReference
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
 from detectors.drift.cells import Kind
 from detectors.groups import GROUPS
@@ -94,14 +95,28 @@ def _quality_window(rng: np.random.Generator) -> tuple[QualityCounts]:
     return (window,)
 
 
+def _accuracy_columns(rng: np.random.Generator, n: int) -> Columns:
+    return {"delay": rng.integers(0, len(DELAYS), n), "wrong": rng.random(n) < 0.2, "bins": rng.integers(-1, BINS, n)}
+
+
+def _accuracy_window(rng: np.random.Generator) -> tuple[AccuracyCounts]:
+    window = AccuracyCounts()
+    window.update(**_accuracy_columns(rng, 80))
+    return (window,)
+
+
+LABELLED = AccuracyReference(np.full(BINS, 50), np.full(BINS, 9))
+
 LEAVES = [
     Leaf(
         "drift", lambda: WindowCounts(REFERENCE), _drift_columns, lambda blob: WindowCounts.from_bytes(blob, REFERENCE), spoil=_drift_spoil
     ),
+    Leaf("accuracy", AccuracyCounts, _accuracy_columns, AccuracyCounts.from_bytes),
     Leaf("quality", QualityCounts, _quality_columns, QualityCounts.from_bytes, cut=_quality_cut),
 ]
 OWNERS = [
     Owner("drift", lambda: DriftDetector(REFERENCE, false_pages=1, windows=8640), _drift_window),
+    Owner("accuracy", lambda: AccuracyDetector(LABELLED, false_pages=1, windows=8640), _accuracy_window),
     Owner("quality", lambda: QualityDetector(false_pages=1, windows=8640), _quality_window),
 ]
 
