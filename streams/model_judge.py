@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Literal
+from itertools import chain
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -17,7 +17,7 @@ from detectors.state import StateError, pack, unpack
 from inferwatch import Heartbeat
 from schemas import latency
 from schemas.alerts import Alert
-from schemas.rows import ClientWindowRow, FeatureWindowRow, QualityWindowRow, Row, WindowRow
+from schemas.rows import Row
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams import pages
@@ -29,6 +29,7 @@ from streams.settings import Settings
 from streams.slices import SliceQueue
 from streams.swarm_state import SwarmState
 from streams.telemetry import Telemetry
+from streams.window_rows import rows_of
 
 _MONTH_S = 30 * 86_400
 _RESOLVE_WINDOWS, _RESOLVE_S = 12, 300.0
@@ -216,7 +217,9 @@ class ModelJudge:
         self._judged_until_ns = max(self._judged_until_ns, window.end_ns)
         report = self._judge_drift(window, now_ns)
         self._judge_quality(window, now_ns)
-        self._rows(window, report, now_ns)
+        reference = self._drift.reference if self._drift is not None else None
+        for row in chain(rows_of(window, report, reference, now_ns), self._telemetry.rows(self.model, self.version, window.end_ns)):
+            self._emit(row)
 
     def _judge_drift(self, window: WindowPartial, now_ns: int) -> DriftReport | None:
         if self._drift is None or self.loaded is None or not window.counts or window.reference != self.loaded.id:
@@ -286,85 +289,6 @@ class ModelJudge:
     def _alert(self, alert: Alert) -> None:
         self._emit(alert)
 
-    # -- rows ---------------------------------------------------------------------------------------------------------------------------
-
-    def _rows(self, window: WindowPartial, report: DriftReport | None, now_ns: int) -> None:
-        bins = np.frombuffer(window.latency, np.int64)
-        status = Counter(window.status)
-        key: dict[str, Any] = {"model": self.model, "version": self.version, "start": window.start_ns}
-        self._emit(
-            WindowRow(
-                **key,
-                end=window.end_ns,
-                reference=window.reference,
-                n=window.n,
-                n_clients=window.clients,
-                n_effective=report.n_effective if report else 0.0,
-                accepted=window.n,
-                late=window.late,
-                rejected=window.rejected,
-                status=window.status,
-                errors=status["error"],
-                denied=status["unauthenticated"] + status["forbidden"],
-                latency_bins=bins.tolist(),
-                latency_p50=_measure(latency.percentile_ms(bins, 0.5)),
-                latency_p95=_measure(latency.percentile_ms(bins, 0.95)),
-                latency_p99=_measure(latency.percentile_ms(bins, 0.99)),
-                classes=window.classes,
-                drift_severity="" if report is None or report.severity == "none" else report.severity,
-                drift_log_evidence=_finite(report.log_evidence) if report else 0.0,
-                judged_at=now_ns,
-            )
-        )
-        if report is not None and self._drift is not None:
-            self._feature_rows(window, report, self._drift, key)
-        for line in window.lines:
-            self._emit(
-                ClientWindowRow(
-                    **key,
-                    client=line.client,
-                    n=line.n,
-                    errors=line.errors,
-                    denied=line.denied,
-                    repeats=line.repeats,
-                    ln_extraction=line.evidence.get("extraction", 0.0),
-                    ln_evasion=line.evidence.get("evasion", 0.0),
-                    ln_membership=line.evidence.get("membership", 0.0),
-                    severity="" if line.severity == "none" else line.severity,
-                    evidence=line.evidence,
-                )
-            )
-        total = max(window.n + sum(window.rejected.values()), 1)
-        for kind, n in sorted((Counter(window.anomalies) + Counter(window.rejected)).items()):
-            self._emit(QualityWindowRow(**key, service="", kind=kind, n=n, per_10k=1e4 * n / total))
-        for row in self._telemetry.rows(self.model, self.version, window.end_ns):
-            self._emit(row)
-
-    def _feature_rows(self, window: WindowPartial, report: DriftReport, drift: DriftDetector, key: dict[str, Any]) -> None:
-        reference = drift.reference
-        cells = WindowCounts.from_bytes(window.counts, reference).cells
-        for v, variable in enumerate(report.variables):
-            n = variable.n
-            self._emit(
-                FeatureWindowRow(
-                    **key,
-                    feature=variable.name,
-                    kind="output" if v >= reference.n_features else reference.kinds[v],
-                    n=n,
-                    missing=round(variable.missing * n),
-                    unseen=round(variable.unseen * n),
-                    below=round(variable.below * n),
-                    above=round(variable.above * n),
-                    psi=_measure(variable.psi),
-                    w1=_measure(variable.w1),
-                    js=_measure(variable.js),
-                    ks=_measure(variable.ks),
-                    log_evidence=_finite(variable.log_evidence),
-                    severity=report.severity if variable.name in report.leading else "",
-                    cells=cells[int(reference.starts[v]) : int(reference.starts[v + 1])].tolist(),
-                )
-            )
-
     # -- snapshots ----------------------------------------------------------------------------------------------------------------------
 
     def snapshot(self, *, whole: bool = True) -> bytes:
@@ -405,11 +329,3 @@ class ModelJudge:
         if "accuracy" in body:
             self.accuracy.load(body["accuracy"], same_reference=body["reference"] == self._reference_id)
         self.suspects_seen = body.get("suspects_seen", 0)
-
-
-def _measure(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _finite(value: float) -> float:
-    return float(min(max(value, -1e300), 1e300)) if not math.isnan(value) else 0.0
