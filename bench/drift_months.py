@@ -17,7 +17,7 @@ from scipy.special import betaincinv, ndtr
 
 from bench.drift_laws import LAWS, STEP, Law
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
-from detectors.drift.counts import GROUPS
+from detectors.groups import GROUPS
 
 FEATURES, ROWS, WINDOW, MONTH, DAY = 20, 100_000, 100, 8_640, 288
 REFERENCE_DAYS = 14

@@ -43,10 +43,12 @@ MEANINGS = {
     "budget.false_pages_per_30d": "**The one number.** False pages that on-call accepts in 30 days for one model version.",
     "budget.drift_share": "Share of the budget that drift may spend.",
     "budget.quality_share": "Share of the budget that input quality may spend.",
+    "budget.accuracy_share": "Share of the budget that accuracy by delayed labels may spend.",
     "budget.client_share": "Share of the budget that query patterns (extraction, evasion) may spend.",
     "budget.membership_share": "Share of the budget that membership tests may spend.",
     "window.length_s": "Length of a window.",
     "drift.materiality": "Moves of a bin's share below this (in points of probability, 0.01 is one percentage point) are no news.",
+    "labels.materiality": "A rise of the error rate below this (0.005 is half a percentage point) is no news.",
     "clock.past_s": "Older events are refused, with reason `clock`.",
     "clock.future_s": "Events further ahead are refused, with reason `clock`.",
     "limits.models": "Model versions. One that was silent for a day makes room for another; else that one's events are refused.",
@@ -61,7 +63,7 @@ MEANINGS = {
     "metrics.port": "0 picks a free one.",
     "log.format": "`json` lines for machines, `text` for people.",
     "log.level": "What is left out.",
-    "retention.windows_months": "Windows of models, features, clients and input quality, 1 to 120.",
+    "retention.windows_months": "Windows of models, features, clients, input quality and accuracy, 1 to 120.",
     "retention.alerts_months": "Alert history, 1 to 120.",
     "retention.sampled_days": "Sampled events, 1 to 3650. They hold feature values: keep them short.",
     "retention.producers_days": "Heartbeats, 1 to 3650.",
@@ -125,7 +127,7 @@ _ABOUT_TOPICS = """\
 
 The worker makes them, with these settings; `kafka.topic_prefix`, `kafka.partitions` and `kafka.replication` change name, number and
 copies. Keys are UTF-8; `model, client` is the model's name, a NUL byte, and the client; `model, version` likewise. Nothing writes
-`verdicts` yet, and labels are counted only. `state` has twice as many partitions: shard p's snapshots are in partition 2p, judge p's in
+`verdicts` yet. `state` has twice as many partitions: shard p's snapshots are in partition 2p, judge p's in
 2p + 1; it is used with `state.store = "kafka"`.
 
 | topic | key | clean-up | kept | largest record batch | time of a record |
@@ -194,7 +196,9 @@ def _type(hint: Any) -> str:
         limits = ", ".join(
             f"{word} {getattr(meta, sign):g}" for meta in metas for sign, word in signs.items() if getattr(meta, sign, None) is not None
         )
-        if any(meta.pattern for meta in metas):
+        if any(meta.pattern and "http" in meta.pattern for meta in metas):
+            limits = "`http(s)://...`"
+        elif any(meta.pattern for meta in metas):
             limits = "letters, digits, `.` `_` `-`"
     name = {float: "number", int: "whole number", str: "text", bool: "true or false"}[hint]
     return f"{name}, {limits}" if limits else name

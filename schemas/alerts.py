@@ -9,7 +9,7 @@ import msgspec
 
 from schemas.windows import Severity
 
-Detector = Literal["drift", "quality", "completeness", "extraction", "evasion", "membership", "cost"]
+Detector = Literal["drift", "quality", "completeness", "extraction", "evasion", "membership", "cost", "accuracy", "concept"]
 State = Literal["pending", "firing", "resolved"]
 
 ALERTNAMES: dict[str, str] = {
@@ -20,6 +20,8 @@ ALERTNAMES: dict[str, str] = {
     "evasion": "InferwatchEvasion",
     "membership": "InferwatchMembership",
     "cost": "InferwatchCost",
+    "accuracy": "InferwatchAccuracy",
+    "concept": "InferwatchConceptShift",
 }
 """Alertmanager's ``alertname`` by detector."""
 
@@ -40,6 +42,8 @@ class Alert(msgspec.Struct, kw_only=True, frozen=True):
     client: str | None = None
     clients: tuple[str, ...] = ()
     feature: str | None = None
+    service: str = ""
+    """Whose instances it is about, where only they are meant."""
     n_events: int = 0
     log_evidence: float = 0.0
     summary: str = ""

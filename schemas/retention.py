@@ -9,7 +9,7 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Ages at which ClickHouse drops rows.
 
     Attributes:
-        windows_months: Windows of models, features, clients and input quality, 1 to 120 (default 13: a year and its month).
+        windows_months: Windows of models, features, clients, input quality and accuracy, 1 to 120 (default 13: a year and its month).
         alerts_months: Alert history, 1 to 120 (default 24).
         sampled_days: Sampled events, 1 to 3650 (default 30). They hold feature values: keep them short.
         producers_days: Heartbeats, 1 to 3650 (default 90).
@@ -46,7 +46,10 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "feature_windows": windows,
             "client_windows": windows,
             "quality_windows": windows,
+            "accuracy_windows": windows,
+            "accuracy_estimates": windows,
             "alerts": f"toDateTime(opened_at) + toIntervalMonth({self.alerts_months})",
+            "acknowledgements": f"toDateTime(opened_at) + toIntervalMonth({self.alerts_months})",
             "sampled_events": f"toDateTime(at) + toIntervalDay({self.sampled_days})",
             "producers": f"toDateTime(at) + toIntervalDay({self.producers_days})",
         }

@@ -36,6 +36,9 @@ from schemas.columns import (
 
 __all__ = [
     "TABLES",
+    "AccuracyEstimateRow",
+    "AccuracyWindowRow",
+    "AckRow",
     "AlertRow",
     "ClientWindowRow",
     "Column",
@@ -295,6 +298,91 @@ class QualityWindowRow(Row, frozen=True, kw_only=True):
     severity: Name = ""
 
 
+class AckRow(Row, frozen=True, kw_only=True):
+    """How on-call judged one opening of an alert. Said again, the later one counts.
+
+    Attributes:
+        opened_at: Of the alert.
+        severity: Of the alert, when it was judged.
+        verdict: "true", "false" or "benign-cause".
+        at: When it was judged.
+        judged_by: Who says so.
+        note: Why.
+    """
+
+    table: ClassVar[str] = "acknowledgements"
+    key: ClassVar[tuple[str, ...]] = ("alert_id", "opened_at")
+
+    alert_id: Text
+    opened_at: Time
+    model: Name
+    version: Name
+    detector: Name
+    severity: Name
+    verdict: Name
+    at: Time
+    judged_by: Text = ""
+    note: Text = ""
+
+
+class AccuracyWindowRow(Row, frozen=True, kw_only=True):
+    """Labels of the events of one window that came with one delay: a part of them, those that came together. Parts add up.
+
+    Attributes:
+        start: Begin of the window in which the events were.
+        delay: How long after its event a label came, at most: "1m", "1h", "1d", "1w" or "more".
+        part: Running number of the telling.
+        known_at: When the part was told.
+        n: Labels.
+        errors: Those that said that the answer was wrong. Accuracy: 1 - sum(errors) / sum(n).
+        log_loss_n: Labels of answers that came with a probability of every class.
+        log_loss: Sum of their log loss, nats.
+        expected_n: Labels of answers with a confidence.
+        expected_errors: Errors that this confidence let expect of them, by the reference.
+    """
+
+    table: ClassVar[str] = "accuracy_windows"
+    key: ClassVar[tuple[str, ...]] = ("model", "version", "start", "delay", "part")
+
+    model: Name
+    version: Name
+    start: Time
+    delay: Name
+    part: Count
+    known_at: Time
+    n: Count
+    errors: Count
+    log_loss_n: Count = 0
+    log_loss: Number = 0.0
+    expected_n: Count = 0
+    expected_errors: Number = 0.0
+
+
+class AccuracyEstimateRow(Row, frozen=True, kw_only=True):
+    """An estimate: the accuracy of one window's answers without any label, from their confidence and the reference.
+
+    Attributes:
+        start: Begin of the window.
+        n: Answers.
+        unscored: Answers without a confidence; the estimate is of the others.
+        accuracy: Share of right answers, expected.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+    """
+
+    table: ClassVar[str] = "accuracy_estimates"
+    key: ClassVar[tuple[str, ...]] = ("model", "version", "start")
+
+    model: Name
+    version: Name
+    start: Time
+    n: Count
+    unscored: Count = 0
+    accuracy: Number
+    low: Number
+    high: Number
+
+
 TABLES: tuple[type[Row], ...] = (
     WindowRow,
     FeatureWindowRow,
@@ -303,4 +391,7 @@ TABLES: tuple[type[Row], ...] = (
     SampledEventRow,
     ProducerRow,
     QualityWindowRow,
+    AckRow,
+    AccuracyWindowRow,
+    AccuracyEstimateRow,
 )

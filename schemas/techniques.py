@@ -39,5 +39,7 @@ BY_DETECTOR: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "drift": ((), ()),
     "quality": ((), ()),
     "completeness": ((), ()),
+    "accuracy": ((), ()),
+    "concept": ((), ()),
 }
-"""By detector: technique ids and OWASP ids. Drift and quality have no adversary, and name none."""
+"""By detector: technique ids and OWASP ids. Drift, quality and accuracy have no adversary, and name none."""

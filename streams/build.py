@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.accuracy import AccuracyReference
 from detectors.drift import DriftReference, WindowCounts
 from detectors.drift.certificate import certify
 from detectors.drift.replayed import Certificate
@@ -127,6 +128,12 @@ def build(
             parts["exposure"] = CopyCurve.fit(rows.X, scores, categorical=categorical, seed=seed).to_bytes()
         except ValueError as error:
             notes.append(f"no copy-quality curve, so answers are counted but not weighed: {error}")
+    if rows.scores is not None and rows.y is not None:
+        held_out = ~member
+        try:
+            parts["accuracy"] = AccuracyReference.fit(rows.scores[held_out], rows.y[held_out]).to_bytes()
+        except ValueError as error:
+            notes.append(f"accuracy is compared with the model's own first labels, tickets only: {error}")
     gauge: dict[str, Any] = {}
     if rows.member is None or not member.any():
         notes.append("no membership risk: the rows do not say which were trained on (column member)")

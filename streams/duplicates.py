@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from detectors.arrays import plain
 from inferwatch import EventColumns
 
 _SLOTS, _WAYS = 1 << 16, 8
@@ -33,12 +34,47 @@ class RecentEvents:
 
 def keys_of(events: EventColumns) -> NDArray[np.uint64]:
     """A 64-bit key an event: of its id, else of its producer and running number, else 0. The same in every process."""
-    keys: NDArray[np.uint64] = _numbered(np.uint64(_hash(events.service + "\0" + events.instance)), events.number)
+    keys = _of_producer(events, events.service)
     if events.event_id is not None:
         table = np.array([_hash(value) for value in events.event_id.values] + [0], np.uint64)
         given = table[events.event_id.codes]
         keys = np.where(given != 0, given, keys)
     return keys
+
+
+def hash_of_client(name: str) -> int:
+    """A client's 64-bit hash, never 0; the same in every process."""
+    return _hash(name) | 1
+
+
+def keys_of_ids(events: EventColumns, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """A 64-bit key of each event's id as a label names it: the given one, else ``instance:number``, which says no service; else 0.
+
+    Args:
+        events: a batch.
+        keys: what `keys_of` says of it.
+    """
+    if not events.service:
+        return keys
+    numbered = _of_producer(events, "")
+    return numbered if events.event_id is None else np.where(events.event_id.codes >= 0, keys, numbered)
+
+
+def keys_of_id(event_id: str) -> tuple[int, int]:
+    """The keys that an event with this id may have in `keys_of_ids`: as a given id, and as ``instance:number`` (0 when it is none).
+
+    Example:
+        >>> keys_of_id("order-17")[1], keys_of_id("web-1:17")[1] == keys_of_id("web-1:18")[1]
+        (0, False)
+    """
+    instance, colon, number = event_id.rpartition(":")
+    if not (colon and number.isascii() and number.isdigit() and len(number) < 19) or str(int(number)) != number:
+        return _hash(event_id), 0
+    return _hash(event_id), int(_numbered(np.uint64(_hash("\0" + instance)), np.array([int(number)]))[0])
+
+
+def _of_producer(events: EventColumns, service: str) -> NDArray[np.uint64]:
+    return np.asarray(_numbered(np.uint64(_hash(service + "\0" + events.instance)), plain(events.number)), np.uint64)
 
 
 def _hash(text: str) -> int:

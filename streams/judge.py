@@ -9,13 +9,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from detectors.state import StateError, pack, reading, unpack
-from inferwatch import Heartbeat
-from schemas import suspects, windows
+from inferwatch import Heartbeat, Label
+from schemas import outcomes, suspects, windows
 from schemas.alerts import Alert
+from schemas.outcomes import Outcomes
 from schemas.rows import AlertRow, Row, WindowRow
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
+from streams.labels import LabelDesk
 from streams.model_judge import ModelJudge
+from streams.outcome_store import OutcomeStore
 from streams.owner import NS, SET_BACK_NS, Copy, Out, Outbox, Record, Role
 from streams.references import References
 from streams.settings import Settings
@@ -26,7 +29,7 @@ _KEPT_BYTES = 65_536
 _KIND, _PIECE, _VERSION = "streams.judge", "streams.judge.piece", 1
 _HEARTBEAT = "inferwatch.heartbeat.v1"
 
-_T = TypeVar("_T", WindowPartial, Finding, SuspectRows)
+_T = TypeVar("_T", WindowPartial, Finding, SuspectRows, Outcomes)
 
 
 class Judge:
@@ -40,7 +43,7 @@ class Judge:
     Attributes:
         repeated: messages that had been taken in already, and were skipped.
         refused: messages that could not be read, by topic.
-        counted: lifecycle messages and labels, by kind.
+        counted: lifecycle messages, by kind.
     """
 
     def __init__(self, partition: int, settings: Settings, references: References) -> None:
@@ -54,6 +57,8 @@ class Judge:
         self._settings, self._references = settings, references
         self._settle_ns = round(settings.window.settle_s * NS)
         self._models: dict[tuple[str, str], ModelJudge] = {}
+        self._desks: dict[str, LabelDesk] = {}
+        self._fates: Counter[str] = Counter()
         self._seen: OrderedDict[str, int] = OrderedDict()
         self._now_ns = 0
         self._next_piece = 0
@@ -73,6 +78,8 @@ class Judge:
         grown = sum(model.alerts.grown for model in self._models.values())
         counts.update({"alerts.firing": -grown, "alerts.grown": grown})
         counts["suspects"] = sum(model.suspects_seen for model in self._models.values())
+        counts["outcomes_forgotten"] = sum(model.accuracy.store.forgotten for model in self._models.values())
+        counts.update({f"labels.{fate}": n for fate, n in self.fates().items()})
         return dict(counts)
 
     def apply(self, record: Record) -> bool:
@@ -89,6 +96,12 @@ class Judge:
                 rows = suspects.decode(record.value)
                 if self._fresh("f", rows):
                     self.suspects(rows, record.at_ns)
+            elif record.role == "findings" and record.headers.get("ce_type") == outcomes.CE_TYPE:
+                answers = outcomes.decode(record.value)
+                if self._fresh("f", answers):
+                    self.outcomes(answers)
+            elif record.role == "labels":
+                self.label(msgspec.json.decode(record.value, type=Label), record.at_ns)
             elif record.role == "findings":
                 found = windows.decode_finding(record.value)
                 if self._fresh("f", found):
@@ -115,6 +128,56 @@ class Judge:
         """Takes one partition's rows of a slice."""
         self._model(rows.model, rows.version).suspects(rows, now_ns)
 
+    def outcomes(self, answers: Outcomes) -> None:
+        """Takes one partition's answers.
+
+        Raises:
+            ValueError: the columns are damaged; nothing of them was taken.
+        """
+        columns = outcomes.columns_of(answers)
+        self._emitted["outcomes"] += len(columns)
+        self._model(answers.model, answers.version).accuracy.answers(columns, tuple(answers.classes))
+        self._join_if_due(answers.model)
+
+    def label(self, label: Label, received_ns: int) -> None:
+        """Takes the truth about an event."""
+        desk = self._desks.get(label.model)
+        if desk is None:
+            if len(self._desks) >= self._settings.limits.models and not self._clear_a_desk():
+                self._fates["too_many_models"] += 1
+                return
+            desk = self._desks[label.model] = LabelDesk(self._settings.labels)
+        desk.take(label, received_ns)
+        self._join_if_due(label.model)
+
+    def fates(self) -> Counter[str]:
+        """What became of all labels, by `streams.labels.Fate`."""
+        return sum((desk.fates for desk in self._desks.values()), Counter(self._fates))
+
+    def _join_if_due(self, model: str) -> None:
+        """Between ticks, which do not come while a backlog is read."""
+        stores = self._stores(model)
+        desk = self._desks.get(model)
+        if desk is not None and desk.is_due(stores):
+            self._join(model, desk, stores)
+
+    def _join(self, model: str, desk: LabelDesk, stores: dict[str, OutcomeStore]) -> None:
+        for version, joined in desk.join(stores):
+            self._models[model, version].accuracy.labelled(joined, self._now_ns)
+
+    def _stores(self, model: str) -> dict[str, OutcomeStore]:
+        return {version: one.accuracy.store for (name, version), one in self._models.items() if name == model}
+
+    def _clear_a_desk(self) -> bool:
+        """Makes room: labels of a model of which nothing else is known are given up, as of unknown events."""
+        names = {name for name, _ in self._models}
+        for model, desk in self._desks.items():
+            if model not in names:
+                self._fates.update(desk.fates + Counter(unknown=desk.waiting))
+                del self._desks[model]
+                return True
+        return False
+
     def tick(self, now_ns: int) -> None:
         """Judges windows that are due; ends alerts that nothing renews.
 
@@ -125,7 +188,11 @@ class Judge:
             for model in self._models.values():
                 model.set_back(now_ns)
         self._now_ns = max(self._now_ns, now_ns)
+        for name, desk in self._desks.items():
+            self._join(name, desk, self._stores(name))
+            desk.tick(self._now_ns)
         for model in self._models.values():
+            model.accuracy.store.drop_fresh()
             model.tick(self._now_ns, self._settle_ns)
 
     def snapshot(self) -> bytes:
@@ -146,6 +213,8 @@ class Judge:
                 "counted": dict(self.counted),
                 "emitted": dict(self._emitted),
                 "seen": dict(self._seen),
+                "desks": [[name, desk.dump()] for name, desk in self._desks.items()],
+                "fates": dict(self._fates),
                 "models": [[*key, model.snapshot(whole=whole)] for key, model in self._models.items()],
                 "outbox": [next_id, msgspec.msgpack.encode(waiting)],
             },
@@ -165,6 +234,10 @@ class Judge:
         self.refused, self.counted = Counter(body["refused"]), Counter(body["counted"])
         self._emitted = Counter(body["emitted"])
         self._seen = OrderedDict(body["seen"])
+        self._fates = Counter(body.get("fates", {}))
+        for name, state in body.get("desks", []):
+            self._desks[name] = LabelDesk(self._settings.labels)
+            self._desks[name].load(state)
         next_id, waiting = body["outbox"]
         self.outbox.load(next_id, msgspec.msgpack.decode(waiting, type=list[Out]))
         for name, version, state in body["models"]:
@@ -178,13 +251,19 @@ class Judge:
             if state:
                 pieces[self._next_piece] = pack(_PIECE, _VERSION, {"model": key[0], "version": key[1], "swarm": state})
                 self._next_piece += 1
-        keep = tuple(sorted(model.swarm.piece for model in self._models.values() if model.swarm.piece >= 0))
+            for piece, part in model.accuracy.store.cut(self._next_piece).items():
+                pieces[piece] = pack(_PIECE, _VERSION, {"model": key[0], "version": key[1], "outcomes": part})
+                self._next_piece = piece + 1
+        models = self._models.values()
+        of_swarms = [model.swarm.piece for model in models if model.swarm.piece >= 0]
+        keep = tuple(sorted(of_swarms + [piece for model in models for piece in model.accuracy.store.pieces]))
         return JudgeCopy(self._pack(whole=False), pieces, keep)
 
     def copy_lost(self, copy: Copy) -> None:
         """What this copy holds was not saved; the next one holds it again."""
         for model in self._models.values():
             model.swarm.lost(set(copy.pieces))
+            model.accuracy.store.lost(set(copy.pieces))
 
     def begin_restore(self, root: bytes) -> None:
         """Goes on from a copy, in a fresh object: first its root, then its pieces, then `end_restore`.
@@ -204,7 +283,10 @@ class Judge:
         model = self._models.get((body["model"], body["version"]))
         if model is None:
             raise StateError(f"piece {piece} is of {body['model']} {body['version']}, which the state does not know")
-        model.swarm.load_piece(piece, body["swarm"])
+        if "outcomes" in body:
+            model.accuracy.store.load_piece(piece, body["outcomes"])
+        else:
+            model.swarm.load_piece(piece, body["swarm"])
         self._next_piece = max(self._next_piece, piece + 1)
 
     def end_restore(self) -> None:

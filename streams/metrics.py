@@ -47,6 +47,9 @@ class Metrics:
         "findings": ("inferwatch_findings", "Findings about clients, by family."),
         "suspects": ("inferwatch_suspect_rows", "Rows passed on to where swarms are looked for, or looked at there."),
         "suspects_dropped": ("inferwatch_suspect_rows_dropped", "Rows that were not passed on, or not looked at, for lack of room."),
+        "outcomes": ("inferwatch_outcomes", "Answers passed on to where labels are joined, or remembered there."),
+        "outcomes_forgotten": ("inferwatch_outcomes_forgotten", "Answers that were forgotten, for room or age, before a label came."),
+        "labels": ("inferwatch_labels", "Labels of events, by what became of them."),
         "alerts": ("inferwatch_alert_transitions", "Alerts that changed their state, by the new state."),
     }
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
 from detectors.completeness import CompletenessReport
 from detectors.drift import DriftDetector, DriftReport, WindowCounts
-from detectors.quality import KINDS, QualityCounts, QualityDetector
+from detectors.quality import QualityCounts, QualityDetector, QualityReport
 from detectors.state import StateError, pack, unpack
 from inferwatch import Heartbeat
 from schemas import latency
@@ -21,6 +21,7 @@ from schemas.rows import ClientWindowRow, FeatureWindowRow, QualityWindowRow, Ro
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams import pages
+from streams.accuracy import ModelAccuracy
 from streams.alerts import AlertBook
 from streams.owner import NS
 from streams.references import Loaded
@@ -70,6 +71,7 @@ class ModelJudge:
         self._drift: DriftDetector | None = None
         self._slices = SliceQueue()
         self.swarm = SwarmState(self.alerts, settings.swarm.clients)
+        self.accuracy = ModelAccuracy(model, version, settings, self.alerts, emit)
         self.suspects_seen = 0
         """Rows of suspects that were looked at."""
         self.use(loaded)
@@ -81,6 +83,7 @@ class ModelJudge:
         self.loaded, self._drift = loaded, None
         self._slices.clear()
         self.swarm.use(loaded)
+        self.accuracy.use(loaded)
         if loaded is not None and loaded.drift is not None:
             budget, window = self._settings.budget, self._settings.window
             self._drift = DriftDetector(
@@ -102,6 +105,8 @@ class ModelJudge:
             raise ValueError(f"{len(partial.latency)} bytes of latency counts; {latency.BINS} bins have {8 * latency.BINS}")
         if partial.counts and self._drift is not None and partial.reference == self._reference_id:
             WindowCounts.from_bytes(partial.counts, self._drift.reference)
+        if partial.quality:
+            QualityCounts.from_bytes(partial.quality)
         self._telemetry.partial(partial.partition, partial.producers)
         start = max(partial.start_ns, self._judged_until_ns)
         if start > partial.start_ns:
@@ -158,6 +163,7 @@ class ModelJudge:
             held = self._windows[start]
             if now_ns >= max(held.partial.end_ns, held.first_ns) + settle_ns:
                 self._judge(start, now_ns)
+        self.accuracy.tick(now_ns, settle_ns)
         telemetry = self._telemetry.judge(now_ns)
         if telemetry is not None:
             self._judge_telemetry(telemetry, now_ns)
@@ -166,6 +172,7 @@ class ModelJudge:
     def set_back(self, now_ns: int) -> None:
         """The clock was ahead: no time that is kept lies beyond now."""
         self._telemetry.set_back(now_ns)
+        self.accuracy.set_back(now_ns)
 
     # -- verdicts -----------------------------------------------------------------------------------------------------------------------
 
@@ -177,6 +184,10 @@ class ModelJudge:
             whole = WindowCounts.from_bytes(a.counts, self._drift.reference)
             whole.merge(WindowCounts.from_bytes(b.counts, self._drift.reference))
             counts = whole.to_bytes()
+        faults = QualityCounts()
+        for share in (a, b):
+            if share.quality:
+                faults.merge(QualityCounts.from_bytes(share.quality))
         return msgspec.structs.replace(
             a,
             reference=chosen.reference,
@@ -188,6 +199,7 @@ class ModelJudge:
             counts=counts,
             rejected=dict(Counter(a.rejected) + Counter(b.rejected)),
             anomalies=dict(Counter(a.anomalies) + Counter(b.anomalies)),
+            quality=faults.to_bytes(),
             status=dict(Counter(a.status) + Counter(b.status)),
             latency=(np.frombuffer(a.latency, np.int64) + np.frombuffer(b.latency, np.int64)).tobytes(),
             classes=dict(Counter(a.classes) + Counter(b.classes)),
@@ -216,7 +228,7 @@ class ModelJudge:
             return None
         report = self._drift.update(counts, (window.start_ns / NS, window.end_ns / NS))
         severity = "ticket" if report.severity == "page" and self.loaded.provisional else report.severity
-        if severity == "none":
+        if severity == "none" or self._goes_on("drift", report, max(window.end_ns, now_ns)):
             return report
         leading = pages.leading_variables(report)
         self.alerts.raise_(
@@ -239,11 +251,9 @@ class ModelJudge:
         return report
 
     def _judge_quality(self, window: WindowPartial, now_ns: int) -> None:
-        received = window.n + sum(window.rejected.values())
-        counts = QualityCounts()
-        faults = Counter(window.anomalies) + Counter(window.rejected)
-        counts.update(received, [min(faults[kind], received) for kind in KINDS])
-        report = self._quality.update(counts)
+        report = self._quality.update(QualityCounts.from_bytes(window.quality) if window.quality else QualityCounts())
+        if self._goes_on("quality", report, max(window.end_ns, now_ns)):
+            return
         self.alerts.raise_(
             "quality",
             "",
@@ -252,8 +262,13 @@ class ModelJudge:
             summary=pages.quality(report, self.model, self.version),
             log_evidence=report.log_evidence,
             evidence={"per_10k": report.rates, "usual_per_10k": report.usual, "since_window": report.since},
-            n_events=received,
+            n_events=report.received,
         )
+
+    def _goes_on(self, detector: Literal["drift", "quality"], report: DriftReport | QualityReport, at_ns: int) -> bool:
+        """Whether this is an episode that was paged before: after a pause in the traffic it is no second page, unless it has grown."""
+        continues = report.severity == "page" and not report.opened
+        return continues and self.alerts.renew(detector, "", at_ns, report.log_evidence)
 
     def _judge_telemetry(self, report: CompletenessReport, now_ns: int) -> None:
         cause = "silent" if report.severity == "page" else "gap"
@@ -367,6 +382,7 @@ class ModelJudge:
                 "drift": b"" if self._drift is None else self._drift.snapshot(),
                 "slices": self._slices.dump(),
                 "swarm": self.swarm.dump(whole=whole),
+                "accuracy": self.accuracy.dump(whole=whole),
                 "suspects_seen": self.suspects_seen,
             }
             | self._telemetry.dump(),
@@ -386,6 +402,8 @@ class ModelJudge:
         if "slices" in body and body["reference"] == self._reference_id:
             self._slices.load(body["slices"])
             self.swarm.load(body["swarm"])
+        if "accuracy" in body:
+            self.accuracy.load(body["accuracy"], same_reference=body["reference"] == self._reference_id)
         self.suspects_seen = body.get("suspects_seen", 0)
 
 

@@ -11,12 +11,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.arrays import plain
 from inferwatch import EventColumns
+from schemas.outcomes import MAX_CLASSES, Outcomes
 from schemas.rows import SampledEventRow
 from schemas.suspects import SuspectRows
 from schemas.windows import NUMBERS_PER_BLOCK, Finding, Producer, WindowPartial
 from streams.align import Aligned, Aligner, WidthError
-from streams.duplicates import RecentEvents, keys_of
+from streams.duplicates import RecentEvents, hash_of_client, keys_of, keys_of_ids
+from streams.kernels import admit
+from streams.outcomes import OutcomeBuffer
 from streams.owner import NS
 from streams.references import Loaded
 from streams.sampling import Sampler
@@ -31,7 +35,7 @@ _BLOCKS = 32
 
 Part = Literal["rest", "rows"]
 Cut = Callable[[Part, dict[str, Any]], int]
-Emit = Callable[[WindowPartial | Finding | SuspectRows | SampledEventRow], None]
+Emit = Callable[[WindowPartial | Finding | SuspectRows | Outcomes | SampledEventRow], None]
 
 
 class ModelShard:
@@ -43,8 +47,8 @@ class ModelShard:
         partition: where it is.
         settings: window length, budget, bounds.
         loaded: the reference in force, if any. Without one, windows and clients are counted but nothing is judged.
-        emit: takes what leaves: partials of closed windows, findings, suspect rows, sampled events. Sequence numbers are the caller's
-            business.
+        emit: takes what leaves: partials of closed windows, findings, suspect rows, outcomes, sampled events. Sequence numbers are the
+            caller's business.
         cut: puts a part of the state into a new piece; returns its id.
     """
 
@@ -71,6 +75,7 @@ class ModelShard:
         self._sampler = Sampler(settings.sampling.events_per_window, settings.sampling.features)
         self.watch = ClientWatch(model, version, partition, settings, self._resized, self._evicted, lambda rows: cut("rows", rows))
         self.suspects: SuspectBuffer | None = None
+        self.outcomes: OutcomeBuffer | None = None
         self._dropped_before = 0
         self.loaded: Loaded | None = None
         self._set_reference(loaded)
@@ -88,12 +93,15 @@ class ModelShard:
         return self.loaded.id if self.loaded else ""
 
     def _set_reference(self, loaded: Loaded | None) -> None:
+        self._pass_on_outcomes()
         self.loaded = loaded
         self._aligner = loaded.aligner if loaded else _UNNAMED
         settings = self._settings.swarm
-        self._dropped_before, self.suspects = self.suspects_dropped, None
+        self._dropped_before, self.suspects, self.outcomes = self.suspects_dropped, None, None
         if loaded is not None and loaded.swarm is not None and settings.rows_per_slice:
             self.suspects = SuspectBuffer(settings, loaded.swarm.width, self._pass_on, self._names_of)
+        if 0 < len(self._aligner.classes) <= MAX_CLASSES and self._settings.labels.events:
+            self.outcomes = OutcomeBuffer(self._aligner.classes, self._settings.labels.share, self._pass_on)
         self.watch.use(loaded)
 
     @property
@@ -111,43 +119,42 @@ class ModelShard:
             received_ns: Kafka's time of the record; the event time of events without one.
         """
         self.touch()
-        rejected: Counter[str] = Counter()
         keys = keys_of(events)
         try:
             aligned = self._aligner.align(events)
         except WidthError:
-            self._count_producer(events, np.ones(len(events), bool), received_ns)
-            rejected["wrong_width"] += len(events)
-            self._reject(rejected, received_ns)
-            return rejected
-        at_ns = np.where(events.at_ns < 0, received_ns, events.at_ns)
-        clock = self._settings.clock
-        off = (at_ns > received_ns + round(clock.future_s * NS)) | (at_ns < received_ns - round(clock.past_s * NS))
-        twice = self._recent.seen(np.where(off, np.uint64(0), keys))
-        self._count_producer(events, ~twice, received_ns)
-        refused = off | twice
-        if refused.any():
-            rejected.update({reason: int(mask.sum()) for reason, mask in (("clock", off), ("duplicate", twice & ~off)) if mask.any()})
-        rows = np.flatnonzero(~refused)
-        if len(rows):
+            number = events.number
+            self._count_producer(events, np.ones(len(events), bool), int(number.min()), int(number.max()), received_ns)
+            return self._reject(events, keys, {"wrong_width": np.arange(len(events))}, received_ns)
+        n, clock = len(events), self._settings.clock
+        at_ns, shown, off = np.empty(n, np.int64), np.empty(n, np.uint64), np.empty(n, np.bool_)
+        first = max(received_ns - round(clock.past_s * NS), 0)
+        last = min(received_ns + round(clock.future_s * NS), 2**63 - 1)
+        given, numbers = plain(events.at_ns), plain(events.number)
+        wrong, lowest, highest = admit(given, received_ns, first, last, keys, numbers, at_ns, shown, off)
+        twice = self._recent.seen(shown)
+        again = int(np.count_nonzero(twice))
+        self._count_producer(events, ~twice, lowest, highest, received_ns)
+        if wrong + again < n:
+            rows = np.flatnonzero(~(off | twice)) if wrong or again else np.arange(n)
             self._accept(events, aligned, at_ns, keys, rows)
-        if rejected:
-            self._reject(rejected, received_ns)
-        return rejected
+        if not wrong and not again:
+            return Counter()
+        return self._reject(events, keys, {"clock": np.flatnonzero(off), "duplicate": np.flatnonzero(twice)}, received_ns)
 
     def _accept(
         self, events: EventColumns, aligned: Aligned, at_ns: NDArray[np.int64], keys: NDArray[np.uint64], rows: NDArray[np.intp]
     ) -> None:
         slot = self.watch.slots(events.client)
+        ids = keys if self.outcomes is None else keys_of_ids(events, keys)
         status, latency_ms = events.status, events.latency_ms
         X, scores, label = aligned.X, aligned.scores, aligned.label
         value = events.value
         if len(rows) < len(events):
             at_ns, keys, slot, status, latency_ms = at_ns[rows], keys[rows], slot[rows], status[rows], latency_ms[rows]
-            X, scores, label = X[rows], scores[rows], label[rows]
+            X, scores, label, ids = X[rows], scores[rows], label[rows], ids[rows]
             value = None if value is None else value[rows]
-        suspect = self.watch.suspect(slot)
-        self.watch.count(slot, at_ns)
+        suspect, suspects = self.watch.count(slot, at_ns)
         known, answered = slot >= 0, status == 0
         hashes = np.where(known, self.watch.hashes[slot], keys) if len(self.watch.hashes) else keys
 
@@ -158,9 +165,13 @@ class ModelShard:
             inside: NDArray[np.bool_] | slice = starts == start if first < last else slice(None)  # mostly all are of one window
             window = self._window(start)
             window.add(slot[inside], status[inside], latency_ms[inside])
-            window.late += int(np.count_nonzero(at_ns[inside] < start))
-            window.suspect += int(np.count_nonzero(suspect[inside]))
+            window.late += 0 if earliest >= start else int(np.count_nonzero(at_ns[inside] < start))
+            window.suspect += int(np.count_nonzero(suspect[inside])) if suspects else 0
             self._count_classes(window, label[inside])
+            trusted = inside if not suspects else ~suspect if isinstance(inside, slice) else inside & ~suspect
+            window.quality.see(hashes[trusted])
+            for kind, marked in aligned.faults.items():
+                window.quality.fault(kind, hashes[trusted][marked[rows][trusted]])
             counted = answered & ~suspect
             if first < last:
                 counted &= inside
@@ -178,6 +189,8 @@ class ModelShard:
         # the aligner saw the refused events too; their faults are one count with the accepted ones'
         self._windows[int(starts[-1])].anomalies.update(aligned.anomalies)
         self.watermark_ns = max(self.watermark_ns, latest)
+        if self.outcomes is not None:
+            self.outcomes.add(ids, at_ns, answered, label, scores)
 
         judged = np.flatnonzero(known & answered)
         if len(judged):
@@ -195,13 +208,12 @@ class ModelShard:
 
     def _count_classes(self, window: OpenWindow, label: NDArray[np.int32]) -> None:
         if self._aligner.classes:
-            counts = np.bincount(label[label >= 0], minlength=len(self._aligner.classes))
+            counts = np.bincount(label + 1, minlength=len(self._aligner.classes) + 1)[1:]  # the first is that of no class, -1
             window.classes.update({self._aligner.classes[k]: int(counts[k]) for k in np.flatnonzero(counts).tolist()})
 
-    def _count_producer(self, events: EventColumns, once: NDArray[np.bool_], received_ns: int) -> None:
+    def _count_producer(self, events: EventColumns, once: NDArray[np.bool_], lowest: int, highest: int, received_ns: int) -> None:
         """Counts what arrived from an instance, repetitions left out, in all and by blocks of its running numbers."""
         producer = self._producers.get(events.instance)
-        lowest, highest = int(events.number.min()), int(events.number.max())
         if producer is None:
             if len(self._producers) >= self._settings.limits.instances:
                 silent = min(self._producers, key=lambda name: self._producers[name].last_at_ns)
@@ -222,10 +234,21 @@ class ModelShard:
         producer.highest, producer.lowest = max(producer.highest, highest), min(producer.lowest, lowest)
         producer.last_at_ns = max(producer.last_at_ns, received_ns)
 
-    def _reject(self, rejected: Counter[str], received_ns: int) -> None:
+    def _reject(
+        self, events: EventColumns, keys: NDArray[np.uint64], refused: dict[str, NDArray[np.intp]], received_ns: int
+    ) -> Counter[str]:
+        """Counts refused events, given their rows by reason, in the window of the record; how many there are by reason."""
         start = max(received_ns // self._length_ns * self._length_ns, self._closed_until_ns)
-        self._window(start).rejected.update(rejected)
+        window = self._window(start)
+        hashes = np.array([*map(hash_of_client, events.client.values), 0], np.uint64)[events.client.codes]
+        clients = np.where(hashes != 0, hashes, keys)
+        rejected = Counter({reason: len(rows) for reason, rows in refused.items() if len(rows)})
+        for reason in rejected:
+            window.quality.see(clients[refused[reason]])
+            window.quality.fault(reason, clients[refused[reason]])
+        window.rejected.update(rejected)
         self.watermark_ns = max(self.watermark_ns, min(received_ns, start + self._length_ns))
+        return rejected
 
     # -- windows ------------------------------------------------------------------------------------------------------------------------
 
@@ -253,10 +276,14 @@ class ModelShard:
         names = self.watch.table.names
         return [names[slot] for slot in slots]
 
-    def _pass_on(self, message: SuspectRows) -> None:
+    def _pass_on(self, message: SuspectRows | Outcomes) -> None:
         message.model, message.version, message.reference = self.model, self.version, self.reference_id
         message.partition = self.partition
         self._emit(message)
+
+    def _pass_on_outcomes(self) -> None:
+        if self.outcomes is not None:
+            self.outcomes.pass_on()
 
     def _close(self, start_ns: int) -> None:
         self.touch()
@@ -282,6 +309,7 @@ class ModelShard:
                 counts=b"" if window.drift is None else window.drift.to_bytes(),
                 rejected=dict(window.rejected),
                 anomalies=dict(window.anomalies),
+                quality=window.quality.to_bytes(),
                 status={name: int(n) for name, n in zip(STATUSES, window.status.tolist(), strict=True) if n},
                 latency=window.latency.tobytes(),
                 classes=dict(window.classes),
@@ -289,6 +317,7 @@ class ModelShard:
                 lines=self.watch.lines(window, present),
             )
         )
+        self._pass_on_outcomes()
         self._sampler.close(start_ns, self._emit)
         for finding in self.watch.standing(min(end_ns, max(self.watermark_ns, start_ns)), present):
             self._emit(finding)
@@ -348,6 +377,7 @@ class ModelShard:
             "sampler": self._sampler.dump(),
             "suspects": None if self.suspects is None else self.suspects.dump(),
             "suspects_dropped": self._dropped_before,
+            "outcomes": None if self.outcomes is None else self.outcomes.dump(),
             "watch": self.watch.rest(),
         }
 
@@ -369,6 +399,8 @@ class ModelShard:
         self._dropped_before = body.get("suspects_dropped", 0)
         if same and self.suspects is not None and body.get("suspects") is not None:
             self.suspects.load(body["suspects"])
+        if same and self.outcomes is not None and body.get("outcomes") is not None:
+            self.outcomes.load(body["outcomes"])
 
     def load_part(self, piece: int, part: Part, body: dict[str, Any]) -> None:
         """From a snapshot: a piece that a store keeps. A negative id: it is in no store, so it counts as changed.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 
+from detectors.accuracy import AccuracyReport
 from detectors.completeness import CompletenessReport
 from detectors.drift import DriftReport, VariableDrift
 from detectors.quality import QualityReport
@@ -32,6 +34,13 @@ _MOVED = {
     "mix": "changed its mix against the reference",
     "missing": "changed in how often it is missing",
     "unseen": "took values that the reference does not have",
+}
+_LATE = {
+    "1m": "within a minute",
+    "1h": "within an hour",
+    "1d": "within a day",
+    "1w": "within a week",
+    "more": "after a week",
 }
 _NAME = 100
 """Characters of a name in a sentence; the labels and rows have it in full."""
@@ -94,6 +103,29 @@ def completeness(report: CompletenessReport, model: str, version: str) -> str:
     return (
         f"{report.share:.2%} of the events of {model} {version} arrived: {report.missing:,} were lost on the way, "
         f"{report.dropped:,} dropped in the services; {len(report.silent)} of {report.instances} instances are silent."
+    )
+
+
+def accuracy(report: AccuracyReport, n: int, errors: int, since_ns: int | None, model: str, version: str) -> str:
+    """The sentence for a model that is wrong more often than it was: how often, of how many labels, since when."""
+    when = (
+        ""
+        if since_ns is None
+        else f" It began with the events of about {datetime.datetime.fromtimestamp(since_ns // 10**9, datetime.UTC):%Y-%m-%d %H:%M} UTC."
+    )
+    return (
+        f"{_short(model)} {_short(version)} is wrong more often than its reference: {errors / max(n, 1):.1%} of {n:,} labels say so "
+        f"(usually {report.usual:.1%}, up to {report.highest:.1%} is no news), most of all those that come {_LATE[report.delay]} "
+        f"(evidence e^{report.log_evidence:.1f}).{when}"
+    )
+
+
+def concept(report: AccuracyReport, n: int, errors: int, promised: float, model: str, version: str) -> str:
+    """The sentence for labels that disagree with what the confidence of the answers promised."""
+    return (
+        f"The confidence of {_short(model)} {_short(version)} no longer means what it did: it promised {promised:.1%} errors, and "
+        f"{errors / max(n, 1):.1%} of {n:,} labels say so, {report.direction} than promised (evidence "
+        f"e^{report.concept_log_evidence:.1f}). What is true may have changed, or how the labels are made."
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from detectors.accuracy import AccuracyReference
 from detectors.drift import DriftReference
 from detectors.evidence import EvidenceReference
 from detectors.exposure import CopyCurve
@@ -31,6 +32,7 @@ class Loaded:
     membership: MembershipReference | None
     exposure: CopyCurve | None
     swarm: SwarmReference | None
+    accuracy: AccuracyReference | None
     notes: tuple[str, ...]
 
     @property
@@ -52,6 +54,7 @@ def unpack(reference: Reference, membership_key: bytes) -> Loaded:
         evidence = EvidenceReference.from_bytes(parts["evidence"]) if "evidence" in parts else None
         exposure = CopyCurve.from_bytes(parts["exposure"]) if "exposure" in parts else None
         swarm = SwarmReference.from_bytes(parts["swarm"]) if "swarm" in parts else None
+        accuracy = AccuracyReference.from_bytes(parts["accuracy"]) if "accuracy" in parts else None
     except StateError as error:
         raise ReferenceFormatError(f"reference of {reference.model} {reference.version}: {error}") from error
     if swarm is None:
@@ -75,7 +78,7 @@ def unpack(reference: Reference, membership_key: bytes) -> Loaded:
             whose = f"reference of {reference.model} {reference.version}"
             raise ReferenceFormatError(f"{whose}: its {name} part has {width} features, its schema {len(reference.features)}")
     aligner = Aligner(reference.features, reference.classes)
-    return Loaded(reference, reference.id, aligner, drift, evidence, membership, exposure, swarm, tuple(notes))
+    return Loaded(reference, reference.id, aligner, drift, evidence, membership, exposure, swarm, accuracy, tuple(notes))
 
 
 class References:

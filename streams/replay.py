@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from inferwatch import EventColumns, Strings
-from schemas import suspects, windows
+from inferwatch import EventColumns, Label, Strings
+from schemas import outcomes, suspects, windows
 from schemas.alerts import Alert
 from schemas.reference import Reference
 from streams import tables
@@ -54,6 +54,7 @@ class Summary:
     anomalies: dict[str, int]
     clients: int
     alerts: dict[str, int]
+    labels: dict[str, int]
     recorded_seconds: float
     seconds: float
     cpu_seconds: float
@@ -66,7 +67,8 @@ def replay(folder: Path, out: Path, settings: Settings, progress: Callable[[int,
     """Judges the events of a folder against its reference.
 
     Args:
-        folder: holds ``reference.parquet``, ``events.parquet`` and perhaps ``meta.json``.
+        folder: holds ``reference.parquet``, ``events.parquet`` and perhaps ``meta.json``, and ``labels.parquet``: ``event`` (the number of
+            the event's row, from 0), ``label`` (class index or name) and ``ts`` (when it came).
         out: gets ``alerts.jsonl``, ``clients.parquet`` and ``summary.json``; made if it isn't there, older ones are replaced.
         settings: budget, window, bounds. The clock's are put aside: a recording is as old as it is.
         progress: called with events done and events in all.
@@ -82,7 +84,8 @@ def replay(folder: Path, out: Path, settings: Settings, progress: Callable[[int,
     built = build(model, _VERSION, rows, membership_key=_KEY, built_at_ns=0)
     cpu_reference = time.process_time() - cpu_began
     names = tuple(feature.name for feature in rows.features)
-    run = _Run(settings, built.reference)
+    labels = _read_labels(folder / "labels.parquet", rows.classes)
+    run = _Run(settings, built.reference, labels)
     total = 0
     for events, all_events in _batches(folder / "events.parquet", model, names, rows.classes, run.rejected):
         run.take(events)
@@ -101,6 +104,7 @@ def replay(folder: Path, out: Path, settings: Settings, progress: Callable[[int,
         rejected=dict(sorted(rejected.items())),
         anomalies=dict(sorted(run.anomalies.items())),
         clients=clients,
+        labels=dict(sorted(run.judge.fates().items())),
         alerts=dict(sorted(Counter(f"{line['detector']}:{line['severity']}" for line in lines).items())),
         recorded_seconds=run.span_s,
         seconds=time.perf_counter() - began,
@@ -134,13 +138,17 @@ def line_of(alert: Alert) -> dict[str, Any]:
 class _Run:
     """Shard and judge wired to each other, and what came out."""
 
-    def __init__(self, settings: Settings, reference: Reference) -> None:
+    def __init__(self, settings: Settings, reference: Reference, labels: list[tuple[int, str, int]]) -> None:
         clock = msgspec.structs.replace(settings.clock, past_s=_ANY_S, future_s=_ANY_S)
         sampling = msgspec.structs.replace(settings.sampling, events_per_window=0)
         settings = msgspec.structs.replace(settings, clock=clock, sampling=sampling)
         settings = msgspec.structs.replace(settings, window=msgspec.structs.replace(settings.window, settle_s=1e-9))
+        if not labels:
+            settings = msgspec.structs.replace(settings, labels=msgspec.structs.replace(settings.labels, events=0))
+        self._labels, self._labelled = labels, 0
         references = References(_KEY)
         references.put(reference)
+        self._model, self._length_ns = reference.model, round(settings.window.length_s * NS)
         self.shard, self.judge = Shard(0, settings, references), Judge(0, settings, references)
         self.rejected: Counter[str] = Counter()
         self.anomalies: Counter[str] = Counter()
@@ -158,9 +166,17 @@ class _Run:
     def finish(self) -> None:
         self.shard.finish()
         self._pass_on(self._last_ns)
+        if self._labels:
+            last = max(self._last_ns, self._labels[-1][0])
+            self._pass_on(last)
+            self._pass_on(last + self._length_ns)
         self.span_s = (self._last_ns - self._first_ns) / NS
 
     def _pass_on(self, now_ns: int) -> None:
+        while self._labelled < len(self._labels) and self._labels[self._labelled][0] <= now_ns:
+            at_ns, truth, event = self._labels[self._labelled]
+            self.judge.label(Label(model=self._model, event_id=f"recording:{event}", truth=truth), at_ns)
+            self._labelled += 1
         for out in self.shard.outbox:
             if out.to == "windows":
                 partial = windows.decode_partial(out.value)
@@ -171,6 +187,8 @@ class _Run:
                 rows = suspects.decode(out.value)
                 self.judge.suspects(rows, rows.end_ns)
                 self.judge.tick(rows.end_ns + _SETTLED_NS)
+            elif out.headers.get("ce_type") == outcomes.CE_TYPE:
+                self.judge.outcomes(outcomes.decode(out.value))
             elif out.to == "findings":
                 self.judge.finding(windows.decode_finding(out.value))
         self.shard.outbox.ack([out.id for out in self.shard.outbox])
@@ -219,6 +237,28 @@ def _batches(
                 rows = keep[a : a + BATCH]
                 yield _columns(model, names, ts, X, scores, label, client, rows, number + rows), file.metadata.num_rows
             number += len(ts)
+
+
+def _read_labels(path: Path, classes: tuple[str, ...]) -> list[tuple[int, str, int]]:
+    """When a label came, what it says and of which event, in order of time; empty without the file.
+
+    Raises:
+        TableError: a column is missing or of another kind.
+    """
+    if not path.exists():
+        return []
+    table = tables.read_table(path)
+    absent = [name for name in ("event", "label", "ts") if name not in table.column_names]
+    if absent:
+        raise TableError(f"{path}: no column {', '.join(absent)}; it has {', '.join(table.column_names)}")
+    ts, event = tables.numbers(path, table["ts"], "ts"), tables.numbers(path, table["event"], "event")
+    truth = _labels(path, table["label"], classes)
+    for what, column, most in (("ts", ts, 9e9), ("event", event, 2.0**53)):
+        bad = np.flatnonzero(~((column >= 0) & (column < most)))
+        if len(bad):
+            raise TableError(f"{path}: {what}: row {int(bad[0])} is {column[bad[0]]}")
+    order = np.argsort(ts, kind="stable").tolist()
+    return [(math.ceil(ts[k] * NS), truth[k] or "", int(event[k])) for k in order]
 
 
 def _columns(

@@ -22,7 +22,7 @@ from schemas.retention import Retention
 
 PREFIX = "INFERWATCH_"
 MASK = "***"
-_LISTS = {"urls", "flagged_classes", "known_customers"}
+_LISTS = {"urls", "flagged_classes", "known_customers", "teams"}
 SECRETS = {("kafka", "sasl_password"), ("membership", "key"), ("clickhouse", "password")}
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
@@ -73,12 +73,30 @@ class Alertmanager(_Section, frozen=True):
     resend_s: Positive = 30.0
 
 
+class Routing(_Section, frozen=True):
+    """Whose alerts these are, and where their links lead. Who is told is Alertmanager's own configuration."""
+
+    environment: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    """A label of every alert, to group and route by; empty: no such label."""
+    team: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    """Label `team` of every alert whose model is not named in `teams`; empty: no such label."""
+    teams: tuple[Annotated[str, msgspec.Meta(pattern=r"^.{1,256}=[^=]{1,64}$")], ...] = ()
+    """`model=team`, one entry a model."""
+    runbooks_url: Annotated[str, msgspec.Meta(pattern=r"^(https?://\S+)?$", max_length=150)] = ""
+    """Where the folder `docs/runbooks` can be read; empty: alerts name the path in the repository."""
+    dashboards_url: Annotated[str, msgspec.Meta(pattern=r"^(https?://\S+)?$", max_length=100)] = ""
+    """Grafana's address, for links to its views; empty: no links."""
+    deploy_mark_s: Annotated[float, msgspec.Meta(ge=0, le=30 * 86_400)] = 3_600.0
+    """Drift that is told so soon after a version was first loaded is marked as of a new version. 0: never."""
+
+
 class Budget(_Section, frozen=True):
     """How many false pages a month on-call accepts for one model, and which detector may spend which share of them."""
 
     false_pages_per_30d: Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)] = 1.0
     drift_share: Part = 0.35
     quality_share: Part = 0.20
+    accuracy_share: Part = 0.10
     client_share: Part = 0.25
     membership_share: Part = 0.05
     client_events_per_30d: Positive = 2_500_000.0
@@ -110,6 +128,22 @@ class Swarm(_Section, frozen=True):
     """Of one model and partition, in at most 512 KiB. Beyond, whole clients are left out, and counted. 0: no swarms are looked for."""
     clients: Annotated[int, msgspec.Meta(ge=1_000)] = 16_384
     """Followed for one model version, 300 bytes each."""
+
+
+class Labels(_Section, frozen=True):
+    """The truth that comes later, and the answers it is compared with."""
+
+    events: Annotated[int, msgspec.Meta(ge=0, le=50_000_000)] = 1_000_000
+    """Answers of one model version that are remembered for their labels, 20 bytes each and 2 a class; the oldest go. 0: none are joined."""
+    horizon_s: Annotated[float, msgspec.Meta(ge=60, le=400 * 86_400)] = 30 * 86_400.0
+    """How long, in event time, an answer waits for its label."""
+    share: Part = 1.0
+    """Share of the events, by a hash of their id, that are followed: less for a model with more of them than are remembered."""
+    waiting: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
+    """Labels of one model that wait for an event that has not come; the oldest go, and count as unknown."""
+    wait_s: Annotated[float, msgspec.Meta(ge=1, le=30 * 86_400)] = 3_600.0
+    """How long they wait; then their event is unknown."""
+    materiality: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.005
 
 
 class Clock(_Section, frozen=True):
@@ -189,10 +223,12 @@ class Settings(_Section, frozen=True):
     kafka: Kafka = Kafka()
     clickhouse: ClickHouse = ClickHouse()
     alertmanager: Alertmanager = Alertmanager()
+    routing: Routing = Routing()
     budget: Budget = Budget()
     window: Window = Window()
     drift: Drift = Drift()
     swarm: Swarm = Swarm()
+    labels: Labels = Labels()
     clock: Clock = Clock()
     limits: Limits = Limits()
     sampling: Sampling = Sampling()
@@ -243,7 +279,7 @@ def check_budget(settings: Settings) -> Settings:
     """
     budget = settings.budget
     most = min(
-        30 * 86_400 / settings.window.length_s / max(budget.drift_share, budget.quality_share),
+        30 * 86_400 / settings.window.length_s / max(budget.drift_share, budget.quality_share, budget.accuracy_share),
         budget.client_events_per_30d / 100 / max(budget.client_share, budget.membership_share),
     )
     if not budget.false_pages_per_30d < most:  # so that NaN is refused too

@@ -11,7 +11,8 @@ import msgspec
 
 from detectors.state import StateError, pack, reading, unpack
 from inferwatch import CONTENT_TYPE_JSON, DecodeError, EventColumns, decode
-from schemas import reference, suspects, windows
+from schemas import outcomes, reference, suspects, windows
+from schemas.outcomes import Outcomes
 from schemas.rows import Row
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
@@ -289,7 +290,7 @@ class Shard:
                 self.outbox.add("references", reference.key_of(*key), reference.encode(made))
                 self._references.put(made)
 
-    def _emit(self, message: WindowPartial | Finding | SuspectRows | Row) -> None:
+    def _emit(self, message: WindowPartial | Finding | SuspectRows | Outcomes | Row) -> None:
         if isinstance(message, Row):
             self.outbox.add("rows", message.table.encode(), msgspec.msgpack.encode(message))
             return
@@ -297,6 +298,10 @@ class Shard:
         if isinstance(message, SuspectRows):
             self._emitted["suspects"] += len(message.at_ns) // 8
             self.outbox.add("findings", message.model.encode(), suspects.encode(message), {"ce_type": suspects.CE_TYPE})
+            return
+        if isinstance(message, Outcomes):
+            self._emitted["outcomes"] += len(message.keys) // 8
+            self.outbox.add("findings", message.model.encode(), outcomes.encode(message), {"ce_type": outcomes.CE_TYPE})
             return
         to: Literal["windows", "findings"] = "windows" if isinstance(message, WindowPartial) else "findings"
         if isinstance(message, WindowPartial):

@@ -11,9 +11,9 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from detectors.drift.reference import DriftReference
+from detectors.groups import GROUPS, bucket_of
 from detectors.state import StateError, pack, unpack
 
-GROUPS = 16
 BUCKETS = 1024
 MOMENT_SCALE = 1 << 16
 MOMENT_CLIP = 16.0
@@ -36,9 +36,7 @@ def _by_group(hashes, volumes, order, ends):  # type: ignore[no-untyped-def]  # 
     groups = np.empty(hashes.size, np.uint8)
     ends[:] = 0
     for i in range(hashes.size):
-        h = hashes[i]
-        # the multiplier of splitmix64: neighbouring ids must not share a group
-        bucket = np.int64(((h ^ (h >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(54))
+        bucket = bucket_of(hashes[i])
         groups[i] = bucket % GROUPS
         ends[groups[i]] += 1
         if volumes.size:

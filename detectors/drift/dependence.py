@@ -35,9 +35,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from detectors.drift.counts import BUCKETS, GROUPS, WindowCounts
+from detectors.drift.counts import BUCKETS, WindowCounts
 from detectors.drift.design_effect import effective, excess, infer, loud_groups, remember, volumes_of, weigh
 from detectors.drift.reference import DriftReference
+from detectors.groups import GROUPS
 
 PRIOR_RHO = 0.1
 PRIOR_WEIGHT = 300.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-GROUPS = 16
+from detectors.groups import GROUPS
 
 _FAST = {"reassoc", "nnan", "nsz"}
 

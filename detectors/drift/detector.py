@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.drift.counts import GROUPS, WindowCounts
+from detectors.drift.counts import WindowCounts
 from detectors.drift.dependence import MIX_Z, Dependence, Look
 from detectors.drift.describe import Strongest, describe
 from detectors.drift.effect import EffectSizer, EffectSizes
@@ -17,6 +17,7 @@ from detectors.drift.reference import GAMMA, DriftReference
 from detectors.drift.report import DriftReport
 from detectors.drift.tilts import PER_VARIABLE, WEIGHTS, Tilts
 from detectors.e_process import ODDS, Severity, ShiryaevRoberts, e_bh, log_mean_exp, page_threshold
+from detectors.groups import GROUPS
 from detectors.state import StateError, pack, reading, unpack
 
 MIN_WINDOWS = 12

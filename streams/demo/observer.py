@@ -16,7 +16,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
-from schemas import suspects, windows
+from schemas import outcomes, suspects, windows
 from schemas.alerts import Alert
 from schemas.reference import Reference
 from schemas.rows import ClientWindowRow, FeatureWindowRow, Row, WindowRow
@@ -28,6 +28,8 @@ from streams.references import unpack
 from streams.settings import Settings
 
 _TOPICS = ("windows", "findings", "alerts")
+_UNREAD = {suspects.CE_TYPE.encode(), outcomes.CE_TYPE.encode()}
+"""What else is on them, for the worker alone."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Observer:
                 for message in messages:
                     if message.error() is None:
                         headers = dict(message.headers() or ())
-                        if headers.get("ce_type") != suspects.CE_TYPE.encode():
+                        if headers.get("ce_type") not in _UNREAD:
                             self._take(str(message.topic()).rpartition(".")[2], message.value() or b"")
                 self._judge.tick(time.time_ns(), self._settle_ns)
             if self._metrics_url and time.monotonic() - asked > 1.0:

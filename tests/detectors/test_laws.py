@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors.accuracy import BINS, DELAYS, AccuracyCounts, AccuracyDetector, AccuracyReference
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
 from detectors.drift.cells import Kind
+from detectors.groups import GROUPS
 from detectors.quality import KINDS, QualityCounts, QualityDetector
 from detectors.state import StateError
 
@@ -76,12 +78,15 @@ def _drift_window(rng: np.random.Generator) -> tuple[WindowCounts]:
 
 
 def _quality_columns(rng: np.random.Generator, n: int) -> Columns:
-    return {"received": n, "hits": rng.binomial(n, 0.02, len(KINDS))}
+    received = rng.multinomial(n, np.full(GROUPS, 1 / GROUPS))
+    return {"received": received, "hits": rng.binomial(received, 0.02, (len(KINDS), GROUPS))}
 
 
 def _quality_cut(columns: Columns, at: int) -> tuple[Columns, Columns]:
-    left = np.minimum(columns["hits"], at)
-    return {"received": at, "hits": left}, {"received": columns["received"] - at, "hits": columns["hits"] - left}
+    received, hits = columns["received"], columns["hits"]
+    first = np.clip(at - np.cumsum(received) + received, 0, received)
+    left = np.minimum(hits, first)
+    return {"received": first, "hits": left}, {"received": received - first, "hits": hits - left}
 
 
 def _quality_window(rng: np.random.Generator) -> tuple[QualityCounts]:
@@ -90,14 +95,28 @@ def _quality_window(rng: np.random.Generator) -> tuple[QualityCounts]:
     return (window,)
 
 
+def _accuracy_columns(rng: np.random.Generator, n: int) -> Columns:
+    return {"delay": rng.integers(0, len(DELAYS), n), "wrong": rng.random(n) < 0.2, "bins": rng.integers(-1, BINS, n)}
+
+
+def _accuracy_window(rng: np.random.Generator) -> tuple[AccuracyCounts]:
+    window = AccuracyCounts()
+    window.update(**_accuracy_columns(rng, 80))
+    return (window,)
+
+
+LABELLED = AccuracyReference(np.full(BINS, 50), np.full(BINS, 9))
+
 LEAVES = [
     Leaf(
         "drift", lambda: WindowCounts(REFERENCE), _drift_columns, lambda blob: WindowCounts.from_bytes(blob, REFERENCE), spoil=_drift_spoil
     ),
+    Leaf("accuracy", AccuracyCounts, _accuracy_columns, AccuracyCounts.from_bytes),
     Leaf("quality", QualityCounts, _quality_columns, QualityCounts.from_bytes, cut=_quality_cut),
 ]
 OWNERS = [
     Owner("drift", lambda: DriftDetector(REFERENCE, false_pages=1, windows=8640), _drift_window),
+    Owner("accuracy", lambda: AccuracyDetector(LABELLED, false_pages=1, windows=8640), _accuracy_window),
     Owner("quality", lambda: QualityDetector(false_pages=1, windows=8640), _quality_window),
 ]
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from schemas import suspects, windows
+from schemas import outcomes, suspects, windows
 from schemas.alerts import Alert
 from schemas.reference import Reference
 from schemas.rows import TABLES, Row
@@ -62,6 +62,9 @@ def replay(settings: Settings, references: list[Reference], partitions: list[lis
             if sent.headers.get("ce_type") == suspects.CE_TYPE:
                 rows = suspects.decode(sent.value)
                 findings.append((rows.model, sent.value, rows.end_ns, sent.headers))
+            elif sent.headers.get("ce_type") == outcomes.CE_TYPE:
+                answers = outcomes.decode(sent.value)
+                findings.append((answers.model, sent.value, int(outcomes.columns_of(answers).at_ns.max()), sent.headers))
             elif sent.to == "findings":
                 found = windows.decode_finding(sent.value)
                 findings.append((found.model, sent.value, found.at_ns, {}))

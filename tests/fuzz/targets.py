@@ -17,9 +17,10 @@ import msgspec
 import numpy as np
 
 from detectors.state import StateError
-from inferwatch import CONTENT_TYPE_COLUMNS, CONTENT_TYPE_JSON, DecodeError, Heartbeat, Strings, decode, encode
+from inferwatch import CONTENT_TYPE_COLUMNS, CONTENT_TYPE_JSON, DecodeError, Heartbeat, Label, Strings, decode, encode
 from schemas import reference as references
 from schemas import windows
+from schemas.outcomes import CE_TYPE
 from schemas.reference import ReferenceFormatError
 from schemas.windows import ClientLine, Producer
 from streams.judge import Judge
@@ -164,6 +165,16 @@ def _shard(published: Any) -> Target:
     return Target("record: shard", read, _column_records() + _json_records(), (TooManyDeadLettersError,), share=1)
 
 
+def _outcomes(published: Any) -> bytes:
+    """A message of answers, as a shard sends it."""
+    known = References(KEY)
+    known.put(published)
+    shard = Shard(0, settings(), known)
+    shard.take(events(20), START)
+    shard.finish()
+    return next(out.value for out in shard.outbox if out.headers.get("ce_type") == CE_TYPE)
+
+
 def _judge() -> Target:
     """A message to a judge, by its first byte's role; it never raises."""
     offsets = itertools.count()
@@ -178,6 +189,9 @@ def _judge() -> Target:
         b"f" + windows.encode(finding(evidence={"x": 1.0, "rows": [1, 2]}, clients=["a", "b"])),
         b"f" + windows.encode(finding(family="extraction", severity="ticket", renewed=True)),
         b"l" + msgspec.json.encode(Heartbeat(model="m", version="1", instance="i", sent=10, accepted=12, gauges={"g": 1.0})),
+        b"o" + _outcomes(published),
+        b"t" + msgspec.json.encode(Label(model="m", event_id="shop-1:3", truth="yes")),
+        b"t" + msgspec.json.encode(Label(model="m", event_id="shop-1:4", truth=1.0, version="1", source="desk")),
     )
 
     def read(blob: bytes) -> None:
@@ -185,15 +199,16 @@ def _judge() -> Target:
         if offset % 200 == 0:
             state["judge"] = judge(published, limits={"models": 8})
         of = state["judge"]
-        role: Any = {b"f": "findings", b"l": "lifecycle", b"t": "labels"}.get(blob[:1], "windows")
-        of.apply(Record(role, 0, offset, blob[1:], START + offset % 50 * 10**10, headers=BEAT))
+        role: Any = {b"f": "findings", b"o": "findings", b"l": "lifecycle", b"t": "labels"}.get(blob[:1], "windows")
+        headers = {"ce_type": CE_TYPE} if blob[:1] == b"o" else BEAT
+        of.apply(Record(role, 0, offset, blob[1:], START + offset % 50 * 10**10, headers=headers))
         if offset % 20 == 0:
             of.tick(START + offset % 200 * LENGTH // 20)
         if offset % 200 == 199:
             of.snapshot()
 
     def mutate(draw: random.Random, blob: bytes, others: tuple[bytes, ...]) -> bytes:
-        damage = _json_mutated if blob[:1] == b"l" else mutated
+        damage = _json_mutated if blob[:1] in b"lt" else mutated
         return blob[:1] + damage(draw, blob[1:], tuple(other[1:] for other in others))
 
     return Target("judge: messages", read, seeds, share=1, mutate=mutate)

@@ -126,8 +126,7 @@ def test_producers_that_claim_absurd_numbers_do_not_stop_snapshots_and_verdicts(
     assert len(rows(feed.judge, "producers")) == 100
 
 
-def test_other_lifecycle_messages_and_labels_are_counted() -> None:
+def test_other_lifecycle_messages_are_counted() -> None:
     feed = Feed(judge())
     feed.raw("lifecycle", b'{"kind": "loaded"}')
-    feed.raw("labels", b"anything")
-    assert feed.judge.counted == {"lifecycle": 1, "labels": 1}
+    assert feed.judge.counted == {"lifecycle": 1}

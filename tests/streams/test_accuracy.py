@@ -1,0 +1,195 @@
+"""From labels to alerts and rows: a model that got worse is paged once, with figures; one without true classes gets tickets only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from detectors.accuracy import AccuracyReference
+from schemas.alerts import Alert
+from tests.streams.events import NS, START, events, settings
+from tests.streams.labelling import LENGTH, PUBLISHED, Pair, label, truths
+
+ERROR = AccuracyReference.from_bytes(PUBLISHED.parts["accuracy"]).rate
+
+
+def alerts(pair: Pair) -> list[Alert]:
+    return [msgspec.json.decode(out.value, type=Alert) for out in pair.judge.outbox if out.to == "alerts"]
+
+
+def accuracy_alerts(pair: Pair) -> list[Alert]:
+    return [alert for alert in alerts(pair) if alert.detector in ("accuracy", "concept")]
+
+
+class Service:
+    """Windows of events whose labels come a little later. The truth follows the scores until somebody turns it."""
+
+    def __init__(self, **given: Any) -> None:
+        self.pair = Pair(**given)
+        self.window = 0
+
+    def play(self, windows: int, wrong: float | None = None, n: int = 200) -> None:
+        pair = self.pair
+        for _ in range(windows):
+            seed = self.window
+            batch = events(n, seed=seed, start_s=300.0 * seed, rate=n / 300, number=n * seed)
+            pair.events(batch)
+            pair.now = START + (seed + 1) * LENGTH + 20 * NS
+            pair.close_windows()
+            assert batch.scores is not None
+            if wrong is None:
+                rng = np.random.default_rng([seed, 1])
+                told = ["yes" if x else "no" for x in (rng.random(n) < batch.scores[:, 1]).tolist()]
+            else:
+                told = truths(batch, seed, wrong)
+            pair.labels(*(label(n * seed + k, truth) for k, truth in enumerate(told)))
+            pair.tick(1.0)
+            self.window += 1
+
+
+def test_a_model_that_is_as_good_as_its_reference_opens_nothing() -> None:
+    service = Service()
+    service.play(40)
+    assert accuracy_alerts(service.pair) == []
+
+
+def test_a_model_that_got_worse_is_ticketed_then_paged_and_the_page_says_how_much_and_since_when() -> None:
+    service = Service()
+    service.play(12)
+    service.play(8, wrong=0.6)
+    found = [alert for alert in accuracy_alerts(service.pair) if alert.detector == "accuracy"]
+    assert [alert.severity for alert in found] == ["ticket", "page"]
+    page = found[-1]
+    assert page.alertname == "InferwatchAccuracy"
+    assert page.evidence["rate"] > 0.5
+    assert page.evidence["usual"] == pytest.approx(ERROR)
+    assert page.evidence["labels"] >= 200
+    assert "wrong more often than its reference" in page.summary
+    assert len(page.summary) < 400
+    assert page.evidence["status"] == "calibrated"
+    assert abs(page.evidence["adwin_since_ns"] - (START + 12 * LENGTH)) <= 2 * LENGTH
+    (concept, *_) = (alert for alert in accuracy_alerts(service.pair) if alert.detector == "concept")
+    assert (concept.severity, concept.alertname, concept.evidence["direction"]) == ("ticket", "InferwatchConceptShift", "worse")
+    assert concept.evidence["promised"] < 0.45 < concept.evidence["rate"]
+
+
+def test_an_alert_stands_while_no_labels_come_and_is_over_when_they_are_good_again() -> None:
+    service = Service()
+    service.play(5)
+    service.play(6, wrong=0.7)
+    pair = service.pair
+    for _ in range(60):
+        pair.tick(300.0)
+    assert {alert.state for alert in accuracy_alerts(pair)} == {"firing"}, "no labels are no recovery"
+    service.window += 60
+    service.play(60, wrong=0.05)
+    states = [alert.state for alert in accuracy_alerts(pair) if alert.detector == "accuracy"]
+    assert states == ["firing", "firing", "resolved"]
+    pair.tick(3 * 86_400.0)
+
+
+def test_an_alert_ends_when_no_labels_have_come_for_two_days() -> None:
+    service = Service()
+    service.play(5)
+    service.play(6, wrong=0.7)
+    for _ in range(700):
+        service.pair.tick(300.0)
+    assert accuracy_alerts(service.pair)[-1].state == "resolved"
+
+
+def test_a_model_without_true_classes_is_compared_with_its_own_first_labels_and_gets_tickets() -> None:
+    parts = {name: part for name, part in PUBLISHED.parts.items() if name != "accuracy"}
+    service = Service(published=msgspec.structs.replace(PUBLISHED, parts=parts))
+    service.play(4, wrong=0.1)
+    assert service.pair.rows("accuracy_estimates") == [], "nothing can be promised before labels came"
+    service.play(4, wrong=0.1)
+    assert accuracy_alerts(service.pair) == []
+    service.play(12, wrong=0.6)
+    found = [alert for alert in accuracy_alerts(service.pair) if alert.detector == "accuracy"]
+    assert {alert.severity for alert in found} == {"ticket"}
+    assert "own first 1,000 labels" in found[0].evidence["status"]
+    assert service.pair.rows("accuracy_estimates")
+    service.pair.restart()
+
+
+def test_another_reference_begins_anew_and_keeps_the_answers() -> None:
+    service = Service()
+    service.play(6, wrong=0.7)
+    pair = service.pair
+    batch = events(100, seed=99, start_s=300.0 * 6, number=10_000)
+    pair.events(batch)
+    pair.close_windows()
+    before = len(accuracy_alerts(pair))
+    parts = PUBLISHED.parts | {"accuracy": AccuracyReference(np.full(32, 40), np.full(32, 30)).to_bytes()}
+    pair.references.put(msgspec.structs.replace(PUBLISHED, parts=parts))
+    pair.labels(*(label(10_000 + k) for k in range(100)))
+    joined = pair.fates()["joined"]
+    pair.tick()
+    assert pair.fates()["joined"] == joined + 100
+    service.window += 1
+    service.play(4, wrong=0.7)
+    assert [alert for alert in accuracy_alerts(pair)[before:] if alert.state == "firing"] == []
+
+
+def test_the_estimate_of_a_window_is_told_when_its_partitions_had_their_time_and_again_when_more_came() -> None:
+    pair = Pair(2)
+    pair.events(events(300, rate=1.0), 0)
+    pair.now = START + LENGTH
+    pair.close_windows()
+    pair.tick(5.0)
+    assert pair.rows("accuracy_estimates") == []
+    pair.tick(6.0)
+    (row,) = pair.rows("accuracy_estimates")
+    assert (row["n"], row["unscored"]) == (300, 0)
+    assert row["low"] < row["accuracy"] < row["high"]
+    assert row["accuracy"] == pytest.approx(1 - ERROR, abs=0.07)
+    pair.events(events(100, rate=1.0, number=300, instance="two"), 1)
+    pair.close_windows()
+    pair.tick(1.0)
+    first, second = pair.rows("accuracy_estimates")
+    assert first["start"] == second["start"]
+    assert (first["n"], second["n"], first["revision"] < second["revision"]) == (300, 400, True)
+
+
+def test_answers_without_probabilities_have_no_estimate() -> None:
+    pair = Pair()
+    scores = np.full((50, 2), np.nan, np.float32)
+    pair.events(events(50, scores=scores))
+    pair.close_windows()
+    pair.tick(400.0)
+    assert pair.rows("accuracy_estimates") == []
+
+
+def test_nothing_is_remembered_where_the_owner_says_so() -> None:
+    pair = Pair(labels={"events": 0})
+    pair.events(events(50))
+    pair.close_windows()
+    pair.labels(label(1))
+    pair.tick(400.0)
+    assert pair.shards[0].counters().get("outcomes", 0) == 0
+    assert pair.rows("accuracy_estimates") == []
+
+
+def test_many_windows_of_events_in_one_window_of_arrival_are_told_in_parts_that_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.accuracy._MAX_CELLS", 20)
+    pair = Pair()
+    pair.now = START + 200 * LENGTH
+    for k in range(100):
+        pair.events(events(2, start_s=300.0 * k, number=2 * k))
+    pair.close_windows()
+    for k in range(200):
+        pair.labels(label(k))
+        pair.tick(0.1)
+    pair.tick(LENGTH / NS)
+    written = pair.rows("accuracy_windows")
+    assert sum(row["n"] for row in written) == 200
+    keys = [(row["start"], row["delay"], row["part"]) for row in written]
+    assert len(set(keys)) == len(keys)
+    assert max(row["part"] for row in written) >= 4
+
+
+def test_the_budget_is_checked_with_the_share_of_accuracy() -> None:
+    assert settings().budget.accuracy_share == 0.1
