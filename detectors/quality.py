@@ -1,7 +1,7 @@
-"""Input anomalies: do more requests than usual come malformed?
+"""Input anomalies: do more requests than usual come malformed, from more than a client or two?
 
-Counted per kind and window, compared with the model's *own history*: a service whose clients always leave one field empty is not news, a
-service where they start to is.
+Counted per kind, window and group of clients, compared with the model's *own history*: a service whose clients always leave one field empty
+is not news, a service where they start to is. One client who starts to is that client's affair, so the loudest groups are left out.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from detectors.e_process import Severity, ShiryaevRoberts, log_polya, page_threshold
+from detectors.groups import GROUPS, count_groups
 from detectors.state import StateError, pack, unpack
 
 KINDS = (
@@ -31,36 +32,55 @@ KINDS = (
 
 QUALITY_ODDS = (2.0, 5.0, 20.0)
 PRIOR_HITS, PRIOR_MISSES = 0.5, 200.0
-CONCENTRATION = 500.0
+MOST_ALIKE = 500.0
+"""Concentration of the beta-binomial at most: the relative sd of a rate m is then sqrt((1 - m) / (501 m)), 0.3 at m = 2 %."""
+PRIOR_RHO, PRIOR_WINDOWS = 1.0 / 51.0, 20.0
+"""How much rates of windows differ (the correlation of two events of a window) before it was seen, and how many windows that counts for."""
 FADE = 0.99
 WARM_UP_WINDOWS = 12
+LOUDEST = 2
+"""Groups of clients left out, a kind: one client is one group, and two may be noisy in one window."""
+BY_CHANCE = 3.0
+"""Standard deviations (and one event) above the usual that a group may have and still counts."""
+MAIN_SHARE = 0.25
+"""A group with more than this share of the traffic is never left out: with few clients each is the service itself."""
 
-_LEAF, _KIND, _VERSION = "quality.counts", "quality.detector", 1
+_HISTORY = ("hits", "misses", "traffic", "squares", "alone", "pairs")
+_LEAF, _KIND, _VERSION = "quality.counts", "quality.detector", 2
 
 
 class QualityCounts:
-    """Leaf: events received in a window, and how many of them had each kind of fault.
+    """Leaf: events received in a window by group of clients, and how many of them had each kind of fault.
 
     Attributes:
-        received: accepted and rejected events.
-        hits: int64, shape (9,), events per kind of `KINDS`; an event may have several.
+        received: int64, shape (16,), accepted and rejected events by group (`detectors.groups`).
+        hits: int64, shape (9, 16), events per kind of `KINDS` and group; an event may have several.
     """
 
     def __init__(self) -> None:
-        self.received = 0
-        self.hits = np.zeros(len(KINDS), np.int64)
+        self.received = np.zeros(GROUPS, np.int64)
+        self.hits = np.zeros((len(KINDS), GROUPS), np.int64)
 
-    def update(self, received: int, hits: ArrayLike) -> None:
+    def see(self, clients: NDArray[np.uint64]) -> None:
+        """Events of these clients came; their 64-bit hashes, shape (n,)."""
+        count_groups(clients, self.received)
+
+    def fault(self, kind: str, clients: NDArray[np.uint64]) -> None:
+        """Of the events seen, some of these clients had this fault; what is none of `KINDS` is not counted."""
+        if kind in KINDS:
+            count_groups(clients, self.hits[KINDS.index(kind)])
+
+    def update(self, received: ArrayLike, hits: ArrayLike) -> None:
         """Add a batch's totals.
 
         Raises:
-            ValueError: on a negative count, a wrong number of kinds, or more faulty events than events.
+            ValueError: on a negative count, wrong shapes, or more faulty events than events.
         """
-        hits = np.asarray(hits, np.int64)
-        if hits.shape != (len(KINDS),):
-            raise ValueError(f"hits must have one count per kind, shape ({len(KINDS)},), got {hits.shape}")
-        if received < 0 or hits.min() < 0 or hits.max() > received:
-            raise ValueError(f"counts must be between 0 and the {received} events received, got {hits.tolist()}")
+        received, hits = np.asarray(received, np.int64), np.asarray(hits, np.int64)
+        if received.shape != self.received.shape or hits.shape != self.hits.shape:
+            raise ValueError(f"counts must have shapes {self.received.shape} and {self.hits.shape}, got {received.shape} and {hits.shape}")
+        if received.min() < 0 or hits.min() < 0 or (hits > received).any():
+            raise ValueError(f"counts must be between 0 and the {received.tolist()} events received, got {hits.tolist()}")
         self.received += received
         self.hits += hits
 
@@ -71,8 +91,7 @@ class QualityCounts:
 
     def clear(self) -> None:
         """Start the next window."""
-        self.received = 0
-        self.hits[:] = 0
+        self.received[:], self.hits[:] = 0, 0
 
     def to_bytes(self) -> bytes:
         """The counts as bytes."""
@@ -87,14 +106,14 @@ class QualityCounts:
         """
         body, counts = unpack(blob, _LEAF, _VERSION), cls()
         try:
-            counts.update(int(body["received"]), body["hits"])
+            counts.update(body["received"], body["hits"])
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"damaged {_LEAF}: {error}") from error
         return counts
 
 
 class QualityReport(msgspec.Struct, frozen=True):
-    """The verdict on one window; rates are faulty events per 10,000 received.
+    """The verdict on one window; rates are faulty events per 10,000 received, without the loudest groups of clients of each kind.
 
     Attributes:
         window: windows with events seen so far.
@@ -123,12 +142,18 @@ class QualityDetector:
     """Shiryaev-Roberts over beta-binomial e-values, one per kind and odds in {2, 5, 20}.
 
     Null: the window's faulty events are beta-binomial(n, m c, (1 - m) c): m the mean rate of past windows (fading by 1 % a window; prior
-    0.5 in 200), c = 500 the concentration, so that the rate may wander with a relative sd of sqrt((1 - m) / (501 m)), 0.3 at m = 2 %. The
-    log e-value of one window is capped at ln(A) / 2: a single burst opens no page, two bad windows do. The first twelve windows are history
-    only, and it does not learn from windows that are a ticket or a page; `reset` accepts the present level as normal.
+    0.5 in 200), c = 1 / rho - 1 (500 at most) the concentration, rho the correlation of two events of a window: which clients are there
+    decides what comes. Moments give it, rho = (sum (h - n m)^2 - sum n m (1 - m)) / sum n (n - 1) m (1 - m), fading alike, together with
+    a prior of 1/51 for 20 windows. The log e-value of one window is capped at ln(A) / 2: a single burst opens no page, two bad windows do.
+    The first twelve windows are history only, and it does not learn from windows that are a ticket or a page; `reset` accepts the present
+    level as normal.
 
-    Misleads: what was wrong in the first windows is history, not news; look at the rates. One client with broken requests raises the
-    rates like many: the page names kinds, the client table names clients.
+    Per kind, at most two groups of clients (of 16) are left out of window and history alike: those with the most faults above the usual, if
+    that is more than chance explains (h - n m > 3 sqrt(n m (1 - m)) + 1) and they have at most a quarter of the traffic so far. What many
+    clients send wrong is a fault of the service; it loses an eighth of its events.
+
+    Misleads: what was wrong in the first windows is history, not news; look at the rates. One client or two with broken requests are left
+    out: the client table names them. Where a client is more than a quarter of the traffic, it raises the rates like many.
 
     Args:
         false_pages: allowed in `windows` windows, this detector's share already taken.
@@ -138,10 +163,11 @@ class QualityDetector:
 
     Example:
         >>> detector, window = QualityDetector(false_pages=0.1, windows=8640), QualityCounts()
-        >>> window.update(1000, [2, 0, 0, 0, 0, 0, 0, 0, 0])
+        >>> clients = np.arange(1000, dtype=np.uint64) << np.uint64(32)
+        >>> window.see(clients); window.fault("missing", clients[:2])
         >>> [detector.update(window).severity for _ in range(30)][-1]
         'none'
-        >>> window.update(1000, [400, 0, 0, 0, 0, 0, 0, 0, 0])
+        >>> window.see(clients); window.fault("missing", clients[:400])
         >>> [detector.update(window).severity for _ in range(3)][-1], detector.report().leading
         ('page', ('missing',))
     """
@@ -150,18 +176,22 @@ class QualityDetector:
         size = len(KINDS) * len(QUALITY_ODDS)
         self.sr = ShiryaevRoberts(np.full(size, -math.log(size)), page_threshold(windows, false_pages))
         self.hits, self.misses = np.zeros(len(KINDS)), np.zeros(len(KINDS))
+        self.squares, self.alone, self.pairs = np.zeros(len(KINDS)), np.zeros(len(KINDS)), np.zeros(len(KINDS))
+        self.windows = 0.0
+        self.traffic = np.zeros(GROUPS)
         self.learned = 0
         self._report: QualityReport | None = None
 
     def update(self, counts: QualityCounts) -> QualityReport:
         """Judge one closed, merged window; one without events changes nothing."""
-        n, hits = counts.received, counts.hits.astype(np.float64)
+        received = int(counts.received.sum())
         past = PRIOR_HITS + self.hits + PRIOR_MISSES + self.misses
         usual = (PRIOR_HITS + self.hits) / past
-        size = np.minimum(past, CONCENTRATION)
+        n, hits = self._without_the_loudest(counts, usual)
+        size = np.minimum(past, self._concentration())
         severity: Severity = "page" if self.sr.open else "none"
         opened = False
-        if n:
+        if received:
             log_e = np.concatenate([log_polya(hits, n, usual * size, (1.0 - usual) * size, odds) for odds in QUALITY_ODDS])
             capped = np.minimum(log_e, self.sr.log_page / 2.0)
             if self.learned < WARM_UP_WINDOWS:
@@ -170,21 +200,42 @@ class QualityDetector:
             if severity == "none":
                 self.learned += 1
                 self.hits, self.misses = FADE * self.hits + hits, FADE * self.misses + n - hits
+                self.traffic = FADE * self.traffic + counts.received
+                variance = usual * (1.0 - usual) * n
+                self.squares, self.alone = FADE * self.squares + (hits - n * usual) ** 2, FADE * self.alone + variance
+                self.pairs, self.windows = FADE * self.pairs + variance * np.maximum(n - 1.0, 0.0), FADE * self.windows + 1.0
         by_kind = self._by_kind()
         order = np.argsort(-by_kind, kind="stable")
         leading = [KINDS[k] for i, k in enumerate(order) if severity != "none" and (i == 0 or by_kind[k] >= self.sr.log_ticket)]
         self._report = QualityReport(
             window=self.sr.steps,
-            received=n,
+            received=received,
             severity=severity,
             opened=opened,
             log_evidence=self.sr.log_mixture,
-            rates={kind: 1e4 * float(h) / max(n, 1) for kind, h in zip(KINDS, hits, strict=True)},
+            rates={kind: 1e4 * float(h) / max(float(k), 1.0) for kind, h, k in zip(KINDS, hits, n, strict=True)},
             usual={kind: 1e4 * float(u) for kind, u in zip(KINDS, usual, strict=True)},
             leading=tuple(leading),
             since=int(self.sr.since[int(self.sr.log_r.argmax())]),
         )
         return self._report
+
+    def _without_the_loudest(self, counts: QualityCounts, usual: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Per kind, events received and events at fault, shape (9,), of all groups but the loudest small ones that stand out."""
+        traffic = self.traffic + counts.received
+        expected = usual[:, None] * counts.received
+        excess = counts.hits - expected - BY_CHANCE * np.sqrt(expected * (1.0 - usual[:, None])) - 1.0
+        excess[:, traffic > MAIN_SHARE * traffic.sum()] = 0.0
+        loudest = np.argsort(-excess, axis=1, kind="stable")[:, :LOUDEST]
+        kept = np.ones(excess.shape, np.bool_)
+        np.put_along_axis(kept, loudest, np.take_along_axis(excess, loudest, axis=1) <= 0.0, axis=1)
+        return (kept * counts.received).sum(axis=1, dtype=np.float64), (kept * counts.hits).sum(axis=1, dtype=np.float64)
+
+    def _concentration(self) -> NDArray[np.float64]:
+        """Of the rate of each kind between windows, shape (9,)."""
+        rho = np.maximum(self.squares - self.alone, 0.0) / np.maximum(self.pairs, 1e-9)
+        rho = (self.windows * np.minimum(rho, 1.0) + PRIOR_WINDOWS * PRIOR_RHO) / (self.windows + PRIOR_WINDOWS)
+        return np.minimum(1.0 / rho - 1.0, MOST_ALIKE)
 
     def _by_kind(self) -> NDArray[np.float64]:
         """Natural logarithm of the mean over odds, shape (9,)."""
@@ -197,11 +248,14 @@ class QualityDetector:
     def reset(self) -> None:
         """Forget evidence and history: the present level becomes normal."""
         self.sr.reset()
-        self.hits[:], self.misses[:], self.learned = 0.0, 0.0, 0
+        for name in _HISTORY:
+            getattr(self, name)[:] = 0.0
+        self.windows, self.learned = 0.0, 0
 
     def snapshot(self) -> bytes:
         """The state as bytes."""
-        return pack(_KIND, _VERSION, {"sr": self.sr.state(), "hits": self.hits, "misses": self.misses, "learned": self.learned})
+        history = {name: getattr(self, name) for name in _HISTORY}
+        return pack(_KIND, _VERSION, {"sr": self.sr.state(), "windows": self.windows, "learned": self.learned, **history})
 
     def restore(self, blob: bytes) -> None:
         """Continue a snapshot bit for bit.
@@ -211,11 +265,14 @@ class QualityDetector:
         """
         body: dict[str, Any] = unpack(blob, _KIND, _VERSION)
         try:
-            hits, misses = np.asarray(body["hits"], np.float64), np.asarray(body["misses"], np.float64)
-            if hits.shape != self.hits.shape or misses.shape != hits.shape:
-                raise ValueError(f"history of {hits.size} kinds, not {len(KINDS)}")
-            learned = int(body["learned"])
+            history = {name: np.asarray(body[name], np.float64) for name in _HISTORY}
+            for name, values in history.items():
+                if values.shape != getattr(self, name).shape:
+                    raise ValueError(f"{name} of shape {values.shape}, not {getattr(self, name).shape}")
+            windows, learned = float(body["windows"]), int(body["learned"])
             self.sr.restore(body["sr"])
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"damaged {_KIND}: {error}") from error
-        self.hits, self.misses, self.learned, self._report = hits, misses, learned, None
+        for name, values in history.items():
+            setattr(self, name, values)
+        self.windows, self.learned, self._report = windows, learned, None

@@ -72,6 +72,8 @@ class WindowPartial(msgspec.Struct, kw_only=True):
     rejected: dict[str, Events]
     anomalies: dict[str, Events]
     """Accepted events with something wrong in them, by kind."""
+    quality: bytes = b""
+    """`detectors.quality.QualityCounts`: faults by groups of clients, those under suspicion left out."""
     status: dict[str, Events]
     latency: bytes
     """int64 counts of the latency bins of `schemas.latency`."""

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.arrays import plain
 from inferwatch import EventColumns, Strings
 from schemas.reference import Feature
-from streams.kernels import odd_rows, plain, top_classes
+from streams.kernels import odd_rows, top_classes
 
 _Faults = dict[str, NDArray[np.bool_]]
 _PLANS = 256
@@ -36,12 +37,14 @@ class Aligned:
         scores: (n, c) float32, or (n, 0) when there are none.
         label: (n,) int32 class index of the answer; -1 when unknown.
         anomalies: events by kind of fault; an event may have several.
+        faults: the same, (n,) bool by kind, of those kinds that are an event's own.
     """
 
     X: NDArray[np.float32]
     scores: NDArray[np.float32]
     label: NDArray[np.int32]
     anomalies: Counter[str] = field(default_factory=Counter)
+    faults: _Faults = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +105,10 @@ class Aligner:
             _mark(faults, "out_of_bounds", odd & 4 > 0)
             if (odd & 2).any():
                 X = np.where(np.isinf(X), np.float32(np.nan), X)
-        anomalies = Counter({kind: int(rows.sum()) for kind, rows in faults.items() if rows.any()})
+        faults = {kind: rows for kind, rows in faults.items() if rows.any()}
+        anomalies = Counter({kind: int(rows.sum()) for kind, rows in faults.items()})
         scores = self._scores(events, anomalies)
-        return Aligned(X, scores, self._label(events, scores, anomalies), anomalies)
+        return Aligned(X, scores, self._label(events, scores, anomalies), anomalies, faults)
 
     def _by_name(self, events: EventColumns, faults: _Faults) -> NDArray[np.float32]:
         n = len(events)

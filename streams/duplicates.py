@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from detectors.arrays import plain
 from inferwatch import EventColumns
 
 _SLOTS, _WAYS = 1 << 16, 8
@@ -68,7 +69,12 @@ def keys_of_id(event_id: str) -> tuple[int, int]:
 
 
 def _of_producer(events: EventColumns, service: str) -> NDArray[np.uint64]:
-    return np.asarray(_numbered(np.uint64(_hash(service + "\0" + events.instance)), events.number), np.uint64)
+    return np.asarray(_numbered(np.uint64(_hash(service + "\0" + events.instance)), plain(events.number)), np.uint64)
+
+
+def hash_of_client(name: str) -> int:
+    """A client's 64-bit hash, never 0; the same in every process."""
+    return _hash(name) | 1
 
 
 def _hash(text: str) -> int:

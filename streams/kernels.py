@@ -1,6 +1,6 @@
 """Compiled single passes over a batch, where a chain of numpy calls would walk it several times.
 
-numba compiles a function anew for read-only or strided arrays, in the middle of the work; callers hand in plain ones (`plain`).
+Callers hand in plain arrays (`detectors.arrays`).
 """
 
 from __future__ import annotations
@@ -9,14 +9,61 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from schemas.latency import BINS, LN_GAMMA
 
 
-def plain(array: NDArray[Any]) -> NDArray[Any]:
-    """The array, or a copy of it, C-contiguous and writable: the one kind for which the kernels are compiled."""
-    return np.require(array, requirements=["C", "W"])
+@njit(cache=True)
+def admit(at_ns: Any, received_ns: int, first_ns: int, last_ns: int, keys: Any, number: Any, at: Any, shown: Any, off: Any) -> Any:
+    """Event times and clocks of a batch in one pass.
+
+    Args:
+        at_ns: (n,) int64 as sent; negative for none.
+        received_ns: Kafka's time of the record, taken by events without one.
+        first_ns: the earliest time that is right.
+        last_ns: the latest.
+        keys: (n,) uint64, what each event is known by.
+        number: (n,) int64 running numbers.
+        at: (n,) int64, the event times, out.
+        shown: (n,) uint64, keys of the events whose clock is right, 0 for the others, out.
+        off: (n,) bool, whose clock is wrong, out.
+
+    Returns:
+        How many are off, the lowest and the highest number.
+    """
+    wrong, lowest, highest = 0, number[0], number[0]
+    for i in range(len(at_ns)):
+        when = received_ns if at_ns[i] < 0 else at_ns[i]
+        bad = when < first_ns or when > last_ns
+        at[i], off[i], shown[i] = when, bad, np.uint64(0) if bad else keys[i]
+        wrong += bad
+        lowest, highest = min(lowest, number[i]), max(highest, number[i])
+    return wrong, lowest, highest
+
+
+@njit(cache=True)
+def count_clients(slot: Any, at_ns: Any, severity: Any, n: Any, last_ns: Any, suspect: Any) -> int:
+    """Counts events of clients, and marks the rows of those under suspicion; returns how many rows are.
+
+    Args:
+        slot: (rows,) int32, -1 for no client.
+        at_ns: (rows,) event time.
+        severity: (slots, families) uint8.
+        n: (slots,) int64, events, added to.
+        last_ns: (slots,) int64, the latest time, raised.
+        suspect: (rows,) bool, out.
+    """
+    found = 0
+    for i in range(len(slot)):
+        s = slot[i]
+        suspect[i] = False
+        if s >= 0:
+            n[s] += 1
+            last_ns[s] = max(last_ns[s], at_ns[i])
+            for k in range(severity.shape[1]):
+                suspect[i] |= severity[s, k] != 0
+            found += suspect[i]
+    return found
 
 
 @njit(cache=True)
@@ -102,3 +149,33 @@ def number_clients(slot: Any, place: Any, client: Any, distinct: Any) -> int:
     for k in range(found):
         place[distinct[k]] = -1
     return found
+
+
+@njit(cache=True)
+def used_codes(codes: Any, values: int) -> Any:
+    """Which of so many values of a dictionary occur among the codes (n,) int32, increasing; negative codes are none."""
+    seen = np.zeros(values, np.bool_)
+    found = 0
+    for code in codes:
+        if code >= 0 and not seen[code]:
+            seen[code] = True
+            found += 1
+    out = np.empty(found, np.int64)
+    found = 0
+    for code in range(values):
+        if seen[code]:
+            out[found] = code
+            found += 1
+    return out
+
+
+@njit(cache=True)
+def without_hash(slots: Any, hashes: Any) -> Any:
+    """Places in ``slots`` (n,) int32 of those, not negative, whose entry of ``hashes`` (capacity,) uint64 is 0."""
+    out = np.empty(len(slots), np.int64)
+    found = 0
+    for k in range(len(slots)):
+        if slots[k] >= 0 and hashes[slots[k]] == 0:
+            out[found] = k
+            found += 1
+    return out[:found]

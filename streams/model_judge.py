@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
 from detectors.completeness import CompletenessReport
 from detectors.drift import DriftDetector, DriftReport, WindowCounts
-from detectors.quality import KINDS, QualityCounts, QualityDetector
+from detectors.quality import QualityCounts, QualityDetector, QualityReport
 from detectors.state import StateError, pack, unpack
 from inferwatch import Heartbeat
 from schemas import latency
@@ -105,6 +105,8 @@ class ModelJudge:
             raise ValueError(f"{len(partial.latency)} bytes of latency counts; {latency.BINS} bins have {8 * latency.BINS}")
         if partial.counts and self._drift is not None and partial.reference == self._reference_id:
             WindowCounts.from_bytes(partial.counts, self._drift.reference)
+        if partial.quality:
+            QualityCounts.from_bytes(partial.quality)
         self._telemetry.partial(partial.partition, partial.producers)
         start = max(partial.start_ns, self._judged_until_ns)
         if start > partial.start_ns:
@@ -182,6 +184,10 @@ class ModelJudge:
             whole = WindowCounts.from_bytes(a.counts, self._drift.reference)
             whole.merge(WindowCounts.from_bytes(b.counts, self._drift.reference))
             counts = whole.to_bytes()
+        faults = QualityCounts()
+        for share in (a, b):
+            if share.quality:
+                faults.merge(QualityCounts.from_bytes(share.quality))
         return msgspec.structs.replace(
             a,
             reference=chosen.reference,
@@ -193,6 +199,7 @@ class ModelJudge:
             counts=counts,
             rejected=dict(Counter(a.rejected) + Counter(b.rejected)),
             anomalies=dict(Counter(a.anomalies) + Counter(b.anomalies)),
+            quality=faults.to_bytes(),
             status=dict(Counter(a.status) + Counter(b.status)),
             latency=(np.frombuffer(a.latency, np.int64) + np.frombuffer(b.latency, np.int64)).tobytes(),
             classes=dict(Counter(a.classes) + Counter(b.classes)),
@@ -221,7 +228,7 @@ class ModelJudge:
             return None
         report = self._drift.update(counts)
         severity = "ticket" if report.severity == "page" and self.loaded.provisional else report.severity
-        if severity == "none":
+        if severity == "none" or self._goes_on("drift", report, max(window.end_ns, now_ns)):
             return report
         leading = pages.leading_variables(report)
         self.alerts.raise_(
@@ -244,11 +251,9 @@ class ModelJudge:
         return report
 
     def _judge_quality(self, window: WindowPartial, now_ns: int) -> None:
-        received = window.n + sum(window.rejected.values())
-        counts = QualityCounts()
-        faults = Counter(window.anomalies) + Counter(window.rejected)
-        counts.update(received, [min(faults[kind], received) for kind in KINDS])
-        report = self._quality.update(counts)
+        report = self._quality.update(QualityCounts.from_bytes(window.quality) if window.quality else QualityCounts())
+        if self._goes_on("quality", report, max(window.end_ns, now_ns)):
+            return
         self.alerts.raise_(
             "quality",
             "",
@@ -257,8 +262,13 @@ class ModelJudge:
             summary=pages.quality(report, self.model, self.version),
             log_evidence=report.log_evidence,
             evidence={"per_10k": report.rates, "usual_per_10k": report.usual, "since_window": report.since},
-            n_events=received,
+            n_events=report.received,
         )
+
+    def _goes_on(self, detector: Literal["drift", "quality"], report: DriftReport | QualityReport, at_ns: int) -> bool:
+        """Whether this is an episode that was paged before: after a pause in the traffic it is no second page, unless it has grown."""
+        continues = report.severity == "page" and not report.opened
+        return continues and self.alerts.renew(detector, "", at_ns, report.log_evidence)
 
     def _judge_telemetry(self, report: CompletenessReport, now_ns: int) -> None:
         cause = "silent" if report.severity == "page" else "gap"

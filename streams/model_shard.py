@@ -11,13 +11,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.arrays import plain
 from inferwatch import EventColumns
 from schemas.outcomes import MAX_CLASSES, Outcomes
 from schemas.rows import SampledEventRow
 from schemas.suspects import SuspectRows
 from schemas.windows import NUMBERS_PER_BLOCK, Finding, Producer, WindowPartial
 from streams.align import Aligned, Aligner, WidthError
-from streams.duplicates import RecentEvents, keys_of, keys_of_ids
+from streams.duplicates import RecentEvents, hash_of_client, keys_of, keys_of_ids
+from streams.kernels import admit
 from streams.outcomes import OutcomeBuffer
 from streams.owner import NS
 from streams.references import Loaded
@@ -117,29 +119,28 @@ class ModelShard:
             received_ns: Kafka's time of the record; the event time of events without one.
         """
         self.touch()
-        rejected: Counter[str] = Counter()
         keys = keys_of(events)
         try:
             aligned = self._aligner.align(events)
         except WidthError:
-            self._count_producer(events, np.ones(len(events), bool), received_ns)
-            rejected["wrong_width"] += len(events)
-            self._reject(rejected, received_ns)
-            return rejected
-        at_ns = np.where(events.at_ns < 0, received_ns, events.at_ns)
-        clock = self._settings.clock
-        off = (at_ns > received_ns + round(clock.future_s * NS)) | (at_ns < received_ns - round(clock.past_s * NS))
-        twice = self._recent.seen(np.where(off, np.uint64(0), keys))
-        self._count_producer(events, ~twice, received_ns)
-        refused = off | twice
-        if refused.any():
-            rejected.update({reason: int(mask.sum()) for reason, mask in (("clock", off), ("duplicate", twice & ~off)) if mask.any()})
-        rows = np.flatnonzero(~refused)
-        if len(rows):
+            number = events.number
+            self._count_producer(events, np.ones(len(events), bool), int(number.min()), int(number.max()), received_ns)
+            return self._reject(events, keys, {"wrong_width": np.arange(len(events))}, received_ns)
+        n, clock = len(events), self._settings.clock
+        at_ns, shown, off = np.empty(n, np.int64), np.empty(n, np.uint64), np.empty(n, np.bool_)
+        first = max(received_ns - round(clock.past_s * NS), 0)
+        last = min(received_ns + round(clock.future_s * NS), 2**63 - 1)
+        given, numbers = plain(events.at_ns), plain(events.number)
+        wrong, lowest, highest = admit(given, received_ns, first, last, keys, numbers, at_ns, shown, off)
+        twice = self._recent.seen(shown)
+        again = int(np.count_nonzero(twice))
+        self._count_producer(events, ~twice, lowest, highest, received_ns)
+        if wrong + again < n:
+            rows = np.flatnonzero(~(off | twice)) if wrong or again else np.arange(n)
             self._accept(events, aligned, at_ns, keys, rows)
-        if rejected:
-            self._reject(rejected, received_ns)
-        return rejected
+        if not wrong and not again:
+            return Counter()
+        return self._reject(events, keys, {"clock": np.flatnonzero(off), "duplicate": np.flatnonzero(twice)}, received_ns)
 
     def _accept(
         self, events: EventColumns, aligned: Aligned, at_ns: NDArray[np.int64], keys: NDArray[np.uint64], rows: NDArray[np.intp]
@@ -153,8 +154,7 @@ class ModelShard:
             at_ns, keys, slot, status, latency_ms = at_ns[rows], keys[rows], slot[rows], status[rows], latency_ms[rows]
             X, scores, label, ids = X[rows], scores[rows], label[rows], ids[rows]
             value = None if value is None else value[rows]
-        suspect = self.watch.suspect(slot)
-        self.watch.count(slot, at_ns)
+        suspect, suspects = self.watch.count(slot, at_ns)
         known, answered = slot >= 0, status == 0
         hashes = np.where(known, self.watch.hashes[slot], keys) if len(self.watch.hashes) else keys
 
@@ -165,9 +165,13 @@ class ModelShard:
             inside: NDArray[np.bool_] | slice = starts == start if first < last else slice(None)  # mostly all are of one window
             window = self._window(start)
             window.add(slot[inside], status[inside], latency_ms[inside])
-            window.late += int(np.count_nonzero(at_ns[inside] < start))
-            window.suspect += int(np.count_nonzero(suspect[inside]))
+            window.late += 0 if earliest >= start else int(np.count_nonzero(at_ns[inside] < start))
+            window.suspect += int(np.count_nonzero(suspect[inside])) if suspects else 0
             self._count_classes(window, label[inside])
+            trusted = inside if not suspects else ~suspect if isinstance(inside, slice) else inside & ~suspect
+            window.quality.see(hashes[trusted])
+            for kind, marked in aligned.faults.items():
+                window.quality.fault(kind, hashes[trusted][marked[rows][trusted]])
             counted = answered & ~suspect
             if first < last:
                 counted &= inside
@@ -204,13 +208,12 @@ class ModelShard:
 
     def _count_classes(self, window: OpenWindow, label: NDArray[np.int32]) -> None:
         if self._aligner.classes:
-            counts = np.bincount(label[label >= 0], minlength=len(self._aligner.classes))
+            counts = np.bincount(label + 1, minlength=len(self._aligner.classes) + 1)[1:]  # the first is that of no class, -1
             window.classes.update({self._aligner.classes[k]: int(counts[k]) for k in np.flatnonzero(counts).tolist()})
 
-    def _count_producer(self, events: EventColumns, once: NDArray[np.bool_], received_ns: int) -> None:
+    def _count_producer(self, events: EventColumns, once: NDArray[np.bool_], lowest: int, highest: int, received_ns: int) -> None:
         """Counts what arrived from an instance, repetitions left out, in all and by blocks of its running numbers."""
         producer = self._producers.get(events.instance)
-        lowest, highest = int(events.number.min()), int(events.number.max())
         if producer is None:
             if len(self._producers) >= self._settings.limits.instances:
                 silent = min(self._producers, key=lambda name: self._producers[name].last_at_ns)
@@ -231,10 +234,21 @@ class ModelShard:
         producer.highest, producer.lowest = max(producer.highest, highest), min(producer.lowest, lowest)
         producer.last_at_ns = max(producer.last_at_ns, received_ns)
 
-    def _reject(self, rejected: Counter[str], received_ns: int) -> None:
+    def _reject(
+        self, events: EventColumns, keys: NDArray[np.uint64], refused: dict[str, NDArray[np.intp]], received_ns: int
+    ) -> Counter[str]:
+        """Counts refused events, given their rows by reason, in the window of the record; how many there are by reason."""
         start = max(received_ns // self._length_ns * self._length_ns, self._closed_until_ns)
-        self._window(start).rejected.update(rejected)
+        window = self._window(start)
+        hashes = np.array([*map(hash_of_client, events.client.values), 0], np.uint64)[events.client.codes]
+        clients = np.where(hashes != 0, hashes, keys)
+        rejected = Counter({reason: len(rows) for reason, rows in refused.items() if len(rows)})
+        for reason in rejected:
+            window.quality.see(clients[refused[reason]])
+            window.quality.fault(reason, clients[refused[reason]])
+        window.rejected.update(rejected)
         self.watermark_ns = max(self.watermark_ns, min(received_ns, start + self._length_ns))
+        return rejected
 
     # -- windows ------------------------------------------------------------------------------------------------------------------------
 
@@ -295,6 +309,7 @@ class ModelShard:
                 counts=b"" if window.drift is None else window.drift.to_bytes(),
                 rejected=dict(window.rejected),
                 anomalies=dict(window.anomalies),
+                quality=window.quality.to_bytes(),
                 status={name: int(n) for name, n in zip(STATUSES, window.status.tolist(), strict=True) if n},
                 latency=window.latency.tobytes(),
                 classes=dict(window.classes),

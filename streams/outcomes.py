@@ -9,8 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from detectors.arrays import plain
 from schemas.outcomes import MAX_ROWS, MAX_SCORES, P_NONE, P_ONE, Outcomes
-from streams.kernels import plain
 
 
 class OutcomeBuffer:

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.arrays import plain
 from detectors.swarm.stream import SPARSE, YOUNG
 from schemas.suspects import MAX_BYTES, SuspectRows
-from streams.kernels import number_clients, plain
+from streams.kernels import number_clients
 from streams.owner import NS
 from streams.settings import Swarm
 
@@ -66,7 +67,7 @@ class SuspectBuffer:
         keys: NDArray[np.uint64],
         n: NDArray[np.int64],
     ) -> None:
-        """Takes answered rows of known clients, in order of arrival.
+        """Takes answered rows of known clients, in order of arrival; nobody may change the arrays afterwards.
 
         Args:
             slot: (rows,) of their clients.
@@ -85,7 +86,7 @@ class SuspectBuffer:
         earliest = int(at_ns.min())
         self._earliest_ns = min(self._earliest_ns, earliest) if self._held else earliest
         spare = (n > YOUNG) & (keys % np.uint64(SPARSE) != 0)
-        self._chunks.append((slot.astype(np.int32), at_ns.astype(np.int64), np.array(X, np.float32, order="C"), hashes, spare))
+        self._chunks.append((plain(slot, np.int32), plain(at_ns, np.int64), plain(X, np.float32), hashes, spare))
         self._held += len(slot)
         if self._held > 2 * self._room:
             self._thin()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.arrays import plain
 from detectors.evidence import STATISTICS as EVIDENCE
 from detectors.evidence import ClientEvidence
 from detectors.evidence.explain import explain
@@ -20,7 +20,9 @@ from detectors.state import StateError
 from inferwatch import Strings
 from schemas.windows import ClientLine, Family, Finding, Severity
 from streams.clients import FAMILIES, ClientTable
+from streams.duplicates import hash_of_client
 from streams.journal import RowJournal
+from streams.kernels import count_clients, used_codes, without_hash
 from streams.owner import NS
 from streams.references import Loaded
 from streams.settings import Settings
@@ -127,31 +129,20 @@ class ClientWatch:
 
     def slots(self, client: Strings) -> NDArray[np.int32]:
         """The slot of each row's client, who is about to change; -1 for rows without one."""
-        used = np.zeros(len(client.values) + 1, bool)
-        used[client.codes] = True  # -1, no client, marks the last entry
-        codes = np.flatnonzero(used[:-1])
+        slots = np.full(len(client.values) + 1, -1, np.int32)  # -1, no client, takes the last entry
+        codes = used_codes(plain(client.codes), len(client.values))
         names = client.values if len(codes) == len(client.values) else [client.values[code] for code in codes.tolist()]
-        slots = self.table.slots(names)
+        slots[codes] = self.table.slots(names)
         self.journal.touch(slots)
-        known = np.flatnonzero(slots >= 0)
-        for k in known[self.hashes[slots[known]] == 0].tolist():
-            digest = hashlib.blake2b(names[k].encode("utf-8", "surrogatepass"), digest_size=8).digest()
-            self.hashes[slots[k]] = int.from_bytes(digest, "little") | 1
-        by_code = np.full(len(client.values) + 1, -1, np.int32)
-        by_code[codes] = slots
-        return by_code[client.codes]
+        for code in without_hash(slots, self.hashes).tolist():
+            self.hashes[slots[code]] = hash_of_client(client.values[code])
+        return slots[client.codes]
 
-    def suspect(self, slot: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """Which rows are of a client under suspicion."""
-        if not self.table.capacity:
-            return np.zeros(len(slot), np.bool_)
-        return np.asarray((slot >= 0) & (self.table.severity.view(np.uint32)[slot, 0] != 0))  # its four families at once
-
-    def count(self, slot: NDArray[np.int32], at_ns: NDArray[np.int64]) -> None:
-        """Counts events of clients."""
-        known = slot >= 0
-        np.add.at(self.table.n, slot[known], 1)
-        np.maximum.at(self.table.last_ns, slot[known], at_ns[known])
+    def count(self, slot: NDArray[np.int32], at_ns: NDArray[np.int64]) -> tuple[NDArray[np.bool_], int]:
+        """Counts events of clients; which rows are of a client under suspicion, and how many of them there are."""
+        suspect = np.empty(len(slot), np.bool_)
+        table = self.table
+        return suspect, count_clients(slot, at_ns, table.severity, table.n, table.last_ns, suspect)
 
     def judge(
         self,

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.arrays import plain
 from detectors.drift import DriftReference, WindowCounts
+from detectors.quality import QualityCounts
 from schemas import latency
-from streams.kernels import count_events, plain
+from streams.kernels import count_events
 
 STATUSES = ("ok", "error", "unauthenticated", "forbidden", "rate_limited", "invalid_input")
 
@@ -27,6 +29,7 @@ class OpenWindow:
     def __init__(self, start_ns: int, drift: DriftReference | None, capacity: int) -> None:
         self.start_ns = start_ns
         self.drift = None if drift is None else WindowCounts(drift)
+        self.quality = QualityCounts()
         self.n = self.late = self.suspect = self.clients_gone = 0
         self.rejected: Counter[str] = Counter()
         self.anomalies: Counter[str] = Counter()
@@ -65,6 +68,7 @@ class OpenWindow:
         return {
             "start_ns": self.start_ns,
             "drift": None if self.drift is None else self.drift.to_bytes(),
+            "quality": self.quality.to_bytes(),
             "n": self.n,
             "late": self.late,
             "suspect": self.suspect,
@@ -86,6 +90,7 @@ class OpenWindow:
         window = cls(body["start_ns"], drift, capacity)
         if drift is not None and body["drift"] is not None:
             window.drift = WindowCounts.from_bytes(body["drift"], drift)
+        window.quality = QualityCounts.from_bytes(body["quality"])
         window.n, window.late, window.suspect = body["n"], body["late"], body["suspect"]
         window.clients_gone = body["clients_gone"]
         window.rejected, window.anomalies = Counter(body["rejected"]), Counter(body["anomalies"])

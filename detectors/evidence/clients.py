@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.arrays import plain
 from detectors.evidence import layout
 from detectors.evidence.compiled import call
 from detectors.evidence.constants import SR_CAP
@@ -120,7 +121,7 @@ class ClientEvidence:
         if scores.shape[1] and n and label.min() < 0:
             known = np.isfinite(scores).all(1)
             label = np.where((label < 0) & known, scores.argmax(1), label)
-        columns = derive(self.reference, np.require(X, np.float32, ["C", "W"]))  # one compiled signature, whatever the array
+        columns = derive(self.reference, plain(X, np.float32))  # one compiled signature, whatever the array
         out, evidence = np.empty((2 * n, 6), np.int64), np.empty(2 * n)
         k = call(
             stream, slot.astype(np.int64), columns, label.astype(np.int32), self._state, self._population, self._yardsticks, self._room,

@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from detectors.arrays import plain
 from detectors.bloom import float_bits
 from detectors.exposure.curve import CopyCurve
 from detectors.lean import lean
@@ -182,8 +183,8 @@ class ExposureLedger:
             raise ValueError(f"X {X.shape}, slot {slot.shape} and flagged must be (n, d), (n,) and (n,)")
         if n and not 0 <= slot.min() <= slot.max() < self.capacity:
             raise ValueError(f"slots run from {slot.min()} to {slot.max()}; capacity is {self.capacity}")
-        slots, bits = slot.astype(np.int64), float_bits(np.require(X, np.float32, ["C", "W"]))
-        marks = np.zeros(n, np.bool_) if flagged is None else np.require(flagged, np.bool_, ["C", "W"])
+        slots, bits = slot.astype(np.int64), float_bits(plain(X, np.float32))
+        marks = np.zeros(n, np.bool_) if flagged is None else plain(flagged, np.bool_)
         index = np.empty(n, np.int64)
         found = _count(bits, slots, marks, self._seed, self.answers_limit, tuple(self._slots.arrays[name] for name in _LAYOUT), index)
         return Crossed(index[:found], slots[index[:found]])

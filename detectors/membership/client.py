@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from detectors.arrays import plain
 from detectors.bloom import float_bits
 from detectors.membership import hits, label_only
 from detectors.membership.neighbours import index_of
@@ -168,7 +169,7 @@ class ClientMembership:
             raise ValueError(f"slots run from {slot.min()} to {slot.max()}; capacity is {self.capacity}")
         columns = self._slots.arrays
         # Copies: one compiled signature whatever the arrays (read-only, strided, other integers).
-        slots, times, rows = slot.astype(np.int64), at_s.astype(np.float64), np.require(X, np.float32, ["C", "W"])
+        slots, times, rows = slot.astype(np.int64), at_s.astype(np.float64), plain(X, np.float32)
         bloom, near = self.reference.bloom, self.reference.neighbours
         queries, evidence = np.empty(n, np.int64), np.zeros((n, len(STATISTICS)))
         out = flags, _, row_hash = np.empty(n, np.uint8), queries, np.empty(n, np.uint64)

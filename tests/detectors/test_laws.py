@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from detectors.accuracy import BINS, DELAYS, AccuracyCounts, AccuracyDetector, AccuracyReference
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
 from detectors.drift.reference import Kind
+from detectors.groups import GROUPS
 from detectors.quality import KINDS, QualityCounts, QualityDetector
 from detectors.state import StateError
 
@@ -77,12 +78,15 @@ def _drift_window(rng: np.random.Generator) -> tuple[WindowCounts]:
 
 
 def _quality_columns(rng: np.random.Generator, n: int) -> Columns:
-    return {"received": n, "hits": rng.binomial(n, 0.02, len(KINDS))}
+    received = rng.multinomial(n, np.full(GROUPS, 1 / GROUPS))
+    return {"received": received, "hits": rng.binomial(received, 0.02, (len(KINDS), GROUPS))}
 
 
 def _quality_cut(columns: Columns, at: int) -> tuple[Columns, Columns]:
-    left = np.minimum(columns["hits"], at)
-    return {"received": at, "hits": left}, {"received": columns["received"] - at, "hits": columns["hits"] - left}
+    received, hits = columns["received"], columns["hits"]
+    first = np.clip(at - np.cumsum(received) + received, 0, received)
+    left = np.minimum(hits, first)
+    return {"received": first, "hits": left}, {"received": received - first, "hits": hits - left}
 
 
 def _quality_window(rng: np.random.Generator) -> tuple[QualityCounts]:

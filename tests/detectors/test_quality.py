@@ -1,9 +1,12 @@
 """Malformed input is news when it changes; lost telemetry is counted, silence pages."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from detectors.completeness import Completeness
+from detectors.groups import GROUPS
 from detectors.quality import KINDS, QualityCounts, QualityDetector, QualityReport
 
 
@@ -12,9 +15,9 @@ def run(detector: QualityDetector, rates: list[float], n: int = 500, seed: int =
     rng = np.random.default_rng(seed)
     reports = []
     for rate in rates:
-        counts, hits = QualityCounts(), np.zeros(len(KINDS), np.int64)
-        hits[0] = rng.binomial(n, rate)
-        counts.update(n, hits)
+        counts, clients = QualityCounts(), rng.integers(0, 2**63, n).astype(np.uint64)
+        counts.see(clients)
+        counts.fault("missing", clients[: rng.binomial(n, rate)])
         reports.append(detector.update(counts))
     return reports
 
@@ -55,10 +58,51 @@ def test_after_a_reset_the_present_level_is_normal() -> None:
     assert not any(report.severity == "page" for report in run(watch, [0.5] * 30)[5:])
 
 
+def windows(rng: np.random.Generator, shares: list[float], broken: list[int], number: int) -> Iterator[QualityCounts]:
+    """Traffic of clients with these shares, 1 % of it with a missing value, and half of that of the broken ones."""
+    for _ in range(number):
+        counts, client = QualityCounts(), rng.choice(len(shares), 400, p=shares)
+        missing = rng.random(400) < np.where(np.isin(client, broken), 0.5, 0.01)
+        hashes = rng_hashes[client]
+        counts.see(hashes)
+        counts.fault("missing", hashes[missing])
+        yield counts
+
+
+rng_hashes = np.random.default_rng(9).integers(1, 2**63, 64).astype(np.uint64)
+
+
+@pytest.mark.parametrize(("broken", "expected"), [([0], "none"), ([3, 17], "none"), (list(range(20)), "page")])
+def test_one_clients_broken_requests_are_no_news_about_the_service_those_of_many_are(broken: list[int], expected: str) -> None:
+    watch, rng = detector(), np.random.default_rng(5)
+    shares = [1 / 64] * 64
+    for counts in windows(rng, shares, [], 40):
+        assert watch.update(counts).severity == "none"
+    assert [watch.update(counts).severity for counts in windows(rng, shares, broken, 8)][-1] == expected
+
+
+def test_a_client_who_is_most_of_the_service_is_not_left_out() -> None:
+    watch, rng = detector(), np.random.default_rng(5)
+    shares = [0.7, 0.1, 0.1, 0.1]
+    for counts in windows(rng, shares, [], 40):
+        assert watch.update(counts).severity == "none"
+    assert [watch.update(counts).severity for counts in windows(rng, shares, [0], 8)][-1] == "page"
+
+
 def test_impossible_counts_are_refused() -> None:
-    for received, hits in ((5, [6] + [0] * 8), (5, [-1] + [0] * 8), (-1, [0] * 9), (5, [0])):
+    hits = np.zeros((len(KINDS), GROUPS), np.int64)
+    more, less = hits.copy(), hits.copy()
+    more[0, 3], less[0, 3] = 6, -1
+    received = np.full(GROUPS, 5)
+    for wrong in ((received, more), (received, less), (-received, hits), (received, hits[:, :3]), (5, hits)):
         with pytest.raises(ValueError, match="must"):
-            QualityCounts().update(received, hits)
+            QualityCounts().update(*wrong)
+
+
+def test_a_kind_that_is_not_judged_is_not_counted() -> None:
+    counts = QualityCounts()
+    counts.fault("wrong_scores", rng_hashes)
+    assert not counts.hits.any()
 
 
 def test_every_event_that_got_lost_is_counted_whatever_the_order_of_arrival() -> None:

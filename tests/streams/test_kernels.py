@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from detectors.arrays import plain
 from schemas import latency
-from streams.kernels import count_events, odd_rows, plain, top_classes
+from streams.kernels import admit, count_clients, count_events, odd_rows, top_classes, used_codes, without_hash
 
 _FLOATS = st.floats(width=32) | st.sampled_from([0.0, -1.0, np.inf, -np.inf, np.nan, 1e-30, 3.4e38])
 
@@ -46,6 +47,41 @@ def test_the_largest_score_is_the_answer_where_none_was_given(scores: "np.ndarra
     expected = np.where(sound, scores.argmax(1), -1)
     expected[::3] = 2
     assert np.array_equal(label, expected)
+
+
+@given(st.lists(st.tuples(st.integers(-1, 100), st.integers(1, 2**64 - 1), st.integers(-1, 2**63 - 1)), min_size=1, max_size=40))
+def test_an_event_is_admitted_whose_time_is_near_the_records(events: list[tuple[int, int, int]]) -> None:
+    given, keys = np.array([e[0] for e in events], np.int64), np.array([e[1] for e in events], np.uint64)
+    number = np.array([e[2] for e in events], np.int64)
+    at, shown, off = np.empty(len(events), np.int64), np.empty(len(events), np.uint64), np.empty(len(events), np.bool_)
+    wrong, lowest, highest = admit(given, 50, 40, 70, keys, number, at, shown, off)
+    assert np.array_equal(at, np.where(given < 0, 50, given))
+    assert np.array_equal(off, (at < 40) | (at > 70))
+    assert np.array_equal(shown, np.where(off, 0, keys))
+    assert (wrong, lowest, highest) == (off.sum(), number.min(), number.max())
+
+
+@given(st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 9)), max_size=40))
+def test_a_client_is_counted_and_a_suspect_marked(events: list[tuple[int, int]]) -> None:
+    slot, at = np.array([e[0] for e in events], np.int32), np.array([e[1] for e in events], np.int64)
+    severity = np.zeros((4, 4), np.uint8)
+    severity[1, 3], severity[3] = 2, 1
+    n, last, suspect = np.zeros(4, np.int64), np.zeros(4, np.int64), np.ones(len(events), np.bool_)
+    found = count_clients(slot, at, severity, n, last, suspect)
+    assert n.tolist() == [int((slot == s).sum()) for s in range(4)]
+    assert last.tolist() == [int(at[slot == s].max(initial=0)) for s in range(4)]
+    assert np.array_equal(suspect, (slot == 1) | (slot == 3))
+    assert found == suspect.sum()
+
+
+@given(arrays(np.int32, st.integers(0, 30), elements=st.integers(-1, 8)))
+def test_only_names_that_occur_are_looked_up(codes: "np.ndarray[tuple[int], np.dtype[np.int32]]") -> None:
+    assert used_codes(codes, 9).tolist() == sorted(set(codes.tolist()) - {-1})
+
+
+@given(arrays(np.int32, st.integers(0, 30), elements=st.integers(-1, 3)))
+def test_a_slot_without_a_hash_is_found_wherever_it_stands(slots: "np.ndarray[tuple[int], np.dtype[np.int32]]") -> None:
+    assert np.array_equal(without_hash(slots, np.array([0, 5, 0, 7], np.uint64)), np.flatnonzero((slots == 0) | (slots == 2)))
 
 
 def test_a_read_only_or_strided_array_becomes_a_plain_one() -> None:

@@ -128,7 +128,7 @@ def in_order(steps: list[Step], **sections: Any) -> Pair:
     return pair
 
 
-@hypothesis_settings(deadline=None, max_examples=30)
+@hypothesis_settings(deadline=None, max_examples=15)
 @given(steps=st.lists(STEPS, max_size=25))
 def test_any_order_of_events_and_labels_gives_the_same_counts(steps: list[Step]) -> None:
     plain, mixed = in_order([]), in_order(steps)
@@ -401,7 +401,7 @@ class Played:
 OTHER = reference(seed=5)
 
 
-@hypothesis_settings(deadline=None, max_examples=25)
+@hypothesis_settings(deadline=None, max_examples=12)
 @given(steps=st.lists(PLAY, min_size=4, max_size=40), stops=st.sets(st.integers(0, 39), max_size=6))
 def test_shards_and_judge_may_stop_at_any_time_and_no_count_tells(steps: list[Step], stops: set[int]) -> None:
     whole, stopped = Played(), Played()
@@ -422,7 +422,7 @@ def test_shards_and_judge_may_stop_at_any_time_and_no_count_tells(steps: list[St
     assert [shard.snapshot() for shard in whole.pair.shards] == [shard.snapshot() for shard in stopped.pair.shards]
 
 
-@hypothesis_settings(deadline=None, max_examples=25)
+@hypothesis_settings(deadline=None, max_examples=12)
 @given(steps=st.lists(st.tuples(PLAY, st.sampled_from(["", "", "save", "lose", "crash"])), min_size=4, max_size=30))
 def test_a_copy_of_the_judge_holds_every_answer_and_writes_each_segment_once(steps: list[tuple[Step, str]]) -> None:
     played = Played()
@@ -449,6 +449,28 @@ def test_a_copy_of_the_judge_holds_every_answer_and_writes_each_segment_once(ste
             if references == {PUBLISHED.id}:
                 assert again.snapshot() == whole
             again.close()
+
+
+def test_what_a_lost_copy_held_is_in_the_next_one_and_what_a_saved_one_held_is_not() -> None:
+    pair = Pair()
+    for k in range(3):
+        pair.events(events(20, number=20 * k, start_s=300.0 * k))
+        pair.close_windows()
+    lost = pair.judge.begin_copy()
+    assert len(lost.pieces) == 3
+    pair.judge.copy_lost(lost)
+    saved = pair.judge.begin_copy()
+    assert len(saved.pieces) == 3
+    pair.labels(label(5), label(25))
+    pair.tick()
+    later = pair.judge.begin_copy()
+    assert (later.pieces, later.keep) == ({}, saved.keep)
+    again = pair._judge()
+    again.begin_restore(later.root)
+    for piece in later.keep:
+        again.restore_piece(piece, saved.pieces[piece])
+    again.end_restore()
+    assert again.snapshot() == pair.judge.snapshot()
 
 
 def test_labels_that_waited_out_an_outage_are_not_given_up_before_their_late_events_come() -> None:

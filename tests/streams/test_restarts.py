@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from detectors.groups import GROUPS
+from detectors.quality import KINDS, QualityCounts
 from detectors.state import StateError, unpack
 from inferwatch import CONTENT_TYPE_JSON, Heartbeat, Strings
 from schemas.windows import Producer
@@ -311,6 +313,8 @@ class Judges:
         self.feed.judge.tick(START + self.window * LENGTH + 11 * NS)
 
     def _share(self, partition: int, seed: int, window: int) -> None:
+        quality = QualityCounts()
+        quality.update(np.full(GROUPS, 12), np.full((len(KINDS), GROUPS), 6 * (seed % 3 == 0)))
         producer = Producer(service="shop", received=window * 200, highest=window * 450, lowest=1, last_at_ns=START + window * LENGTH)
         self.feed.give(
             partial(
@@ -321,7 +325,7 @@ class Judges:
                 n=200,
                 partition=partition,
                 sequence=next(self.sequence),
-                anomalies={"missing": 100 * (seed % 3 == 0)},
+                quality=quality.to_bytes(),
                 rejected={"clock": seed},
                 producers={f"i{seed % 5}": producer},
             )

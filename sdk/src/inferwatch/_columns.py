@@ -134,9 +134,9 @@ class EventColumns:
             raise DecodeError("oversized", f"{width} features; at most {MAX_FEATURES} features and scores")
         if not self.model or not self.version:
             raise DecodeError("inconsistent", "model and version must be named")
-        for text in (self.model, self.version, self.service, self.instance, *self.names, *self.category_names, *self.score_names):
-            if len(text) > MAX_TEXT:
-                raise DecodeError("inconsistent", f"a name longer than {MAX_TEXT} characters")
+        texts = self.model, self.version, self.service, self.instance, *self.names, *self.category_names, *self.score_names
+        if max(map(len, texts)) > MAX_TEXT:
+            raise DecodeError("inconsistent", f"a name longer than {MAX_TEXT} characters")
         for what, column in (("number", self.number), ("status", self.status), ("latency_ms", self.latency_ms), ("numeric", self.numeric),
                              ("scores", self.scores), ("value", self.value), ("cost", self.cost)):  # fmt: skip
             if column is not None and len(column) != n:
