@@ -8,9 +8,10 @@ changes for good at the beginning of a window. Beside the median delay in rows s
 detector needs on average that knows the change, but not whose it is. Windows have 100 rows, so nothing is found before 100, and the target,
 twice the bound, is rounded up to whole windows. A repetition has its own traffic; each reference is used by ten of them.
 
-**months**: unchanged traffic, pages counted. *iid*: independent rows of the four laws. *season*: each feature's latent mean swings by the
-day (0.3 sd) and the week (0.15 sd) and drifts as an AR(1) of sd 0.1 that forgets half within an hour; the reference is two recorded
-weeks with times. The interval is Clopper-Pearson at 95 % for the share of months with a page, and the budget is one page a month.
+**months**: unchanged traffic, pages counted (`drift_months.py`). *iid*: independent rows of the four laws. *season*: each feature's latent
+mean swings by the day (0.3 sd) and the week (0.15 sd); the reference is two recorded weeks with times. *season + AR(1)*: it also drifts as
+an AR(1) of sd 0.1 that forgets half within an hour. The interval is Clopper-Pearson at 95 % for the share of months with a page, and the
+budget is one page a month.
 """
 
 from __future__ import annotations
@@ -23,19 +24,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 from bench.drift_laws import CHANGES, LAWS, Change, Law
+from bench.drift_months import FEATURES, MONTH, NAMES, ROWS, WINDOW, months_table
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
 
-FEATURES, ROWS, WINDOW, MONTH = 20, 100_000, 100, 8_640
 WARM, LIMIT = 15, 150
 """Quiet windows before the change, and windows after it within which it must be found."""
 SHARED = 10
 """Repetitions that use one reference."""
-NAMES = [f"f{j}" for j in range(FEATURES)]
-
-Rows = NDArray[np.float32]
 
 
 class Delays(NamedTuple):
@@ -103,78 +100,6 @@ def delay_table(materialities: list[float], repetitions: int, clients: int) -> N
                     flush=True,
                 )
     print(f"\n{met} of {cells} medians within the target")
-
-
-def clopper_pearson(hits: int, trials: int) -> tuple[float, float]:
-    """95 % limits of a share."""
-    low = float(betaincinv(hits, trials - hits + 1, 0.025)) if hits else 0.0
-    high = float(betaincinv(hits + 1, trials - hits, 0.975)) if hits < trials else 1.0
-    return low, high
-
-
-class Swing:
-    """Means that swing by the day and the week and drift as an AR(1), shape (windows, FEATURES) in units of sd."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
-        self._phase = rng.uniform(0, 2 * np.pi, (2, FEATURES))
-
-    def means(self, windows: int) -> NDArray[np.float64]:
-        """Of consecutive windows of five minutes."""
-        t = np.arange(windows)[:, None] / 288
-        out = 0.3 * np.sin(2 * np.pi * t + self._phase[0]) + 0.15 * np.sin(2 * np.pi * t / 7 + self._phase[1])
-        forget = 0.5 ** (1 / 12)
-        noise = self._rng.normal(0, 0.1 * math.sqrt(1 - forget**2), (windows, FEATURES))
-        drift = self._rng.normal(0, 0.1, FEATURES)
-        for k in range(windows):
-            drift = forget * drift + noise[k]
-            out[k] += drift
-        return np.asarray(out, np.float64)
-
-
-def month(kind: str, seed: int, materiality: float) -> tuple[int, int]:
-    """Pages and ticketed windows of one month."""
-    rng = np.random.default_rng(seed)
-    laws = [LAWS[j % len(LAWS)] for j in range(FEATURES)]
-
-    def rows(n: int, means: NDArray[np.float64]) -> Rows:
-        return np.column_stack([law.sample(rng, (n,), means=means[:, j]) for j, law in enumerate(laws)])
-
-    swing = Swing(rng)
-    if kind == "iid":
-        reference = DriftReference.fit(rows(ROWS, np.zeros((ROWS, FEATURES))), NAMES, ["numeric"] * FEATURES)
-    else:
-        at = np.sort(rng.integers(0, 14 * 288, ROWS))
-        past = rows(ROWS, swing.means(14 * 288)[at])
-        reference = DriftReference.fit(past, NAMES, ["numeric"] * FEATURES, at_s=300.0 * at)
-    detector = DriftDetector(reference, false_pages=1, windows=MONTH, materiality=materiality)
-    means = swing.means(MONTH) if kind != "iid" else np.zeros((MONTH, FEATURES))
-    pages = tickets = 0
-    day = 288
-    for begin in range(0, MONTH, day):
-        batch = rows(day * WINDOW, np.repeat(means[begin : begin + day], WINDOW, axis=0)).reshape(day, WINDOW, FEATURES)
-        for k in range(day):
-            counts = WindowCounts(reference)
-            counts.update(batch[k])
-            severity, opened = detector.step(counts)
-            pages, tickets = pages + opened, tickets + (severity == "ticket")
-    return pages, tickets
-
-
-def months_table(months: int, materialities: list[float]) -> None:
-    """Print pages in simulated months."""
-    print("| traffic | materiality | months | pages | months with a page | share of months, 95 % | budget | windows ticketed |")
-    print("|---|---|---|---|---|---|---|---|")
-    for kind in ("iid", "season"):
-        for materiality in materialities:
-            seen = [month(kind, 1000 + m, materiality) for m in range(months)]
-            bad = sum(pages > 0 for pages, _ in seen)
-            low, high = clopper_pearson(bad, months)
-            print(
-                f"| {kind} | {materiality} | {months} | {sum(p for p, _ in seen)} | {bad} | {low:.3f}-{high:.3f} | 1 a month "
-                f"| {sum(t for _, t in seen) / months / MONTH:.5f} |",
-                flush=True,
-            )
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from dashboards import sections
 from dashboards.panels import Column, Link, Panel, View, row, stat, table, timeseries
-from dashboards.scope import CLIENT, MODEL, SEVERITY, VERSION, Objectives, client_column, model_column, sql
+from dashboards.scope import CLIENT, MODEL, SEVERITY, VERSION, Objectives, client_column, model_column, of_clients, sql
 from schemas.techniques import ATLAS, OWASP
 
 __all__ = ["attacks"]
@@ -68,17 +68,15 @@ def _families(objectives: Objectives) -> list[Panel]:
         ),
         timeseries(
             "Clients under suspicion",
-            "Clients with a ticket or a page against them, by severity, the most in any window of each interval.",
+            "Clients with a ticket or a page against them, the most in any window of each interval.",
             sql("""
-                SELECT time, severity, max(clients) AS clients FROM (
-                    SELECT $__timeInterval(start) AS time, start, severity, uniqExact(client) AS clients
-                    FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND @client AND severity != ''
-                    GROUP BY time, start, severity
+                SELECT $__timeInterval(start) AS time, max(tickets) AS ticket, max(pages) AS page FROM (
+                    SELECT start, uniqExactIf(client, severity = 'ticket') AS tickets, uniqExactIf(client, severity = 'page') AS pages
+                    FROM client_windows WHERE $__timeFilter(start) AND @scope AND @client GROUP BY start
                 )
-                GROUP BY time, severity ORDER BY time, severity
+                GROUP BY time ORDER BY time
             """),
             (12, 9),
-            name="${__field.labels.severity}",
             stacked=True,
         ),
     ]
@@ -152,8 +150,8 @@ def _who(objectives: Objectives) -> list[Panel]:
             sql("""
                 SELECT client, model, max(evidence['copy_agreement']) AS `copy agreement`, max(evidence['distinct_answers']) AS answers,
                     max(evidence['members_touched']) AS `members touched`, max(evidence['flagged_answers']) AS flagged, max(start) AS seen
-                FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND @client
-                GROUP BY client, model ORDER BY answers DESC, `members touched` DESC, client LIMIT 100
+                FROM client_windows WHERE @days AND @scope AND @client
+                GROUP BY client, model ORDER BY answers DESC, `members touched` DESC, client LIMIT 100 @as_projected
             """),
             (12, 10),
             columns=[client_column(width=220), model_column("attacks"), Column(name="copy agreement", unit="percentunit", decimals=1)],
@@ -161,25 +159,33 @@ def _who(objectives: Objectives) -> list[Panel]:
         table(
             "Members and canaries asked for",
             "Clients that asked for rows the model was trained on, most rows first, beside the evidence that they test for membership.",
-            sql("""
+            of_clients(
+                """
                 SELECT client, model, max(evidence['members_touched']) AS `members touched`, max(ln_membership) AS `ln membership`,
                     argMax(severity, start) AS severity, sum(n) AS requests, max(start) AS seen
-                FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND @client AND evidence['members_touched'] > 0
+                FROM @rows WHERE evidence['members_touched'] > 0
                 GROUP BY client, model ORDER BY `members touched` DESC, client LIMIT 50
-            """),
+                """,
+                100,
+                "max(evidence['members_touched']) DESC",
+            ),
             (12, 9),
             columns=[client_column(width=220), SEVERITY, Column(name="ln membership", decimals=1, steps=objectives.client_steps())],
         ),
         table(
             "Refused",
-            "Clients that were refused (unauthenticated or forbidden) in the time range, most first. Clients that do nothing but fail may "
+            "Clients that were refused (unauthenticated or forbidden), most first, of the 200 with the most refusals in one window. "
+            "Some may "
             "be left out of a window's list by others that stand out more; the totals by model are on the executive view.",
-            sql("""
+            of_clients(
+                """
                 SELECT client, model, sum(denied) AS refused, sum(n) AS requests, sum(denied) / greatest(sum(n), 1) AS share,
                     max(start) AS seen
-                FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND @client AND denied > 0
-                GROUP BY client, model ORDER BY refused DESC, client LIMIT 50
-            """),
+                FROM @rows GROUP BY client, model HAVING refused > 0 ORDER BY refused DESC, client LIMIT 50
+                """,
+                200,
+                "max(denied) DESC",
+            ),
             (12, 9),
             columns=[client_column(width=220), Column(name="share", unit="percentunit", decimals=1)],
         ),

@@ -23,6 +23,7 @@ def executive(objectives: Objectives) -> View:
             *_state(objectives),
             row("Models"),
             _models(objectives),
+            sections.judged((24, 8)),
             row("Over time"),
             *_over_time(),
         ),
@@ -96,8 +97,7 @@ def _models(objectives: Objectives) -> Panel:
                 FROM windows FINAL WHERE $__timeFilter(start) AND @scope GROUP BY model, version
             ) AS w
             LEFT JOIN (
-                SELECT model, version, max(@strongest) AS client FROM client_windows WHERE $__timeFilter(start) AND @scope
-                GROUP BY model, version
+                SELECT model, version, @surest AS client FROM client_windows WHERE @days AND @scope GROUP BY model, version
             ) AS c ON w.model = c.model AND w.version = c.version
             LEFT JOIN (SELECT model, version, severity FROM (@newest) WHERE state = 'firing') AS a
                 ON w.model = a.model AND w.version = a.version

@@ -1,16 +1,12 @@
 """The view of security on one client: what it asked, how that differs from ordinary clients, what it was given, who goes with it."""
 
 from dashboards.panels import Column, Link, Panel, View, bars, row, stat, table, timeseries
-from dashboards.scope import CLIENT, MODEL, SEVERITY, VERSION, Objectives, client_column, sql
+from dashboards.scope import CLIENT, MODEL, SEVERITY, VERSION, Objectives, client_column, of_clients, sql
 
 __all__ = ["forensics"]
 
-_SOME = """
-    client IN (
-        SELECT client FROM client_windows WHERE $__timeFilter(start) AND @scope AND @client
-        GROUP BY client ORDER BY max(@strongest) DESC, client LIMIT 10
-    )
-"""
+_MOST = 200
+"""Clients looked at together where none is chosen; a plot has the first ten."""
 _CLASS = "if(prediction != '', prediction, toString(indexOf(scores, arrayMax(scores)) - 1))"
 
 
@@ -40,10 +36,6 @@ def forensics(objectives: Objectives) -> View:
     )
 
 
-def _some(text: str) -> str:
-    return sql(text.replace("@some", _SOME))
-
-
 def _what_it_did(objectives: Objectives) -> list[Panel]:
     evidence = """
         SELECT $__timeInterval(start) AS time, max(ln_extraction) AS extraction, max(ln_evasion) AS evasion,
@@ -54,13 +46,17 @@ def _what_it_did(objectives: Objectives) -> list[Panel]:
     return [
         stat(
             "In the time range",
-            "Of the clients chosen: requests, those that failed or were refused, and exact repeats of an earlier input. A client has a row "
+            "Of the clients chosen (of all, the 200 with the most evidence): requests, those that failed or were refused, and exact "
+            "repeats of an earlier input. A client has a row "
             "only in windows in which it stood out (the 200 first by evidence and volume of each partition).",
-            sql("""
+            of_clients(
+                """
                 SELECT sum(n) AS requests, sum(errors) AS failed, sum(denied) AS refused, max(repeats) AS repeats,
                     uniqExact(client) AS clients
-                FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND @client
-            """),
+                FROM @rows
+                """,
+                _MOST,
+            ),
             (10, 5),
             steps=((None, "blue"),),
         ),
@@ -68,10 +64,9 @@ def _what_it_did(objectives: Objectives) -> list[Panel]:
             "Strongest evidence",
             "The largest ln of the betting scores in the time range, for copying the model, searching for adversarial input, and asking "
             "about training rows. Coloured as the settings' budget makes a ticket and a page.",
-            sql("""
-                SELECT max(ln_extraction) AS extraction, max(ln_evasion) AS evasion, max(ln_membership) AS membership
-                FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND @client
-            """),
+            of_clients(
+                "SELECT max(ln_extraction) AS extraction, max(ln_evasion) AS evasion, max(ln_membership) AS membership FROM @rows", _MOST
+            ),
             (14, 5),
             steps=objectives.client_steps(),
             decimals=1,
@@ -79,11 +74,13 @@ def _what_it_did(objectives: Objectives) -> list[Panel]:
         timeseries(
             "Requests by client",
             "Requests a second, of the ten clients with the most evidence among those chosen.",
-            _some("""
-                SELECT $__timeInterval(start) AS time, client, sum(n) / $__interval_s AS rate
-                FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND @some
+            of_clients(
+                """
+                SELECT $__timeInterval(start) AS time, client, sum(n) / $__interval_s AS rate FROM @rows
                 GROUP BY time, client ORDER BY time, client
-            """),
+                """,
+                10,
+            ),
             (12, 9),
             name="${__field.labels.client}",
             unit="reqps",
@@ -93,7 +90,7 @@ def _what_it_did(objectives: Objectives) -> list[Panel]:
             "Evidence by family",
             "ln of the betting score, the strongest of the clients chosen. The dashed lines are ticket and page. A score that only climbs "
             "while the client is active is what evidence looks like.",
-            sql(evidence),
+            of_clients(evidence, _MOST),
             (12, 9),
             minimum=None,
             steps=objectives.client_steps(),
@@ -105,23 +102,26 @@ def _beside_others() -> list[Panel]:
     return [
         table(
             "Beside ordinary clients",
-            "Figures of the chosen clients (the largest) beside percentiles over the clients that had neither ticket nor page in the time "
-            "range. 'Near its 99th percentile' is unusual, not guilty: one ordinary client in a hundred is there.",
+            "Figures of the chosen clients (the largest) beside percentiles over the clients that had neither ticket nor page, on the "
+            "whole days of the time range; where there are thousands, over one in so many, drawn by name. 'Near its 99th percentile' is "
+            "unusual, not guilty: one ordinary client in a hundred is there. Choose a client to see it here.",
             sql("""
-                SELECT figure, max(if(chosen, value, -inf)) AS chosen_client, quantileIf(0.5)(value, ordinary) AS P50,
+                SELECT figure, maxIf(value, chosen) AS chosen_client, quantileIf(0.5)(value, ordinary) AS P50,
                     quantileIf(0.95)(value, ordinary) AS P95, quantileIf(0.99)(value, ordinary) AS P99,
-                        countIf(ordinary) AS ordinary_clients
+                    countIf(ordinary) AS ordinary_clients
                 FROM (
-                    SELECT @client AS chosen, max(severity) = '' AS ordinary, arrayJoin([
-                        ('requests', toFloat64(sum(n))), ('requests in one window', toFloat64(max(n))),
-                        ('share refused', sum(denied) / greatest(sum(n), 1)), ('share failed', sum(errors) / greatest(sum(n), 1)),
-                        ('exact repeats', toFloat64(max(repeats))), ('windows seen', toFloat64(count())),
-                        ('distinct answers', max(evidence['distinct_answers'])), ('members touched', max(evidence['members_touched'])),
-                        ('flagged answers', max(evidence['flagged_answers'])), ('copy agreement', max(evidence['copy_agreement']))
+                    WITH (SELECT max(n_clients) FROM windows FINAL WHERE $__timeFilter(start) AND @scope) AS many,
+                        cityHash64(client) % greatest(1, intDiv(many, 1000)) = 0 AS drawn
+                    SELECT @one_of AS chosen, drawn AND max(severity) = '' AS ordinary, arrayJoin([
+                        ('requests in one window', toFloat64(max(n))), ('failed in one window', toFloat64(max(errors))),
+                        ('refused in one window', toFloat64(max(denied))), ('exact repeats so far', toFloat64(max(repeats))),
+                        ('distinct answers so far', max(evidence['distinct_answers'])),
+                        ('members touched so far', max(evidence['members_touched'])),
+                        ('flagged answers so far', max(evidence['flagged_answers'])), ('copy agreement', max(evidence['copy_agreement']))
                     ]) AS pair, pair.1 AS figure, pair.2 AS value
-                    FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope GROUP BY client
+                    FROM client_windows WHERE @days AND @scope AND (drawn OR @one_of) GROUP BY client @as_projected
                 )
-                GROUP BY figure HAVING countIf(chosen) > 0 ORDER BY figure
+                GROUP BY figure ORDER BY figure
             """),
             (12, 10),
             columns=[Column(name=name, decimals=2) for name in ("chosen_client", "P50", "P95", "P99")],
@@ -166,10 +166,9 @@ def _given() -> list[Panel]:
     def over_time(title: str, description: str, figure: str, unit: str = "short") -> Panel:
         text = f"""
             SELECT $__timeInterval(start) AS time, client, max(evidence['{figure}']) AS value
-            FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND mapContains(evidence, '{figure}') AND @some
-            GROUP BY time, client ORDER BY time, client
+            FROM @rows WHERE mapContains(evidence, '{figure}') GROUP BY time, client ORDER BY time, client
         """  # noqa: S608 - a figure's name, from below
-        return timeseries(title, description, _some(text), (8, 8), name="${__field.labels.client}", unit=unit)
+        return timeseries(title, description, of_clients(text, 10), (8, 8), name="${__field.labels.client}", unit=unit)
 
     return [
         over_time(

@@ -5,7 +5,7 @@ from textwrap import dedent
 
 from dashboards.panels import Column, Link, Steps, Variable
 
-__all__ = ["CLIENT", "FEATURE", "MODEL", "PSI", "SEVERITY", "VERSION", "Objectives", "client_column", "model_column", "sql"]
+__all__ = ["CLIENT", "FEATURE", "MODEL", "PSI", "SEVERITY", "VERSION", "Objectives", "client_column", "model_column", "of_clients", "sql"]
 
 _MODEL = "$__conditionalAll(model IN (${model:singlequote}), $model)"
 _VERSION = "$__conditionalAll(version IN (${version:singlequote}), $version)"
@@ -14,20 +14,36 @@ _FILTERS = {
     "@model": _MODEL,
     "@client": "$__conditionalAll(client IN (${client:singlequote}), $client)",
     "@about_client": "$__conditionalAll((client IN (${client:singlequote}) OR hasAny(clients, [${client:singlequote}])), $client)",
+    # With all clients chosen there is none to be set beside the others.
+    "@one_of": "($__conditionalAll(client IN (${client:singlequote}), $client) AND NOT $__conditionalAll(1=0, $client))",
     "@feature": "$__conditionalAll(feature IN (${feature:singlequote}), $feature)",
     # An instance that serves several models may leave the model of a heartbeat empty.
     "@beat": "$__conditionalAll(model IN ('', ${model:singlequote}), $model) AND "
     "$__conditionalAll(version IN ('', ${version:singlequote}), $version)",
     "@strongest": "greatest(ln_extraction, ln_evasion, ln_membership)",
+    # Whole days, and largest values only: what the projection client_days has (schemas/migrations/0002).
+    "@days": "toStartOfDay(start) >= toStartOfDay(toDateTime($__fromTime, 'UTC')) AND toStartOfDay(start) <= $__toTime",
+    # The projection has evidence['x'] as it is written; the analyser would make a subcolumn of it and then not find it there.
+    "@as_projected": "SETTINGS optimize_functions_to_subcolumns = 0",
+    "@surest": "greatest(max(ln_extraction), max(ln_evasion), max(ln_membership))",
 }
+# The newest revision of each row of some clients, which the projection by_client finds without a scan; FINAL would not use it.
+_OF_CLIENTS = """
+    SELECT * FROM client_windows WHERE $__timeFilter(start) AND @scope AND client IN (
+        SELECT client FROM client_windows WHERE @days AND @scope AND @client GROUP BY client ORDER BY @order, client LIMIT @most
+        @as_projected
+    )
+    ORDER BY revision DESC LIMIT 1 BY model, version, start, client
+"""
 
 
 def sql(text: str) -> str:
     """Panel SQL with its filters in place.
 
-    ``@scope`` is model and version, ``@model`` the model alone, ``@client`` the client, ``@about_client`` an alert about
+    ``@scope`` is model and version, ``@model`` the model alone, ``@client`` the client, ``@one_of`` the client unless all are chosen,
+    ``@about_client`` an alert about
     the client or a group with it, ``@feature`` the feature, ``@beat`` the model and version of a heartbeat, ``@strongest`` the
-    strongest of a client's three scores.
+    strongest of a client's three scores, ``@surest`` its largest over rows that are grouped, ``@days`` the days of the time range.
 
     >>> sql("SELECT 1 WHERE @model")
     'SELECT 1 WHERE $__conditionalAll(model IN (${model:singlequote}), $model)'
@@ -35,6 +51,19 @@ def sql(text: str) -> str:
     for name, condition in sorted(_FILTERS.items(), reverse=True):  # @about_client before anything it begins with
         text = text.replace(name, condition)
     return dedent(text).strip()
+
+
+def of_clients(text: str, most: int, order: str = "@surest DESC") -> str:
+    """Panel SQL with the rows of the ``most`` first of the chosen clients as ``@rows``.
+
+    Which clients are first is asked of the whole days that the time range touches; their rows are those of the range.
+
+    Args:
+        text: The SQL.
+        most: How many clients.
+        order: What puts a client first: largest values of columns that the projection has.
+    """
+    return sql(text.replace("@rows", f"({_OF_CLIENTS.replace('@order', order).replace('@most', str(most))})"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,10 +139,9 @@ VERSION = Variable(
 CLIENT = Variable(
     name="client",
     label="Client",
-    description="The 200 clients with the most evidence in the time range",
+    description="The 200 clients with the most evidence on the days of the time range",
     sql=sql("""
-        SELECT client FROM client_windows WHERE $__timeFilter(start) AND @scope GROUP BY client
-        ORDER BY max(@strongest) DESC, client LIMIT 200
+        SELECT client FROM client_windows WHERE @days AND @scope GROUP BY client ORDER BY @surest DESC, client LIMIT 200
     """),
 )
 FEATURE = Variable(

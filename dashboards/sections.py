@@ -1,10 +1,10 @@
 """Panels that several views show, in groups that answer one question each."""
 
 from dashboards.panels import Column, Link, Panel, stat, table, timeseries
-from dashboards.scope import PSI, SEVERITY, Objectives, client_column, model_column, sql
+from dashboards.scope import PSI, SEVERITY, Objectives, client_column, model_column, of_clients, sql
 
 __all__ = [
-    "clients", "completeness", "drift", "newest", "pages_against_budget", "rejected", "request_rate", "resources", "riskiest",
+    "clients", "completeness", "drift", "judged", "newest", "pages_against_budget", "rejected", "request_rate", "resources", "riskiest",
     "time_to_judge",
     "traffic", "trust",
 ]  # fmt: skip
@@ -25,15 +25,41 @@ def pages_against_budget(span: tuple[int, int]) -> Panel:
     """Pages of the last 30 days beside the false pages that were allowed."""
     return stat(
         "Pages against the budget, 30 days",
-        "Pages opened in the 30 days before the end of the time range, beside the false pages that were allowed. The budget bounds "
-        "false pages only: more pages than budget can mean real incidents. How they were judged is in their acknowledgements.",
+        "Pages opened in the 30 days before the end of the time range, how many of them on-call judged false (`inferwatch alert ack`), and "
+        "the false pages that were allowed. The budget bounds false pages only: more pages than budget can mean real incidents.",
         sql("""
-            SELECT uniqExact(alert_id, opened_at) AS Pages, toFloat64(${budget:raw}) AS Budget
-            FROM alerts WHERE severity = 'page' AND state != 'pending'
-                AND opened_at > $__toTime - INTERVAL 30 DAY AND opened_at <= $__toTime AND @model
+            SELECT count() AS Pages, countIf(verdict = 'false') AS False, toFloat64(${budget:raw}) AS Budget
+            FROM (
+                SELECT DISTINCT alert_id, opened_at FROM alerts WHERE severity = 'page' AND state != 'pending'
+                    AND opened_at > $__toTime - INTERVAL 30 DAY AND opened_at <= $__toTime AND @model
+            ) AS paged
+            LEFT JOIN (SELECT alert_id, opened_at, verdict FROM acknowledgements FINAL) AS judged USING (alert_id, opened_at)
         """),
         span,
         steps=((None, "blue"),),
+    )
+
+
+def judged(span: tuple[int, int]) -> Panel:
+    """How pages and tickets of the last 30 days turned out, by detector."""
+    return table(
+        "How alerts turned out, 30 days",
+        "Alerts opened in the 30 days before the end of the time range, by detector and severity, and how on-call judged them "
+        "(`inferwatch alert ack ID --verdict true|false|benign-cause`). What nobody judged counts neither way.",
+        sql("""
+            SELECT detector, severity, count() AS alerts, countIf(verdict = 'true') AS `true`, countIf(verdict = 'false') AS `false`,
+                countIf(verdict = 'benign-cause') AS `benign cause`, countIf(verdict = '') AS `not judged`
+            FROM (
+                SELECT alert_id, opened_at, any(detector) AS detector, if(max(severity = 'page'), 'page', 'ticket') AS severity
+                FROM alerts WHERE state != 'pending'
+                    AND opened_at > $__toTime - INTERVAL 30 DAY AND opened_at <= $__toTime AND @model
+                GROUP BY alert_id, opened_at
+            ) AS opened
+            LEFT JOIN (SELECT alert_id, opened_at, verdict FROM acknowledgements FINAL) AS judged USING (alert_id, opened_at)
+            GROUP BY detector, severity ORDER BY severity, alerts DESC, detector
+        """),
+        span,
+        columns=[SEVERITY],
     )
 
 
@@ -169,13 +195,14 @@ def riskiest(objectives: Objectives, span: tuple[int, int]) -> Panel:
         "Riskiest clients",
         "Clients with the most evidence in the time range: ln of the betting score for copying the model (extraction), searching "
         "for adversarial input (evasion) and asking about training rows (membership). Click a client for all that it did.",
-        sql("""
+        of_clients(
+            """
             SELECT client, model, argMax(severity, start) AS severity, max(ln_extraction) AS extraction, max(ln_evasion) AS evasion,
-                max(ln_membership) AS membership, sum(n) AS requests, max(repeats) AS repeated, sum(denied) AS refused,
-                max(start) AS seen
-            FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND @client
-            GROUP BY client, model ORDER BY greatest(extraction, evasion, membership) DESC, client LIMIT 50
-        """),
+                max(ln_membership) AS membership, sum(n) AS requests, max(repeats) AS repeated, sum(denied) AS refused, max(start) AS seen
+            FROM @rows GROUP BY client, model ORDER BY greatest(extraction, evasion, membership) DESC, client LIMIT 50
+            """,
+            200,
+        ),
         span,
         columns=[
             client_column(width=220),
@@ -193,14 +220,13 @@ def clients(objectives: Objectives) -> list[Panel]:
             "Evidence of the riskiest",
             "The strongest of the three scores of the ten riskiest clients. The dashed lines are the ticket and the page of the "
             "settings' budget.",
-            sql("""
-                SELECT $__timeInterval(start) AS time, client, max(greatest(ln_extraction, ln_evasion, ln_membership)) AS evidence
-                FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND client IN (
-                    SELECT client FROM client_windows WHERE $__timeFilter(start) AND @scope AND @client
-                    GROUP BY client ORDER BY max(greatest(ln_extraction, ln_evasion, ln_membership)) DESC LIMIT 10
-                )
-                GROUP BY time, client ORDER BY time
-            """),
+            of_clients(
+                """
+                SELECT $__timeInterval(start) AS time, client, max(@strongest) AS evidence FROM @rows GROUP BY time, client
+                ORDER BY time, client
+                """,
+                10,
+            ),
             (10, 9),
             name="${__field.labels.client}",
             minimum=None,

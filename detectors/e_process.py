@@ -15,6 +15,7 @@ import math
 from typing import Literal
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln
 
@@ -156,6 +157,34 @@ def e_bh(log_e: NDArray[np.float64], alpha: float) -> NDArray[np.intp]:
     return order[: passing[-1] + 1] if passing.size else order[:0]
 
 
+@njit(cache=True, nogil=True)
+def _begin(log_r, cusum, since, step, log_e, log_weights, log_page, out):  # type: ignore[no-untyped-def]  # compiled
+    """One step of the CUSUMs; -|ln R| into `out`."""
+    for k in range(log_r.size):
+        if cusum[k] <= 0.0:
+            since[k] = step
+        cusum[k] = min(max(cusum[k] + log_e[k], 0.0), log_page - log_weights[k])
+        out[k] = -abs(log_r[k])
+
+
+@njit(cache=True, nogil=True)
+def _finish(log_r, log_e, log_weights, log_page, may_page, room):  # type: ignore[no-untyped-def]  # compiled
+    """Let ln R <- ln(R + 1) + ln e, at most at its cap, `room` holding ln(1 + exp(-|ln R|)).
+
+    Returns the largest ln(w R), and leaves the others' distance from it in `room`.
+    """
+    top = -np.inf
+    for k in range(log_r.size):
+        cap = log_page - log_weights[k] if may_page else log_page - np.log(2.0)
+        log_r[k] = min(max(log_r[k], 0.0) + room[k] + log_e[k], cap)
+        room[k] = log_r[k] + log_weights[k]
+        top = max(top, room[k])
+    if top > -np.inf:
+        for k in range(log_r.size):
+            room[k] -= top
+    return top
+
+
 class ShiryaevRoberts:
     """A mixture of Shiryaev-Roberts recursions with one page threshold, and an episode that closes by itself.
 
@@ -170,7 +199,7 @@ class ShiryaevRoberts:
     Memory: 24 bytes a component.
 
     Attributes:
-        since: int64, shape (K,), the step at which a component's evidence began to grow: the last time the CUSUM max(0, W + ln e) was 0.
+        since: int32, shape (K,), the step at which a component's evidence began to grow: the last time the CUSUM max(0, W + ln e) was 0.
     """
 
     def __init__(self, log_weights: NDArray[np.float64], threshold: float) -> None:
@@ -182,8 +211,8 @@ class ShiryaevRoberts:
         self.log_page = math.log(threshold)
         self.log_ticket = math.log(max(threshold * TICKET_FRACTION, min(threshold / 2.0, TICKET_FLOOR)))
         self.log_r = np.full(log_weights.shape, -np.inf)
-        self.cusum = np.zeros(log_weights.shape)
-        self.since = np.zeros(log_weights.shape, np.int64)
+        self.cusum = np.zeros(log_weights.shape, np.float32)
+        self.since = np.zeros(log_weights.shape, np.int32)
         self.steps = 0
         self.open = False
 
@@ -202,12 +231,14 @@ class ShiryaevRoberts:
         Returns:
             severity ("none", "ticket", "page") and whether a page episode opened just now.
         """
-        self.since[self.cusum <= 0.0] = self.steps
-        self.cusum = np.clip(self.cusum + log_e, 0.0, self.log_page - self.log_weights)
+        room = np.empty(self.log_r.shape)
+        _begin(self.log_r, self.cusum, self.since, self.steps, log_e, self.log_weights, self.log_page, room)
+        np.exp(room, out=room)
+        room += 1.0
+        np.log(room, out=room)
+        top = _finish(self.log_r, log_e, self.log_weights, self.log_page, may_page, room)
         self.steps += 1
-        cap = self.log_page - self.log_weights if may_page else self.log_page - math.log(2.0)
-        self.log_r = np.minimum(log_sr_step(self.log_r, log_e), cap)
-        level = self.log_mixture
+        level = top + math.log(float(np.exp(room, out=room).sum())) if math.isfinite(top) else top
         opened = may_page and not self.open and level >= self.log_page
         self.open = self.open or opened
         if self.open and level < self.log_ticket:
@@ -233,8 +264,8 @@ class ShiryaevRoberts:
         Raises:
             ValueError: when it was taken from a mixture of another size.
         """
-        log_r, cusum = np.asarray(state["log_r"], np.float64), np.asarray(state["cusum"], np.float64)
-        since = np.asarray(state["since"], np.int64)
+        log_r, cusum = np.asarray(state["log_r"], np.float64), np.asarray(state["cusum"], np.float32)
+        since = np.asarray(state["since"], np.int32)
         if not log_r.shape == cusum.shape == since.shape == self.log_weights.shape:
             raise ValueError(f"state of {log_r.size} components cannot continue a mixture of {self.log_weights.size}")
         self.log_r, self.cusum, self.since = log_r.copy(), cusum.copy(), since.copy()

@@ -196,7 +196,9 @@ def _type(hint: Any) -> str:
         limits = ", ".join(
             f"{word} {getattr(meta, sign):g}" for meta in metas for sign, word in signs.items() if getattr(meta, sign, None) is not None
         )
-        if any(meta.pattern for meta in metas):
+        if any(meta.pattern and "http" in meta.pattern for meta in metas):
+            limits = "`http(s)://...`"
+        elif any(meta.pattern for meta in metas):
             limits = "letters, digits, `.` `_` `-`"
     name = {float: "number", int: "whole number", str: "text", bool: "true or false"}[hint]
     return f"{name}, {limits}" if limits else name

@@ -42,6 +42,8 @@ class Alert(msgspec.Struct, kw_only=True, frozen=True):
     client: str | None = None
     clients: tuple[str, ...] = ()
     feature: str | None = None
+    service: str = ""
+    """Whose instances it is about, where only they are meant."""
     n_events: int = 0
     log_evidence: float = 0.0
     summary: str = ""

@@ -38,6 +38,7 @@ __all__ = [
     "TABLES",
     "AccuracyEstimateRow",
     "AccuracyWindowRow",
+    "AckRow",
     "AlertRow",
     "ClientWindowRow",
     "Column",
@@ -298,6 +299,33 @@ class QualityWindowRow(Row, frozen=True, kw_only=True):
     severity: Name = ""
 
 
+class AckRow(Row, frozen=True, kw_only=True):
+    """How on-call judged one opening of an alert. Said again, the later one counts.
+
+    Attributes:
+        opened_at: Of the alert.
+        severity: Of the alert, when it was judged.
+        verdict: "true", "false" or "benign-cause".
+        at: When it was judged.
+        judged_by: Who says so.
+        note: Why.
+    """
+
+    table: ClassVar[str] = "acknowledgements"
+    key: ClassVar[tuple[str, ...]] = ("alert_id", "opened_at")
+
+    alert_id: Text
+    opened_at: Time
+    model: Name
+    version: Name
+    detector: Name
+    severity: Name
+    verdict: Name
+    at: Time
+    judged_by: Text = ""
+    note: Text = ""
+
+
 class AccuracyWindowRow(Row, frozen=True, kw_only=True):
     """Labels of the events of one window that came with one delay: a part of them, those that came together. Parts add up.
 
@@ -403,6 +431,7 @@ TABLES: tuple[type[Row], ...] = (
     SampledEventRow,
     ProducerRow,
     QualityWindowRow,
+    AckRow,
     AccuracyWindowRow,
     AccuracyEstimateRow,
     MembershipGaugeRow,

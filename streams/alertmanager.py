@@ -21,8 +21,8 @@ import structlog
 
 from schemas.alerts import Alert
 from streams.metrics import Metrics
-from streams.settings import Alertmanager as AlertmanagerSettings
-from streams.settings import mask_url
+from streams.page_text import PageText, clean
+from streams.settings import Settings, mask_url
 
 __all__ = ["AlertmanagerClient", "labels_of", "to_post"]
 
@@ -61,17 +61,19 @@ def labels_of(alert: Alert) -> Labels:
         labels["client"] = alert.client
     elif alert.clients:
         labels["cohort"] = alert.alert_id  # members come and go
+    if alert.service:
+        labels["service"] = alert.service
     for name in labels:
         if not _NAME.fullmatch(name):
             raise ValueError(f"label name {name!r}: expected {_NAME.pattern}")
-    return tuple(sorted((name, text) for name, value in labels.items() if (text := _clean(value)[:_TEXT])))
+    return tuple(sorted((name, text) for name, value in labels.items() if (text := clean(value)[:_TEXT])))
 
 
-def to_post(alert: Alert, now_ns: int, ends_ns: int) -> dict[str, Any]:
+def to_post(alert: Alert, now_ns: int, ends_ns: int, words: PageText) -> dict[str, Any]:
     """The alert as ``POST /api/v2/alerts`` takes it. ``ends_ns`` at or before ``now_ns``: it is resolved."""
     starts_ns = min(alert.opened_at_ns, now_ns)
     annotations = {
-        "summary": alert.summary or f"{alert.alertname} on {alert.model} {alert.version}",
+        "summary": words.first_line(alert),
         "alert_id": alert.alert_id,
         "since": _time(alert.opened_at_ns),
         "log_evidence": f"{alert.log_evidence:.3g}",
@@ -81,11 +83,14 @@ def to_post(alert: Alert, now_ns: int, ends_ns: int) -> dict[str, Any]:
         "evidence": msgspec.json.encode(alert.evidence, enc_hook=str).decode(),  # what is not finite becomes null
         "techniques": ", ".join(alert.techniques),
         "owasp": ", ".join(alert.owasp),
-        "runbook": f"docs/runbooks/{alert.alertname}.md",
+        "runbook": words.runbook(alert),
+        "dashboard": words.dashboard(alert),
     }
+    kept = {name: text for name, value in annotations.items() if (text := clean(value)[:_ANNOTATION])}
+    added = {name: text for name, value in words.labels(alert).items() if (text := clean(value)[:_TEXT])}
     return {
-        "labels": dict(labels_of(alert)),
-        "annotations": {name: text for name, value in annotations.items() if (text := _clean(value)[:_ANNOTATION])},
+        "labels": dict(labels_of(alert)) | added,
+        "annotations": kept | {"description": words.text(alert)},  # of several lines, each of which is clean
         "startsAt": _time(starts_ns),
         "endsAt": _time(max(ends_ns, starts_ns)),
     }
@@ -114,7 +119,7 @@ class AlertmanagerClient:
     under its old labels and fires under the new ones.
 
     Args:
-        settings: URLs and interval.
+        settings: URLs and interval, and what the text of pages says.
         metrics: Counts.
         may_post: Whether this judge's alerts are ours to tell. While it is not sure, they are neither repeated nor ended.
         wall_ns: UTC ns.
@@ -123,7 +128,7 @@ class AlertmanagerClient:
 
     def __init__(
         self,
-        settings: AlertmanagerSettings,
+        settings: Settings,
         metrics: Metrics,
         *,
         may_post: Callable[[int], bool] = lambda owner: True,
@@ -131,12 +136,13 @@ class AlertmanagerClient:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._may_post = may_post
-        self._settings, self._metrics, self._wall_ns, self._clock = settings, metrics, wall_ns, clock
+        self._settings, self._metrics, self._wall_ns, self._clock = settings.alertmanager, metrics, wall_ns, clock
+        self._words = PageText(settings)
         self._open: dict[tuple[int, str], Alert] = {}
         self._over: dict[Labels, tuple[int, Alert, int, float]] = {}  # owner, alert, when it ended, until when we repeat it
         self._version = 0
         self._progress = asyncio.Event()
-        self._peers = [_Peer(url, asyncio.Event()) for url in settings.urls]
+        self._peers = [_Peer(url, asyncio.Event()) for url in settings.alertmanager.urls]
 
     @property
     def open(self) -> tuple[Alert, ...]:
@@ -162,7 +168,10 @@ class AlertmanagerClient:
         elif before is None and alert.state == "resolved":
             before = alert  # it fired before this worker started
         if before is not None:
-            self._end(owner, before, alert.resolved_at_ns or alert.at_ns)
+            ended_ns = alert.resolved_at_ns or alert.at_ns
+            if alert.state == "resolved":
+                before = msgspec.structs.replace(before, resolved_at_ns=ended_ns)  # so that its text says for how long it lasted
+            self._end(owner, before, ended_ns)
         self._change()
 
     def release(self, owner: int) -> None:
@@ -218,8 +227,12 @@ class AlertmanagerClient:
         mine = {
             owner for owner in {owner for owner, _ in self._open} | {owner for owner, *_ in self._over.values()} if self._may_post(owner)
         }
-        firing = {labels_of(alert): to_post(alert, now_ns, now_ns + ahead) for (owner, _), alert in self._open.items() if owner in mine}
-        over = [to_post(alert, now_ns, min(at_ns, now_ns)) for owner, alert, at_ns, _ in self._over.values() if owner in mine]
+        firing = {
+            labels_of(alert): to_post(alert, now_ns, now_ns + ahead, self._words)
+            for (owner, _), alert in self._open.items()
+            if owner in mine
+        }
+        over = [to_post(alert, now_ns, min(at_ns, now_ns), self._words) for owner, alert, at_ns, _ in self._over.values() if owner in mine]
         return [*firing.values(), *over]
 
     async def _serve(self, session: aiohttp.ClientSession, peer: _Peer) -> None:
@@ -267,11 +280,6 @@ class AlertmanagerClient:
         peer.trouble = f"answers {status}"
         log.warning("Alertmanager does not take alerts; trying again", url=mask_url(peer.url), status=status, answer=body)
         return False
-
-
-def _clean(text: str) -> str:
-    """Valid UTF-8 without control characters: the text may be an attacker's."""
-    return "".join(c if c.isprintable() else " " for c in text.encode("utf-8", "replace").decode()).strip()
 
 
 def _time(ns: int) -> str:

@@ -39,6 +39,7 @@ class Rows:
         member: (n,) whether the model was trained on the row; or None.
         value: (n,) answers of a regression, or None.
         image: (height, width) or (height, width, channels) when a row is a picture.
+        at_s: (n,) when each row was seen, in seconds since the epoch; None when the rows are no recorded traffic.
     """
 
     features: tuple[Feature, ...]
@@ -49,6 +50,7 @@ class Rows:
     member: NDArray[np.bool_] | None = None
     value: NDArray[np.float64] | None = None
     image: tuple[int, ...] | None = None
+    at_s: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,7 @@ def _drift(rows: Rows, member: NDArray[np.bool_], notes: list[str]) -> DriftRefe
         label=label,
         value=rows.value,
         held_out=held_out,
+        at_s=rows.at_s,
     )
 
 
@@ -195,7 +198,7 @@ def _checked(rows: Rows) -> Rows:
     names = [feature.name for feature in rows.features]
     if len(set(names)) != d:
         raise BuildError(f"a feature is named twice: {sorted({name for name in names if names.count(name) > 1})}")
-    for what, column in (("scores", rows.scores), ("y", rows.y), ("member", rows.member), ("value", rows.value)):
+    for what, column in (("scores", rows.scores), ("y", rows.y), ("member", rows.member), ("value", rows.value), ("at_s", rows.at_s)):
         if column is not None and len(column) != n:
             raise BuildError(f"{what} has {len(column)} rows, the features have {n}")
     if rows.scores is not None and rows.scores.shape[1] != len(rows.classes):

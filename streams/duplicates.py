@@ -42,6 +42,11 @@ def keys_of(events: EventColumns) -> NDArray[np.uint64]:
     return keys
 
 
+def hash_of_client(name: str) -> int:
+    """A client's 64-bit hash, never 0; the same in every process."""
+    return _hash(name) | 1
+
+
 def keys_of_ids(events: EventColumns, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """A 64-bit key of each event's id as a label names it: the given one, else ``instance:number``, which says no service; else 0.
 
@@ -70,11 +75,6 @@ def keys_of_id(event_id: str) -> tuple[int, int]:
 
 def _of_producer(events: EventColumns, service: str) -> NDArray[np.uint64]:
     return np.asarray(_numbered(np.uint64(_hash(service + "\0" + events.instance)), plain(events.number)), np.uint64)
-
-
-def hash_of_client(name: str) -> int:
-    """A client's 64-bit hash, never 0; the same in every process."""
-    return _hash(name) | 1
 
 
 def _hash(text: str) -> int:

@@ -226,7 +226,7 @@ class ModelJudge:
         except StateError:  # only when the reference came after the counts, which could not be looked at until now
             window.anomalies["damaged_counts"] = window.n
             return None
-        report = self._drift.update(counts)
+        report = self._drift.update(counts, (window.start_ns / NS, window.end_ns / NS))
         severity = "ticket" if report.severity == "page" and self.loaded.provisional else report.severity
         if severity == "none" or self._goes_on("drift", report, max(window.end_ns, now_ns)):
             return report

@@ -22,7 +22,7 @@ from schemas.retention import Retention
 
 PREFIX = "INFERWATCH_"
 MASK = "***"
-_LISTS = {"urls", "flagged_classes", "known_customers"}
+_LISTS = {"urls", "flagged_classes", "known_customers", "teams"}
 SECRETS = {("kafka", "sasl_password"), ("membership", "key"), ("clickhouse", "password")}
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
@@ -71,6 +71,23 @@ class Alertmanager(_Section, frozen=True):
 
     urls: tuple[str, ...] = ()
     resend_s: Positive = 30.0
+
+
+class Routing(_Section, frozen=True):
+    """Whose alerts these are, and where their links lead. Who is told is Alertmanager's own configuration."""
+
+    environment: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    """A label of every alert, to group and route by; empty: no such label."""
+    team: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    """Label `team` of every alert whose model is not named in `teams`; empty: no such label."""
+    teams: tuple[Annotated[str, msgspec.Meta(pattern=r"^.{1,256}=[^=]{1,64}$")], ...] = ()
+    """`model=team`, one entry a model."""
+    runbooks_url: Annotated[str, msgspec.Meta(pattern=r"^(https?://\S+)?$", max_length=150)] = ""
+    """Where the folder `docs/runbooks` can be read; empty: alerts name the path in the repository."""
+    dashboards_url: Annotated[str, msgspec.Meta(pattern=r"^(https?://\S+)?$", max_length=100)] = ""
+    """Grafana's address, for links to its views; empty: no links."""
+    deploy_mark_s: Annotated[float, msgspec.Meta(ge=0, le=30 * 86_400)] = 3_600.0
+    """Drift that is told so soon after a version was first loaded is marked as of a new version. 0: never."""
 
 
 class Budget(_Section, frozen=True):
@@ -206,6 +223,7 @@ class Settings(_Section, frozen=True):
     kafka: Kafka = Kafka()
     clickhouse: ClickHouse = ClickHouse()
     alertmanager: Alertmanager = Alertmanager()
+    routing: Routing = Routing()
     budget: Budget = Budget()
     window: Window = Window()
     drift: Drift = Drift()

@@ -65,16 +65,18 @@ def read_table(path: Path) -> pa.Table:
         raise TableError(f"{path}: not a parquet file ({str(error).splitlines()[0]})") from error
 
 
-def read_reference(path: Path, meta: Meta, *, names: Sequence[str] = ()) -> Rows:
+def read_reference(path: Path, meta: Meta, *, names: Sequence[str] = (), time_column: str = "") -> Rows:
     """The owner's rows.
 
     Two layouts: a list column ``features`` (with names from ``names``, the meta file, or f0, f1, ...), or one column a feature. Beside
-    them, all optional: ``probs`` (list; or columns ``prob_CLASS``), ``y`` (class index or class name), ``member`` (bool), ``value``.
+    them, all optional: ``probs`` (list; or columns ``prob_CLASS``), ``y`` (class index or class name), ``member`` (bool), ``value``,
+    and ``ts``: when the row was seen (a timestamp, or seconds since 1970).
 
     Args:
         path: the parquet file.
         meta: what is known of the columns.
         names: which columns are features, in the model's order; empty: all that are nothing else.
+        time_column: says when a row was seen; empty: ``ts``, if there is one and it is no feature.
 
     Raises:
         TableError: naming the column.
@@ -86,6 +88,14 @@ def read_reference(path: Path, meta: Meta, *, names: Sequence[str] = ()) -> Rows
     columns: dict[str, pa.ChunkedArray] = {name: table[name] for name in table.column_names}
     if len(table) == 0:
         raise TableError(f"{path}: the reference has no rows; give it a sample of training and held-out data, 2,000 rows or more")
+    if time_column and time_column not in columns:
+        raise TableError(f"{path}: no column {time_column}; it has {', '.join(columns)}")
+    if time_column and time_column in names:
+        raise TableError(f"{path}: column {time_column} can be a feature or the rows' time, not both")
+    clock = time_column or ("ts" if "ts" in columns and "ts" not in names else "")
+    at_s = seconds(path, columns[clock], clock) if clock else None
+    if time_column:
+        del columns[time_column]
     probs, prob_names = _probs(path, columns)
     if "features" in columns and _is_list(columns["features"]):
         X = matrix(path, columns["features"], "features")
@@ -103,6 +113,7 @@ def read_reference(path: Path, meta: Meta, *, names: Sequence[str] = ()) -> Rows
         member=_booleans(path, columns["member"]) if "member" in columns else None,
         value=numbers(path, columns["value"], "value") if "value" in columns else None,
         image=tuple(meta.image) if meta.image else None,
+        at_s=at_s,
     )
 
 
@@ -230,6 +241,23 @@ def numbers(path: Path, column: pa.ChunkedArray | pa.Array, name: str) -> NDArra
         return np.asarray(plain.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise TableError(f"{path}: column {name} is {column.type}, not numbers") from error
+
+
+def seconds(path: Path, column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
+    """A column of timestamps, dates or numbers as seconds since 1970.
+
+    Raises:
+        TableError: it holds something else, nothing, or a time outside the years 1970 to 2255.
+    """
+    if pa.types.is_temporal(column.type) and not pa.types.is_time(column.type) and not pa.types.is_duration(column.type):
+        whole = column.combine_chunks().cast(pa.timestamp("us"), safe=False)
+        at = numbers(path, whole.cast(pa.int64()), name) / 1e6
+    else:
+        at = numbers(path, column, name)
+    bad = np.flatnonzero(~((at >= 0) & (at < 9e9)))
+    if bad.size:
+        raise TableError(f"{path}: column {name}, row {int(bad[0])}: {at[bad[0]]:g} is no time in seconds since 1970")
+    return at
 
 
 def texts(path: Path, column: pa.ChunkedArray, name: str) -> Strings:

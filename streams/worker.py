@@ -124,7 +124,7 @@ class _Worker:
         self._joining_since: float | None = None
         self._runtime: Runtime | None = None
         self._monitor: Monitor | None = None
-        self._pager = AlertmanagerClient(settings.alertmanager, metrics, may_post=self._may_post)
+        self._pager = AlertmanagerClient(settings, metrics, may_post=self._may_post)
 
     async def run(self, make_shard: Callable[[int], Owner], make_judge: Callable[[int], JudgeOwner]) -> int:
         loop = asyncio.get_running_loop()

@@ -18,7 +18,8 @@ way pagerduty "${PAGERDUTY_KEY:-}"
 way slack "${SLACK_URL:-}"
 way webhook "${WEBHOOK_URL:-}"
 way security "${SECURITY_WEBHOOK_URL:-}"
-unset PAGERDUTY_KEY SLACK_URL WEBHOOK_URL SECURITY_WEBHOOK_URL
+way datascience "${DATASCIENCE_WEBHOOK_URL:-}"
+unset PAGERDUTY_KEY SLACK_URL WEBHOOK_URL SECURITY_WEBHOOK_URL DATASCIENCE_WEBHOOK_URL
 sed -f "$run/absent.sed" -e "s#/run/inferwatch/#$run/#" "$source" >"$config"
 
 exec "${ALERTMANAGER:-/bin/alertmanager}" --config.file="$config" --storage.path="${ALERTMANAGER_DATA:-/alertmanager}" \

@@ -11,15 +11,17 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from detectors.drift.reference import DriftReference
+from detectors.groups import GROUPS, bucket_of
 from detectors.state import StateError, pack, unpack
 
-GROUPS = 16
 BUCKETS = 1024
 MOMENT_SCALE = 1 << 16
 MOMENT_CLIP = 16.0
 
 _BLOCK = 240
 """Events taken at once: sums of z^2 of 240 events, at most 2^24 each, fit into 32 bits."""
+_LANES = 32
+"""A block is filled up to a multiple of them with missing values, so that no event is left to be compared alone."""
 _WIDTH = 32
 """Variables taken at once, so that a block stays in the first-level cache."""
 _STRIDE = 4
@@ -34,9 +36,7 @@ def _by_group(hashes, volumes, order, ends):  # type: ignore[no-untyped-def]  # 
     groups = np.empty(hashes.size, np.uint8)
     ends[:] = 0
     for i in range(hashes.size):
-        h = hashes[i]
-        # the multiplier of splitmix64: neighbouring ids must not share a group
-        bucket = np.int64(((h ^ (h >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(54))
+        bucket = bucket_of(hashes[i])
         groups[i] = bucket % GROUPS
         ends[groups[i]] += 1
         if volumes.size:
@@ -61,27 +61,36 @@ def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup,
     the compiler from summing in 64 bits, which halves the events per instruction.)
     """
     m = columns.shape[1]
-    block = np.empty((_WIDTH, _BLOCK), np.float32)
+    block = np.empty((_WIDTH, _BLOCK + _LANES), np.float32)
     beyond = np.empty(edges.shape[1], np.int32)
     limit, unit = np.float32(MOMENT_CLIP), np.float32(MOMENT_SCALE)
     begin = 0
     for g in range(GROUPS):
         while begin < ends[g]:
             size = min(_BLOCK, ends[g] - begin)
+            padded = (size + _LANES - 1) // _LANES * _LANES
             for left in range(0, m, _WIDTH):
                 width = min(_WIDTH, m - left)
-                for i in range(size):
-                    row = columns[order[begin + i], left : left + width]
+                for i in range(0, size - 7, 8):
+                    r0, r1, r2, r3 = order[begin + i], order[begin + i + 1], order[begin + i + 2], order[begin + i + 3]
+                    r4, r5, r6, r7 = order[begin + i + 4], order[begin + i + 5], order[begin + i + 6], order[begin + i + 7]
                     for j in range(width):
-                        block[j, i] = row[j]
+                        c = left + j
+                        to = block[j]
+                        to[i], to[i + 1], to[i + 2], to[i + 3] = columns[r0, c], columns[r1, c], columns[r2, c], columns[r3, c]
+                        to[i + 4], to[i + 5], to[i + 6], to[i + 7] = columns[r4, c], columns[r5, c], columns[r6, c], columns[r7, c]
+                for i in range(size // 8 * 8, size):
+                    for j in range(width):
+                        block[j, i] = columns[order[begin + i], left + j]
                 for j in range(width):
+                    block[j, size:padded] = np.nan
                     v = first + left + j
                     base = starts[v]
                     x = block[j]
                     if numeric[v]:
                         last, middle, per_sd = n_edges[v], mean[v], scale[v]
                         missing, total, squares = np.int32(0), np.int32(0), np.uint32(0)
-                        for i in range(size):
+                        for i in range(padded):
                             known = x[i] == x[i]
                             missing = np.int32(missing + np.int32(not known))
                             a = x[i]
@@ -94,12 +103,13 @@ def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup,
                         for e in range(0, last, _STRIDE):
                             e0, e1, e2, e3 = edges[v, e], edges[v, e + 1], edges[v, e + 2], edges[v, e + 3]
                             c0, c1, c2, c3 = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
-                            for i in range(size):
+                            for i in range(padded):
                                 c0 = np.int32(c0 + np.int32(x[i] > e0))
                                 c1 = np.int32(c1 + np.int32(x[i] > e1))
                                 c2 = np.int32(c2 + np.int32(x[i] > e2))
                                 c3 = np.int32(c3 + np.int32(x[i] > e3))
                             beyond[e], beyond[e + 1], beyond[e + 2], beyond[e + 3] = c0, c1, c2, c3
+                        missing -= padded - size
                         above = size - missing
                         for e in range(last):
                             table[g, base + e] += above - beyond[e]
@@ -113,7 +123,7 @@ def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup,
                             if x[i] != x[i]:
                                 k = unseen + 1
                             elif x[i] >= 0 and x[i] < known_codes:
-                                k = np.int64(lookup[lookup_starts[v] + np.int64(x[i])])
+                                k = int(lookup[lookup_starts[v] + np.int64(x[i])])
                             else:
                                 k = unseen
                             table[g, base + k] += 1
@@ -130,7 +140,7 @@ class WindowCounts:
         moments: int64, shape (V, 2), sums of z and z^2 in 1/65,536, z = (x - reference mean) / reference sd clipped at +-16; fixed point,
             so that addition associates exactly.
 
-    Cost: 0.13-0.18 us per event of 20 features, 10 scores and the class in batches of 500, a seventh of plain numpy PSI
+    Cost: 0.03 us per event of 20 features in windows of 10,000, 0.11 with 10 scores and the class in batches of 500
     (bench/drift_counts.py). Memory: 64 bytes a cell + 4 KB (20 features, 10 scores: 31 KB).
     """
 
@@ -193,6 +203,8 @@ class WindowCounts:
         _by_group(hashes, self._no_volumes if clients is None else self.volumes, order, ends)
         first = 0
         for block in blocks:
+            if not block.shape[1]:
+                continue
             _count(
                 block,
                 first,

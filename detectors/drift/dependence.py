@@ -29,13 +29,16 @@ windows; 1 sd: 1-19 windows; 2 sd: 1-2.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from detectors.drift.counts import BUCKETS, GROUPS, WindowCounts
-from detectors.drift.judging import excess
+from detectors.drift.counts import BUCKETS, WindowCounts
+from detectors.drift.design_effect import effective, excess, infer, loud_groups, remember, volumes_of, weigh
 from detectors.drift.reference import DriftReference
+from detectors.groups import GROUPS
 
 PRIOR_RHO = 0.1
 PRIOR_WEIGHT = 300.0
@@ -45,8 +48,23 @@ RECENT_DECAY = 0.9
 MIX_Z = 3.5
 BASELINE_DECAY = 0.9
 BASELINE_EVENTS = 30.0
+DOMINANT = 0.5
+"""Usual share above which a client group is the service, so that its evidence is not left out."""
 
-_STATE = ("numerator", "denominator", "baseline", "usual", "recent", "rho", "numerator_along", "denominator_along", "rho_along")
+
+class Look(NamedTuple):
+    """What the events of one window are worth."""
+
+    clients: float
+    """K, the effective number of clients over about the last ten windows and this one; 0 while none is known."""
+    sizes: NDArray[np.float64]
+    """Events per client group, shape (16,)."""
+    extra: NDArray[np.float64]
+    """sum n_c (n_c - 1) per group, shape (16,)."""
+    weights: NDArray[np.float64]
+    """1 / phi for single cells, shape (16, V)."""
+    of_tilts: NDArray[np.float64]
+    """1 / phi for tilts, shape (16, V)."""
 
 
 class Dependence:
@@ -55,6 +73,8 @@ class Dependence:
     Attributes:
         rho: float64, shape (V,), used for the *next* window.
         rho_along: the same for the mean and the square of the normal scores, shape (V, 2).
+        rho_tilts: what tilts of the whole histogram are judged with, the largest of the three, shape (V,).
+        loud: 0 for client groups that usually are the service, 1 for those whose evidence may be left out, float64, shape (16,).
     """
 
     def __init__(self, reference: DriftReference) -> None:
@@ -62,59 +82,46 @@ class Dependence:
         self._starts, self._tenths, self._tenth_starts = reference.starts, reference.tenths, reference.tenth_starts
         self._rows = np.add.reduceat(reference.counts, reference.starts[:-1])
         self._variable = np.repeat(np.arange(V), np.diff(reference.starts))
-        self.numerator, self.denominator = np.zeros(V), np.zeros(V)
+        # of the cells, of the normal scores, of their squares
+        self._numerators, self._denominators = np.zeros((2, V, 3))
         self.baseline = (reference.counts + 0.5) / (self._rows + 0.5 * np.diff(reference.starts))[self._variable]
         self.usual, self.recent = np.zeros(BUCKETS), np.zeros(BUCKETS)
-        self.rho = np.full(V, PRIOR_RHO)
         self._scores = _scores(reference)
-        self.numerator_along, self.denominator_along = np.zeros((V, 2)), np.zeros((V, 2))
-        self.rho_along = np.full((V, 2), PRIOR_RHO)
+        self.rho, self.rho_along, self.rho_tilts, self.loud = np.empty(V), np.empty((V, 2)), np.empty(V), np.ones(GROUPS)
+        self._infer()
 
-    @property
-    def rho_tilts(self) -> NDArray[np.float64]:
-        """What tilts of the whole histogram are judged with, shape (V,)."""
-        return np.asarray(np.maximum(self.rho, self.rho_along.max(axis=1)), np.float64)
+    def look(self, counts: WindowCounts) -> Look:
+        """What the events of a window are worth, by what was learned before it."""
+        sizes, extra = counts.group_sizes.astype(np.float64), np.empty(GROUPS)
+        volumes_of(counts.volumes, extra)
+        weights, of_tilts = np.empty((2, GROUPS, self.rho.size))
+        weigh(sizes, extra, self.rho, weights)
+        weigh(sizes, extra, self.rho_tilts, of_tilts)
+        return Look(effective(counts.volumes, self.recent, RECENT_DECAY, self._rho), sizes, extra, weights, of_tilts)
 
-    def clients(self, counts: WindowCounts) -> float:
-        """K, the effective number of clients over about the last ten windows and this one, (sum L)^2 / sum L^2; 0 while none is known."""
-        return _effective(RECENT_DECAY * self.recent + self._worth(counts))
-
-    def _worth(self, counts: WindowCounts) -> NDArray[np.float64]:
-        volumes = counts.volumes.astype(np.float64)
-        return np.asarray(volumes / (1.0 + float(np.median(self.rho)) * np.maximum(volumes - 1.0, 0.0)), np.float64)
-
-    @property
-    def shares(self) -> NDArray[np.float64]:
-        """Usual share of the traffic per client group, shape (16,)."""
-        groups = self.usual.reshape(-1, GROUPS).sum(axis=0)
-        total = float(groups.sum())
-        return groups / total if total > 0 else np.full(GROUPS, 1.0 / GROUPS)
-
-    def weights(self, counts: WindowCounts, rho: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """1 / phi per variable and group, float64 in (0, 1], shape (V, 16); `rho` is the cells' when it is not given."""
-        n, extra = _volumes(counts)
-        return 1.0 / (1.0 + (self.rho if rho is None else rho)[:, None] * (extra / np.maximum(n, 1.0))[None, :])
-
-    def learn(self, counts: WindowCounts) -> None:
+    def learn(self, counts: WindowCounts, look: Look) -> None:
         """Take a window that has been judged into account for the next ones."""
-        n, extra = _volumes(counts)
         told, share = np.empty((len(self.rho), 3, 2)), np.empty_like(self.baseline)
-        tables = counts.table, n, extra, self.weights(counts), self.baseline
+        tables = counts.table, look.sizes, look.extra, look.weights, self.baseline
         excess(*tables, self._starts, self._tenths, self._tenth_starts, self._scores, BASELINE_EVENTS, PRIOR_RHO, share, told)
-        self.numerator = DECAY * self.numerator + told[:, 0, 0]
-        self.denominator = DECAY * self.denominator + told[:, 0, 1]
-        self.numerator_along = DECAY * self.numerator_along + told[:, 1:, 0]
-        self.denominator_along = DECAY * self.denominator_along + told[:, 1:, 1]
-        self.rho = _posterior(self.numerator, self.denominator)
-        self.rho_along = _posterior(self.numerator_along, self.denominator_along)
+        self._numerators *= DECAY
+        self._denominators *= DECAY
+        self._numerators += told[:, :, 0]
+        self._denominators += told[:, :, 1]
         if counts.n:
-            self.baseline = BASELINE_DECAY * self.baseline + (1.0 - BASELINE_DECAY) * share
-        worth = self._worth(counts)
-        self.usual, self.recent = USUAL_DECAY * self.usual + worth, RECENT_DECAY * self.recent + worth
+            self.baseline *= BASELINE_DECAY
+            self.baseline += (1.0 - BASELINE_DECAY) * share
+        self._infer()
+        remember(counts.volumes, self._rho, self.usual, USUAL_DECAY, self.recent, RECENT_DECAY)
+        loud_groups(self.usual, DOMINANT, self.loud)
+
+    def _infer(self) -> None:
+        learned = self._numerators, self._denominators, PRIOR_RHO, PRIOR_WEIGHT
+        self._rho = float(infer(*learned, self.rho, self.rho_along, self.rho_tilts))
 
     def state(self) -> dict[str, object]:
         """What `restore` needs, for `detectors.state.pack`."""
-        return {name: getattr(self, name).copy() for name in _STATE}
+        return {name: array.copy() for name, array in self._arrays().items()}
 
     def restore(self, state: dict[str, object]) -> None:
         """Continue from `state` bit for bit.
@@ -122,16 +129,26 @@ class Dependence:
         Raises:
             ValueError: when it was learned against another reference.
         """
-        arrays = {name: np.asarray(state[name], np.float64) for name in _STATE}
+        ours = self._arrays()
+        arrays = {name: np.asarray(state[name], np.float64) for name in ours}
         for name, array in arrays.items():
-            if array.shape != getattr(self, name).shape:
-                raise ValueError(f"{name} has shape {array.shape}, not {getattr(self, name).shape}: another reference")
+            if array.shape != ours[name].shape:
+                raise ValueError(f"{name} has shape {array.shape}, not {ours[name].shape}: another reference")
         for name, array in arrays.items():
-            setattr(self, name, array.copy())
+            ours[name][:] = array
+        self._infer()
+        loud_groups(self.usual, DOMINANT, self.loud)
 
-
-def _posterior(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.clip((numerator + PRIOR_RHO * PRIOR_WEIGHT) / (denominator + PRIOR_WEIGHT), 0.0, 1.0)
+    def _arrays(self) -> dict[str, NDArray[np.float64]]:
+        return {
+            "numerator": self._numerators[:, 0],
+            "denominator": self._denominators[:, 0],
+            "numerator_along": self._numerators[:, 1:],
+            "denominator_along": self._denominators[:, 1:],
+            "baseline": self.baseline,
+            "usual": self.usual,
+            "recent": self.recent,
+        }
 
 
 def _scores(reference: DriftReference) -> NDArray[np.float64]:
@@ -143,21 +160,3 @@ def _scores(reference: DriftReference) -> NDArray[np.float64]:
             counts = reference.counts[known] + 0.5
             out[known] = ndtri((np.cumsum(counts) - 0.5 * counts) / counts.sum())
     return out
-
-
-def _volumes(counts: WindowCounts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Events n and sum n_c (n_c - 1) per group, chance collisions of the hash taken out."""
-    volumes = counts.volumes.astype(np.float64).reshape(-1, GROUPS)
-    n = counts.group_sizes.astype(np.float64)
-    per_group = BUCKETS // GROUPS
-    known = volumes.sum(axis=0)
-    chance = known**2 / per_group
-    # minus what chance gives, plus three of its standard deviations, so that it is never under-estimated by luck
-    squares = np.maximum((volumes**2).sum(axis=0) - chance + 3.0 * np.sqrt(2.0 / per_group) * chance, known)
-    return n, np.minimum(squares, (volumes**2).sum(axis=0)) - known
-
-
-def _effective(volumes: NDArray[np.float64]) -> float:
-    """(sum L)^2 / sum L^2 with the chance collisions of 1,024 buckets taken out, 20 times the raw figure at most."""
-    total, squares = float(volumes.sum()), float((volumes**2).sum())
-    return total**2 / max(squares - total**2 / BUCKETS, 0.05 * squares) if total > 0 else 0.0

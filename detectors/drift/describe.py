@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.drift.counts import WindowCounts
-from detectors.drift.effect import EffectSizer
+from detectors.drift.effect import EffectSizes
 from detectors.drift.reference import DriftReference
 from detectors.drift.report import VariableDrift
 
@@ -23,13 +22,14 @@ class Strongest:
         self.log_evidence, self.since, self.low, self.high = log_evidence, since, low, high
 
 
-def describe(sizer: EffectSizer, counts: WindowCounts, strongest: list[Strongest], rho: NDArray[np.float64]) -> tuple[VariableDrift, ...]:
-    """One entry per variable, in the reference's order."""
-    reference, sizes, cells = sizer.reference, sizer(counts), counts.cells
+def describe(
+    reference: DriftReference, sizes: EffectSizes, cells: NDArray[np.int64], strongest: list[Strongest], rho: NDArray[np.float64]
+) -> tuple[VariableDrift, ...]:
+    """One entry per variable, in the reference's order; `cells` are the window's counts."""
     entries = []
     for v, best in enumerate(strongest):
-        begin, end = int(reference.starts[v]), int(reference.starts[v + 1])
-        before = float(reference.counts[best.low : best.high].sum() / max(int(reference.counts[begin:end].sum()), 1))
+        begin = int(reference.starts[v])
+        before = float(sizes.expected[best.low : best.high].sum())
         after = float(cells[best.low : best.high].sum() / max(int(sizes.n[v]), 1))
         what, direction = _cell(reference, v, best.low - begin, best.high - begin)
         numeric = reference.kinds[v] == "numeric"
@@ -52,7 +52,7 @@ def describe(sizer: EffectSizer, counts: WindowCounts, strongest: list[Strongest
                 since=best.since,
                 direction=direction,
                 mean_shift=shift,
-                reference_center=float(sizer.reference_center[v]) if numeric else before,
+                reference_center=float(sizes.reference_center[v]) if numeric else before,
                 center=float(sizes.center[v]) if numeric else after,
                 detail=f"share of {what}: {before:.3f} -> {after:.3f}",
                 rho=float(rho[v]),

@@ -22,13 +22,13 @@ ONE = np.zeros(1, np.int64)
 """`starts` of a single variable."""
 
 
-def smoothed(counts: Ints, starts: Ints = ONE) -> Floats:
+def smoothed(counts: Ints | Floats, starts: Ints = ONE) -> Floats:
     """(counts + 0.5) / (n + 0.5 B) per variable."""
     sizes = np.diff(starts, append=counts.size)
     return np.asarray((counts + 0.5) / np.repeat(np.add.reduceat(counts + 0.5, starts), sizes), np.float64)
 
 
-def psi(reference: Ints, window: Ints, starts: Ints = ONE) -> Floats:
+def psi(reference: Ints, window: Ints | Floats, starts: Ints = ONE) -> Floats:
     """Population stability index, sum (q - p) ln(q / p) over cells, both smoothed by +0.5; shape (V,).
 
     Example:
@@ -39,7 +39,7 @@ def psi(reference: Ints, window: Ints, starts: Ints = ONE) -> Floats:
     return np.asarray(np.add.reduceat((q - p) * np.log(q / p), starts), np.float64)
 
 
-def js(reference: Ints, window: Ints, starts: Ints = ONE) -> Floats:
+def js(reference: Ints, window: Ints | Floats, starts: Ints = ONE) -> Floats:
     """Jensen-Shannon divergence in nats, in [0, ln 2], both smoothed by +0.5; shape (V,).
 
     Example:
@@ -81,6 +81,10 @@ class EffectSizes(msgspec.Struct, frozen=True):
     above: Floats
     center: Floats
     shift: Floats
+    reference_center: Floats
+    """Medians of what was expected."""
+    expected: Floats
+    """Share of each cell, shape (n_cells,)."""
 
 
 class EffectSizer:
@@ -117,14 +121,16 @@ class EffectSizer:
         self._inside = np.ones(reference.n_cells, bool)
         self._inside[self._last[self._numeric]] = False
         self._past, self._past_folded = self._shares(reference.counts), np.add.reduceat(reference.counts, self._fold)
-        self.reference_center = self._medians(reference.counts)
+        self._of = np.repeat(np.arange(self._sizes.size), self._sizes)
+        self._whole: Floats = reference.counts / np.maximum(np.add.reduceat(reference.counts, self._starts), 1)[self._of]
+        self._center = self._medians(reference.counts)
 
-    def _shares(self, cells: Ints) -> Floats:
+    def _shares(self, cells: Ints | Floats) -> Floats:
         """Shares without missing for numeric variables, with it for categories."""
         kept = np.where(self._inside, cells, 0)
-        return np.asarray(kept / np.maximum(np.repeat(np.add.reduceat(kept, self._starts), self._sizes), 1), np.float64)
+        return np.asarray(kept / np.maximum(np.repeat(np.add.reduceat(kept, self._starts), self._sizes), 1e-300), np.float64)
 
-    def _medians(self, cells: Ints) -> Floats:
+    def _medians(self, cells: Ints | Floats) -> Floats:
         """Medians from cells, linear inside one; NaN for categories and without values."""
         reference = self.reference
         out = np.full(self._starts.size, np.nan)
@@ -140,21 +146,32 @@ class EffectSizer:
             out[v] = left + inside * (float(right) - float(left))
         return out
 
-    def __call__(self, counts: WindowCounts) -> EffectSizes:
-        """Effect sizes of one window."""
+    def _gap(self, past: Floats, now: Floats, seen: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """F - G before and after each cell."""
+        # each variable's shares sum to one on both sides, so the running sum comes back to 0 at every start
+        gap = np.cumsum((past - now) * seen[self._of])
+        return np.concatenate([[0.0], gap[:-1]]), np.asarray(gap, np.float64)
+
+    def __call__(self, counts: WindowCounts, expected: Floats | None = None) -> EffectSizes:
+        """Effect sizes of one window; with a season, of what is beyond the shares `expected` at its time, shape (n_cells,)."""
         cells = counts.cells
         n = np.add.reduceat(cells, self._starts)
         rows = np.maximum(n, 1)
-        now = self._shares(cells)
-        folded = np.add.reduceat(cells, self._fold)
+        season, center, carried = self.reference.season, self._center, cells.astype(np.float64)
+        usual = np.zeros(self._starts.size)
+        if season is not None and expected is not None:
+            carried = season.carry(counts.table, expected).sum(axis=0)
+            center = self._medians(expected)
+            before, gap = self._gap(self._past, self._shares(expected), season.active)
+            usual = np.add.reduceat(0.5 * (before + gap) * self._widths, self._starts)
+        now = self._shares(carried)
+        folded = np.add.reduceat(carried, self._fold)
         seen = n > cells[self._last] * self._numeric
-        # each variable's shares sum to one on both sides, so the running sum comes back to 0 at every start
-        gap = np.cumsum(self._past - now) * np.repeat(seen, self._sizes)
-        before = np.concatenate([[0.0], gap[:-1]])
+        before, gap = self._gap(self._past, now, seen)
         crossing = 0.5 * (before**2 + gap**2) / np.maximum(np.abs(before - gap), 1e-300)
         area = np.where(before * gap >= 0, 0.5 * np.abs(before + gap), crossing) * self._widths
         finite = np.maximum(n - cells[self._last], 1)
-        shift = counts.moments[:, 0] / MOMENT_SCALE / finite * self._numeric
+        shift = (counts.moments[:, 0] / MOMENT_SCALE / finite - usual * seen) * self._numeric
         half_l1 = 0.5 * np.add.reduceat(np.abs(self._past - now), self._starts)
         return EffectSizes(
             n=n,
@@ -168,4 +185,6 @@ class EffectSizer:
             above=np.where(self._numeric, cells[self._last - 1], 0) / rows,
             center=self._medians(cells),
             shift=shift,
+            reference_center=center,
+            expected=self._whole if expected is None else expected,
         )

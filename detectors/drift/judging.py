@@ -1,6 +1,7 @@
-"""Compiled sums over client groups: one window's evidence for cells and tilts, and how far its groups are from each other.
+"""Compiled sums over client groups: one window's evidence for cells and tilts.
 
-Every function takes tables per group and adds the 16 groups up, without the `left_out` loudest of those that are not `spared`.
+Every function takes tables per group and adds the 16 groups up, without the `left_out` loudest of those that are `loud`. Loops run
+over cells and alternatives innermost, so that one instruction takes several of them.
 """
 
 from __future__ import annotations
@@ -9,178 +10,148 @@ import numpy as np
 from numba import njit
 
 GROUPS = 16
-
+LANES = 8
+"""Alternatives are padded to a multiple of it."""
 
 _FAST = {"reassoc", "nnan", "nsz"}
 """Sums and maxima in any order, so that they take several numbers per instruction; infinities stay what they are."""
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
-def _loudest(each, left_out):  # type: ignore[no-untyped-def]  # compiled
-    """Sum of the one or two largest positive of `each`, shape (16,)."""
-    most = 0.0
+@njit(cache=True, nogil=True)
+def cumulate(table, out):  # type: ignore[no-untyped-def]  # compiled
+    """Events per group before each cell and in all, float64, shape (16, n_cells + 1)."""
     for g in range(GROUPS):
-        most = max(most, each[g])
-    if left_out < 2 or most <= 0.0:
-        return most if left_out else 0.0
-    first, second = 0.0, 0.0
-    for g in range(GROUPS):
-        if each[g] > first:
-            first, second = each[g], first
-        elif each[g] > second:
-            second = each[g]
-    return first + second
+        total = 0.0
+        for c in range(table.shape[1]):
+            out[g, c] = total
+            total += table[g, c]
+        out[g, table.shape[1]] = total
+
+
+@njit(cache=True, nogil=True)
+def limits(p, below, above, own, mix, swing, materiality, odds, out):  # type: ignore[no-untyped-def]  # compiled
+    """1 + u (o - 1) of every side and odds, and tested cell, u the edge of its tolerance; inf where that is 0 or 1.
+
+    Args:
+        p: the reference's share, shape (K,).
+        below: how far its own error may put it lower, shape (K,).
+        above: the same higher.
+        own: sqrt(p (1 - p)), shape (K,).
+        mix: 3.5 sqrt(rho / clients) of its variable, shape (K,).
+        swing: how far it may wander in time, shape (K,).
+        materiality: delta.
+        odds: three above 1, three below, shape (6,).
+        out: where it goes, shape (6, K).
+    """
+    half = odds.size // 2
+    for k in range(p.size):
+        spread = (mix[k] * own[k]) ** 2 + swing[k] ** 2
+        upper = p[k] + np.sqrt(above[k] ** 2 + spread) + materiality
+        lower = p[k] - np.sqrt(below[k] ** 2 + spread) - materiality
+        for s in range(half):
+            out[s, k] = 1.0 + upper * (odds[s] - 1.0) if upper < 1.0 else np.inf
+            out[half + s, k] = 1.0 + lower * (odds[half + s] - 1.0) if lower > 0.0 else np.inf
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def cells_log_e(cumulated, sizes, weights, low, high, variable, log_odds, log_miss, valid, spared, left_out, out):  # type: ignore[no-untyped-def]  # compiled
-    """Logarithm of e of every side and odds, and tested cell; -inf where it is not valid.
+def cells_log_e(cumulated, sizes, weights, low, high, variable, log_odds, log_miss, loud, left_out, out):  # type: ignore[no-untyped-def]  # compiled
+    """Logarithm of e of every side and odds, and tested cell; -inf where `log_miss` is infinite.
 
     Args:
         cumulated: events per group before a cell, float64, shape (16, n_cells + 1).
         sizes: events per group, float64, shape (16,).
-        weights: what an event is worth, shape (V, 16).
+        weights: what an event is worth, shape (16, V).
         low: first cell of a tested one, shape (K,).
         high: its end.
         variable: whose it is.
         log_odds: ln o, shape (6,).
         log_miss: ln(1 + u (o - 1)), shape (6, K).
-        valid: shape (6, K).
-        spared: 1 for groups that are the service, float64, shape (16,).
+        loud: 0 for groups that are the service, 1 for those that may be left out, float64, shape (16,).
         left_out: 0, 1 or 2.
         out: where it goes, shape (6, K).
     """
-    each, hits, trials = np.empty(GROUPS), np.empty(GROUPS), np.empty(GROUPS)
-    for k in range(low.size):
-        all_hits, all_trials = 0.0, 0.0
-        for g in range(GROUPS):
-            a = weights[variable[k], g]
-            hits[g] = a * (cumulated[g, high[k]] - cumulated[g, low[k]])
-            trials[g] = a * sizes[g]
-            all_hits += hits[g]
-            all_trials += trials[g]
-            hits[g] *= 1.0 - spared[g]
-            trials[g] *= 1.0 - spared[g]
-        for s in range(log_odds.size):
-            if not valid[s, k]:
+    K, kinds = low.size, log_odds.size
+    hits, trials, all_hits, all_trials = np.empty(K), np.empty(K), np.zeros(K), np.zeros(K)
+    loudest = np.zeros((2, kinds, K))
+    for g in range(GROUPS):
+        for k in range(K):
+            a = weights[g, variable[k]]
+            hits[k] = a * (cumulated[g, high[k]] - cumulated[g, low[k]])
+            trials[k] = a * sizes[g]
+        for k in range(K):
+            all_hits[k] += hits[k]
+            all_trials[k] += trials[k]
+        if left_out == 0 or loud[g] == 0.0:
+            continue
+        for s in range(kinds):
+            hit = log_odds[s]
+            miss, first = log_miss[s], loudest[0, s]
+            if left_out == 1:
+                for k in range(K):
+                    each = hits[k] * hit - trials[k] * miss[k]
+                    first[k] = max(first[k], each)
+            else:
+                second = loudest[1, s]
+                for k in range(K):
+                    each = hits[k] * hit - trials[k] * miss[k]
+                    low_one = min(first[k], each)
+                    first[k] = max(first[k], each)
+                    second[k] = max(second[k], low_one)
+    for s in range(kinds):
+        for k in range(K):
+            if log_miss[s, k] == np.inf:
                 out[s, k] = -np.inf
-                continue
-            hit, miss = log_odds[s], log_miss[s, k]
-            total = all_hits * hit - all_trials * miss
-            if left_out:
-                for g in range(GROUPS):
-                    each[g] = hits[g] * hit - trials[g] * miss
-                total -= _loudest(each, left_out)
-            out[s, k] = total
+            else:
+                out[s, k] = all_hits[k] * log_odds[s] - all_trials[k] * log_miss[s, k] - loudest[0, s, k] - loudest[1, s, k]
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def tilts_log_e(cumulated, weights, variables, starts, log_w, log_top, active, spared, left_out, out):  # type: ignore[no-untyped-def]  # compiled
+def tilts_log_e(table, weights, variables, starts, log_w, top, slack, spread, mix, active, loud, left_out, out):  # type: ignore[no-untyped-def]  # compiled
     """Logarithm of e of every tilt; -inf where it is not active.
 
     Args:
-        cumulated: events per group before a cell, float64, shape (16, n_cells + 1).
-        weights: what an event is worth, shape (V, 16).
+        table: events per group and cell, shape (16, n_cells).
+        weights: what an event is worth, shape (16, V).
         variables: whose the tilts are, shape (U,).
         starts: first cell of each variable and their number at the end, shape (V + 1,).
-        log_w: ln w, shape (U, C, T).
-        log_top: ln Z, shape (U, T).
+        log_w: ln w, shape (U, C, T padded to a multiple of 8).
+        top: part of Z = top + hypot(slack, mix spread) - slack, shape (U, T).
+        slack: as `top`.
+        spread: as `top`.
+        mix: 3.5 sqrt(rho / clients), shape (V,).
         active: shape (U, T).
-        spared: 1 for groups that are the service, float64, shape (16,).
+        loud: 0 for groups that are the service, 1 for those that may be left out, float64, shape (16,).
         left_out: 0, 1 or 2.
         out: where it goes, shape (U, T).
     """
-    tilts = log_top.shape[1]
-    told = np.empty((GROUPS, tilts))
-    each = np.empty(GROUPS)
+    width, tilts = log_w.shape[2] // LANES * LANES, active.shape[1]
+    told, total, log_top = np.empty(width), np.empty(width), np.zeros(width)
+    first, second = np.empty(width), np.empty(width)
     for u in range(variables.size):
         v = variables[u]
-        for g in range(GROUPS):
-            a = weights[v, g]
-            trials = a * (cumulated[g, starts[v + 1]] - cumulated[g, starts[v]])
-            for t in range(tilts):
-                told[g, t] = -trials * log_top[u, t]
-            for c in range(starts[v + 1] - starts[v]):
-                hits = a * (cumulated[g, starts[v] + c + 1] - cumulated[g, starts[v] + c])
-                if hits != 0.0:
-                    for t in range(tilts):
-                        told[g, t] += hits * log_w[u, c, t]
+        begin, size = starts[v], starts[v + 1] - starts[v]
         for t in range(tilts):
-            if not active[u, t]:
-                out[u, t] = -np.inf
-                continue
-            total = 0.0
-            for g in range(GROUPS):
-                total += told[g, t]
-                each[g] = told[g, t] * (1.0 - spared[g])
-            out[u, t] = total - _loudest(each, left_out)
-
-
-@njit(cache=True, nogil=True)
-def excess(table, sizes, extra, weights, baseline, starts, tenths, tenth_starts, scores, prior_events, prior_rho, share_out, out):  # type: ignore[no-untyped-def]  # compiled
-    """How far the groups of a window are from each other beyond chance, in units of what rho = 1 would give.
-
-    For the cells (tenths of the reference), the scores and their squares: sum of w r and of w over the groups, r the excess of the squared
-    deviation over the binomial one, relative to sum n_c (n_c - 1) times the variance, clipped at +-1. A group's centre is the other
-    groups in the same window, so that a drift of the whole model is no heterogeneity, and a slow average of past windows where there
-    are none.
-
-    Args:
-        table: events per group and cell, shape (16, n_cells).
-        sizes: events per group, float64, shape (16,).
-        extra: sum n_c (n_c - 1) per group, shape (16,).
-        weights: what an event is worth, shape (V, 16).
-        baseline: slow average of the shares, shape (n_cells,).
-        starts: first cell of each variable and their number at the end, shape (V + 1,).
-        tenths: first cell of each bin of a tenth.
-        tenth_starts: first of those of each variable and their number at the end, shape (V + 1,).
-        scores: of the cells, shape (n_cells,).
-        prior_events: what the baseline is worth.
-        prior_rho: for the weights w of the groups.
-        share_out: where the window's own shares go, shape (n_cells,).
-        out: where it goes, shape (V, 3, 2).
-    """
-    out[:] = 0.0
-    for v in range(starts.size - 1):
-        begin, end = starts[v], starts[v + 1]
-        pooled = np.zeros(end - begin)
-        pooled_n = 0.0
+            log_top[t] = np.log(top[u, t] + np.sqrt(slack[u, t] ** 2 + (mix[v] * spread[u, t]) ** 2) - slack[u, t])
+        total[:], first[:], second[:] = 0.0, 0.0, 0.0
         for g in range(GROUPS):
-            pooled_n += weights[v, g] * sizes[g]
-            for c in range(begin, end):
-                pooled[c - begin] += weights[v, g] * table[g, c]
-        for c in range(begin, end):
-            share_out[c] = pooled[c - begin] / max(pooled_n, 1e-12)
-        share = np.empty(end - begin)
-        for g in range(GROUPS):
-            if extra[g] <= 0.0:
-                continue
-            a, n = weights[v, g], sizes[g]
-            mean, square, fourth, told, told_square = 0.0, 0.0, 0.0, 0.0, 0.0
-            for c in range(begin, end):
-                s, hits = scores[c], float(table[g, c])
-                p = (pooled[c - begin] - a * hits + prior_events * baseline[c]) / (pooled_n - a * n + prior_events)
-                share[c - begin] = p
-                mean += p * s
-                square += p * s * s
-                fourth += p * s * s * s * s
-                told += hits * s
-                told_square += hits * s * s
-            deviation, spread = 0.0, 0.0
-            for b in range(tenth_starts[v], tenth_starts[v + 1]):
-                stop = tenths[b + 1] if b + 1 < tenth_starts[v + 1] else end
-                p, hits = 0.0, 0.0
-                for c in range(tenths[b], stop):
-                    p += share[c - begin]
-                    hits += table[g, c]
-                deviation += (hits - n * p) ** 2
-                spread += p * (1.0 - p)
-            w = (extra[g] / (max(n, 1.0) + prior_rho * extra[g])) ** 2
-            for kind in range(3):
-                if kind == 1:
-                    deviation, spread = (told - n * mean) ** 2, square - mean * mean
-                elif kind == 2:
-                    deviation, spread = (told_square - n * square) ** 2, fourth - square * square
-                if spread > 1e-9:
-                    out[v, kind, 0] += w * min(max((deviation - n * spread) / (extra[g] * spread), -1.0), 1.0)
-                    out[v, kind, 1] += w
+            events = 0.0
+            told[:] = 0.0
+            for c in range(size):
+                hits = float(table[g, begin + c])
+                events += hits
+                if hits != 0.0:
+                    w = log_w[u, c]
+                    for t in range(width):
+                        told[t] += hits * w[t]
+            a = weights[g, v]
+            may = left_out > 0 and loud[g] > 0.0
+            for t in range(width):
+                each = a * (told[t] - events * log_top[t])
+                total[t] += each
+                if may:
+                    low_one = min(first[t], each)
+                    first[t] = max(first[t], each)
+                    second[t] = max(second[t], low_one)
+        for t in range(tilts):
+            lost = first[t] + second[t] if left_out == 2 else first[t]
+            out[u, t] = total[t] - lost if active[u, t] else -np.inf

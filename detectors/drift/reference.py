@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
-from detectors.drift.bins import BINS, MAX_CATEGORIES, MAX_EDGES, TOP_CATEGORIES, category_cells, numeric_edges
-from detectors.state import pack, reading, unpack
-
-Kind = Literal["numeric", "categorical"]
+from detectors.drift.bins import MAX_CATEGORIES, MAX_EDGES, TOP_CATEGORIES, category_cells, numeric_edges
+from detectors.drift.cells import Kind, ranges, tenths
+from detectors.drift.season import DAY_H, HOUR_S, WEEK_H, Season, packed
+from detectors.drift.wander import seasonal, wander_of
+from detectors.state import StateError, pack, reading, unpack
 
 MIN_ROWS = 200
 """Below this a reference is "uncalibrated": twenty rows a bin, each bin's share is known to +-7 points only."""
@@ -23,11 +24,16 @@ GAMMA = 0.005
 BLOCKS, MAX_BLOCKS = 48, 1024
 """Equal stretches of time of a recorded reference, of an hour if there are enough rows: a longer one averages a swing away."""
 BLOCK_S, BLOCK_ROWS = 3600.0, 100
-PEAK_SHARE = 0.5
 
-_KIND, _VERSION = "drift.reference", 1
+MIN_DAYS = 2
+"""A recorded reference that covers less cannot tell a day's swing from a drift, and opens tickets only."""
+MAX_DAYS, MAX_SEASON_CELLS = 400, 6_000
+"""Beyond them (2 MB) there is no season, only wander."""
 
-_Column = tuple[str, Kind, tuple[str, ...], NDArray[np.float32], NDArray[np.int64]]
+_KIND, _VERSION = "drift.reference", 2
+
+_Column = tuple[str, Kind, tuple[str, ...], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
+"""Name, kind, categories, values, block and hour."""
 
 
 class DriftReference:
@@ -49,10 +55,12 @@ class DriftReference:
         tenths, tenth_starts: first cell of every bin of about a tenth of the reference, and the first of those of each variable with their
             number at the end, int64: "below" and what lies up to the first decile are one bin, so are "above" and what lies past the last.
         wander: sd of the share of a tested cell between stretches of time, or half of its largest move,
-            sampling noise taken out, float64, shape (K,).
+            sampling noise and season taken out, float64, shape (K,).
+        season: what each hour of the week looks like; None where the rows have no times, fewer than two days, or no season.
+        span_s: seconds from the first row to the last, 0 without times.
         status, reason: "calibrated", or "uncalibrated" and why; an uncalibrated reference may only open tickets.
 
-    Memory: about 300 bytes a variable, and 4 bytes per category.
+    Memory: about 300 bytes a variable, 4 bytes per category, and 336 bytes a cell of a variable that has a season.
     """
 
     def __init__(
@@ -72,6 +80,9 @@ class DriftReference:
         sd: NDArray[np.float64],
         tails: NDArray[np.float64],
         wander: NDArray[np.float64],
+        span_s: float = 0.0,
+        has_season: NDArray[np.bool_] | None = None,
+        hours: NDArray[np.uint16] | None = None,
     ) -> None:
         self.variables, self.kinds, self.n_features, self.n_scores, self.rows = variables, kinds, n_features, n_scores, rows
         self.edges, self.n_edges = edges, n_edges
@@ -93,12 +104,17 @@ class DriftReference:
             # numeric: m edges make m + 1 cells and missing; categorical: top, other if any, unseen, missing
             sizes.append(int(n_edges[v]) + 2 if kind == "numeric" else int(codes.max(initial=-1)) + 3)
         self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        self.low, self.high, self.variable = _ranges(self.starts, kinds)
-        self.tenths, self.tenth_starts = _tenths(self.starts, kinds, counts)
+        self.low, self.high, self.variable = ranges(self.starts, kinds)
+        self.tenths, self.tenth_starts = tenths(self.starts, kinds, counts)
         if counts.shape != (self.n_cells,) or wander.shape != self.low.shape:
             raise ValueError(f"expected {self.n_cells} counts and {self.low.size} wanders, got {counts.shape} and {wander.shape}")
-        self.status: Literal["calibrated", "uncalibrated"] = "calibrated" if rows >= MIN_ROWS else "uncalibrated"
+        self.span_s, self.season = span_s, None
+        if has_season is not None and hours is not None and has_season.any():
+            self.season = Season(counts, self.starts, np.array([kind == "numeric" for kind in kinds]), has_season, hours)
         self.reason = "" if rows >= MIN_ROWS else f"the reference has {rows} rows, fewer than {MIN_ROWS}"
+        if not self.reason and 0 < span_s < MIN_DAYS * DAY_H * HOUR_S - HOUR_S:
+            self.reason = f"the reference's rows span {span_s / HOUR_S:.1f} hours, less than {MIN_DAYS} days"
+        self.status: Literal["calibrated", "uncalibrated"] = "uncalibrated" if self.reason else "calibrated"
 
     @classmethod
     def fit(
@@ -128,9 +144,10 @@ class DriftReference:
             value: regression output, shape (n,).
             held_out: shape (n,) bool, rows the model was not trained on. Scores, class and value are taken from those only: a model is
                 over-confident on its own training rows, and live traffic would look like drift.
-            at_s: time of each row in seconds, shape (n,), when the reference is recorded traffic. Its own variation between hours
-                (48 to 1,024 equal stretches of time of at least 100 rows), beyond sampling noise, then becomes part of what is normal: day
-                and night, slow swings. Without it every hour of the day is expected to look like the whole reference.
+            at_s: time of each row in seconds since the epoch, shape (n,), when the reference is recorded traffic. What repeats by the hour
+                of the day or the week becomes its season (`season.py`). What is left of its variation between hours (48 to 1,024 equal
+                stretches of time of at least 100 rows), beyond sampling noise, is part of what is normal too. Without it every hour is
+                expected to look like the whole reference.
 
         Raises:
             ValueError: empty reference, wrong widths or lengths, duplicate names, categories missing, more than 4,096 categories.
@@ -157,6 +174,7 @@ class DriftReference:
         span = float(np.ptp(times))
         blocks = int(min(max(min(span / BLOCK_S, n / BLOCK_ROWS), BLOCKS), MAX_BLOCKS))
         block = np.minimum((times - times.min()) * (blocks / span if span > 0 else 0.0), blocks - 1).astype(np.int64)
+        hour = np.floor(times / HOUR_S).astype(np.int64)
 
         columns: list[_Column] = []
         for j, (name, kind) in enumerate(zip(names, kinds, strict=True)):
@@ -165,12 +183,12 @@ class DriftReference:
             given = tuple((categories or {}).get(name, ()))
             if kind == "categorical" and not 1 <= len(given) <= MAX_CATEGORIES:
                 raise ValueError(f"{name!r} needs 1 to {MAX_CATEGORIES} categories, got {len(given)}")
-            columns.append((name, kind, given, X[:, j], block))
+            columns.append((name, kind, given, X[:, j], block, hour))
         if scores is not None:
             table = np.asarray(scores, np.float32)
             if table.shape != (n, len(classes)):
                 raise ValueError(f"scores must have shape ({n}, {len(classes)}) (rows, classes), got {table.shape}")
-            columns += [(f"score:{c}", "numeric", (), table[keep, j], block[keep]) for j, c in enumerate(classes)]
+            columns += [(f"score:{c}", "numeric", (), table[keep, j], block[keep], hour[keep]) for j, c in enumerate(classes)]
         for name, given, output in (("class", tuple(classes), label), ("value", (), value)):
             if output is None:
                 continue
@@ -182,20 +200,20 @@ class DriftReference:
                 raise ValueError(f"label needs 1 to {MAX_CATEGORIES} classes, got {len(given)}")
             if name == "class":
                 column = np.where(column < 0, np.float32(np.nan), column)
-            columns.append((name, "categorical" if name == "class" else "numeric", given, column[keep], block[keep]))
+            columns.append((name, "categorical" if name == "class" else "numeric", given, column[keep], block[keep], hour[keep]))
         if len({c[0] for c in columns}) != len(columns):
             raise ValueError(f"names must be distinct, got {[c[0] for c in columns]}")
-        return cls._freeze(columns, d, 0 if scores is None else len(classes), n, blocks)
+        return cls._freeze(columns, d, 0 if scores is None else len(classes), n, blocks, span)
 
     @classmethod
-    def _freeze(cls, columns: list[_Column], d: int, n_scores: int, rows: int, blocks: int) -> DriftReference:
+    def _freeze(cls, columns: list[_Column], d: int, n_scores: int, rows: int, blocks: int, span: float) -> DriftReference:
         V = len(columns)
         edges, n_edges = np.full((V, MAX_EDGES), np.inf, np.float32), np.zeros(V, np.int64)
         mean, sd, tails = np.zeros(V), np.ones(V), np.zeros((V, 2))
         lookup, counts = [np.empty(0, np.int32)], []
         lookup_starts = np.zeros(V + 1, np.int64)
-        wander = []
-        for v, (_, kind, given, column, block) in enumerate(columns):
+        wander, cells = [], []
+        for v, (_, kind, given, column, _, _) in enumerate(columns):
             if kind == "numeric":
                 finite = column[np.isfinite(column)]
                 mine = numeric_edges(finite) if finite.size else np.zeros(1, np.float32)
@@ -219,8 +237,19 @@ class DriftReference:
                 at[np.isnan(column)] = unseen + 1
                 size = unseen + 2
             counts.append(np.bincount(at, minlength=size))
-            wander.append(_wander(np.bincount(block * size + at, minlength=blocks * size).reshape(blocks, size), kind))
+            cells.append(at)
             lookup_starts[v + 1] = lookup_starts[v] + (lookup[-1].size if kind == "categorical" else 0)
+        has_season, hours = np.zeros(V, bool), [np.empty((WEEK_H, 0), np.uint16)]
+        may = (MIN_DAYS * DAY_H - 1) * HOUR_S <= span <= MAX_DAYS * DAY_H * HOUR_S and sum(map(len, counts)) <= MAX_SEASON_CELLS
+        for v, (_, kind, _, _, block, hour) in enumerate(columns):
+            size = len(counts[v])
+            found = seasonal(cells[v], hour, size, kind, blocks) if may else None
+            if found is None:
+                wander.append(wander_of(np.bincount(block * size + cells[v], minlength=blocks * size).reshape(blocks, size), kind))
+            else:
+                has_season[v] = True
+                hours.append(packed(found[0]))
+                wander.append(found[1])
         return cls(
             tuple(c[0] for c in columns),
             tuple(c[1] for c in columns),
@@ -237,6 +266,9 @@ class DriftReference:
             sd,
             tails,
             np.concatenate(wander),
+            span,
+            has_season,
+            np.concatenate(hours, axis=1),
         )
 
     @property
@@ -269,6 +301,10 @@ class DriftReference:
         """The reference as bytes; `from_bytes` gives the same one back."""
         names = ("n_features", "n_scores", "rows", "edges", "n_edges", "lookup", "lookup_starts", "counts", "mean", "sd", "tails", "wander")
         body = {name: getattr(self, name) for name in names}
+        has_season, hours = np.zeros(len(self.variables), bool), np.empty((WEEK_H, 0), np.uint16)
+        if self.season is not None:
+            has_season, hours = self.season.active, self.season.shares
+        body |= {"span_s": self.span_s, "has_season": has_season, "hours": hours}
         body |= {"variables": list(self.variables), "kinds": list(self.kinds), "categories": [list(c) for c in self.categories]}
         return pack(_KIND, _VERSION, body)
 
@@ -280,7 +316,10 @@ class DriftReference:
         Raises:
             StateError: when the bytes are not a reference of this version, or its parts disagree.
         """
-        body = unpack(blob, _KIND, _VERSION)
+        try:
+            body = unpack(blob, _KIND, _VERSION)
+        except StateError:  # of before there were seasons
+            body = unpack(blob, _KIND, 1) | {"span_s": 0.0, "has_season": None, "hours": None}
         body["variables"], body["kinds"] = tuple(body["variables"]), cast("tuple[Kind, ...]", tuple(body["kinds"]))
         body["categories"] = tuple(tuple(c) for c in body["categories"])
         V = len(body["variables"])
@@ -303,6 +342,11 @@ class DriftReference:
             or body["counts"].min() < 0
         ):
             raise ValueError("a measure that is not finite, or below 0")
+        has_season, hours = body["has_season"], body["hours"]
+        if not 0 <= body["span_s"] < np.inf or (
+            has_season is not None and (has_season.dtype.str, has_season.shape, hours.dtype.str) != ("|b1", (V,), "<u2")
+        ):
+            raise ValueError("a season of another kind")
         if not all(type(body[k]) is int and body[k] >= 0 for k in ("n_features", "n_scores", "rows")):
             raise ValueError("a number of features, scores or rows that is none")
         reference = cls(**body)
@@ -314,52 +358,3 @@ class DriftReference:
 
 _DTYPES = {"edges": "<f4", "n_edges": "<i8", "lookup": "<i4", "lookup_starts": "<i8", "counts": "<i8", "mean": "<f8", "sd": "<f8",
            "tails": "<f8", "wander": "<f8"}  # fmt: skip
-
-
-def _ranges(starts: NDArray[np.int64], kinds: tuple[Kind, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    low, high, variable = [], [], []
-    for v, kind in enumerate(kinds):
-        begin, end = int(starts[v]), int(starts[v + 1])
-        inner = range(begin + 2, end - 2) if kind == "numeric" else range(0)
-        low += [*range(begin, end), *(begin for _ in inner)]
-        high += [*range(begin + 1, end + 1), *inner]
-        variable += [v] * (end - begin + len(inner))
-    return np.array(low, np.int64), np.array(high, np.int64), np.array(variable, np.int64)
-
-
-def _tenths(starts: NDArray[np.int64], kinds: tuple[Kind, ...], counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    firsts: list[int] = []
-    of = [0]
-    for v, kind in enumerate(kinds):
-        begin, end = int(starts[v]), int(starts[v + 1])
-        cells, last = np.arange(end - begin), end - begin - 2
-        if kind == "numeric" and last:
-            cumulated = np.cumsum(counts[begin : end - 1])
-            low, high = (int(np.searchsorted(BINS * cumulated, tenths * cumulated[-1])) for tenths in (1, BINS - 1))
-            low = min(max(low, 1), last - 1) if last > 1 else 1
-            high = max(min(high + 1, last - 1), low + 1)
-            cells = cells[(cells == 0) | ((cells > low) & (cells <= high)) | (cells > last)]
-        firsts += (begin + cells).tolist()
-        of.append(len(firsts))
-    return np.array(firsts, np.int64), np.array(of, np.int64)
-
-
-def _wander(blocks: NDArray[np.int64], kind: Kind) -> NDArray[np.float64]:
-    """Between-block sd of each tested cell of one variable from its counts per block, sqrt(max(0, variance - binomial variance)).
-
-    Or half of the largest deviation of a block, shrunk by the share of its variance that is no sampling noise, where that is more: the
-    outer cells of a variable that swings are empty most of the day.
-    """
-    low, high, _ = _ranges(np.array([0, blocks.shape[1]]), (kind,))
-    cumulative = np.concatenate([np.zeros((len(blocks), 1)), np.cumsum(blocks, axis=1)], axis=1)
-    n = blocks.sum(axis=1)
-    busy = n > 0
-    hits, n = (cumulative[:, high] - cumulative[:, low])[busy], n[busy]
-    p = hits.sum(axis=0) / n.sum()
-    deviation = np.abs(hits / n[:, None] - p)
-    between = (n[:, None] * deviation**2).sum(axis=0) / n.sum()
-    # of B blocks, the weighted variance has expectation (B - 1) p (1 - p) / n when rows are independent
-    beyond = np.maximum(between - (n.size - 1) * p * (1.0 - p) / n.sum(), 0.0)
-    noise = p * (1.0 - p) / n[:, None]
-    largest = (deviation * beyond / np.maximum(beyond + noise, 1e-300)).max(axis=0)
-    return np.asarray(np.maximum(np.sqrt(beyond), PEAK_SHARE * largest), np.float64)

@@ -28,7 +28,7 @@ for single cells.
 Everything depends on sums per cell only, so counts still merge by addition. An alternative that the tolerance holds, or nearly (growth
 below 1e-4 nats a row), is left out: its e-value would be 1 for ever, and R would grow with time alone.
 
-Cost: at 20 features about 0.1 ms a window. Memory: 8 bytes a cell and alternative.
+Cost: at 20 features about 0.03 ms a window. Memory: 4 bytes a cell and alternative.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from detectors.drift.judging import LANES
 from detectors.drift.reference import DriftReference
 from detectors.drift.tolerance import Ball, Tube, clipped
 
@@ -108,7 +109,8 @@ class Tilts:
 
     Attributes:
         variables: whose they are, int64, shape (U,).
-        log_w: ln w, 0 in cells that a variable does not have, shape (U, C, PER_VARIABLE).
+        log_w: ln w, 0 in cells that a variable does not have, shape (U, C, PER_VARIABLE and some zeros).
+        top, slack, spread: parts of Z, see `log_top`, shape (U, PER_VARIABLE).
         active: whether an alternative is far enough from the tolerance, shape (U, PER_VARIABLE).
         growth: KL(Q || P*) in nats per row, shape (U, PER_VARIABLE).
     """
@@ -117,8 +119,8 @@ class Tilts:
         starts = reference.starts
         self.variables = np.array([v for v, kind in enumerate(reference.kinds) if kind == "numeric" and reference.n_edges[v] > 2], np.int64)
         U, C = self.variables.size, int(np.diff(starts)[self.variables].max(initial=1))
-        self.log_w = np.zeros((U, C, PER_VARIABLE))
-        self._top, self._slack, self._spread, self.growth = np.ones((4, U, PER_VARIABLE))
+        self.log_w = np.zeros((U, C, -(-PER_VARIABLE // LANES) * LANES), np.float32)
+        self.top, self.slack, self.spread, self.growth = np.ones((4, U, PER_VARIABLE))
         index = {(int(a), int(b)): k for k, (a, b) in enumerate(zip(reference.low, reference.high, strict=True))}
         rows = np.arange(PER_VARIABLE)
         for u, v in enumerate(self.variables.tolist()):
@@ -138,6 +140,7 @@ class Tilts:
             ball = Ball(counts, (float(share[-1] - below[missing]), float(share[-1] + above[missing])), gamma / U)
             q = moved(reference, v)
             w = np.array([[clipped(a, b, materiality) for a, b in zip(q, set_.hardest(q), strict=True)] for set_ in (tube, ball)])
+            w = np.exp(np.log(w).astype(np.float32).astype(np.float64))  # as it is kept
             flat = w.reshape(-1, size)
             turns, range_ = np.abs(np.diff(flat, axis=1)), materiality * np.ptp(flat, axis=1)
             worst = np.minimum(tube.largest(flat), ball.largest(flat) + turns @ wander) + range_
@@ -145,10 +148,10 @@ class Tilts:
             best = growth.argmax(axis=0)
             chosen, at = w[best, rows], best * PER_VARIABLE + rows
             mean = chosen @ share
-            self.log_w[u, :size] = np.log(chosen).T
-            self._top[u], self.growth[u] = worst[at], growth[best, rows]
-            self._slack[u] = np.maximum(worst[at] - mean - range_[at], 0.0)
-            self._spread[u] = np.sqrt(np.maximum(chosen**2 @ share - mean**2, 0.0))
+            self.log_w[u, :size, :PER_VARIABLE] = np.log(chosen).T
+            self.top[u], self.growth[u] = worst[at], growth[best, rows]
+            self.slack[u] = np.maximum(worst[at] - mean - range_[at], 0.0)
+            self.spread[u] = np.sqrt(np.maximum(chosen**2 @ share - mean**2, 0.0))
         self.active = self.growth >= LEAST_GROWTH
 
     def log_top(self, mix: Floats) -> Floats:
@@ -157,4 +160,4 @@ class Tilts:
         Args:
             mix: 3.5 sqrt(rho / K) per variable, shape (V,).
         """
-        return np.asarray(np.log(self._top + np.hypot(self._slack, mix[self.variables, None] * self._spread) - self._slack), np.float64)
+        return np.asarray(np.log(self.top + np.hypot(self.slack, mix[self.variables, None] * self.spread) - self.slack), np.float64)

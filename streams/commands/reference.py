@@ -37,6 +37,9 @@ def command() -> None:
 @click.option(
     "--meta", "meta_file", type=click.Path(path_type=Path), help="meta.json with names, bounds, image size.  [default: beside ROWS]"
 )
+@click.option(
+    "--time-column", default="", help="Column that says when a row was seen: a timestamp or seconds since 1970.  [default: ts, if any]"
+)
 @click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: MODEL-VERSION.iwref]")
 @click.option("--publish", "publish_it", is_flag=True, help="Publish it at once.")
 @settings_option
@@ -46,6 +49,7 @@ def build_command(
     version: str,
     features: str,
     meta_file: Path | None,
+    time_column: str,
     out: Path | None,
     publish_it: bool,
     settings_file: Path | None,
@@ -55,6 +59,10 @@ def build_command(
     Either a list column `features`, or one column a feature (numbers, text, booleans). Optional: `probs` (list, or columns
     `prob_CLASS`), `y` (true class), `member` (true: the model was trained on this row), `value`. Give held-out rows too: a model is
     over-confident on its training rows, and they are needed to measure membership risk. 2,000 rows or more of each.
+
+    Rows of recorded traffic should say when they were seen (`--time-column`): from two days on, the reference learns what each hour of the
+    day is like, from two weeks on each hour of the week, and how far the population wanders besides. Without times every hour is expected
+    to look like the whole.
 
     The fingerprints of training rows are keyed with INFERWATCH_MEMBERSHIP_KEY (16 bytes or more); workers need the same key.
 
@@ -68,7 +76,7 @@ def build_command(
     try:
         meta = tables.read_meta(meta_file or rows_file.parent / "meta.json")
         names = [name.strip() for name in features.split(",") if name.strip()]
-        rows = tables.read_reference(rows_file, meta, names=names)
+        rows = tables.read_reference(rows_file, meta, names=names, time_column=time_column)
         with Console(stderr=True).status(f"Fitting {len(rows.X):,} rows of {len(rows.features)} features"):
             built = build(model, version, rows, membership_key=settings.membership.key.encode(), built_at_ns=time.time_ns())
     except (tables.TableError, BuildError) as error:
@@ -115,6 +123,7 @@ def show_command(reference_file: Path, as_json: bool) -> None:
         drift = DriftReference.from_bytes(reference.parts["drift"]) if "drift" in reference.parts else None
         if drift is not None:
             console.print(f"drift: {len(drift.variables)} variables in {drift.n_cells} cells, {drift.status} {drift.reason}")
+            console.print(f"seasons: {_seasons(drift)}")
         if "evidence" in reference.parts:
             EvidenceReference.from_bytes(reference.parts["evidence"])
             console.print(f"query patterns: {len(reference.parts['evidence']) / 1024:.0f} KB")
@@ -132,6 +141,16 @@ def show_command(reference_file: Path, as_json: bool) -> None:
     console.print(table)
     if len(reference.features) > 50:
         console.print(f"... and {len(reference.features) - 50} more")
+
+
+def _seasons(drift: DriftReference) -> str:
+    if not drift.span_s:
+        return "the rows have no times, so every hour is expected to look like the whole reference"
+    days = f"{drift.span_s / 86_400:.1f} days of rows"
+    if drift.season is None:
+        return f"{days}, no hour differs from the others"
+    names = [name for name, seasonal in zip(drift.variables, drift.season.active, strict=True) if seasonal]
+    return f"{days}, of {len(names)} variables: {_list(tuple(names))}"
 
 
 def _gauge(path: Path, reference: Reference) -> list[str]:

@@ -108,3 +108,16 @@ def test_without_a_broker_publishing_fails_with_exit_code_1_and_its_address(rows
     said = run("reference", "publish", build(rows)[0], **NOWHERE)
     assert said.exit_code == 1
     assert "127.0.0.1:1" in said.stderr
+
+
+def test_recorded_rows_teach_the_seasons_and_show_says_so(tmp_path: Path) -> None:
+    rng, path = np.random.default_rng(3), tmp_path / "rows.parquet"
+    at = np.sort(rng.uniform(0, 14 * 86_400, 4_000))
+    load = rng.normal(size=at.size) + np.sin(2 * np.pi * at / 86_400)
+    pq.write_table(pa.table({"seen": at, "load": load, "noise": rng.normal(size=at.size)}), path)
+    built, _ = build(path, "--time-column", "seen")
+    assert [f.name for f in decode(built.read_bytes()).features] == ["load", "noise"]
+    assert "seasons: 14.0 days of rows, of 1 variables: load" in run("reference", "show", built).output
+    short, said = build(path, "--features", "load")
+    assert "Note" not in said or "times" not in said
+    assert "the rows have no times" in run("reference", "show", short).output

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from schemas.rows import AlertRow, ClientWindowRow, FeatureWindowRow, ProducerRow, QualityWindowRow, Row, SampledEventRow, WindowRow
+from schemas.rows import AckRow, AlertRow, ClientWindowRow, FeatureWindowRow, ProducerRow, QualityWindowRow, Row, SampledEventRow, WindowRow
 
 END = datetime(2090, 1, 1, 12, tzinfo=UTC)  # far ahead: rows older than their retention vanish at the next merge
 END_NS = int(END.timestamp()) * 10**9
@@ -77,4 +77,8 @@ def _alerts(models: tuple[str, ...]) -> list[Row]:
         alert("a2", "resolved", 5, "page", client=HOSTILE, detector="evasion"),
         alert("a3", "firing", 12, "ticket", clients=("c0ffee", "beef"), detector="extraction", techniques=("AML.T0021",)),
         alert("a4", "pending", 1, "ticket", detector="completeness"),
-    ]
+        AckRow(
+            alert_id="a2", opened_at=END_NS - 20 * MINUTE, model=models[0], version="1", detector="evasion", severity="page",
+            verdict="false", at=END_NS, judged_by="ada",
+        ),
+    ]  # fmt: skip

@@ -17,9 +17,10 @@ import msgspec
 from dashboards.macros import expand
 from schemas.retention import Retention
 from schemas.rows import Row
+from streams.acknowledge import acknowledge, open_alerts
 from streams.clickhouse import ClickHouse, ClickHouseError
 from streams.migrate import migrate
-from tests.dashboards.rows import END, rows
+from tests.dashboards.rows import END, END_NS, rows
 from tests.dashboards.test_dashboards import ALL, CASES, panel_of
 
 _USERS = """<clickhouse><profiles><default/></profiles><quotas><default/></quotas><users><default><password></password>
@@ -62,6 +63,7 @@ def deeds(clickhouse: ClickHouse) -> dict[str, dict[str, Callable[[], object]]]:
         "migrate": {"first": lambda: migrate(clickhouse), "again": lambda: migrate(clickhouse),
                     "retention": lambda: migrate(clickhouse, retention=longer)},
         "insert": {table: insert(table) for table in by_table},
+        "judge": {"ack": lambda: acknowledge(clickhouse, "a2", "true", END_NS, by="ada"), "list": lambda: open_alerts(clickhouse)},
         "read": {f"{name}: {title}": panel(name, title) for name, title in CASES},
         "harm": {
             text: sql(text)

@@ -21,7 +21,13 @@ from tests.deploy.files import ROOT
 from tests.pager import Pager
 
 FOLDER = ROOT / "deploy" / "alertmanager"
-WAYS = {"PAGERDUTY_KEY": "pagerduty", "SLACK_URL": "slack", "WEBHOOK_URL": "webhook", "SECURITY_WEBHOOK_URL": "security"}
+WAYS = {
+    "PAGERDUTY_KEY": "pagerduty",
+    "SLACK_URL": "slack",
+    "WEBHOOK_URL": "webhook",
+    "SECURITY_WEBHOOK_URL": "security",
+    "DATASCIENCE_WEBHOOK_URL": "datascience",
+}
 
 
 def rendered(run: Path, secrets: dict[str, str]) -> dict[str, Any]:
@@ -36,7 +42,7 @@ def rendered(run: Path, secrets: dict[str, str]) -> dict[str, Any]:
     return loaded
 
 
-@pytest.mark.parametrize("given", [c for n in range(5) for c in itertools.combinations(WAYS, n)], ids=lambda c: "+".join(c) or "none")
+@pytest.mark.parametrize("given", [c for n in range(6) for c in itertools.combinations(WAYS, n)], ids=lambda c: "+".join(c) or "none")
 def test_a_way_is_there_when_its_secret_is(tmp_path: Path, given: tuple[str, ...]) -> None:
     config = rendered(tmp_path / "run", {name: f"http://secret-{name}.invalid/" for name in given})
     wanted = {WAYS[name] for name in given}
@@ -65,21 +71,25 @@ def test_alert_names_in_the_routes_are_ours() -> None:
         assert set(value.strip('~"').split("|")) <= known
 
 
-@contextmanager
-def running(run: Path, pager: Pager) -> Iterator[str]:
-    """The real Alertmanager with what start.sh made, only quicker. PagerDuty's address is the one thing that is put in."""
+def quick_config(run: Path, pager: Pager) -> str:
+    """What start.sh made, only quicker. PagerDuty's address is the one thing that is put in."""
     secrets = {"PAGERDUTY_KEY": "key", "SLACK_URL": pager.slack_url, "WEBHOOK_URL": pager.webhook_url}
-    rendered(run, secrets | {"SECURITY_WEBHOOK_URL": f"{pager.url}/security"})
+    rendered(run, secrets | {"SECURITY_WEBHOOK_URL": f"{pager.url}/security", "DATASCIENCE_WEBHOOK_URL": f"{pager.url}/datascience"})
     text = (run / "alertmanager.yml").read_text()
     for slow, quick in (
-        ("group_wait: 30s", "group_wait: 100ms"),
-        ("group_wait: 5s", "group_wait: 100ms"),
+        ("group_wait: 30s", "group_wait: 300ms"),
+        ("group_wait: 5s", "group_wait: 300ms"),
         ("group_interval: 2m", "group_interval: 300ms"),
     ):
         assert slow in text
         text = text.replace(slow, quick)
-    text = text.replace("      - routing_key_file:", f"      - url: {pager.pagerduty_url}\n        routing_key_file:")
-    with EmbeddedAlertmanager(text) as alertmanager:
+    return text.replace("      - routing_key_file:", f"      - url: {pager.pagerduty_url}\n        routing_key_file:")
+
+
+@contextmanager
+def running(run: Path, pager: Pager) -> Iterator[str]:
+    """The real Alertmanager with that configuration."""
+    with EmbeddedAlertmanager(quick_config(run, pager)) as alertmanager:
         yield alertmanager.url
 
 
@@ -109,7 +119,7 @@ def test_a_page_reaches_everybody_and_a_ticket_wakes_nobody(tmp_path: Path, page
         assert page.body["payload"]["summary"] == "InferwatchEvasion of deploy-evasion happened"
         assert page.body["payload"]["severity"] == "critical"
         assert page.body["payload"]["custom_details"]["runbook"] == "docs/runbooks/x.md"
-        assert "c0ffee" in page.body["payload"]["custom_details"]["evidence"]
+        assert "c0ffee" in page.body["payload"]["custom_details"]["alerts"]
         assert pager.about("deploy-ticket", "pagerduty") == []
         assert pager.about("deploy-ticket", "security") == []
 

@@ -1,4 +1,4 @@
-"""Each of the three ClickHouse users can do its work and no more, on the real engine with the grants that we hand out."""
+"""Each of the four ClickHouse users can do its work and no more, on the real engine with the grants that we hand out."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from tests.deploy.files import ROOT
 
 FOLDER = ROOT / "deploy" / "clickhouse"
-USERS = ("iw_migrator", "iw_writer", "grafana")
-DOES = {"iw_migrator": "migrate", "iw_writer": "insert", "grafana": "read"}
+USERS = ("iw_migrator", "iw_writer", "grafana", "iw_oncall")
+DOES = {"iw_migrator": "migrate", "iw_writer": "insert", "grafana": "read", "iw_oncall": "judge"}
 
 
 def in_sql() -> dict[str, list[str]]:
@@ -70,6 +70,7 @@ def test_no_grant_is_there_that_is_not_needed(chdb_directory: Path, tmp_path: Pa
     assert chdb_directory
     if user != "iw_migrator":
         run(tmp_path, in_sql()["iw_migrator"], "migrate")
+        run(tmp_path, in_sql()["iw_writer"], "insert")
     grants = in_sql()[user]
     rights = [(at, right) for at, grant in enumerate(grants) for right in re.sub(r"GRANT (.*) ON .*", r"\1", grant).split(", ")]
     for at, right in rights:

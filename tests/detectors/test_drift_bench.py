@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from bench.drift import clopper_pearson, delays
+from bench.drift import delays
 from bench.drift_laws import CHANGES, LAWS, NONE, Change, Law
+from bench.drift_months import clopper_pearson
 
 NORMAL = LAWS[0]
 

@@ -49,6 +49,30 @@ def test_the_compiled_pass_counts_what_numpy_counts(past: NDArray[np.float32], n
     assert cells.sum() == now.size
 
 
+def test_large_batches_of_many_groups_are_counted_to_the_unit() -> None:
+    """Blocks of 240 events, their rests, and padded lanes: table, moments and volumes as plain numpy has them."""
+    rng = np.random.default_rng(8)
+    X = rng.normal(size=(7_001, 35)).astype(np.float32)
+    X[rng.random(X.shape) < 0.05] = np.nan
+    X[rng.random(X.shape) < 0.01] = np.inf
+    reference = DriftReference.fit(X[:500], [f"f{j}" for j in range(35)], ["numeric"] * 35)
+    clients = rng.integers(0, 2**63, 40)[rng.integers(0, 40, len(X))].astype(np.uint64)
+    window = WindowCounts(reference)
+    window.update(X, clients=clients)
+    bucket = ((clients ^ (clients >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(54)
+    np.testing.assert_array_equal(window.volumes, np.bincount(bucket.astype(int), minlength=1024))
+    expected, moments = np.zeros_like(window.table), np.zeros_like(window.moments)
+    for v in range(35):
+        edges, known = reference.edges[v, : reference.n_edges[v]], ~np.isnan(X[:, v])
+        at = np.where(known, np.searchsorted(edges, X[:, v], side="left"), edges.size + 1)
+        np.add.at(expected, ((bucket % np.uint64(16)).astype(int), int(reference.starts[v]) + at), 1)
+        mean, scale = np.float32(reference.mean[v]), np.float32(1.0 / reference.sd[v])
+        z = np.clip(np.where(known, (X[:, v] - mean) * scale, np.float32(0)), np.float32(-16), np.float32(16))
+        moments[v] = (z * np.float32(65536)).astype(np.int64).sum(), (z * z * np.float32(65536)).astype(np.int64).sum()
+    np.testing.assert_array_equal(window.table, expected)
+    np.testing.assert_array_equal(window.moments, moments)
+
+
 def test_a_value_on_an_edge_belongs_to_the_left_bin_and_the_minimum_is_not_below() -> None:
     reference = numeric(np.arange(1, 101, dtype=np.float32))
     cells = counted(reference, column(1, 10, 10.5, 100, 0.5, 101, np.nan, np.inf, -np.inf)).cells

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from detectors.drift import DriftDetector, DriftReference, DriftReport, WindowCounts
+from detectors.drift.tilts import PER_VARIABLE
 from detectors.state import StateError
 
 Rows = NDArray[np.float32]
@@ -254,5 +255,50 @@ def test_a_daily_swing_that_the_reference_knows_does_not_page(*, with_times: boo
 
     hours = np.sort(rng.uniform(0, 48, 10_000))
     reference = DriftReference.fit(at(hours), [f"f{j}" for j in range(D)], ["numeric"] * D, at_s=3600 * hours if with_times else None)
-    reports = run(detector_for(reference), 300, lambda t: (at(np.full(100, t / 12)), rng.integers(0, 200, 100)))
+    detector, reports = detector_for(reference), []
+    for t in range(300):
+        counts = WindowCounts(reference)
+        counts.update(at(np.full(100, t / 12)), clients=rng.integers(0, 200, 100))
+        reports.append(detector.update(counts, (300.0 * t, 300.0 * t + 300.0)))
     assert bool(pages(reports)) is not with_times
+
+
+@pytest.mark.parametrize("clients", [0, 3, 30, 3_000])
+def test_the_compiled_evidence_is_what_the_formulas_say(clients: int) -> None:
+    """Group by group in plain numpy, with the one or two loudest left out."""
+    rng = np.random.default_rng(14)
+    detector = detector_for(normal_reference())
+    for _ in range(3):  # the second and third with learned correlations
+        counts = WindowCounts(detector.reference)
+        rows = (rng.normal(size=(900, D)) + 0.2).astype(np.float32)
+        rows[rng.random(rows.shape) < 0.02] = np.nan
+        counts.update(rows, clients=rng.integers(0, clients, 900) if clients else None)
+        dependence, tilts = detector.dependence, detector.tilts
+        look = dependence.look(counts)
+        few = 3.5 / np.sqrt(look.clients) if clients else 0.0
+        left_out = 0 if not clients else 1 if look.clients >= 50 else 2
+        hits = np.array([[counts.table[g, a:b].sum() for a, b in zip(detector.low, detector.high, strict=True)] for g in range(16)])
+        weight = look.weights[:, detector.variable]
+        mix = few * np.sqrt(dependence.rho[detector.variable] * detector.p * (1 - detector.p))
+        expected = []
+        for odds in (1.3, 1.8, 3.0, 1 / 1.3, 1 / 1.8, 1 / 3.0):
+            side = np.sign(odds - 1)
+            own = detector._above if side > 0 else detector._below
+            u = detector.p + side * (np.hypot(own, mix) + detector.materiality)
+            inside = (u > 0) & (u < 1)
+            miss = np.log(1 + np.where(inside, u, 0.5) * (odds - 1))
+            groups = weight * (hits * np.log(odds) - look.sizes[:, None] * miss)
+            expected.append(np.where(inside, groups.sum(axis=0) - loudest(groups, dependence.loud, left_out), -np.inf))
+        top = tilts.log_top(few * np.sqrt(dependence.rho_tilts))
+        for u, v in enumerate(tilts.variables.tolist()):
+            cells = counts.table[:, detector.reference.starts[v] : detector.reference.starts[v + 1]]
+            told = cells @ tilts.log_w[u, : cells.shape[1], :PER_VARIABLE].astype(np.float64) - look.sizes[:, None] * top[u]
+            groups = look.of_tilts[:, v, None] * told
+            expected.append(np.where(tilts.active[u], groups.sum(axis=0) - loudest(groups, dependence.loud, left_out), -np.inf))
+        np.testing.assert_allclose(detector._log_e(look, counts.table), np.concatenate(expected), rtol=1e-9, atol=1e-8)
+        detector.step(counts)
+
+
+def loudest(groups: NDArray[np.float64], loud: NDArray[np.float64], left_out: int) -> NDArray[np.float64]:
+    """Sum of the `left_out` largest positive ones."""
+    return np.asarray(np.sort(np.maximum(groups * loud[:, None], 0.0), axis=0)[::-1][:left_out].sum(axis=0), np.float64)

@@ -11,7 +11,7 @@ from bench.drift_laws import LAWS, Change, Law
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
 from detectors.drift.detector import BALL_SHARE
 from detectors.drift.reference import GAMMA
-from detectors.drift.tilts import Tilts
+from detectors.drift.tilts import PER_VARIABLE, Tilts
 from detectors.drift.tolerance import Ball, clipped, taut_string
 from detectors.e_process import ODDS
 from detectors.state import pack, unpack
@@ -47,10 +47,10 @@ def test_no_tolerated_law_makes_an_e_value_larger_than_one(law: Law, materiality
     tilts, detector = tilts_of(reference, materiality)
     rng = np.random.default_rng(4)
     size = reference.n_cells
-    e = np.exp(tilts.log_w[0] - tilts.log_top(np.zeros(1))[0])  # of one event in each cell
+    e = np.exp(tilts.log_w[0, :, :PER_VARIABLE] - tilts.log_top(np.zeros(1))[0])  # of one event in each cell
     at = {(int(low), int(high)): k for k, (low, high) in enumerate(zip(reference.low, reference.high, strict=True))}
     borders, tail = [at[0, k] for k in range(1, size - 2)], [at[size - 2, size - 1], at[size - 1, size]]
-    lower, upper = detector._lower, detector._upper
+    lower, upper = detector.p - detector._below, detector.p + detector._above
     missed = size - 1
     # the tube's and the ball's share of the reference's error, as the detector splits it
     limits = float(lower[tail[1]]), float(upper[tail[1]])

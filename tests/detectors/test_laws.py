@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from detectors.accuracy import BINS, DELAYS, AccuracyCounts, AccuracyDetector, AccuracyReference
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
-from detectors.drift.reference import Kind
+from detectors.drift.cells import Kind
 from detectors.groups import GROUPS
 from detectors.quality import KINDS, QualityCounts, QualityDetector
 from detectors.state import StateError

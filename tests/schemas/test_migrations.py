@@ -134,7 +134,9 @@ def test_files_that_do_not_count_up_are_refused(clickhouse: ClickHouse, tmp_path
 def test_every_statement_can_be_repeated() -> None:
     for file in MIGRATIONS.glob("*.sql"):
         for statement in re.findall(r"^(?:CREATE|ALTER|DROP)[^\n]*", file.read_text(), re.MULTILINE):
-            assert "IF NOT EXISTS" in statement or "IF EXISTS" in statement or "MODIFY" in statement, statement
+            assert "IF NOT EXISTS" in statement or "IF EXISTS" in statement or "MODIFY" in statement or "MATERIALIZE" in statement, (
+                statement
+            )
 
 
 def test_retention_outside_its_range_is_refused() -> None:

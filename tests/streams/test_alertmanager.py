@@ -19,7 +19,8 @@ from schemas.alerts import Alert
 from streams.alertmanager import AlertmanagerClient, labels_of, to_post
 from streams.embedded.alertmanager import EmbeddedAlertmanager
 from streams.metrics import Metrics
-from streams.settings import Alertmanager
+from streams.page_text import PageText
+from streams.settings import Alertmanager, Settings
 from tests.pager import Pager
 
 NOW = 1_790_000_000_000_000_000
@@ -84,7 +85,9 @@ async def peer() -> AsyncIterator[Peer]:
 @asynccontextmanager
 async def client(*urls: str, resend_s: float = 30.0, clock: Clock | None = None) -> AsyncIterator[AlertmanagerClient]:
     clock = clock or Clock()
-    made = AlertmanagerClient(Alertmanager(urls=urls, resend_s=resend_s), Metrics(), wall_ns=clock.wall_ns, clock=clock)
+    made = AlertmanagerClient(
+        Settings(alertmanager=Alertmanager(urls=urls, resend_s=resend_s)), Metrics(), wall_ns=clock.wall_ns, clock=clock
+    )
     task = asyncio.create_task(made.run())
     try:
         yield made
@@ -246,18 +249,21 @@ def test_numbers_and_text_are_annotations_and_never_labels() -> None:
     first = alert(detector="extraction", client="c", n_events=3, log_evidence=9.5, summary="one", evidence={"x": 1})
     later = alert(detector="extraction", client="c", n_events=99, log_evidence=30.0, summary="two", evidence={"x": 2})
     assert labels_of(first) == labels_of(later)
-    annotations = to_post(later, NOW, NOW)["annotations"]
+    annotations = to_post(later, NOW, NOW, PageText(Settings()))["annotations"]
     assert (annotations["n_events"], annotations["log_evidence"], annotations["summary"]) == ("99", "30", "two")
     assert json.loads(annotations["evidence"]) == {"x": 2}
     assert dict(labels_of(alert(clients=("a", "b"))))["cohort"] == "a1"
-    unknown = to_post(alert(evidence={"ln": float("-inf"), "rate": float("nan")}), NOW, NOW)["annotations"]["evidence"]
+    unknown = to_post(alert(evidence={"ln": float("-inf"), "rate": float("nan")}), NOW, NOW, PageText(Settings()))["annotations"][
+        "evidence"
+    ]
     assert json.loads(unknown, parse_constant=pytest.fail) == {"ln": None, "rate": None}
 
 
 @given(st.text(), st.text(), st.text(max_size=600))
 def test_whatever_a_producer_calls_its_model_the_post_is_valid(model: str, version: str, client: str) -> None:
-    message = to_post(alert(model=model, version=version, client=client, summary=client), NOW, NOW - 5)
-    for values in message["labels"].values(), message["annotations"].values():
+    message = to_post(alert(model=model, version=version, client=client, summary=client), NOW, NOW - 5, PageText(Settings()))
+    lines = message["annotations"].pop("description").splitlines()
+    for values in message["labels"].values(), message["annotations"].values(), lines:
         assert all(value and value.isprintable() for value in values)
     assert all(len(value) <= 256 for value in message["labels"].values())
     json.dumps(message).encode()
@@ -267,7 +273,7 @@ def test_whatever_a_producer_calls_its_model_the_post_is_valid(model: str, versi
 @pytest.mark.alertmanager
 async def test_the_real_one_pages_and_resolves(alertmanager: EmbeddedAlertmanager, pager: Pager) -> None:
     fires = alert("real", model="really-fraud", opened_at_ns=int(datetime.now(UTC).timestamp() * 1e9))
-    made = AlertmanagerClient(Alertmanager(urls=(alertmanager.url,), resend_s=1.0), Metrics())
+    made = AlertmanagerClient(Settings(alertmanager=Alertmanager(urls=(alertmanager.url,), resend_s=1.0)), Metrics())
     task = asyncio.create_task(made.run())
     made.offer(0, fires)
     assert await made.drain(5)

@@ -23,7 +23,7 @@ def paged(broken: range, windows: int = 30) -> list[str]:
     for k in range(windows):
         batch = events(300, seed=k, start_s=60.0 * k, clients=40, number=300 * k)
         if k >= 20:
-            names = [batch.client[i] for i in range(300)]
+            names = [str(batch.client[i]) for i in range(300)]
             batch.numeric[np.isin(names, [f"c{c}" for c in broken]), 1] = np.nan
         shard.apply(record(batch, k))
     shard.finish()

@@ -161,3 +161,28 @@ def test_anything_that_can_be_written_is_text(file: Path) -> None:
 def test_the_traces_own_meta_files_can_be_read() -> None:
     for path in Path("tests/traces").glob("*/meta.json"):
         assert json.loads(path.read_text())["features"] == read_meta(path).features
+
+
+def test_the_time_of_a_row_is_a_timestamp_or_seconds_and_no_feature(file: Path) -> None:
+    day = pa.array([86_400_000_000, 86_401_500_000], pa.timestamp("us", tz="Europe/Berlin"))
+    rows = read_reference(write(file, age=[1.0, 2.0], seen=day), Meta(), time_column="seen")
+    assert ([f.name for f in rows.features], list(rows.at_s if rows.at_s is not None else ())) == (["age"], [86_400.0, 86_401.5])
+    rows = read_reference(write(file, features=lists([[1.0], [2.0]]), ts=[5, 6]), Meta())
+    assert list(rows.at_s if rows.at_s is not None else ()) == [5.0, 6.0]
+    assert read_reference(write(file, age=[1.0], day=[1]), Meta()).at_s is None
+    assert read_reference(write(file, ts=[1.0], age=[1]), Meta(), names=["ts", "age"]).at_s is None
+
+
+@pytest.mark.parametrize(
+    ("seen", "column", "names", "message"),
+    [
+        ([1.0, None], "seen", [], "column seen, row 1: nan is no time in seconds since 1970"),
+        ([1.7e12, 1.0], "seen", [], "column seen, row 0: 1.7e[+]12 is no time"),
+        (["a", "b"], "seen", [], "column seen is string, not numbers"),
+        ([1.0, 2.0], "sene", [], "no column sene; it has age, seen"),
+        ([1.0, 2.0], "seen", ["seen", "age"], "column seen can be a feature or the rows' time, not both"),
+    ],
+)
+def test_a_time_that_is_none_is_told_by_column_and_row(file: Path, seen: list[object], column: str, names: list[str], message: str) -> None:
+    with pytest.raises(TableError, match=message):
+        read_reference(write(file, age=[1.0, 2.0], seen=seen), Meta(), names=names, time_column=column)

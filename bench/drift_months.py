@@ -1,0 +1,144 @@
+"""Simulated months of unchanged traffic, in counts: how often the drift detector pages although nothing is wrong.
+
+Windows are drawn as counts, not rows. A window's events are independent given the window's latent means, so the counts per client group and
+cell are multinomial with the law's own probabilities between the reference's edges: the same law as that of counted rows, a hundred times
+as fast. (The features of one row are independent in the rows too.)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.special import betaincinv, ndtr
+
+from bench.drift_laws import LAWS, STEP, Law
+from detectors.drift import DriftDetector, DriftReference, WindowCounts
+from detectors.groups import GROUPS
+
+FEATURES, ROWS, WINDOW, MONTH, DAY = 20, 100_000, 100, 8_640, 288
+REFERENCE_DAYS = 14
+NAMES = [f"f{j}" for j in range(FEATURES)]
+LAW_OF = [LAWS[j % len(LAWS)] for j in range(FEATURES)]
+
+Floats = NDArray[np.float64]
+Traffic = Literal["iid", "season", "season + AR(1)"]
+TRAFFIC: tuple[Traffic, ...] = ("iid", "season", "season + AR(1)")
+
+
+class Swing:
+    """Latent means in units of sd: a day (0.3), a week (0.15) and, if asked for, an AR(1) of sd 0.1 that forgets half within an hour."""
+
+    def __init__(self, rng: np.random.Generator, traffic: Traffic) -> None:
+        self._rng, self._traffic = rng, traffic
+        self._phase = rng.uniform(0, 2 * np.pi, (2, FEATURES))
+
+    def means(self, first: int, windows: int) -> Floats:
+        """Of consecutive windows of five minutes from number `first` on, shape (windows, FEATURES)."""
+        if self._traffic == "iid":
+            return np.zeros((windows, FEATURES))
+        t = (first + np.arange(windows))[:, None] / DAY
+        out = 0.3 * np.sin(2 * np.pi * t + self._phase[0]) + 0.15 * np.sin(2 * np.pi * t / 7 + self._phase[1])
+        if self._traffic == "season + AR(1)":
+            forget = 0.5 ** (1 / 12)
+            noise = self._rng.normal(0, 0.1 * math.sqrt(1 - forget**2), (windows, FEATURES))
+            drift = self._rng.normal(0, 0.1, FEATURES)
+            for k in range(windows):
+                drift = forget * drift + noise[k]
+                out[k] += drift
+        return np.asarray(out, np.float64)
+
+
+def shares(law: Law, edges: NDArray[np.float32], means: Floats) -> Floats:
+    """Probability of each cell of a numeric variable (below, bins, above, missing), shape (windows, cells)."""
+    x = edges.astype(np.float64)
+    if law.tied:
+        latent = STEP * (np.floor(x / STEP) + 0.5)
+    else:
+        # a float32 value is at most an edge when the number it was rounded from is at most half a step above it
+        x = 0.5 * (x + np.nextafter(edges, np.float32(np.inf)).astype(np.float64))
+        latent = np.log(np.maximum(x, 1e-300)) if law.skewed else x
+    z = latent[None, :] - law.width * means[:, None]
+    below = stats.t.cdf(z, 3) if law.name == "heavy tails" else ndtr(z)
+    full = np.column_stack([np.zeros(len(means)), below, np.ones(len(means)), np.ones(len(means))])
+    return np.asarray(np.maximum(np.diff(full, axis=1), 0.0), np.float64)
+
+
+def day_of_counts(rng: np.random.Generator, reference: DriftReference, means: Floats) -> NDArray[np.int32]:
+    """Counts per window, client group and cell, shape (windows, 16, n_cells); events are dealt to the groups in turn."""
+    sizes = np.full(GROUPS, WINDOW // GROUPS) + (np.arange(GROUPS) < WINDOW % GROUPS)
+    out = np.empty((len(means), GROUPS, reference.n_cells), np.int32)
+    for v, law in enumerate(LAW_OF):
+        p = shares(law, reference.edges[v, : reference.n_edges[v]], means[:, v])
+        p /= p.sum(axis=1, keepdims=True)
+        out[:, :, reference.starts[v] : reference.starts[v + 1]] = rng.multinomial(sizes[None, :], p[:, None, :])
+    return out
+
+
+class Month(NamedTuple):
+    """What one month with one materiality gave."""
+
+    pages: int
+    ticketed: int
+    """Windows."""
+
+
+def rows(rng: np.random.Generator, means: Floats) -> NDArray[np.float32]:
+    """One row for each row of `means`."""
+    return np.column_stack([law.sample(rng, (len(means),), means=means[:, j]) for j, law in enumerate(LAW_OF)])
+
+
+def month(traffic: Traffic, seed: int, materialities: list[float]) -> list[Month]:
+    """Pages and ticketed windows of one month, for each materiality on the same counts.
+
+    The reference is recorded before the month: two weeks of rows with times, of the same swing; independent rows without times for iid.
+    """
+    rng = np.random.default_rng(seed)
+    swing = Swing(rng, traffic)
+    if traffic == "iid":
+        reference = DriftReference.fit(rows(rng, np.zeros((ROWS, FEATURES))), NAMES, ["numeric"] * FEATURES)
+    else:
+        at = np.sort(rng.integers(0, REFERENCE_DAYS * DAY, ROWS))
+        past = rows(rng, swing.means(0, REFERENCE_DAYS * DAY)[at])
+        reference = DriftReference.fit(past, NAMES, ["numeric"] * FEATURES, at_s=300.0 * at)
+    detectors = [DriftDetector(reference, false_pages=1, windows=MONTH, materiality=delta) for delta in materialities]
+    pages, ticketed = [0] * len(detectors), [0] * len(detectors)
+    means = swing.means(REFERENCE_DAYS * DAY, MONTH)
+    counts = WindowCounts(reference)
+    for begin in range(0, MONTH, DAY):
+        tables = day_of_counts(rng, reference, means[begin : begin + DAY])
+        for k in range(DAY):
+            counts.table, counts.n = tables[k], WINDOW
+            start = 300.0 * (REFERENCE_DAYS * DAY + begin + k)
+            span = start, start + 300.0
+            for i, detector in enumerate(detectors):
+                severity, opened = detector.step(counts, span)
+                pages[i] += opened
+                ticketed[i] += severity == "ticket"
+    return [Month(p, t) for p, t in zip(pages, ticketed, strict=True)]
+
+
+def clopper_pearson(hits: int, trials: int) -> tuple[float, float]:
+    """95 % limits of a share."""
+    low = float(betaincinv(hits, trials - hits + 1, 0.025)) if hits else 0.0
+    high = float(betaincinv(hits + 1, trials - hits, 0.975)) if hits < trials else 1.0
+    return low, high
+
+
+def months_table(months: int, materialities: list[float]) -> None:
+    """Print pages in simulated months."""
+    print("| traffic | materiality | months | pages | months with a page | share of months, 95 % | budget | windows ticketed |")
+    print("|---|---|---|---|---|---|---|---|")
+    for traffic in TRAFFIC:
+        seen = [month(traffic, 1000 + m, materialities) for m in range(months)]
+        for i, materiality in enumerate(materialities):
+            bad = sum(one[i].pages > 0 for one in seen)
+            low, high = clopper_pearson(bad, months)
+            print(
+                f"| {traffic} | {materiality} | {months} | {sum(one[i].pages for one in seen)} | {bad} | {low:.3f}-{high:.3f} | 1 a month "
+                f"| {sum(one[i].ticketed for one in seen) / months / MONTH:.5f} |",
+                flush=True,
+            )

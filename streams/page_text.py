@@ -1,0 +1,195 @@
+"""What a person reads of an alert, on a telephone at three in the morning.
+
+A first line that says it all, then how sure, how big, since when, who, what to do first, and where to look. Under 1,000 characters,
+whatever is in the alert.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from urllib.parse import quote, urlencode
+
+from dashboards.grafana import uid_of
+from detectors.e_process import page_threshold
+from schemas.alerts import Alert
+from streams.settings import Settings
+
+__all__ = ["LONGEST", "PageText", "clean"]
+
+LONGEST = 1_000
+"""Characters of the whole text; PagerDuty, Slack and telephones show as many."""
+_FIRST, _URL = 300, 220
+_MONTH_S = 30 * 86_400.0
+_DO = {
+    "drift": (
+        "See in the debug view which features moved, and since when",
+        "Ask what changed then: a version, a feed, the mix of clients",
+        "Answers wrong: roll back. World changed: build a new reference",
+    ),
+    "quality": (
+        "See which kind of fault, from which service",
+        "Ask that service what it released",
+        "Fix or stop it; the model answers rubbish",
+    ),
+    "completeness": ("Ask the service itself whether it is up", "Look at its way to Kafka", "Look at the workers: inferwatch check"),
+    "extraction": (
+        "See in the forensics view what the client asked and was given",
+        "Ask its owner whether that is a known batch job",
+        "If not: throttle the account, answer with classes only",
+    ),
+    "evasion": (
+        "See in the forensics view the chain of near-equal queries",
+        "Check what was decided on its last inputs",
+        "Block the account, hold decisions that flipped",
+    ),
+    "membership": (
+        "See in the forensics view which training rows were touched",
+        "Ask whether the client may know them",
+        "If not: answer with classes only, tell privacy",
+    ),
+    "cost": ("See in the forensics view what the client was given", "Ask its owner what for", "Set a limit for the account"),
+}
+"""The first three things to do, by detector; the runbook has the rest."""
+_VIEW = {"drift": "debug", "quality": "debug", "completeness": "pipeline", "extraction": "forensics", "evasion": "forensics"}
+_VIEW |= {"membership": "forensics", "cost": "forensics"}
+
+
+class PageText:
+    """Writes the text and the links of alerts for an installation.
+
+    Args:
+        settings: budget, windows and ``[routing]``.
+
+    Example:
+        >>> alert = Alert(alert_id="a1", model="fraud", version="7", detector="drift", severity="page", state="firing", at_ns=0,
+        ...               opened_at_ns=0, log_evidence=14.2, n_events=5000, summary="amount of fraud 7 moved up.")
+        >>> print(PageText(Settings()).text(alert).splitlines()[1])
+        Sure: evidence e^14.2; a page takes e^10.1, so that at most 1 false page comes in 30 days.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._routing, budget = settings.routing, settings.budget
+        self._teams = dict(entry.rpartition("=")[::2] for entry in settings.routing.teams)
+        windows, allowed = _MONTH_S / settings.window.length_s, budget.false_pages_per_30d
+        client = math.log(budget.client_events_per_30d / (allowed * budget.client_share))
+        self._allowed = allowed
+        self._ln_page = {
+            "drift": math.log(page_threshold(windows, allowed * budget.drift_share)),
+            "quality": math.log(page_threshold(windows, allowed * budget.quality_share)),
+            "extraction": client,
+            "evasion": client,
+            "membership": math.log(budget.client_events_per_30d / (allowed * budget.membership_share)),
+        }
+
+    def labels(self, alert: Alert) -> dict[str, str]:
+        """What an installation adds to an alert's identity: where it runs and whose model it is. Constant while the alert is open."""
+        return {"environment": self._routing.environment, "team": self._teams.get(alert.model, self._routing.team)}
+
+    def runbook(self, alert: Alert) -> str:
+        """Where the runbook is: a link with ``routing.runbooks_url``, else its path in the repository."""
+        base = self._routing.runbooks_url
+        return f"{base.rstrip('/')}/{alert.alertname}.md" if base else f"docs/runbooks/{alert.alertname}.md"
+
+    def dashboard(self, alert: Alert) -> str:
+        """The Grafana view for it, from an hour before it opened; "" without ``routing.dashboards_url``."""
+        base = self._routing.dashboards_url
+        if not base:
+            return ""
+        query = {"from": str(alert.opened_at_ns // 10**6 - 3_600_000), "to": "now", "var-model": alert.model, "var-version": alert.version}
+        who = alert.client or (alert.clients[0] if alert.clients else "")
+        view = _VIEW.get(alert.detector, "oncall")
+        if who and view == "forensics":
+            query["var-client"] = who
+        return f"{base.rstrip('/')}/d/{uid_of(view)}?{urlencode(query, quote_via=quote)}"
+
+    def first_line(self, alert: Alert) -> str:
+        """What happened, in one sentence; of what is over, for how long it lasted."""
+        said = clean(alert.summary) or f"{alert.alertname} on {clean(alert.model)} {clean(alert.version)}."
+        if alert.resolved_at_ns is not None:
+            said = f"Over after {_length((alert.resolved_at_ns - alert.opened_at_ns) / 1e9)}: {said}"
+        deploy = alert.evidence.get("deploy")
+        if isinstance(deploy, dict):
+            said = f"New version {_cut(clean(str(deploy.get('version', ''))), 40)}: {said}"
+        return _cut(said, _FIRST)
+
+    def text(self, alert: Alert) -> str:
+        """The whole text, at most `LONGEST` characters."""
+        lines = [
+            self.first_line(alert),
+            self._sure(alert),
+            f"Size: {alert.n_events:,} events. Since {_time(alert.opened_at_ns)}.{self._who(alert)}{_deploy(alert)}",
+        ]
+        do = _DO.get(alert.detector, ())
+        if do and alert.resolved_at_ns is None:
+            lines.append("Do: " + " ".join(f"{i}. {one}." for i, one in enumerate(do, 1)))
+        lines.append(f"Runbook: {_cut(self.runbook(alert), _URL)}")
+        optional = [f"ATLAS {', '.join(alert.techniques[:3])}; OWASP {', '.join(alert.owasp[:2]) or 'none'}"] if alert.techniques else []
+        link = self.dashboard(alert)
+        optional += [f"Dashboard: {link}"] if link and len(link) <= _URL else []
+        for line in reversed(optional):  # the link before the ids, when there is not room for both
+            if len("\n".join([*lines, line])) <= LONGEST:
+                lines.append(line)
+        return _cut("\n".join(lines), LONGEST)
+
+    def _sure(self, alert: Alert) -> str:
+        ln_page = self._ln_page.get(alert.detector)
+        if ln_page is None or not alert.log_evidence:
+            return "Sure: counted, not estimated." if alert.detector in ("completeness", "cost") else "Sure: a rule, not a probability."
+        status = str(alert.evidence.get("status", ""))
+        if "uncalibrated" in status or "uncalibrated" in alert.evidence:
+            return f"Sure: evidence e^{alert.log_evidence:.1f}, uncalibrated: the reference is provisional. A ticket at most."
+        return (
+            f"Sure: evidence e^{alert.log_evidence:.1f}; a page takes e^{ln_page:.1f}, so that at most "
+            f"{self._allowed:g} false page{'s come' if self._allowed > 1 else ' comes'} in 30 days."
+        )
+
+    @staticmethod
+    def _who(alert: Alert) -> str:
+        if alert.client:
+            return f" Client {_cut(clean(alert.client), 40)}."
+        if alert.clients:
+            return f" {len(alert.clients):,} clients, the first {_cut(clean(alert.clients[0]), 40)}."
+        return f" Service {_cut(clean(alert.service), 40)}." if alert.service else ""
+
+
+def clean(text: str) -> str:
+    r"""Valid UTF-8 without control characters: the text may be an attacker's.
+
+    Example:
+        >>> clean("a\nb\x07")
+        'a b'
+    """
+    return "".join(c if c.isprintable() else " " for c in text.encode("utf-8", "replace").decode()).strip()
+
+
+def _deploy(alert: Alert) -> str:
+    deploy = alert.evidence.get("deploy")
+    if not isinstance(deploy, dict):
+        return ""
+    loaded = deploy.get("loaded_at_ns")
+    when = f" was first loaded at {_time(loaded)}" if isinstance(loaded, int) else " is new"
+    return f" Version {_cut(clean(str(deploy.get('version', ''))), 40)}{when}: is its reference published?"
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _time(ns: int) -> str:
+    return datetime.fromtimestamp(ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _length(seconds: float) -> str:
+    """A length of time in the two largest units.
+
+    Example:
+        >>> _length(59), _length(3725), _length(90_000)
+        ('59 s', '1 h 2 min', '1 d 1 h')
+    """
+    whole = max(int(seconds), 0)
+    for size, unit, smaller, small in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"

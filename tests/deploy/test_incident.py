@@ -1,0 +1,105 @@
+"""An incident of many parts is one notification a receiver and one page, and its end is told once, whatever is restarted meanwhile."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from schemas.alerts import Alert
+from streams.alertmanager import AlertmanagerClient
+from streams.embedded.alertmanager import EmbeddedAlertmanager
+from streams.metrics import Metrics
+from streams.settings import Alertmanager, Routing, Settings
+from tests.deploy.test_alertmanager import quick_config
+from tests.pager import Pager
+
+ROUTING = Routing(environment="production", team="payments", runbooks_url="https://docs.example/runbooks")
+RECEIVERS = ("pagerduty", "slack", "webhook", "security", "datascience")
+
+
+def incident(model: str) -> list[Alert]:
+    """Drift of five features just after a deploy, and three clients who search for adversarial input."""
+    now = time.time_ns()
+    drift = Alert(
+        alert_id=f"{model}-drift", model=model, version="8", detector="drift", severity="page", state="firing", at_ns=now,
+        opened_at_ns=now, feature="amount", n_events=5_000, log_evidence=14.0,
+        summary=f"amount and 4 more of {model} 8 moved up from the reference (PSI 0.21, W1 0.6 sd; evidence e^14.0, 5,000 events).",
+        evidence={"deploy": {"version": "8", "loaded_at_ns": now}, "variables": [{"name": f"feature-{k}"} for k in range(5)]},
+    )  # fmt: skip
+    clients = [
+        Alert(
+            alert_id=f"{model}-{client}", model=model, version="8", detector="evasion", severity="page", state="firing", at_ns=now,
+            opened_at_ns=now, client=client, n_events=240, log_evidence=18.0, techniques=("AML.T0015",), owasp=("ML01:2023",),
+            summary=f"Client {client} searches for an input that the model gets wrong: evidence e^18.0 after 240 events on {model} 8.",
+        )
+        for client in ("c0ffee", "beef", "cafe")
+    ]  # fmt: skip
+    return [drift, *clients]
+
+
+@asynccontextmanager
+async def worker(url: str) -> AsyncIterator[AlertmanagerClient]:
+    """The worker's side of it."""
+    made = AlertmanagerClient(Settings(alertmanager=Alertmanager(urls=(url,), resend_s=0.2), routing=ROUTING), Metrics())
+    task = asyncio.create_task(made.run())
+    try:
+        yield made
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def said(pager: Pager, model: str) -> None:
+    """Whatever is under way for a model has its chance: another one's whole notification arrives."""
+    await asyncio.sleep(1.5)  # five group intervals: nothing tells that nothing will come
+
+
+@pytest.mark.alertmanager
+async def test_an_incident_is_one_page_and_one_end_across_restarts(tmp_path: Path, alertmanager_binary: Path) -> None:
+    model = "incident-fraud"
+    alerts = incident(model)
+    with Pager() as pager, EmbeddedAlertmanager(quick_config(tmp_path / "run", pager), folder=tmp_path / "kept") as alertmanager:
+        async with worker(alertmanager.url) as client:
+            for alert in alerts:
+                client.offer(0, alert)
+            for receiver in RECEIVERS:
+                await asyncio.to_thread(pager.wait_for, lambda n, receiver=receiver: n.receiver == receiver)  # type: ignore[misc]  # bound early
+            await said(pager, model)
+            assert {receiver: len(pager.about(model, receiver)) for receiver in RECEIVERS} == dict.fromkeys(RECEIVERS, 1)
+
+        async with worker(alertmanager.url) as client:  # another worker took the judge over
+            client.adopt(0, alerts)
+            assert await client.drain(5)
+            await said(pager, model)
+            await asyncio.to_thread(alertmanager.stop)
+            await asyncio.to_thread(alertmanager.start)
+            assert await client.drain(10)
+            await said(pager, model)
+            assert {receiver: len(pager.about(model, receiver)) for receiver in RECEIVERS} == dict.fromkeys(RECEIVERS, 1)
+
+            over = time.time_ns()
+            for alert in alerts:
+                client.offer(0, msgspec.structs.replace(alert, state="resolved", at_ns=over, resolved_at_ns=over))
+            for receiver in RECEIVERS:
+                await asyncio.to_thread(pager.wait_for, lambda n, receiver=receiver: n.receiver == receiver and n.is_resolved)  # type: ignore[misc]  # bound early
+            await said(pager, model)
+        for receiver in RECEIVERS:
+            assert [n.is_resolved for n in pager.about(model, receiver)] == [False, True], receiver
+        page, end = (n.body for n in pager.about(model, "pagerduty"))
+        assert page["dedup_key"] == end["dedup_key"]
+        assert "New version 8: amount and 4 more" in page["payload"]["summary"]
+        assert "(and 4 in all)" in page["payload"]["summary"]
+        slack = pager.about(model, "slack")[0].body["attachments"][0]
+        assert all(client in str(slack) for client in ("c0ffee", "beef", "cafe"))
+        assert "Over after" in str(pager.about(model, "slack")[1].body)
+        (webhook, _) = pager.about(model, "webhook")
+        assert webhook.body["groupLabels"] == {"model": model, "version": "8", "environment": "production"}
+        assert {alert["labels"]["team"] for alert in webhook.body["alerts"]} == {"payments"}
+        assert len(pager.about(model, "security")[0].body["alerts"]) == 3
+        assert len(pager.about(model, "datascience")[0].body["alerts"]) == 1
