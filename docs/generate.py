@@ -45,6 +45,7 @@ MEANINGS = {
     "budget.quality_share": "Share of the budget that input quality may spend.",
     "budget.client_share": "Share of the budget that query patterns (extraction, evasion) may spend.",
     "budget.membership_share": "Share of the budget that membership tests may spend.",
+    "budget.access_share": "Share of the budget that refused requests may spend.",
     "window.length_s": "Length of a window.",
     "drift.materiality": "Moves of a bin's share below this (in points of probability, 0.01 is one percentage point) are no news.",
     "clock.past_s": "Older events are refused, with reason `clock`.",

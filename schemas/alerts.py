@@ -9,7 +9,19 @@ import msgspec
 
 from schemas.windows import Severity
 
-Detector = Literal["drift", "quality", "completeness", "extraction", "evasion", "membership", "cost"]
+Detector = Literal[
+    "drift",
+    "quality",
+    "completeness",
+    "extraction",
+    "evasion",
+    "membership",
+    "cost",
+    "availability",
+    "latency",
+    "access",
+    "integrity",
+]
 State = Literal["pending", "firing", "resolved"]
 
 ALERTNAMES: dict[str, str] = {
@@ -20,6 +32,10 @@ ALERTNAMES: dict[str, str] = {
     "evasion": "InferwatchEvasion",
     "membership": "InferwatchMembership",
     "cost": "InferwatchCost",
+    "availability": "InferwatchAvailability",
+    "latency": "InferwatchLatency",
+    "access": "InferwatchAccess",
+    "integrity": "InferwatchIntegrity",
 }
 """Alertmanager's ``alertname`` by detector."""
 

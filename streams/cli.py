@@ -18,6 +18,7 @@ _COMMANDS = {
     "reference": ("streams.commands.reference", "Build, publish and look at references."),
     "migrate": ("streams.commands.migrate", "Create or update the ClickHouse tables."),
     "alert": ("streams.commands.alert", "Try the pager, see what fires, say how an alert turned out."),
+    "gate": ("streams.commands.gate", "Say whether a model version may be promoted now."),
     "check": ("streams.commands.check", "Check the settings, and whether everything they name can be reached."),
     "dashboards": ("streams.commands.dashboards", "Put the dashboards into Grafana."),
     "ui": ("streams.commands.ui", "Show the dashboards as a page on this machine, without Grafana."),

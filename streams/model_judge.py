@@ -24,6 +24,7 @@ from streams import pages
 from streams.alerts import AlertBook
 from streams.owner import NS
 from streams.references import Loaded
+from streams.service_judge import ServiceJudge
 from streams.settings import Settings
 from streams.slices import SliceQueue
 from streams.swarm_state import SwarmState
@@ -66,6 +67,9 @@ class ModelJudge:
         self._quality = QualityDetector(
             false_pages=budget.false_pages_per_30d * budget.quality_share, windows=_MONTH_S / settings.window.length_s
         )
+        self.service = ServiceJudge(model, version, settings, self.alerts, emit)
+        self.deploy: tuple[str, int] | None = None
+        """The version of this model that was first loaded last, and when."""
         self.loaded: Loaded | None = None
         self._drift: DriftDetector | None = None
         self._slices = SliceQueue()
@@ -148,6 +152,7 @@ class ModelJudge:
     def heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
         """Takes a producer's sign of life."""
         self._telemetry.heartbeat(beat, received_ns)
+        self.service.heartbeat(beat, received_ns)
 
     def tick(self, now_ns: int, settle_ns: int) -> None:
         """Judges the slices and windows whose partitions have had `settle_ns` to come in, then lets alerts end."""
@@ -161,6 +166,7 @@ class ModelJudge:
         telemetry = self._telemetry.judge(now_ns)
         if telemetry is not None:
             self._judge_telemetry(telemetry, now_ns)
+        self.service.tick(now_ns)
         self.alerts.settle(now_ns)
 
     def set_back(self, now_ns: int) -> None:
@@ -204,6 +210,7 @@ class ModelJudge:
         self._judged_until_ns = max(self._judged_until_ns, window.end_ns)
         report = self._judge_drift(window, now_ns)
         self._judge_quality(window, now_ns)
+        self.service.window(window, now_ns)
         self._rows(window, report, now_ns)
 
     def _judge_drift(self, window: WindowPartial, now_ns: int) -> DriftReport | None:
@@ -232,11 +239,18 @@ class ModelJudge:
                 "log_page": round(report.log_page, 2),
                 "status": "uncalibrated: provisional reference" if self.loaded.provisional else report.status,
                 "variables": [msgspec.to_builtins(variable) for variable in leading[:5]],
-            },
+            }
+            | self._deploy_mark(max(window.end_ns, now_ns)),
             feature=leading[0].name if leading else None,
             n_events=window.n,
         )
         return report
+
+    def _deploy_mark(self, at_ns: int) -> dict[str, Any]:
+        """What drift says of a version that is new: it is the likeliest cause."""
+        if self.deploy is None or at_ns - self.deploy[1] > self._settings.routing.deploy_mark_s * NS:
+            return {}
+        return {"deploy": {"version": self.deploy[0], "loaded_at_ns": self.deploy[1]}}
 
     def _judge_quality(self, window: WindowPartial, now_ns: int) -> None:
         received = window.n + sum(window.rejected.values())
@@ -368,6 +382,8 @@ class ModelJudge:
                 "slices": self._slices.dump(),
                 "swarm": self.swarm.dump(whole=whole),
                 "suspects_seen": self.suspects_seen,
+                "service": self.service.dump(),
+                "deploy": self.deploy,
             }
             | self._telemetry.dump(),
         )
@@ -387,6 +403,9 @@ class ModelJudge:
             self._slices.load(body["slices"])
             self.swarm.load(body["swarm"])
         self.suspects_seen = body.get("suspects_seen", 0)
+        if "service" in body:
+            self.service.load(body["service"])
+            self.deploy = tuple(body["deploy"]) if body["deploy"] else None
 
 
 def _measure(value: float) -> float | None:

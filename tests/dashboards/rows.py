@@ -2,7 +2,18 @@
 
 from datetime import UTC, datetime
 
-from schemas.rows import AckRow, AlertRow, ClientWindowRow, FeatureWindowRow, ProducerRow, QualityWindowRow, Row, SampledEventRow, WindowRow
+from schemas.rows import (
+    AckRow,
+    AlertRow,
+    ClientWindowRow,
+    FeatureWindowRow,
+    LoadRow,
+    ProducerRow,
+    QualityWindowRow,
+    Row,
+    SampledEventRow,
+    WindowRow,
+)
 
 END = datetime(2090, 1, 1, 12, tzinfo=UTC)  # far ahead: rows older than their retention vanish at the next merge
 END_NS = int(END.timestamp()) * 10**9
@@ -80,5 +91,9 @@ def _alerts(models: tuple[str, ...]) -> list[Row]:
         AckRow(
             alert_id="a2", opened_at=END_NS - 20 * MINUTE, model=models[0], version="1", detector="evasion", severity="page",
             verdict="false", at=END_NS, judged_by="ada",
+        ),
+        LoadRow(
+            model=models[0], version="1", service="shop", instance="shop-1", at=END_NS - 25 * MINUTE, kind="loaded", digest="sha256:1",
+            signature="valid", key_id="k1",
         ),
     ]  # fmt: skip

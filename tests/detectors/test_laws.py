@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors.access import AccessDetector
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
 from detectors.drift.reference import Kind
 from detectors.quality import KINDS, QualityCounts, QualityDetector
@@ -84,6 +85,10 @@ def _quality_cut(columns: Columns, at: int) -> tuple[Columns, Columns]:
     return {"received": at, "hits": left}, {"received": columns["received"] - at, "hits": columns["hits"] - left}
 
 
+def _access_window(rng: np.random.Generator) -> tuple[int, int]:
+    return 200, int(rng.binomial(200, 0.02))
+
+
 def _quality_window(rng: np.random.Generator) -> tuple[QualityCounts]:
     window = QualityCounts()
     window.update(**_quality_columns(rng, 200))
@@ -98,6 +103,7 @@ LEAVES = [
 ]
 OWNERS = [
     Owner("drift", lambda: DriftDetector(REFERENCE, false_pages=1, windows=8640), _drift_window),
+    Owner("access", lambda: AccessDetector(false_pages=1, windows=8640), _access_window),
     Owner("quality", lambda: QualityDetector(false_pages=1, windows=8640), _quality_window),
 ]
 

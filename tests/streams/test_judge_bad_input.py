@@ -126,8 +126,10 @@ def test_producers_that_claim_absurd_numbers_do_not_stop_snapshots_and_verdicts(
     assert len(rows(feed.judge, "producers")) == 100
 
 
-def test_other_lifecycle_messages_and_labels_are_counted() -> None:
+def test_lifecycle_messages_and_labels_are_counted_and_damaged_ones_are_dead_letters() -> None:
     feed = Feed(judge())
+    feed.raw("lifecycle", b'{"kind": "loaded", "model": "m", "version": "1"}')
     feed.raw("lifecycle", b'{"kind": "loaded"}')
     feed.raw("labels", b"anything")
+    assert feed.judge.refused == {"lifecycle": 1}
     assert feed.judge.counted == {"lifecycle": 1, "labels": 1}
