@@ -6,6 +6,7 @@ multi-burn-rate alerts of The Site Reliability Workbook, chapter 5 (Google, 2018
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ __all__ = ["RULES", "Burn", "BurnRates", "Rule"]
 BUCKET_NS = 60 * 10**9
 LEAST_BAD = 10
 """Bad requests that a rule needs in its short window: of a handful of requests one that fails says nothing about a rate."""
+SURE = 3.0
+"""Standard deviations by which the count of the long window must be above what the rule's rate gives: little traffic makes wide swings."""
 _LONGEST = 3 * 86_400
 
 
@@ -56,15 +59,18 @@ class BurnRates:
 
     Memory: at most 4,321 buckets of three numbers.
 
+    A rule holds when k bad requests of n in its long window are surely too many, k - 3 sqrt(k) >= rate x allowed x n (a Poisson count's
+    standard deviation), and those of its short window too many at all.
+
     Misleads: while there is less history than a rule's window, the rule goes by what there is. Requests that never reached the service
     are in no count.
 
     Example:
         >>> rates = BurnRates(0.001)
-        >>> rates.add(0, bad=20, total=1000)
+        >>> rates.add(0, bad=60, total=1000)
         >>> burn = rates.judge(60 * 10**9)
         >>> burn.severity, round(burn.long), burn.rule.long_s
-        ('page', 20, 3600)
+        ('page', 60, 3600)
     """
 
     def __init__(self, allowed: float) -> None:
@@ -99,7 +105,8 @@ class BurnRates:
         for rule in RULES:
             long, bad, total = self.rate(now_ns, rule.long_s)
             short, bad_now, _ = self.rate(now_ns, rule.short_s)
-            if long >= rule.rate and short >= rule.rate and bad_now >= LEAST_BAD:
+            at_least = bad - SURE * math.sqrt(bad)
+            if at_least >= rule.rate * self.allowed * total and short >= rule.rate and bad_now >= LEAST_BAD:
                 return Burn(rule.severity, rule, long, short, bad, total)
         return None
 

@@ -15,6 +15,7 @@ _COMMANDS = {
     "worker": ("streams.commands.worker", "Run a worker: judge the events on Kafka until it is told to stop."),
     "replay": ("streams.commands.replay", "Judge a recording offline, with the worker's own code."),
     "gameday": ("streams.commands.gameday", "Attack your own model offline, and see which attacks are found."),
+    "drill": ("streams.commands.drill", "The fire drill: make each failure mode happen, and see which alerts fire."),
     "reference": ("streams.commands.reference", "Build, publish and look at references."),
     "migrate": ("streams.commands.migrate", "Create or update the ClickHouse tables."),
     "alert": ("streams.commands.alert", "Try the pager, see what fires, say how an alert turned out."),
