@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ from streams.accuracy import ModelAccuracy
 from streams.alerts import AlertBook
 from streams.owner import NS
 from streams.references import Loaded
+from streams.service_judge import ServiceJudge
 from streams.settings import Settings
 from streams.slices import SliceQueue
 from streams.swarm_state import SwarmState
@@ -68,6 +69,9 @@ class ModelJudge:
         self._quality = QualityDetector(
             false_pages=budget.false_pages_per_30d * budget.quality_share, windows=_MONTH_S / settings.window.length_s
         )
+        self.service = ServiceJudge(model, version, settings, self.alerts, emit)
+        self.deploy: tuple[str, int] | None = None
+        """The version of this model that was first loaded last, and when."""
         self.loaded: Loaded | None = None
         self._drift: DriftDetector | None = None
         self._slices = SliceQueue()
@@ -154,6 +158,7 @@ class ModelJudge:
     def heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
         """Takes a producer's sign of life."""
         self._telemetry.heartbeat(beat, received_ns)
+        self.service.heartbeat(beat, received_ns)
 
     def tick(self, now_ns: int, settle_ns: int) -> None:
         """Judges the slices and windows whose partitions have had `settle_ns` to come in, then lets alerts end."""
@@ -168,6 +173,7 @@ class ModelJudge:
         telemetry = self._telemetry.judge(now_ns)
         if telemetry is not None:
             self._judge_telemetry(telemetry, now_ns)
+        self.service.tick(now_ns)
         self.alerts.settle(now_ns)
 
     def set_back(self, now_ns: int) -> None:
@@ -217,6 +223,7 @@ class ModelJudge:
         self._judged_until_ns = max(self._judged_until_ns, window.end_ns)
         report = self._judge_drift(window, now_ns)
         self._judge_quality(window, now_ns)
+        self.service.window(window, now_ns)
         reference = self._drift.reference if self._drift is not None else None
         for row in chain(rows_of(window, report, reference, now_ns), self._telemetry.rows(self.model, self.version, window.end_ns)):
             self._emit(row)
@@ -247,11 +254,18 @@ class ModelJudge:
                 "log_page": round(report.log_page, 2),
                 "status": "uncalibrated: provisional reference" if self.loaded.provisional else report.status,
                 "variables": [msgspec.to_builtins(variable) for variable in leading[:5]],
-            },
+            }
+            | self._deploy_mark(max(window.end_ns, now_ns)),
             feature=leading[0].name if leading else None,
             n_events=window.n,
         )
         return report
+
+    def _deploy_mark(self, at_ns: int) -> dict[str, Any]:
+        """What drift says of a version that is new: it is the likeliest cause."""
+        if self.deploy is None or at_ns - self.deploy[1] > self._settings.routing.deploy_mark_s * NS:
+            return {}
+        return {"deploy": {"version": self.deploy[0], "loaded_at_ns": self.deploy[1]}}
 
     def _judge_quality(self, window: WindowPartial, now_ns: int) -> None:
         report = self._quality.update(QualityCounts.from_bytes(window.quality) if window.quality else QualityCounts())
@@ -308,6 +322,8 @@ class ModelJudge:
                 "swarm": self.swarm.dump(whole=whole),
                 "accuracy": self.accuracy.dump(whole=whole),
                 "suspects_seen": self.suspects_seen,
+                "service": self.service.dump(),
+                "deploy": self.deploy,
             }
             | self._telemetry.dump(),
         )
@@ -329,3 +345,6 @@ class ModelJudge:
         if "accuracy" in body:
             self.accuracy.load(body["accuracy"], same_reference=body["reference"] == self._reference_id)
         self.suspects_seen = body.get("suspects_seen", 0)
+        if "service" in body:
+            self.service.load(body["service"])
+            self.deploy = tuple(body["deploy"]) if body["deploy"] else None
