@@ -49,6 +49,16 @@ _DO = {
         "If not: answer with classes only, tell privacy",
     ),
     "cost": ("See in the forensics view what the client was given", "Ask its owner what for", "Set a limit for the account"),
+    "accuracy": (
+        "See in the debug view since when, and for labels of which delay",
+        "Ask whether the labels are a fair sample, and how they are made",
+        "Wrong answers: roll back. World changed: train anew",
+    ),
+    "concept": (
+        "See in the debug view what was promised and what labels say",
+        "Ask whether the labels are made as before",
+        "If so the world changed: train anew, do not trust confidence",
+    ),
     "availability": ("Ask the service's own log what fails", "Ask what was deployed just before", "Roll back, or shed load"),
     "latency": (
         "See in the on-call view since when, and the request rate",
@@ -64,7 +74,7 @@ _DO = {
 }
 """The first three things to do, by detector; the runbook has the rest."""
 _VIEW = {"drift": "debug", "quality": "debug", "completeness": "pipeline", "extraction": "forensics", "evasion": "forensics"}
-_VIEW |= {"membership": "forensics", "cost": "forensics", "access": "attacks"}
+_VIEW |= {"accuracy": "debug", "concept": "debug", "membership": "forensics", "cost": "forensics", "access": "attacks"}
 
 
 class PageText:
@@ -89,6 +99,7 @@ class PageText:
         self._ln_page = {
             "drift": math.log(page_threshold(windows, allowed * budget.drift_share)),
             "quality": math.log(page_threshold(windows, allowed * budget.quality_share)),
+            "accuracy": math.log(page_threshold(windows, allowed * budget.accuracy_share)),
             "access": math.log(page_threshold(windows, allowed * budget.access_share)),
             "extraction": client,
             "evasion": client,
