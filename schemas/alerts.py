@@ -21,6 +21,7 @@ Detector = Literal[
     "latency",
     "access",
     "integrity",
+    "saturation",
 ]
 State = Literal["pending", "firing", "resolved"]
 
@@ -36,6 +37,7 @@ ALERTNAMES: dict[str, str] = {
     "latency": "InferwatchLatency",
     "access": "InferwatchAccess",
     "integrity": "InferwatchIntegrity",
+    "saturation": "InferwatchSaturation",
 }
 """Alertmanager's ``alertname`` by detector."""
 
