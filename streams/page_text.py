@@ -66,6 +66,11 @@ _DO = {
         "Scale out, or throttle the client that asks most",
     ),
     "access": ("See in the attack view who is refused", "Ask whether a token or key ran out", "If not: block the account, tell security"),
+    "saturation": (
+        "See in the on-call view when it began, and the request rate",
+        "Look at that instance's own figures",
+        "Scale out, or restart it",
+    ),
     "integrity": (
         "Stop that instance: it may serve a changed model",
         "Compare the digest with the registry's",
@@ -73,6 +78,7 @@ _DO = {
     ),
 }
 """The first three things to do, by detector; the runbook has the rest."""
+_COUNTED = ("completeness", "cost", "availability", "latency", "saturation")
 _VIEW = {"drift": "debug", "quality": "debug", "completeness": "pipeline", "extraction": "forensics", "evasion": "forensics"}
 _VIEW |= {"accuracy": "debug", "concept": "debug", "membership": "forensics", "cost": "forensics", "access": "attacks"}
 
@@ -159,11 +165,7 @@ class PageText:
     def _sure(self, alert: Alert) -> str:
         ln_page = self._ln_page.get(alert.detector)
         if ln_page is None or not alert.log_evidence:
-            return (
-                "Sure: counted, not estimated."
-                if alert.detector in ("completeness", "cost", "availability", "latency")
-                else "Sure: a rule, not a probability."
-            )
+            return "Sure: counted, not estimated." if alert.detector in _COUNTED else "Sure: a rule, not a probability."
         status = str(alert.evidence.get("status", ""))
         if "uncalibrated" in status or "uncalibrated" in alert.evidence:
             return f"Sure: evidence e^{alert.log_evidence:.1f}, uncalibrated: the reference is provisional. A ticket at most."
