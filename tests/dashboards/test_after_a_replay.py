@@ -33,13 +33,14 @@ from tests.streams.events import KEY, settings
 TRACE = Path(__file__).parents[1] / "traces" / "breast_cancer_rf"
 HOURS, PARTITIONS = 5, 3
 BEGIN_NS = END_NS - HOURS * 3600 * NS
+_TOPICS: dict[str, Role] = {"events": "events", "labels": "labels", "lifecycle": "lifecycle"}
 _ROWS = {table.table: table for table in TABLES}
 
 
 def recorded() -> tuple[list[Any], int]:
     """The trace through the SDK: what it would send to Kafka, and how many events that are.
 
-    Some requests fail, some are denied, and one attack (random rows, to copy the model) is dealt out to twenty accounts.
+    Some requests fail, some are denied, some get a label, and one attack (random rows, to copy the model) is dealt out to twenty accounts.
     """
     table = pq.read_table(TRACE / "events.parquet")
     X, P = matrix(TRACE, table["features"], "features"), matrix(TRACE, table["probs"], "probs")
@@ -58,8 +59,11 @@ def recorded() -> tuple[list[Any], int]:
                 features[names[0]] = None
             sent += client.record(
                 model="tumour", version="1", client=clients[i], features=features, scores=P[i].tolist(), latency_ms=float(latency[i]),
-                status="error" if i % 211 == 0 else "ok", at_ns=int(at_ns[i]),
+                status="error" if i % 211 == 0 else "ok", at_ns=int(at_ns[i]), event_id=f"visit-{i}",
             )  # fmt: skip
+            if i % 2 == 0:
+                truth = int(P[i].argmax()) ^ int(i % 40 == 0)
+                assert client.label(model="tumour", event_id=f"visit-{i}", truth=truth)
             if i % 500 == 0:
                 sent += client.denied(model="tumour", version="1", client="nobody", status="forbidden", at_ns=int(at_ns[i]))
         assert client.loaded(model="tumour", version="1", digest="sha256:1", signature="valid", key_id="k1")
@@ -122,7 +126,7 @@ def store(chdb_directory: Path) -> Iterator[ClickHouse]:
     first = next(record for record in records if record.topic.endswith("events"))
     twice = len(decode_columns(first.value))
     for record in [first, *(record for record in records if record is not goodbye)]:  # the service goes on; one record comes twice
-        role: Role = "events" if record.topic.endswith("events") else "lifecycle"
+        role: Role = _TOPICS[record.topic.rpartition(".")[2]]
         headers = {name: value.decode() for name, value in record.headers}
         path.take(role, record.partition if role == "events" else 0, record.value, headers, END_NS - 600 * NS)
     path.finish()
