@@ -1,5 +1,6 @@
 """The view of a model's engineer: which feature moved, how, since when; what the model answers; what came in broken."""
 
+from dashboards.accuracy import accuracy
 from dashboards.panels import Column, Panel, Steps, View, bars, row, table, timeseries
 from dashboards.scope import FEATURE, MODEL, PSI, SEVERITY, VERSION, Objectives, client_column, sql
 
@@ -23,8 +24,8 @@ def debug(objectives: Objectives) -> View:
     return View(
         name="debug",
         title="inferwatch / Debug",
-        description="Each feature of a model: its distribution, how far and how surely it moved, what is missing; answers, versions, "
-        "events.",
+        description="Each feature of a model: its distribution, how far and how surely it moved, what is missing; answers, accuracy, "
+        "versions, events.",
         asked_by="a model's engineer",
         variables=(MODEL, VERSION, FEATURE),
         panels=(
@@ -32,6 +33,8 @@ def debug(objectives: Objectives) -> View:
             *_features(objectives),
             row("Answers"),
             *_answers(),
+            row("Right or wrong"),
+            *accuracy(),
             row("Versions and bad input"),
             *_versions(),
             row("Events"),

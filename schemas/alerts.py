@@ -9,7 +9,21 @@ import msgspec
 
 from schemas.windows import Severity
 
-Detector = Literal["drift", "quality", "completeness", "extraction", "evasion", "membership", "cost", "accuracy", "concept"]
+Detector = Literal[
+    "drift",
+    "quality",
+    "completeness",
+    "extraction",
+    "evasion",
+    "membership",
+    "cost",
+    "accuracy",
+    "concept",
+    "availability",
+    "latency",
+    "access",
+    "integrity",
+]
 State = Literal["pending", "firing", "resolved"]
 
 ALERTNAMES: dict[str, str] = {
@@ -22,6 +36,10 @@ ALERTNAMES: dict[str, str] = {
     "cost": "InferwatchCost",
     "accuracy": "InferwatchAccuracy",
     "concept": "InferwatchConceptShift",
+    "availability": "InferwatchAvailability",
+    "latency": "InferwatchLatency",
+    "access": "InferwatchAccess",
+    "integrity": "InferwatchIntegrity",
 }
 """Alertmanager's ``alertname`` by detector."""
 

@@ -48,8 +48,10 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "quality_windows": windows,
             "accuracy_windows": windows,
             "accuracy_estimates": windows,
+            "membership_gauge": f"toDateTime(at) + toIntervalMonth({self.windows_months})",
             "alerts": f"toDateTime(opened_at) + toIntervalMonth({self.alerts_months})",
             "acknowledgements": f"toDateTime(opened_at) + toIntervalMonth({self.alerts_months})",
+            "loads": f"toDateTime(at) + toIntervalMonth({self.alerts_months})",
             "sampled_events": f"toDateTime(at) + toIntervalDay({self.sampled_days})",
             "producers": f"toDateTime(at) + toIntervalDay({self.producers_days})",
         }

@@ -43,6 +43,8 @@ __all__ = [
     "ClientWindowRow",
     "Column",
     "FeatureWindowRow",
+    "LoadRow",
+    "MembershipGaugeRow",
     "ProducerRow",
     "QualityWindowRow",
     "Row",
@@ -383,6 +385,74 @@ class AccuracyEstimateRow(Row, frozen=True, kw_only=True):
     high: Number
 
 
+class MembershipGaugeRow(Row, frozen=True, kw_only=True):
+    """How far confidence alone gives training rows of a model version away, once a day while labels come. A lower bound.
+
+    Attributes:
+        at: The day.
+        source: "reference": its own rows; "live": its members against the labelled answers since it is in force.
+        reference: Its id.
+        members: Rows on the training side.
+        non_members: Rows on the other.
+        balanced_accuracy: Of the LOSS attack; 0.5 is chance. Beside it the ends of its 95 % interval.
+        tnr: Share of non-members with a higher loss than 99 % of the members have.
+        tpr_1pct: Members found at 1 % false positives, and the ends of its 95 % interval; ``None`` with too few rows.
+        tpr_01pct: The same at 0.1 %.
+        generalisation_gap: Accuracy on members less that on the others.
+    """
+
+    table: ClassVar[str] = "membership_gauge"
+    key: ClassVar[tuple[str, ...]] = ("model", "version", "at", "source")
+
+    model: Name
+    version: Name
+    at: Time
+    source: Name
+    reference: Name
+    members: Count
+    non_members: Count
+    balanced_accuracy: Measure = None
+    balanced_accuracy_low: Measure = None
+    balanced_accuracy_high: Measure = None
+    tnr: Measure = None
+    tpr_1pct: Measure = None
+    tpr_1pct_low: Measure = None
+    tpr_1pct_high: Measure = None
+    tpr_01pct: Measure = None
+    tpr_01pct_low: Measure = None
+    tpr_01pct_high: Measure = None
+    generalisation_gap: Measure = None
+
+
+class LoadRow(Row, frozen=True, kw_only=True):
+    """A model version was loaded or unloaded by an instance, and what its signature check said.
+
+    Attributes:
+        at: When Kafka got it.
+        kind: "loaded" or "unloaded".
+        digest: Of the artefact.
+        signature: "valid", "invalid" or "missing".
+        key_id: Of the key that signed it.
+        registry_url: Where it comes from.
+        problem: What was wrong with it, "" when nothing.
+    """
+
+    table: ClassVar[str] = "loads"
+    key: ClassVar[tuple[str, ...]] = ("model", "version", "service", "instance", "at")
+
+    model: Name
+    version: Name
+    service: Name
+    instance: Name
+    at: Time
+    kind: Name
+    digest: Text = ""
+    signature: Name = "missing"
+    key_id: Text = ""
+    registry_url: Text = ""
+    problem: Text = ""
+
+
 TABLES: tuple[type[Row], ...] = (
     WindowRow,
     FeatureWindowRow,
@@ -394,4 +464,6 @@ TABLES: tuple[type[Row], ...] = (
     AckRow,
     AccuracyWindowRow,
     AccuracyEstimateRow,
+    MembershipGaugeRow,
+    LoadRow,
 )

@@ -17,6 +17,7 @@ from schemas.rows import AccuracyEstimateRow, AccuracyWindowRow, Row
 from streams import pages
 from streams.alerts import AlertBook
 from streams.labels import Joined
+from streams.leakage import Leakage
 from streams.outcome_store import Classes, OutcomeStore
 from streams.owner import NS
 from streams.references import Loaded
@@ -69,6 +70,7 @@ class ModelAccuracy:
         self._settings, self._alerts, self._emit = settings, alerts, emit
         self._length_ns = round(settings.window.length_s * NS)
         self.store = OutcomeStore(settings.labels)
+        self._leakage = Leakage(model, version, emit)
         self._reference: AccuracyReference | None = None
         self._detector: AccuracyDetector | None = None
         self._own = False
@@ -87,6 +89,7 @@ class ModelAccuracy:
     def use(self, loaded: Loaded | None) -> None:
         """Goes over to another reference: the evidence begins anew, the answers stay."""
         self._recent, self._severities, self._first, self._own = [], ("none", "none"), AccuracyCounts(), False
+        self._leakage.use(loaded)
         self._judge_by(None if loaded is None else loaded.accuracy)
 
     def _judge_by(self, reference: AccuracyReference | None) -> None:
@@ -135,6 +138,7 @@ class ModelAccuracy:
             sums[:, _EXPECTED_N] = bins >= 0
             sums[:, _EXPECTED] = np.where(bins >= 0, np.round(self._reference.by_bin[bins] * _MICRO), 0)
         self._arrived += sums.sum(0)
+        self._leakage.take(joined)
         starts = joined.at_ns // self._length_ns * self._length_ns
         cells, index = np.unique(np.stack([starts, delay], 1), axis=0, return_inverse=True)
         added = np.zeros((len(cells), 6), np.int64)
@@ -170,6 +174,7 @@ class ModelAccuracy:
 
     def _close(self, now_ns: int) -> None:
         self._tell(now_ns)
+        self._leakage.tell(now_ns)
         counts, arrived = self._counts, self._arrived
         self._counts, self._arrived = AccuracyCounts(), np.zeros(6, np.int64)
         self._open_ns = self._last_ns = now_ns
@@ -297,6 +302,7 @@ class ModelAccuracy:
             "recent": msgspec.msgpack.encode(self._recent),
             "estimates": [[start, start in self._told, counts] for start, counts in sorted(self._estimates.items())],
             "severities": list(self._severities),
+            "leakage": self._leakage.dump(),
         }
 
     def load(self, body: dict[str, Any], *, same_reference: bool) -> None:
@@ -313,6 +319,7 @@ class ModelAccuracy:
             return
         self._recent = msgspec.msgpack.decode(body["recent"], type=list[_Arrived])
         self._severities = tuple(body["severities"])
+        self._leakage.load(body["leakage"])
         self._first, self._own = AccuracyCounts.from_bytes(body["first"]), body["own"]
         if self._own:
             self._judge_by(self._own_reference(int(self._first.n.sum()), int(self._first.errors.sum())))

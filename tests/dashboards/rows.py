@@ -2,7 +2,20 @@
 
 from datetime import UTC, datetime
 
-from schemas.rows import AckRow, AlertRow, ClientWindowRow, FeatureWindowRow, ProducerRow, QualityWindowRow, Row, SampledEventRow, WindowRow
+from schemas.rows import (
+    AccuracyEstimateRow,
+    AccuracyWindowRow,
+    AckRow,
+    AlertRow,
+    ClientWindowRow,
+    FeatureWindowRow,
+    LoadRow,
+    ProducerRow,
+    QualityWindowRow,
+    Row,
+    SampledEventRow,
+    WindowRow,
+)
 
 END = datetime(2090, 1, 1, 12, tzinfo=UTC)  # far ahead: rows older than their retention vanish at the next merge
 END_NS = int(END.timestamp()) * 10**9
@@ -59,7 +72,16 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
         )
         for k in range(6)
     ]  # fmt: skip
-    return [window, *features, *clients, *sampled, quality, *beats]
+    labels = [
+        AccuracyWindowRow(
+            model=model, version="1", start=start, delay=delay, part=part, known_at=start + 5 * MINUTE, n=50, errors=5 + part,
+            log_loss_n=50, log_loss=20.0, expected_n=50, expected_errors=4.0,
+        )
+        for delay in ("1h", "1d")
+        for part in (0, 1)
+    ]  # fmt: skip
+    estimate = AccuracyEstimateRow(model=model, version="1", start=start, n=600, unscored=100, accuracy=0.92, low=0.9, high=0.94)
+    return [window, *features, *clients, *sampled, quality, *beats, *labels, estimate]
 
 
 def _alerts(models: tuple[str, ...]) -> list[Row]:
@@ -80,5 +102,9 @@ def _alerts(models: tuple[str, ...]) -> list[Row]:
         AckRow(
             alert_id="a2", opened_at=END_NS - 20 * MINUTE, model=models[0], version="1", detector="evasion", severity="page",
             verdict="false", at=END_NS, judged_by="ada",
+        ),
+        LoadRow(
+            model=models[0], version="1", service="shop", instance="shop-1", at=END_NS - 25 * MINUTE, kind="loaded", digest="sha256:1",
+            signature="valid", key_id="k1",
         ),
     ]  # fmt: skip

@@ -185,6 +185,20 @@ def test_an_engineer_sees_what_moved_and_since_when(store: ClickHouse) -> None:
 
 
 @pytest.mark.clickhouse
+def test_accuracy_is_of_all_parts_of_a_window_beside_what_was_promised(store: ClickHouse) -> None:
+    over_time = run(store, panel_of("debug", "Accuracy"), model=["fraud"])
+    of = {row["series"]: row["value"] for row in over_time}
+    assert of == {
+        "fraud 1 measured": pytest.approx(1 - 11 / 100), "fraud 1 estimated": pytest.approx(0.92), "fraud 1 low": pytest.approx(0.9),
+        "fraud 1 high": pytest.approx(0.94),
+    }  # fmt: skip
+    late, early = sorted(run(store, panel_of("debug", "Right and promised"), model=["fraud"]), key=lambda row: str(row["delay"]))
+    assert (late["delay"], early["delay"]) == ("1d", "1h")
+    assert (late["labels"], late["accuracy"]) == (3_000, pytest.approx(0.89))
+    assert (late["promised"], late["log loss"]) == (pytest.approx(0.92), pytest.approx(0.4))
+
+
+@pytest.mark.clickhouse
 def test_a_client_is_seen_beside_ordinary_ones(store: ClickHouse) -> None:
     figures = {
         row["figure"]: row for row in run(store, panel_of("forensics", "Beside ordinary clients"), model=["fraud"], client=["c0ffee"])

@@ -36,7 +36,8 @@ import json, sys
 from streams.clickhouse import ClickHouse
 out = {}
 with ClickHouse(sys.argv[1]) as clickhouse:
-    for table in ("windows", "feature_windows", "client_windows", "sampled_events", "alerts", "producers"):
+    for table in ("windows", "feature_windows", "client_windows", "sampled_events", "alerts", "producers", "accuracy_windows",
+                  "accuracy_estimates"):
         out[table] = clickhouse.query(f"SELECT * FROM {table} FINAL")
 print(json.dumps(out, default=str))
 """
@@ -91,9 +92,14 @@ def until(fact: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
 
 def judged(port: int) -> float:
     """Events in the windows that a worker has judged, by its own metrics."""
+    return total(port, "events", "")
+
+
+def total(port: int, name: str, reason: str) -> float:
+    """A judge's count, by the worker's metrics."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as page:
         text = page.read().decode()
-    found = re.search(r'^inferwatch_events_total\{owner="judge",reason=""\} (\S+)$', text, re.MULTILINE)
+    found = re.search(rf'^inferwatch_{name}_total\{{owner="judge",reason="{reason}"\}} (\S+)$', text, re.MULTILINE)
     return float(found[1]) if found else 0.0
 
 
@@ -102,11 +108,18 @@ def answer(x: np.ndarray[Any, Any]) -> list[float]:
     return [1 - p, p]
 
 
-def ask(client: Client, who: str, x: np.ndarray[Any, Any]) -> bool:
+def tell(client: Client, order: int, x: np.ndarray[Any, Any]) -> bool:
+    """The truth about an order: the answer was right, but for every fifth."""
+    right = answer(x)[1] > 0.5
+    return client.label(model=MODEL, event_id=f"order-{order}", truth="yes" if right == (order % 5 > 0) else "no")
+
+
+def ask(client: Client, who: str, x: np.ndarray[Any, Any], order: int | None = None) -> bool:
     scores = answer(x)
     features = dict(zip(NAMES, map(float, x), strict=True))
     label = "yes" if scores[1] > 0.5 else "no"
-    return client.record(model=MODEL, version="1", client=who, features=features, scores=scores, prediction=label, latency_ms=4.0)
+    return client.record(model=MODEL, version="1", client=who, features=features, scores=scores, prediction=label, latency_ms=4.0,
+                         event_id=None if order is None else f"order-{order}")  # fmt: skip
 
 
 def boundary_walk(rng: np.random.Generator) -> Iterator[np.ndarray[Any, Any]]:
@@ -139,9 +152,16 @@ def test_events_become_rows_and_an_attack_becomes_a_page(
         ) as client:
             walk = boundary_walk(rng)
             mallory = client.pseudonym("mallory")
+            orders: list[np.ndarray[Any, Any]] = []
+            labels = 0
             for tick in range(400):
                 for who in rng.integers(0, 20, 5):
-                    sent += ask(client, f"customer-{who}", rng.normal(size=3))
+                    orders.append(rng.normal(size=3))
+                    if len(orders) % 7 == 0:  # known before the event is on its way
+                        labels += tell(client, len(orders) - 1, orders[-1])
+                    sent += ask(client, f"customer-{who}", orders[-1], len(orders) - 1)
+                if tick == 300:
+                    labels += sum(tell(client, order, x) for order, x in enumerate(orders) if (order + 1) % 7)
                 if 50 <= tick < 250:
                     sent += ask(client, "mallory", next(walk))
                 time.sleep(0.02)
@@ -152,6 +172,9 @@ def test_events_become_rows_and_an_attack_becomes_a_page(
         assert all(MODEL in str(page.body) for page in pages)
         until(lambda: all(process.poll() is None for process in processes), "workers alive", 1)
         until(lambda: sum(judged(port) for port in ports) == sent, "every event is in a judged window")
+        until(lambda: sum(total(port, "labels", "joined") for port in ports) == labels > 1_000, "every label has found its event")
+        over = time.monotonic() + 5.0  # the window in which the last labels came is over, by the clock
+        until(lambda: time.monotonic() > over, "two windows later")
         for process in processes:
             process.send_signal(signal.SIGTERM)
         assert [process.wait(30) for process in processes] == [0, 0], logs[0].read_text()[-3000:] + logs[1].read_text()[-3000:]
@@ -171,3 +194,10 @@ def test_events_become_rows_and_an_attack_becomes_a_page(
     assert any(row["client"] == mallory and row["ln_evasion"] > 16 for row in rows["client_windows"])
     assert any(row["reason"] == "evidence" and row["client"] == mallory for row in rows["sampled_events"])
     assert max(row["received"] for row in rows["producers"]) == sent
+    told = rows["accuracy_windows"]
+    assert sum(row["n"] for row in told) == labels
+    labelled = {order for order in range(1_505) if (order + 1) % 7} | {order for order in range(2_000) if (order + 1) % 7 == 0}
+    assert len(labelled) == labels
+    assert sum(row["errors"] for row in told) == sum(order % 5 == 0 for order in labelled)
+    assert {row["start"] for row in told} <= set(windows)
+    assert sum(row["n"] for row in rows["accuracy_estimates"]) == sent

@@ -191,5 +191,24 @@ def test_many_windows_of_events_in_one_window_of_arrival_are_told_in_parts_that_
     assert max(row["part"] for row in written) >= 4
 
 
+def test_the_membership_gauge_is_told_once_a_day_with_live_rows_as_non_members() -> None:
+    service = Service()
+    service.play(10)
+    pair = service.pair
+    pair.restart()
+    pair.tick(LENGTH / NS)
+    fitted, live = pair.rows("membership_gauge")
+    assert (fitted["source"], live["source"]) == ("reference", "live")
+    assert fitted["members"] == live["members"] == 1_000
+    assert 0 < live["non_members"] <= 2_000 == pair.fates()["joined"]
+    # nobody was learnt by heart here, so neither tells members from others
+    for row in (fitted, live):
+        assert row["balanced_accuracy_low"] < 0.5 < row["balanced_accuracy_high"]
+    service.window += 290
+    service.play(3)
+    assert len(pair.rows("membership_gauge")) == 4
+    assert len({row["at"] for row in pair.rows("membership_gauge")}) == 2
+
+
 def test_the_budget_is_checked_with_the_share_of_accuracy() -> None:
     assert settings().budget.accuracy_share == 0.1

@@ -128,7 +128,7 @@ def in_order(steps: list[Step], **sections: Any) -> Pair:
     return pair
 
 
-@hypothesis_settings(deadline=None, max_examples=30)
+@hypothesis_settings(deadline=None, max_examples=15)
 @given(steps=st.lists(STEPS, max_size=25))
 def test_any_order_of_events_and_labels_gives_the_same_counts(steps: list[Step]) -> None:
     plain, mixed = in_order([]), in_order(steps)
@@ -428,6 +428,7 @@ def test_a_copy_of_the_judge_holds_every_answer_and_writes_each_segment_once(ste
     played = Played()
     kept: dict[int, bytes] = {}
     root = whole = b""
+    then: set[str] = set()
     for step, copying in [*steps, (("events", 1), ""), (("close", 0), "save"), (("labels", 1), "crash")]:
         played.play(step)
         judge = played.pair.judge
@@ -439,16 +440,38 @@ def test_a_copy_of_the_judge_holds_every_answer_and_writes_each_segment_once(ste
                 assert not set(copy.pieces) & set(kept), "written twice"
                 held = kept | copy.pieces
                 kept, root, whole = {piece: held[piece] for piece in copy.keep}, copy.root, now
+                then = {loaded.id for loaded in played.pair.references}
         if copying == "crash" and root:
             again = played.pair._judge()
             again.begin_restore(root)
             for piece, blob in kept.items():
                 again.restore_piece(piece, blob)
             again.end_restore()
-            references = {loaded.id for loaded in played.pair.references}
-            if references == {PUBLISHED.id}:
+            if then == {loaded.id for loaded in played.pair.references}:
                 assert again.snapshot() == whole
             again.close()
+
+
+def test_what_a_lost_copy_held_is_in_the_next_one_and_what_a_saved_one_held_is_not() -> None:
+    pair = Pair()
+    for k in range(3):
+        pair.events(events(20, number=20 * k, start_s=300.0 * k))
+        pair.close_windows()
+    lost = pair.judge.begin_copy()
+    assert len(lost.pieces) == 3
+    pair.judge.copy_lost(lost)
+    saved = pair.judge.begin_copy()
+    assert len(saved.pieces) == 3
+    pair.labels(label(5), label(25))
+    pair.tick()
+    later = pair.judge.begin_copy()
+    assert (later.pieces, later.keep) == ({}, saved.keep)
+    again = pair._judge()
+    again.begin_restore(later.root)
+    for piece in later.keep:
+        again.restore_piece(piece, saved.pieces[piece])
+    again.end_restore()
+    assert again.snapshot() == pair.judge.snapshot()
 
 
 def test_labels_that_waited_out_an_outage_are_not_given_up_before_their_late_events_come() -> None:

@@ -324,3 +324,51 @@ def test_real_attackers_are_paged_early_and_no_benign_client_is(name: str, tmp_p
     assert promised
     early = _EARLY.get(name, 0.2)
     assert all(share < early for shares in promised.values() for share in shares), promised
+
+
+# -- labels -----------------------------------------------------------------------------------------------------------------------------
+
+
+def labelled(folder: Path, *, worse_from: int = 10**9, delay_s: float = 600.0, **columns: Any) -> Path:
+    """A recording whose labels come ten minutes later, drawn as the model says; from this event on, the contrary of its answers."""
+    of = event_columns(n=6_000, walk=0)
+    n = len(of["ts"])
+    answer = of["label"].to_numpy()
+    truth = (np.random.default_rng(3).random(n) < np.stack(of["probs"].to_numpy(zero_copy_only=False))[:, 1]).astype(np.int32)
+    truth[worse_from:] = 1 - answer[worse_from:]
+    written = write(folder / "shop", events=of)
+    table = {"event": pa.array(np.arange(n)), "label": pa.array(truth), "ts": pa.array(of["ts"].to_numpy() + delay_s)} | columns
+    pq.write_table(pa.table({name: column for name, column in table.items() if column is not None}), written / "labels.parquet")
+    return written
+
+
+def test_labels_are_joined_and_say_nothing_while_the_model_is_as_good_as_its_reference(tmp_path: Path) -> None:
+    summary = run(labelled(tmp_path), tmp_path / "out")
+    assert summary.labels == {"joined": 6_000}
+    assert [a for a in lines(tmp_path / "out") if a["detector"] in ("accuracy", "concept")] == []
+
+
+def test_a_model_that_turned_bad_is_paged_in_a_recording_as_it_would_be_live(tmp_path: Path) -> None:
+    folder = labelled(tmp_path, worse_from=3_000)
+    assert run(folder, tmp_path / "out").labels == {"joined": 6_000}
+    found = [a for a in lines(tmp_path / "out") if a["detector"] == "accuracy"]
+    assert [a["severity"] for a in found] == ["ticket", "page"]
+    assert found[0]["at"] > 1_800 + 600
+    run(folder, tmp_path / "again")
+    assert (tmp_path / "again" / "alerts.jsonl").read_bytes() == (tmp_path / "out" / "alerts.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [({"event": None}, "no column event"), ({"ts": pa.array([float("nan")] * 6_000)}, "ts: row 0 is nan"),
+     ({"event": pa.array([-1] * 6_000)}, "event: row 0 is -1"), ({"ts": pa.array(["x"] * 6_000)}, "ts")],
+)  # fmt: skip
+def test_labels_that_make_no_sense_are_named(columns: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=message):
+        run(labelled(tmp_path, **columns), tmp_path / "out")
+
+
+def test_labels_without_a_class_or_an_event_are_counted(tmp_path: Path) -> None:
+    label = pa.array([None, 7, *[0] * 5_998], pa.int32())
+    summary = run(labelled(tmp_path, label=label, event=pa.array([0, 1, 2, 2, 10**9, *range(5, 6_000)])), tmp_path / "out")
+    assert summary.labels == {"joined": 5_996, "not_a_class": 2, "twice": 1}

@@ -1,0 +1,74 @@
+"""Panels on how right a model is: by delayed labels, by its own confidence, and where the two disagree."""
+
+from dashboards.panels import Column, Panel, table, timeseries
+from dashboards.scope import sql
+
+__all__ = ["accuracy"]
+
+
+def accuracy() -> list[Panel]:
+    """Measured and estimated accuracy over time, labels by delay, and model versions side by side.
+
+    >>> [panel.title for panel in accuracy()]
+    ['Accuracy', 'Labels', 'Right and promised']
+    """
+    return [
+        timeseries(
+            "Accuracy",
+            "Share of right answers by the time of the request. 'measured' is of the answers with a label so far; it fills up while labels "
+            "come. 'estimated' needs none: it is what the model's confidence let expect, between 'low' and 'high' with 95 %, as long as "
+            "confidence means what it meant on the reference's rows.",
+            sql("""
+                SELECT time, series, value FROM (
+                    SELECT $__timeInterval(start) AS time, concat(model, ' ', version, ' measured') AS series,
+                        1 - sum(errors) / greatest(sum(n), 1) AS value
+                    FROM accuracy_windows FINAL WHERE $__timeFilter(start) AND @scope GROUP BY time, series
+                    UNION ALL
+                    SELECT $__timeInterval(start) AS time, concat(model, ' ', version, ' ', figure.1) AS series,
+                        sum(figure.2 * (n - unscored)) / greatest(sum(n - unscored), 1) AS value
+                    FROM (
+                        SELECT model, version, start, n, unscored,
+                            arrayJoin([('estimated', accuracy), ('low', low), ('high', high)]) AS figure
+                        FROM accuracy_estimates FINAL WHERE $__timeFilter(start) AND @scope
+                    ) GROUP BY time, series
+                )
+                ORDER BY time, series
+            """),
+            (12, 9),
+            name="${__field.labels.series}",
+            unit="percentunit",
+            minimum=None,
+            maximum=1.0,
+            interval="5m",
+        ),
+        timeseries(
+            "Labels",
+            "Labels by the time of their request, by how long after it they came: up to a minute, an hour, a day, a week, more.",
+            sql("""
+                SELECT $__timeInterval(start) AS time, delay, sum(n) AS labels
+                FROM accuracy_windows FINAL WHERE $__timeFilter(start) AND @scope
+                GROUP BY time, delay ORDER BY time, delay
+            """),
+            (12, 9),
+            name="${__field.labels.delay}",
+            stacked=True,
+            interval="5m",
+        ),
+        table(
+            "Right and promised",
+            "Model versions by the delay of their labels, the newest first. 'promised' is the accuracy that the confidence of the same "
+            "labelled answers let expect; a gap to 'accuracy' is a concept shift, or labels that are no fair sample.",
+            sql("""
+                SELECT model, version, delay, sum(n) AS labels, 1 - sum(errors) / greatest(sum(n), 1) AS accuracy,
+                    if(sum(expected_n) > 0, 1 - sum(expected_errors) / sum(expected_n), NULL) AS promised,
+                    if(sum(log_loss_n) > 0, sum(log_loss) / sum(log_loss_n), NULL) AS `log loss`, max(known_at) AS newest
+                FROM accuracy_windows FINAL WHERE $__timeFilter(start) AND @scope
+                GROUP BY model, version, delay ORDER BY newest DESC, model, version, delay LIMIT 200
+            """),
+            (24, 6),
+            columns=[
+                *(Column(name=name, unit="percentunit", decimals=2) for name in ("accuracy", "promised")),
+                Column(name="log loss", decimals=3),
+            ],
+        ),
+    ]
