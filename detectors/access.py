@@ -69,6 +69,7 @@ class AccessDetector:
         self.sr = ShiryaevRoberts(np.full(size, -math.log(size)), page_threshold(windows, false_pages))
         self.denied = self.other = 0.0
         self.learned = 0
+        self._report: AccessReport | None = None
 
     def update(self, requests: int, denied: int) -> AccessReport:
         """Judge one closed, merged window; one without requests changes nothing.
@@ -91,7 +92,12 @@ class AccessDetector:
             if severity == "none":
                 self.learned += 1
                 self.denied, self.other = FADE * self.denied + denied, FADE * self.other + requests - denied
-        return AccessReport(severity, self.sr.log_mixture, denied, requests, 1e4 * usual)
+        self._report = AccessReport(severity, self.sr.log_mixture, denied, requests, 1e4 * usual)
+        return self._report
+
+    def report(self) -> AccessReport | None:
+        """The verdict of the last window."""
+        return self._report
 
     def snapshot(self) -> bytes:
         """The state as bytes."""

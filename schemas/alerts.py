@@ -23,6 +23,7 @@ Detector = Literal[
     "latency",
     "access",
     "integrity",
+    "saturation",
 ]
 State = Literal["pending", "firing", "resolved"]
 
@@ -40,6 +41,7 @@ ALERTNAMES: dict[str, str] = {
     "latency": "InferwatchLatency",
     "access": "InferwatchAccess",
     "integrity": "InferwatchIntegrity",
+    "saturation": "InferwatchSaturation",
 }
 """Alertmanager's ``alertname`` by detector."""
 

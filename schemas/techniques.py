@@ -45,6 +45,7 @@ BY_DETECTOR: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "concept": ((), ()),
     "availability": ((), ()),
     "latency": ((), ()),
+    "saturation": ((), ()),
     "access": (("AML.T0040",), ()),
     "integrity": (("AML.T0010",), ("ML06:2023",)),
 }

@@ -73,6 +73,8 @@ class ModelShard:
         self.watch = ClientWatch(model, version, partition, settings, self._resized, self._evicted, lambda rows: cut("rows", rows))
         self.suspects: SuspectBuffer | None = None
         self.outcomes: OutcomeBuffer | None = None
+        self._former: dict[str, Any] | None = None
+        """Answers in the classes of a reference that was replaced while nobody was here."""
         self._dropped_before = 0
         self.loaded: Loaded | None = None
         self._set_reference(loaded)
@@ -90,7 +92,6 @@ class ModelShard:
         return self.loaded.id if self.loaded else ""
 
     def _set_reference(self, loaded: Loaded | None) -> None:
-        self._pass_on_outcomes()
         self.loaded = loaded
         self._aligner = loaded.aligner if loaded else _UNNAMED
         settings = self._settings.swarm
@@ -251,7 +252,7 @@ class ModelShard:
         return [names[slot] for slot in slots]
 
     def _pass_on(self, message: SuspectRows | Outcomes) -> None:
-        message.model, message.version, message.reference = self.model, self.version, self.reference_id
+        message.model, message.version, message.reference = self.model, self.version, message.reference or self.reference_id
         message.partition = self.partition
         self._emit(message)
 
@@ -370,6 +371,8 @@ class ModelShard:
             self._windows[one["start_ns"]] = OpenWindow.load(one, drift, self.watch.capacity)
         self._sampler.load(body["sampler"])
         self._other_bins = not same
+        if not same and body.get("outcomes") is not None:
+            self._former = body["outcomes"] | {"reference": body["reference"]}
         self._dropped_before = body.get("suspects_dropped", 0)
         if same and self.suspects is not None and body.get("suspects") is not None:
             self.suspects.load(body["suspects"])
@@ -398,3 +401,6 @@ class ModelShard:
         if self._other_bins:
             self.watch.journal.touch_first(len(self.watch.table.names))
             self.close_until(None)
+            if self._former is not None:
+                OutcomeBuffer(tuple(self._former["classes"]), 1.0, self._pass_on, self._former["reference"]).pass_on_what(self._former)
+                self._former = None

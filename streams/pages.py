@@ -12,6 +12,7 @@ from detectors.drift import DriftReport, VariableDrift
 from detectors.quality import QualityReport
 from schemas.windows import Finding
 from streams.burn import Burn
+from streams.saturation import Full
 
 _WHAT = {
     "extraction": "asks the model the way a copying program does",
@@ -153,6 +154,14 @@ def access(report: AccessReport, first: Sequence[tuple[str, int]], model: str, v
 def integrity(service: str, instance: str, why: str, model: str, version: str) -> str:
     """The sentence for a load that should not be: who loaded what, and what is wrong with it."""
     return f"{_short(service) or 'A service'} ({_short(instance)}) loaded {_short(model)} {_short(version)}, and {why}."
+
+
+def saturation(full: Full, model: str, version: str) -> str:
+    """The sentence for a resource that is nearly used up: which, whose, how full."""
+    return (
+        f"{_short(full.gauge)} of {_short(full.service) or 'a service'} ({_short(full.instance)}), which serves {_short(model)} "
+        f"{_short(version)}, is at {full.share:.0%} without a break."
+    )
 
 
 def _short(text: str, longest: int = _NAME) -> str:

@@ -16,6 +16,7 @@ from streams import pages
 from streams.alerts import AlertBook
 from streams.burn import Burn, BurnRates
 from streams.loads import Load, Loads, Problem
+from streams.saturation import Saturation
 from streams.settings import Settings
 
 __all__ = ["ServiceJudge"]
@@ -49,6 +50,7 @@ class ServiceJudge:
         self._access = AccessDetector(
             false_pages=budget.false_pages_per_30d * budget.access_share, windows=_MONTH_S / settings.window.length_s
         )
+        self._saturation = Saturation(objectives.saturation_share, objectives.saturation_s, settings.limits.instances)
         self._loads = Loads(model, version, settings.integrity, settings.limits.instances)
 
     def window(self, window: WindowPartial, now_ns: int) -> None:
@@ -119,16 +121,23 @@ class ServiceJudge:
     def heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
         """Takes a producer's sign of life."""
         self._loads.heard(beat.service, beat.instance, received_ns, closing=beat.closing)
+        self._saturation.heartbeat(beat, received_ns)
 
     def tick(self, now_ns: int) -> None:
         """Says again what still stands."""
         for load, problem in self._loads.standing(now_ns):
             self._integrity(load, problem, now_ns)
+        for full in self._saturation.full(now_ns):
+            self._alerts.raise_(
+                "saturation", f"{full.service}\0{full.gauge}", "ticket", now_ns,
+                summary=pages.saturation(full, self._model, self._version), service=full.service,
+                evidence={"instance": full.instance, "gauge": full.gauge, "share": round(full.share, 4), "since_ns": full.since_ns},
+            )  # fmt: skip
 
     def dump(self) -> dict[str, Any]:
         """For a snapshot."""
         rates = {kind: rates.dump() for kind, rates in self._rates.items()}
-        return {"rates": rates, "access": self._access.snapshot(), "loads": self._loads.dump()}
+        return {"rates": rates, "access": self._access.snapshot(), "loads": self._loads.dump(), "saturation": self._saturation.dump()}
 
     def load(self, body: dict[str, Any]) -> None:
         """From a snapshot."""
@@ -136,3 +145,5 @@ class ServiceJudge:
             self._rates[kind].load(state)
         self._access.restore(body["access"])
         self._loads.load(body["loads"])
+        if "saturation" in body:
+            self._saturation.load(body["saturation"])

@@ -113,6 +113,10 @@ class Objectives(_Section, frozen=True):
     """An answer that takes longer is slow."""
     latency_share: Annotated[float, msgspec.Meta(ge=50, le=99.9999)] = 95.0
     """Percent of the answers that are not slow."""
+    saturation_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.9
+    """A gauge named `..._share` in an instance's heartbeats is a ticket from here on ..."""
+    saturation_s: Positive = 60.0
+    """... when it was there for so long without a break."""
 
 
 class Integrity(_Section, frozen=True):

@@ -32,7 +32,7 @@ from streams.settings import Settings
 
 __all__ = ["ENVIRONMENT", "Plan", "hold"]
 
-ENVIRONMENT = {"INTEGRITY_KEY_IDS": TRUSTED_KEY, "SWARM_ROWS_PER_SLICE": "0", "METRICS_STALL_S": "120"}
+ENVIRONMENT = {"INTEGRITY_KEY_IDS": TRUSTED_KEY, "OBJECTIVES_SATURATION_S": "20", "SWARM_ROWS_PER_SLICE": "0", "METRICS_STALL_S": "120"}
 """Of the drill's worker, beside the demo's: no swarms are made, and seventeen models at once take a small machine's breath away."""
 _STEP_S = 0.25
 _PSEUDONYMS = b"of a drill, sixteen"
@@ -152,6 +152,8 @@ def _open(
         if mode.own_client == "lossy":
             lossy.append(LossyTransport(kafka.bootstrap_servers))
             watch = client("drill-lossy", lossy[-1])
+        elif mode.own_client == "full":
+            watch = client("drill-full")
         desks.append(Desk(mode, served, watch, rate=plan.rate, window_s=window_s, step_s=_STEP_S, seed=plan.seed + k))
     return desks, lossy, killed
 

@@ -89,6 +89,8 @@ class Desk:
     def begin(self, now: float) -> None:
         """From now on the mode's failure happens."""
         self._onset, self.events = now, 0
+        if self.mode.own_client == "full":
+            self.watch.gauge("memory_share", 0.95)
         if self.mode.begin is not None:
             self.mode.begin(self)
 

@@ -52,7 +52,8 @@ class Mode:
         tamper: Changes what is answered.
         begin: What happens once, at the onset.
         missing: What there is no detector for yet.
-        own_client: The service is an instance of its own: `process` is killed, `lossy` loses records on the way.
+        own_client: The service is an instance of its own: `process` is killed, `lossy` loses records on the way, `full` tells that its
+            memory is.
     """
 
     key: str
@@ -185,6 +186,7 @@ MODES: tuple[Mode, ...] = (
     Mode("f4-evasion", "F4", "HopSkipJump (ART) through the service", _page("evasion"), begin=lambda desk: desk.attack(),
          companions=frozenset({"extraction"})),
     Mode("f5-latency", "F5", "answers take sixty times as long", _page("latency"), spoil=_slow),
+    Mode("f5-memory", "F5", "an instance is at 95 % of its memory", _ticket("saturation"), own_client="full"),
     Mode("f5-flood", "F5", "one client asks fifty times as much", spoil=_flood, companions=frozenset({"drift"}),
          missing="a client's cost against its own rate"),
     Mode(

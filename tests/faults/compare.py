@@ -51,7 +51,7 @@ class Comparison:
 
 def stored(clickhouse: ClickHouse) -> dict[str, list[dict[str, Any]]]:
     """All rows that count, from the store; times as ns."""
-    tables = (*_KEYS, "alerts", "producers")
+    tables = (*_KEYS, "alerts", "producers", "accuracy_windows")
     return {
         table: [{name: _plain(value) for name, value in row.items()} for row in clickhouse.query(f"SELECT * FROM {table} FINAL")]
         for table in tables
@@ -98,6 +98,12 @@ def _against_the_account(out: Comparison, rows: dict[str, list[dict[str, Any]]],
     cells = {(row["model"], row["start"], row["feature"]): row["cells"] for row in rows["feature_windows"]}
     for feature, counts in sums.bins.items():
         out.check("sums of bins", feature, counts, cells.get(feature))
+    labels: dict[tuple[str, int], tuple[int, int]] = {}
+    for row in rows["accuracy_windows"]:  # parts that add up
+        n, errors = labels.get((row["model"], row["start"]), (0, 0))
+        labels[row["model"], row["start"]] = n + row["n"], errors + row["errors"]
+    for window in labels.keys() | sums.labels.keys():
+        out.check("sums of labels", window, sums.labels.get(window, (0, 0)), labels.get(window, (0, 0)))
     received: dict[str, int] = {}
     by_model: dict[tuple[str, str], int] = {}
     for row in rows["producers"]:

@@ -105,6 +105,8 @@ class Arithmetic:
     bins: Mapping[tuple[str, int, str], list[int]]
     """Of the model "calm": by feature, answered events below the range, in each bin, above it, missing."""
     instances: Mapping[str, int]
+    labels: Mapping[tuple[str, int], tuple[int, int]]
+    """Labels and errors, by model and start of the event's window."""
 
 
 def arithmetic(account: Account, calm: Reference) -> Arithmetic:
@@ -127,4 +129,5 @@ def arithmetic(account: Account, calm: Reference) -> Arithmetic:
         clients=Counter((*key, client) for key, client in zip(keys, account.client, strict=True)),
         bins=bins,
         instances=Counter(account.instance) + account.astray,
+        labels={window: (n, account.errors[window]) for window, n in account.labels.items()},
     )

@@ -10,6 +10,9 @@ delay everything:
 - The judge waits `SETTLE_S` behind the window's end, which is at least `LEAD_S` ahead when its events are sent: longer than a fault.
 - When all has been read, the workers' clock is stepped behind the last window's end, then behind its judgement.
 
+Of every twelfth event, if it was answered, the truth is told: of half of these before the event is on its way, of the others with the next
+beat. It is drawn with the answer's own probability, so that labels open no alert.
+
 Ordinary clients answer to the model "calm", so that what its features' bins must hold follows from what was sent alone. One client of the
 model "pressed" walks along the boundary between the classes, as HopSkipJump does.
 """
@@ -22,6 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -96,6 +100,10 @@ class Account:
     features: list[Any] = field(default_factory=list)
     ok: list[bool] = field(default_factory=list)
     instance: list[str] = field(default_factory=list)
+    labels: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """By model and start of the event's window."""
+    errors: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """Of these, labels that say that the answer was wrong."""
     astray: Counter[str] = field(default_factory=Counter)
     """By instance: events whose time is hours or days off, which the worker must refuse."""
 
@@ -130,6 +138,7 @@ class Traffic:
             Client(service="shop", instance=f"shop-{k}", transport=transport, topic_prefix=prefix, pseudonym_key=b"k" * 32, heartbeat_s=2)
             for k, transport in enumerate(self.transports)
         ]
+        self._later: list[Callable[[], bool]] = []
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._last = 0.0
@@ -148,6 +157,7 @@ class Traffic:
         """Stops, delivers everything, closes the producers."""
         self._stop.set()
         self._thread.join(180)
+        assert all(tell() for tell in self._later), "the producer's queue of labels is full"
         assert not self._thread.is_alive(), "the producers cannot deliver"
         if self._error is not None:
             raise self._error
@@ -180,6 +190,8 @@ class Traffic:
         self._last = float(second)
         start_s = int(second // LENGTH_S * LENGTH_S)
         self.last_end_s = start_s + LENGTH_S
+        later, self._later = self._later, []
+        assert all(tell() for tell in later), "the producer's queue of labels is full"
         for k, client in enumerate(self.clients):
             for model in MODELS:
                 for who in self._rng.integers(0, CLIENTS, self._rate):
@@ -201,8 +213,19 @@ class Traffic:
     def _ask(self, client: Client, model: str, who: str, x: Any, start_s: int, status: str = "") -> None:
         status = status or _STATUS[int(self._rng.integers(len(_STATUS)))]
         at = self._last + float(self._rng.random()) * BEAT_S
-        self._record(client, model, who, x, int(at * 1e6) * 1_000, status)
         account = self.account
+        number = len(account.model)
+        if status == "ok" and number % 12 == 0:
+            p = answer(x)[1]
+            truth = bool(self._rng.random() < p)
+            tell = partial(client.label, model=model, event_id=f"ask-{number}", truth="yes" if truth else "no")
+            if number % 24:
+                self._later.append(tell)
+            else:
+                assert tell(), "the producer's queue of labels is full"
+            account.labels[model, start_s * NS] += 1
+            account.errors[model, start_s * NS] += truth != (p > 0.5)
+        self._record(client, model, who, x, int(at * 1e6) * 1_000, status, event_id=f"ask-{number}")
         account.model.append(model)
         account.start_ns.append(start_s * NS)
         account.client.append(client.pseudonym(who))
@@ -210,7 +233,7 @@ class Traffic:
         account.ok.append(status == "ok")
         account.instance.append(client.instance)
 
-    def _record(self, client: Client, model: str, who: str, x: Any, at_ns: int, status: Any) -> None:
+    def _record(self, client: Client, model: str, who: str, x: Any, at_ns: int, status: Any, event_id: str | None = None) -> None:
         scores = answer(x)
         taken = client.record(
             model=model,
@@ -222,5 +245,6 @@ class Traffic:
             latency_ms=4.0,
             status=status,
             at_ns=at_ns,
+            event_id=event_id,
         )
         assert taken, "the producer's queue is full"

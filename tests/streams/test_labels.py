@@ -474,6 +474,34 @@ def test_what_a_lost_copy_held_is_in_the_next_one_and_what_a_saved_one_held_is_n
     assert again.snapshot() == pair.judge.snapshot()
 
 
+def test_a_label_that_waits_finds_an_event_that_came_just_before_the_restart() -> None:
+    pair = Pair()
+    pair.labels(label(1))
+    pair.tick()
+    pair.events(events(10))
+    pair.close_windows()
+    pair.restart()
+    pair.tick()
+    assert pair.fates() == {"joined": 1}
+
+
+def test_a_reference_that_came_while_nobody_was_here_costs_no_answer() -> None:
+    pair = Pair()
+    batch = events(10)
+    pair.events(batch)
+    blob = pair.shards[0].snapshot()
+    pair.shards[0].close()
+    pair.references.put(msgspec.structs.replace(PUBLISHED, classes=("yes", "no")))
+    pair.shards[0] = pair._shard(0)
+    pair.shards[0].restore(blob)
+    pair.flush(0)
+    pair.labels(*(label(k, answer) for k, answer in enumerate(answers(batch))))
+    pair.tick()
+    pair.tick(LENGTH / NS)
+    assert pair.fates() == {"joined": 10}
+    assert sum(row["errors"] for row in pair.rows("accuracy_windows")) == 0
+
+
 def test_labels_that_waited_out_an_outage_are_not_given_up_before_their_late_events_come() -> None:
     pair = Pair(labels={"wait_s": 600.0})
     pair.tick()

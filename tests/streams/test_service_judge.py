@@ -119,6 +119,28 @@ def test_a_bad_artefact_stands_until_it_is_unloaded_whatever_is_restarted() -> N
     assert alerts(again)[-1].state == "resolved"
 
 
+def test_a_full_memory_is_a_ticket_after_a_minute_without_a_break_and_survives_a_restart() -> None:
+    made, offset = Judge(0, Settings(), References()), itertools.count()
+
+    def beats(of: Judge, first: int, last: int, share: float) -> None:
+        for second in range(first, last, 10):
+            beat = Heartbeat(model="m", version="1", service="shop", instance="a", gauges={"memory_share": share, "load": 9.0})
+            of.apply(record(next(offset), beat, START + second * NS))
+            of.tick(START + second * NS)
+
+    beats(made, 0, 50, 0.95)
+    beats(made, 50, 60, 0.5)
+    beats(made, 60, 120, 0.95)
+    assert said(made) == []
+    again = Judge(0, Settings(), References())
+    again.restore(made.snapshot())
+    beats(again, 120, 140, 0.97)
+    assert said(again) == [("saturation", "ticket", "firing")]
+    assert "memory_share of shop (a), which serves m 1, is at 97% without a break." in alerts(again)[0].summary
+    again.tick(START + 140 * NS + 50 * LENGTH)
+    assert said(again)[-1] == ("saturation", "ticket", "resolved")
+
+
 def test_drift_after_a_first_load_is_marked_as_of_a_new_version() -> None:
     windows = [{"published": PUBLISHED, "n": 400, "shift": 0.0}] * 13 + [{"published": PUBLISHED, "n": 400, "shift": 3.0}] * 3
     for loaded, marked in ((START, False), (START + 13 * LENGTH, True)):
@@ -135,7 +157,7 @@ def test_a_snapshot_goes_on_where_it_was() -> None:
     one = fed({"n": 1_000, "status": {"ok": 1_000}})
     other = judge()
     other.restore(one.snapshot())
-    bad = {"n": 1_000, "status": {"ok": 989, "error": 11}}
+    bad = {"n": 1_000, "status": {"ok": 976, "error": 24}}
     fed(bad, made=one, first=1)
     fed(bad, made=other, first=1)
     assert said(other) == said(one) == [("availability", "ticket", "firing")]
