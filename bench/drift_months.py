@@ -91,19 +91,20 @@ def rows(rng: np.random.Generator, means: Floats) -> NDArray[np.float32]:
     return np.column_stack([law.sample(rng, (len(means),), means=means[:, j]) for j, law in enumerate(LAW_OF)])
 
 
-def month(traffic: Traffic, seed: int, materialities: list[float]) -> list[Month]:
-    """Pages and ticketed windows of one month, for each materiality on the same counts.
-
-    The reference is recorded before the month: two weeks of rows with times, of the same swing; independent rows without times for iid.
-    """
-    rng = np.random.default_rng(seed)
+def recorded(rng: np.random.Generator, traffic: Traffic) -> tuple[Swing, DriftReference]:
+    """A stream and the reference recorded before it: two weeks of rows with times of the same swing; rows without times for iid."""
     swing = Swing(rng, traffic)
     if traffic == "iid":
-        reference = DriftReference.fit(rows(rng, np.zeros((ROWS, FEATURES))), NAMES, ["numeric"] * FEATURES)
-    else:
-        at = np.sort(rng.integers(0, REFERENCE_DAYS * DAY, ROWS))
-        past = rows(rng, swing.means(0, REFERENCE_DAYS * DAY)[at])
-        reference = DriftReference.fit(past, NAMES, ["numeric"] * FEATURES, at_s=300.0 * at)
+        return swing, DriftReference.fit(rows(rng, np.zeros((ROWS, FEATURES))), NAMES, ["numeric"] * FEATURES)
+    at = np.sort(rng.integers(0, REFERENCE_DAYS * DAY, ROWS))
+    past = rows(rng, swing.means(0, REFERENCE_DAYS * DAY)[at])
+    return swing, DriftReference.fit(past, NAMES, ["numeric"] * FEATURES, at_s=300.0 * at)
+
+
+def month(traffic: Traffic, seed: int, materialities: list[float]) -> list[Month]:
+    """Pages and ticketed windows of one month, for each materiality on the same counts."""
+    rng = np.random.default_rng(seed)
+    swing, reference = recorded(rng, traffic)
     detectors = [DriftDetector(reference, false_pages=1, windows=MONTH, materiality=delta) for delta in materialities]
     pages, ticketed = [0] * len(detectors), [0] * len(detectors)
     means = swing.means(REFERENCE_DAYS * DAY, MONTH)
@@ -119,6 +120,51 @@ def month(traffic: Traffic, seed: int, materialities: list[float]) -> list[Month
                 pages[i] += opened
                 ticketed[i] += severity == "ticket"
     return [Month(p, t) for p, t in zip(pages, ticketed, strict=True)]
+
+
+SHIFTS = (0.25, 0.5, 1.0)
+WARM, LIMIT, SHARED = 24, 576, 5
+"""Windows before the shift, windows within which it must be found, and repetitions that share a reference."""
+
+
+def delays(traffic: Traffic, materiality: float, repetitions: int) -> dict[float, list[float]]:
+    """Rows from a shift of the first feature (normal, in sd) to the page, inf where there is none within two days; by shift."""
+    found: dict[float, list[float]] = {shift: [] for shift in SHIFTS}
+    for r in range(repetitions):
+        if r % SHARED == 0:
+            rng = np.random.default_rng(5_000 + r)
+            swing, reference = recorded(rng, traffic)
+            detector = DriftDetector(reference, false_pages=1, windows=MONTH, materiality=materiality)
+            fresh, counts = detector.snapshot(), WindowCounts(reference)
+        first = REFERENCE_DAYS * DAY + int(rng.integers(0, 7 * DAY))
+        means = swing.means(first, WARM + LIMIT)
+        for shift in SHIFTS:
+            detector.restore(fresh)
+            moved = means.copy()
+            moved[WARM:, 0] += shift
+            tables = day_of_counts(rng, reference, moved)
+            delay = math.inf
+            for k, table in enumerate(tables):
+                counts.table, counts.n = table, WINDOW
+                start = 300.0 * (first + k)
+                if detector.step(counts, (start, start + 300.0))[0] == "page" and k >= WARM:
+                    delay = WINDOW * (k - WARM + 1.0)
+                    break
+            found[shift].append(delay)
+    return found
+
+
+def delays_table(repetitions: int, materialities: list[float]) -> None:
+    """Print what the season and the wander cost."""
+    print(f"\n| traffic | materiality | {' | '.join(f'+{shift} sd' for shift in SHIFTS)} |")
+    print("|---|---|---|---|---|")
+    for traffic in TRAFFIC:
+        for materiality in materialities:
+            cells = []
+            for found in delays(traffic, materiality, repetitions).values():
+                median, share = float(np.median(found)), float(np.isfinite(found).mean())
+                cells.append(f"{median:,.0f}, {share:.0%} paged" if math.isfinite(median) else f"{share:.0%} paged")
+            print(f"| {traffic} | {materiality} | {' | '.join(cells)} |", flush=True)
 
 
 def clopper_pearson(hits: int, trials: int) -> tuple[float, float]:

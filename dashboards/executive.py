@@ -1,6 +1,6 @@
 """The view of leadership: is each model up, within its budgets, drifting, attacked; and can these figures be trusted."""
 
-from dashboards import sections
+from dashboards import promises, sections
 from dashboards.panels import Column, Panel, View, bars, history, row, stat, table, timeseries
 from dashboards.scope import MODEL, VERSION, Objectives, model_column, sql
 
@@ -23,7 +23,8 @@ def executive(objectives: Objectives) -> View:
             *_state(objectives),
             row("Models"),
             _models(objectives),
-            sections.judged((24, 8)),
+            promises.signed((6, 8)),
+            promises.judged((18, 8)),
             row("Over time"),
             *_over_time(),
         ),
@@ -47,7 +48,7 @@ def _state(objectives: Objectives) -> list[Panel]:
             decimals=3,
             steps=((None, "red"), (1 - 2 * (1 - promised), "orange"), (promised, "green")),
         ),
-        sections.pages_against_budget((6, 5)),
+        promises.pages_against_budget((6, 5)),
         stat(
             "Models with an open page",
             "Models on which a page is open at the end of the time range, beside all models that had traffic in it.",

@@ -1,6 +1,6 @@
 """The view of whoever was paged: what is open, how bad, since when, who, and whether the telemetry can be trusted."""
 
-from dashboards import sections
+from dashboards import promises, sections
 from dashboards.panels import Column, Link, Panel, View, row, stat, table
 from dashboards.scope import CLIENT, MODEL, SEVERITY, VERSION, Objectives, client_column, sql
 
@@ -32,6 +32,7 @@ def oncall(objectives: Objectives) -> View:
             *sections.clients(objectives),
             row("Can it be trusted"),
             *sections.trust(objectives),
+            promises.loaded((24, 8)),
         ),
     )
 
@@ -48,7 +49,7 @@ def _open() -> list[Panel]:
             (6, 5),
             steps=((None, "green"), (1, "red")),
         ),
-        sections.pages_against_budget((6, 5)),
+        promises.pages_against_budget((6, 5)),
         stat(
             "Error budget burn",
             "How many times faster than allowed the availability budget is spent: errors / (answered + errors), over 1 - objective. "

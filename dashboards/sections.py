@@ -1,12 +1,11 @@
 """Panels that several views show, in groups that answer one question each."""
 
-from dashboards.panels import Column, Link, Panel, stat, table, timeseries
+from dashboards.panels import Column, Link, Panel, table, timeseries
 from dashboards.scope import PSI, SEVERITY, Objectives, client_column, model_column, of_clients, sql
 
 __all__ = [
-    "clients", "completeness", "drift", "judged", "newest", "pages_against_budget", "rejected", "request_rate", "resources", "riskiest",
-    "time_to_judge",
-    "traffic", "trust",
+    "clients", "completeness", "drift", "newest", "rejected", "request_rate", "resources",
+    "riskiest", "time_to_judge", "traffic", "trust",
 ]  # fmt: skip
 
 # The newest transition of each alert, as far as the end of the time range: so an old range shows what was open then.
@@ -19,48 +18,6 @@ _NEWEST = """
 def newest(text: str, about: str = "@scope AND @about_client") -> str:
     """Panel SQL with the newest word on each alert as ``@newest``."""
     return sql(text.replace("@newest", _NEWEST.replace("@about", about, 1)))
-
-
-def pages_against_budget(span: tuple[int, int]) -> Panel:
-    """Pages of the last 30 days beside the false pages that were allowed."""
-    return stat(
-        "Pages against the budget, 30 days",
-        "Pages opened in the 30 days before the end of the time range, how many of them on-call judged false (`inferwatch alert ack`), and "
-        "the false pages that were allowed. The budget bounds false pages only: more pages than budget can mean real incidents.",
-        sql("""
-            SELECT count() AS Pages, countIf(verdict = 'false') AS False, toFloat64(${budget:raw}) AS Budget
-            FROM (
-                SELECT DISTINCT alert_id, opened_at FROM alerts WHERE severity = 'page' AND state != 'pending'
-                    AND opened_at > $__toTime - INTERVAL 30 DAY AND opened_at <= $__toTime AND @model
-            ) AS paged
-            LEFT JOIN (SELECT alert_id, opened_at, verdict FROM acknowledgements FINAL) AS judged USING (alert_id, opened_at)
-        """),
-        span,
-        steps=((None, "blue"),),
-    )
-
-
-def judged(span: tuple[int, int]) -> Panel:
-    """How pages and tickets of the last 30 days turned out, by detector."""
-    return table(
-        "How alerts turned out, 30 days",
-        "Alerts opened in the 30 days before the end of the time range, by detector and severity, and how on-call judged them "
-        "(`inferwatch alert ack ID --verdict true|false|benign-cause`). What nobody judged counts neither way.",
-        sql("""
-            SELECT detector, severity, count() AS alerts, countIf(verdict = 'true') AS `true`, countIf(verdict = 'false') AS `false`,
-                countIf(verdict = 'benign-cause') AS `benign cause`, countIf(verdict = '') AS `not judged`
-            FROM (
-                SELECT alert_id, opened_at, any(detector) AS detector, if(max(severity = 'page'), 'page', 'ticket') AS severity
-                FROM alerts WHERE state != 'pending'
-                    AND opened_at > $__toTime - INTERVAL 30 DAY AND opened_at <= $__toTime AND @model
-                GROUP BY alert_id, opened_at
-            ) AS opened
-            LEFT JOIN (SELECT alert_id, opened_at, verdict FROM acknowledgements FINAL) AS judged USING (alert_id, opened_at)
-            GROUP BY detector, severity ORDER BY severity, alerts DESC, detector
-        """),
-        span,
-        columns=[SEVERITY],
-    )
 
 
 def request_rate(span: tuple[int, int]) -> Panel:

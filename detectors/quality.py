@@ -45,6 +45,8 @@ BY_CHANCE = 3.0
 MAIN_SHARE = 0.25
 """A group with more than this share of the traffic is never left out: with few clients each is the service itself."""
 
+MATERIAL = 0.05
+"""Share of the events beyond the usual from which on a rise is worth a page; below it is a ticket, however sure."""
 _HISTORY = ("hits", "misses", "traffic", "squares", "alone", "pairs")
 _LEAF, _KIND, _VERSION = "quality.counts", "quality.detector", 2
 
@@ -148,6 +150,8 @@ class QualityDetector:
     The first twelve windows are history only, and it does not learn from windows that are a ticket or a page; `reset` accepts the present
     level as normal.
 
+    However sure, a rise of less than a twentieth of the events is a ticket: who is asked at the moment decides more than that.
+
     Per kind, at most two groups of clients (of 16) are left out of window and history alike: those with the most faults above the usual, if
     that is more than chance explains (h - n m > 3 sqrt(n m (1 - m)) + 1) and they have at most a quarter of the traffic so far. What many
     clients send wrong is a fault of the service; it loses an eighth of its events.
@@ -180,6 +184,7 @@ class QualityDetector:
         self.windows = 0.0
         self.traffic = np.zeros(GROUPS)
         self.learned = 0
+        self.material = False
         self._report: QualityReport | None = None
 
     def update(self, counts: QualityCounts) -> QualityReport:
@@ -189,14 +194,16 @@ class QualityDetector:
         usual = (PRIOR_HITS + self.hits) / past
         n, hits = self._without_the_loudest(counts, usual)
         size = np.minimum(past, self._concentration())
-        severity: Severity = "page" if self.sr.open else "none"
+        severity: Severity = "none" if not self.sr.open else "page" if self.material else "ticket"
         opened = False
         if received:
             log_e = np.concatenate([log_polya(hits, n, usual * size, (1.0 - usual) * size, odds) for odds in QUALITY_ODDS])
             capped = np.minimum(log_e, self.sr.log_page / 2.0)
             if self.learned < WARM_UP_WINDOWS:
                 capped[:] = -np.inf  # no evidence
-            severity, opened = self.sr.update(capped)
+            sure = self.sr.update(capped)[0]
+            material = (hits - usual * n >= MATERIAL * np.maximum(n, 1.0)) & (self._by_kind() >= self.sr.log_ticket)
+            severity, opened = self._weighed(sure, bool(material.any()))
             if severity == "none":
                 self.learned += 1
                 self.hits, self.misses = FADE * self.hits + hits, FADE * self.misses + n - hits
@@ -219,6 +226,14 @@ class QualityDetector:
             since=int(self.sr.since[int(self.sr.log_r.argmax())]),
         )
         return self._report
+
+    def _weighed(self, severity: Severity, material: bool) -> tuple[Severity, bool]:
+        """The severity, and whether a page opens: an episode pages from its first window on that is worth it."""
+        if severity != "page":
+            self.material = self.material and severity != "none"
+            return severity, False
+        opened, self.material = material and not self.material, self.material or material
+        return "page" if self.material else "ticket", opened
 
     def _without_the_loudest(self, counts: QualityCounts, usual: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Per kind, events received and events at fault, shape (9,), of all groups but the loudest small ones that stand out."""
@@ -250,12 +265,13 @@ class QualityDetector:
         self.sr.reset()
         for name in _HISTORY:
             getattr(self, name)[:] = 0.0
-        self.windows, self.learned = 0.0, 0
+        self.windows, self.learned, self.material = 0.0, 0, False
 
     def snapshot(self) -> bytes:
         """The state as bytes."""
         history = {name: getattr(self, name) for name in _HISTORY}
-        return pack(_KIND, _VERSION, {"sr": self.sr.state(), "windows": self.windows, "learned": self.learned, **history})
+        episode = {"windows": self.windows, "learned": self.learned, "material": self.material}
+        return pack(_KIND, _VERSION, {"sr": self.sr.state(), **episode, **history})
 
     def restore(self, blob: bytes) -> None:
         """Continue a snapshot bit for bit.
@@ -269,10 +285,10 @@ class QualityDetector:
             for name, values in history.items():
                 if values.shape != getattr(self, name).shape:
                     raise ValueError(f"{name} of shape {values.shape}, not {getattr(self, name).shape}")
-            windows, learned = float(body["windows"]), int(body["learned"])
+            windows, learned, material = float(body["windows"]), int(body["learned"]), bool(body["material"])
             self.sr.restore(body["sr"])
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"damaged {_KIND}: {error}") from error
         for name, values in history.items():
             setattr(self, name, values)
-        self.windows, self.learned, self._report = windows, learned, None
+        self.windows, self.learned, self.material, self._report = windows, learned, material, None

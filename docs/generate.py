@@ -46,6 +46,7 @@ MEANINGS = {
     "budget.accuracy_share": "Share of the budget that accuracy by delayed labels may spend.",
     "budget.client_share": "Share of the budget that query patterns (extraction, evasion) may spend.",
     "budget.membership_share": "Share of the budget that membership tests may spend.",
+    "budget.access_share": "Share of the budget that refused requests may spend.",
     "window.length_s": "Length of a window.",
     "drift.materiality": "Moves of a bin's share below this (in points of probability, 0.01 is one percentage point) are no news.",
     "labels.materiality": "A rise of the error rate below this (0.005 is half a percentage point) is no news.",

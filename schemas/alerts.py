@@ -9,7 +9,22 @@ import msgspec
 
 from schemas.windows import Severity
 
-Detector = Literal["drift", "quality", "completeness", "extraction", "evasion", "membership", "cost", "accuracy", "concept"]
+Detector = Literal[
+    "drift",
+    "quality",
+    "completeness",
+    "extraction",
+    "evasion",
+    "membership",
+    "cost",
+    "accuracy",
+    "concept",
+    "availability",
+    "latency",
+    "access",
+    "integrity",
+    "saturation",
+]
 State = Literal["pending", "firing", "resolved"]
 
 ALERTNAMES: dict[str, str] = {
@@ -22,6 +37,11 @@ ALERTNAMES: dict[str, str] = {
     "cost": "InferwatchCost",
     "accuracy": "InferwatchAccuracy",
     "concept": "InferwatchConceptShift",
+    "availability": "InferwatchAvailability",
+    "latency": "InferwatchLatency",
+    "access": "InferwatchAccess",
+    "integrity": "InferwatchIntegrity",
+    "saturation": "InferwatchSaturation",
 }
 """Alertmanager's ``alertname`` by detector."""
 

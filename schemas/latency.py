@@ -43,3 +43,14 @@ def percentile_ms(counts: NDArray[np.int64], share: float) -> float:
     rank = max(math.ceil(share * total), 1)
     bin_ = int(np.searchsorted(np.cumsum(counts), rank))
     return float(2 * _GAMMA**bin_ / (_GAMMA + 1)) / 1000.0
+
+
+def bin_above_ms(limit_ms: float) -> int:
+    """The first bin whose values are above a limit, within `RELATIVE_ERROR`.
+
+    Example:
+        >>> slow = counts_of(np.array([150.0, 199.0, 230.0, 500.0]))[bin_above_ms(200.0) :]
+        >>> int(slow.sum())
+        2
+    """
+    return min(max(math.ceil(math.log(max(limit_ms * 1000.0, 1.0)) / LN_GAMMA) + 1, 0), BINS - 1)

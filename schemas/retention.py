@@ -51,6 +51,7 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "membership_gauge": f"toDateTime(at) + toIntervalMonth({self.windows_months})",
             "alerts": f"toDateTime(opened_at) + toIntervalMonth({self.alerts_months})",
             "acknowledgements": f"toDateTime(opened_at) + toIntervalMonth({self.alerts_months})",
+            "loads": f"toDateTime(at) + toIntervalMonth({self.alerts_months})",
             "sampled_events": f"toDateTime(at) + toIntervalDay({self.sampled_days})",
             "producers": f"toDateTime(at) + toIntervalDay({self.producers_days})",
         }

@@ -43,6 +43,7 @@ __all__ = [
     "ClientWindowRow",
     "Column",
     "FeatureWindowRow",
+    "LoadRow",
     "MembershipGaugeRow",
     "ProducerRow",
     "QualityWindowRow",
@@ -423,6 +424,35 @@ class MembershipGaugeRow(Row, frozen=True, kw_only=True):
     generalisation_gap: Measure = None
 
 
+class LoadRow(Row, frozen=True, kw_only=True):
+    """A model version was loaded or unloaded by an instance, and what its signature check said.
+
+    Attributes:
+        at: When Kafka got it.
+        kind: "loaded" or "unloaded".
+        digest: Of the artefact.
+        signature: "valid", "invalid" or "missing".
+        key_id: Of the key that signed it.
+        registry_url: Where it comes from.
+        problem: What was wrong with it, "" when nothing.
+    """
+
+    table: ClassVar[str] = "loads"
+    key: ClassVar[tuple[str, ...]] = ("model", "version", "service", "instance", "at")
+
+    model: Name
+    version: Name
+    service: Name
+    instance: Name
+    at: Time
+    kind: Name
+    digest: Text = ""
+    signature: Name = "missing"
+    key_id: Text = ""
+    registry_url: Text = ""
+    problem: Text = ""
+
+
 TABLES: tuple[type[Row], ...] = (
     WindowRow,
     FeatureWindowRow,
@@ -435,4 +465,5 @@ TABLES: tuple[type[Row], ...] = (
     AccuracyWindowRow,
     AccuracyEstimateRow,
     MembershipGaugeRow,
+    LoadRow,
 )

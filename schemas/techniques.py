@@ -10,6 +10,7 @@ ATLAS_VERSION = "5.6.0"
 
 ATLAS = {
     "AML.T0005.001": "Train Proxy via Replication",
+    "AML.T0010": "AI Supply Chain Compromise",
     "AML.T0015": "Evade AI Model",
     "AML.T0021": "Establish Accounts",
     "AML.T0024.000": "Infer Training Data Membership",
@@ -26,6 +27,7 @@ OWASP = {
     "ML01:2023": "Input Manipulation Attack",
     "ML04:2023": "Membership Inference Attack",
     "ML05:2023": "Model Theft",
+    "ML06:2023": "AI Supply Chain Attacks",
 }
 
 OF_SEVERAL = ("AML.T0021",)
@@ -41,5 +43,10 @@ BY_DETECTOR: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "completeness": ((), ()),
     "accuracy": ((), ()),
     "concept": ((), ()),
+    "availability": ((), ()),
+    "latency": ((), ()),
+    "saturation": ((), ()),
+    "access": (("AML.T0040",), ()),
+    "integrity": (("AML.T0010",), ("ML06:2023",)),
 }
-"""By detector: technique ids and OWASP ids. Drift, quality and accuracy have no adversary, and name none."""
+"""By detector: technique ids and OWASP ids. Drift, quality, accuracy, gaps and burn rates have no adversary, and name none."""

@@ -63,6 +63,7 @@ class AlertBook:
         client: str | None = None,
         clients: Iterable[str] = (),
         feature: str | None = None,
+        service: str = "",
         n_events: int = 0,
         pending: bool = False,
         grown: bool = False,
@@ -80,6 +81,7 @@ class AlertBook:
             client: whom it names alone.
             clients: members, for a pooled alert.
             feature: what it is about.
+            service: whose instances, where only they are meant.
             n_events: events behind it.
             pending: it must be raised once more before it fires.
             grown: it has members who were not told: an open alert is told again, under its identity and severity.
@@ -114,6 +116,7 @@ class AlertBook:
             client=client,
             clients=members,
             feature=feature,
+            service=service,
             n_events=n_events,
             log_evidence=log_evidence,
             summary=summary,

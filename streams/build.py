@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.accuracy import AccuracyReference
-from detectors.drift import DriftReference
+from detectors.drift import DriftReference, WindowCounts
+from detectors.drift.certificate import certify
+from detectors.drift.replayed import Certificate
 from detectors.evidence import EvidenceReference
 from detectors.exposure import CopyCurve
 from detectors.membership import MembershipReference
@@ -20,6 +22,9 @@ from schemas.reference import Feature, Reference
 _WIDEST_AT_ONCE = 1_000
 """Features up to which a provisional reference gets query patterns: it is built between two records, at a cost that grows as their cube
 (1.7 s at 784, 94 s at 4,096), and a worker that stands still for so long is taken for dead."""
+
+_MOST_REPLAYED = 100
+"""Variables up to which a reference's own days are replayed; at so many it takes a minute."""
 
 
 class BuildError(ValueError):
@@ -69,11 +74,14 @@ def build(
     membership_key: bytes = b"",
     built_at_ns: int,
     source: Literal["file", "provisional"] = "file",
+    drift_pages: float = 0.0,
+    materiality: float = 0.01,
     seed: int = 0,
 ) -> Built:
     """Fits every detector's part that the rows allow; what they don't allow is a note, not an error.
 
-    The same rows, key and seed give the same reference, whatever the time and machine.
+    With `drift_pages` (false drift pages allowed in 30 days) and rows that have times, the drift part carries a replay certificate for that
+    budget and materiality. The same rows, key, budget and seed give the same reference, whatever the time and machine.
 
     Raises:
         BuildError: no rows, no features, widths that disagree, or a class out of range.
@@ -87,6 +95,14 @@ def build(
         drift = _drift(rows, member, notes)
     except ValueError as error:
         raise BuildError(f"the rows make no reference: {error}") from error
+    if drift_pages and rows.at_s is not None and len(drift.variables) > _MOST_REPLAYED:
+        notes.append(f"no replay certificate for drift: {len(drift.variables)} variables take too long, {_MOST_REPLAYED} are the most")
+    elif drift_pages and rows.at_s is not None:
+        certificate = _certificate(rows, member, drift_pages, materiality, seed)
+        if certificate is None:
+            notes.append("no replay certificate for drift: it needs four days of rows, and 200 in each three quarters of them")
+        else:
+            drift.certify(certificate)
     parts["drift"] = drift.to_bytes()
     if drift.status != "calibrated":
         notes.append(f"drift opens tickets, no pages: {drift.reason}")
@@ -156,20 +172,50 @@ def _drift(rows: Rows, member: NDArray[np.bool_], notes: list[str]) -> DriftRefe
     if rows.member is not None and rows.scores is not None and not held_out.any():
         notes.append("scores are drift-checked against training rows, where a model is over-confident: add held-out rows")
         held_out[:] = True
+    return _fitted(rows, held_out, np.ones(len(rows.X), bool))
+
+
+def _certificate(rows: Rows, member: NDArray[np.bool_], false_pages: float, materiality: float, seed: int) -> Certificate | None:
+    """The replay of the days, without the rows that the model was trained on where there are others: its scores differ on them."""
+    usable = ~member if rows.scores is not None and not member.all() else np.ones(len(rows.X), bool)
+    at_s = np.asarray(rows.at_s)[usable]
+    X, scores = rows.X[usable], None if rows.scores is None else rows.scores[usable]
+    label, value = _label(scores), None if rows.value is None else rows.value[usable]
+
+    def fit(mask: NDArray[np.bool_]) -> DriftReference:
+        chosen = np.zeros(len(rows.X), bool)
+        chosen[np.flatnonzero(usable)[mask]] = True
+        return _fitted(rows, chosen, chosen)
+
+    def count(reference: DriftReference, at: NDArray[np.int64]) -> WindowCounts:
+        counts = WindowCounts(reference)
+        parts = (None if column is None else column[at] for column in (scores, label, value))
+        counts.update(X[at], *parts)
+        return counts
+
+    return certify(at_s, fit, count, false_pages=false_pages, materiality=materiality, seed=seed)
+
+
+def _label(scores: NDArray[Any] | None) -> NDArray[np.int32] | None:
+    return None if scores is None else np.argmax(np.nan_to_num(scores), axis=1).astype(np.int32)
+
+
+def _fitted(rows: Rows, held_out: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> DriftReference:
+    """A reference of the chosen rows; scores and answers of those that were held out."""
     names = [feature.name for feature in rows.features]
     categories: dict[str, Sequence[str]] = {f.name: f.categories for f in rows.features if f.kind == "categorical"}
-    label = None if rows.scores is None else np.argmax(np.nan_to_num(rows.scores), axis=1).astype(np.int32)
+    scores, value, at_s = (None if column is None else column[chosen] for column in (rows.scores, rows.value, rows.at_s))
     return DriftReference.fit(
-        rows.X,
+        rows.X[chosen],
         names,
         [feature.kind for feature in rows.features],
         categories=categories,
-        scores=rows.scores,
+        scores=scores,
         classes=rows.classes,
-        label=label,
-        value=rows.value,
-        held_out=held_out,
-        at_s=rows.at_s,
+        label=_label(scores),
+        value=value,
+        held_out=held_out[chosen],
+        at_s=at_s,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from detectors.state import StateError, pack, reading, unpack
-from inferwatch import Heartbeat, Label
+from inferwatch import Heartbeat, Label, Lifecycle
 from schemas import outcomes, suspects, windows
 from schemas.alerts import Alert
 from schemas.outcomes import Outcomes
@@ -26,6 +26,7 @@ from streams.settings import Settings
 _SOURCES = 8_192
 """Shard states whose sequence numbers are remembered: partitions, times models, times two topics, times restarts without snapshot."""
 _KEPT_BYTES = 65_536
+_KNOWN_VERSIONS = 1_000
 _KIND, _PIECE, _VERSION = "streams.judge", "streams.judge.piece", 1
 _HEARTBEAT = "inferwatch.heartbeat.v1"
 
@@ -60,6 +61,8 @@ class Judge:
         self._desks: dict[str, LabelDesk] = {}
         self._fates: Counter[str] = Counter()
         self._seen: OrderedDict[str, int] = OrderedDict()
+        self._versions: dict[str, dict[str, int]] = {}
+        """By model: its versions that were ever loaded, and when first."""
         self._now_ns = 0
         self._next_piece = 0
         references.watch(self._reference_changed)
@@ -108,6 +111,8 @@ class Judge:
                     self.finding(found)
             elif record.role == "lifecycle" and record.headers.get("ce_type") == _HEARTBEAT:
                 self._heartbeat(msgspec.json.decode(record.value, type=Heartbeat), record.at_ns)
+            elif record.role == "lifecycle":
+                self._lifecycle(msgspec.json.decode(record.value, type=Lifecycle), record.at_ns)
             else:
                 self.counted[record.role] += 1
         except (msgspec.DecodeError, StateError, ValueError, RecursionError) as error:
@@ -215,6 +220,7 @@ class Judge:
                 "seen": dict(self._seen),
                 "desks": [[name, desk.dump()] for name, desk in self._desks.items()],
                 "fates": dict(self._fates),
+                "versions": self._versions,
                 "models": [[*key, model.snapshot(whole=whole)] for key, model in self._models.items()],
                 "outbox": [next_id, msgspec.msgpack.encode(waiting)],
             },
@@ -238,6 +244,7 @@ class Judge:
         for name, state in body.get("desks", []):
             self._desks[name] = LabelDesk(self._settings.labels)
             self._desks[name].load(state)
+        self._versions = body.get("versions", {})
         next_id, waiting = body["outbox"]
         self.outbox.load(next_id, msgspec.msgpack.decode(waiting, type=list[Out]))
         for name, version, state in body["models"]:
@@ -295,7 +302,8 @@ class Judge:
     def _model(self, model: str, version: str) -> ModelJudge:
         key = model, version
         if key not in self._models:
-            self._models[key] = ModelJudge(model, version, self._settings, self._references.get(model, version), self._emit)
+            self._models[key] = made = ModelJudge(model, version, self._settings, self._references.get(model, version), self._emit)
+            made.deploy = max(self._versions.get(model, {}).items(), key=lambda one: one[1], default=None)
         return self._models[key]
 
     def _reference_changed(self, model: str, version: str) -> None:
@@ -319,6 +327,20 @@ class Judge:
         known = (beat.model, beat.version) in self._models
         if beat.model and beat.version and (known or len(self._models) < self._settings.limits.models):
             self._model(beat.model, beat.version).heartbeat(beat, received_ns)
+
+    def _lifecycle(self, message: Lifecycle, received_ns: int) -> None:
+        self.counted["lifecycle"] += 1
+        key = message.model, message.version
+        if key not in self._models and len(self._models) >= self._settings.limits.models:
+            return
+        model = self._model(*key)
+        known = self._versions.setdefault(message.model, {})
+        if message.kind == "loaded" and message.version not in known and len(known) < _KNOWN_VERSIONS:
+            known[message.version] = received_ns
+            for (name, _), one in self._models.items():
+                if name == message.model:
+                    one.deploy = message.version, received_ns
+        model.service.lifecycle(message, received_ns)
 
     def _emit(self, message: Alert | Row) -> None:
         if isinstance(message, WindowRow):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, Literal
 
 import msgspec
@@ -17,7 +17,7 @@ from detectors.state import StateError, pack, unpack
 from inferwatch import Heartbeat
 from schemas import latency
 from schemas.alerts import Alert
-from schemas.rows import ClientWindowRow, FeatureWindowRow, QualityWindowRow, Row, WindowRow
+from schemas.rows import Row
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams import pages
@@ -25,10 +25,12 @@ from streams.accuracy import ModelAccuracy
 from streams.alerts import AlertBook
 from streams.owner import NS
 from streams.references import Loaded
+from streams.service_judge import ServiceJudge
 from streams.settings import Settings
 from streams.slices import SliceQueue
 from streams.swarm_state import SwarmState
 from streams.telemetry import Telemetry
+from streams.window_rows import rows_of
 
 _MONTH_S = 30 * 86_400
 _RESOLVE_WINDOWS, _RESOLVE_S = 12, 300.0
@@ -67,6 +69,9 @@ class ModelJudge:
         self._quality = QualityDetector(
             false_pages=budget.false_pages_per_30d * budget.quality_share, windows=_MONTH_S / settings.window.length_s
         )
+        self.service = ServiceJudge(model, version, settings, self.alerts, emit)
+        self.deploy: tuple[str, int] | None = None
+        """The version of this model that was first loaded last, and when."""
         self.loaded: Loaded | None = None
         self._drift: DriftDetector | None = None
         self._slices = SliceQueue()
@@ -153,6 +158,7 @@ class ModelJudge:
     def heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
         """Takes a producer's sign of life."""
         self._telemetry.heartbeat(beat, received_ns)
+        self.service.heartbeat(beat, received_ns)
 
     def tick(self, now_ns: int, settle_ns: int) -> None:
         """Judges the slices and windows whose partitions have had `settle_ns` to come in, then lets alerts end."""
@@ -167,6 +173,7 @@ class ModelJudge:
         telemetry = self._telemetry.judge(now_ns)
         if telemetry is not None:
             self._judge_telemetry(telemetry, now_ns)
+        self.service.tick(now_ns)
         self.alerts.settle(now_ns)
 
     def set_back(self, now_ns: int) -> None:
@@ -216,7 +223,10 @@ class ModelJudge:
         self._judged_until_ns = max(self._judged_until_ns, window.end_ns)
         report = self._judge_drift(window, now_ns)
         self._judge_quality(window, now_ns)
-        self._rows(window, report, now_ns)
+        self.service.window(window, now_ns)
+        reference = self._drift.reference if self._drift is not None else None
+        for row in chain(rows_of(window, report, reference, now_ns), self._telemetry.rows(self.model, self.version, window.end_ns)):
+            self._emit(row)
 
     def _judge_drift(self, window: WindowPartial, now_ns: int) -> DriftReport | None:
         if self._drift is None or self.loaded is None or not window.counts or window.reference != self.loaded.id:
@@ -244,11 +254,18 @@ class ModelJudge:
                 "log_page": round(report.log_page, 2),
                 "status": "uncalibrated: provisional reference" if self.loaded.provisional else report.status,
                 "variables": [msgspec.to_builtins(variable) for variable in leading[:5]],
-            },
+            }
+            | self._deploy_mark(max(window.end_ns, now_ns)),
             feature=leading[0].name if leading else None,
             n_events=window.n,
         )
         return report
+
+    def _deploy_mark(self, at_ns: int) -> dict[str, Any]:
+        """What drift says of a version that is new: it is the likeliest cause."""
+        if self.deploy is None or at_ns - self.deploy[1] > self._settings.routing.deploy_mark_s * NS:
+            return {}
+        return {"deploy": {"version": self.deploy[0], "loaded_at_ns": self.deploy[1]}}
 
     def _judge_quality(self, window: WindowPartial, now_ns: int) -> None:
         report = self._quality.update(QualityCounts.from_bytes(window.quality) if window.quality else QualityCounts())
@@ -286,85 +303,6 @@ class ModelJudge:
     def _alert(self, alert: Alert) -> None:
         self._emit(alert)
 
-    # -- rows ---------------------------------------------------------------------------------------------------------------------------
-
-    def _rows(self, window: WindowPartial, report: DriftReport | None, now_ns: int) -> None:
-        bins = np.frombuffer(window.latency, np.int64)
-        status = Counter(window.status)
-        key: dict[str, Any] = {"model": self.model, "version": self.version, "start": window.start_ns}
-        self._emit(
-            WindowRow(
-                **key,
-                end=window.end_ns,
-                reference=window.reference,
-                n=window.n,
-                n_clients=window.clients,
-                n_effective=report.n_effective if report else 0.0,
-                accepted=window.n,
-                late=window.late,
-                rejected=window.rejected,
-                status=window.status,
-                errors=status["error"],
-                denied=status["unauthenticated"] + status["forbidden"],
-                latency_bins=bins.tolist(),
-                latency_p50=_measure(latency.percentile_ms(bins, 0.5)),
-                latency_p95=_measure(latency.percentile_ms(bins, 0.95)),
-                latency_p99=_measure(latency.percentile_ms(bins, 0.99)),
-                classes=window.classes,
-                drift_severity="" if report is None or report.severity == "none" else report.severity,
-                drift_log_evidence=_finite(report.log_evidence) if report else 0.0,
-                judged_at=now_ns,
-            )
-        )
-        if report is not None and self._drift is not None:
-            self._feature_rows(window, report, self._drift, key)
-        for line in window.lines:
-            self._emit(
-                ClientWindowRow(
-                    **key,
-                    client=line.client,
-                    n=line.n,
-                    errors=line.errors,
-                    denied=line.denied,
-                    repeats=line.repeats,
-                    ln_extraction=line.evidence.get("extraction", 0.0),
-                    ln_evasion=line.evidence.get("evasion", 0.0),
-                    ln_membership=line.evidence.get("membership", 0.0),
-                    severity="" if line.severity == "none" else line.severity,
-                    evidence=line.evidence,
-                )
-            )
-        total = max(window.n + sum(window.rejected.values()), 1)
-        for kind, n in sorted((Counter(window.anomalies) + Counter(window.rejected)).items()):
-            self._emit(QualityWindowRow(**key, service="", kind=kind, n=n, per_10k=1e4 * n / total))
-        for row in self._telemetry.rows(self.model, self.version, window.end_ns):
-            self._emit(row)
-
-    def _feature_rows(self, window: WindowPartial, report: DriftReport, drift: DriftDetector, key: dict[str, Any]) -> None:
-        reference = drift.reference
-        cells = WindowCounts.from_bytes(window.counts, reference).cells
-        for v, variable in enumerate(report.variables):
-            n = variable.n
-            self._emit(
-                FeatureWindowRow(
-                    **key,
-                    feature=variable.name,
-                    kind="output" if v >= reference.n_features else reference.kinds[v],
-                    n=n,
-                    missing=round(variable.missing * n),
-                    unseen=round(variable.unseen * n),
-                    below=round(variable.below * n),
-                    above=round(variable.above * n),
-                    psi=_measure(variable.psi),
-                    w1=_measure(variable.w1),
-                    js=_measure(variable.js),
-                    ks=_measure(variable.ks),
-                    log_evidence=_finite(variable.log_evidence),
-                    severity=report.severity if variable.name in report.leading else "",
-                    cells=cells[int(reference.starts[v]) : int(reference.starts[v + 1])].tolist(),
-                )
-            )
-
     # -- snapshots ----------------------------------------------------------------------------------------------------------------------
 
     def snapshot(self, *, whole: bool = True) -> bytes:
@@ -384,6 +322,8 @@ class ModelJudge:
                 "swarm": self.swarm.dump(whole=whole),
                 "accuracy": self.accuracy.dump(whole=whole),
                 "suspects_seen": self.suspects_seen,
+                "service": self.service.dump(),
+                "deploy": self.deploy,
             }
             | self._telemetry.dump(),
         )
@@ -405,11 +345,6 @@ class ModelJudge:
         if "accuracy" in body:
             self.accuracy.load(body["accuracy"], same_reference=body["reference"] == self._reference_id)
         self.suspects_seen = body.get("suspects_seen", 0)
-
-
-def _measure(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _finite(value: float) -> float:
-    return float(min(max(value, -1e300), 1e300)) if not math.isnan(value) else 0.0
+        if "service" in body:
+            self.service.load(body["service"])
+            self.deploy = tuple(body["deploy"]) if body["deploy"] else None

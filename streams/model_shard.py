@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,12 +14,13 @@ from inferwatch import EventColumns
 from schemas.outcomes import MAX_CLASSES, Outcomes
 from schemas.rows import SampledEventRow
 from schemas.suspects import SuspectRows
-from schemas.windows import NUMBERS_PER_BLOCK, Finding, Producer, WindowPartial
+from schemas.windows import Finding, WindowPartial
 from streams.align import Aligned, Aligner, WidthError
 from streams.duplicates import RecentEvents, hash_of_client, keys_of, keys_of_ids
 from streams.kernels import admit
 from streams.outcomes import OutcomeBuffer
 from streams.owner import NS
+from streams.producers import Producers
 from streams.references import Loaded
 from streams.sampling import Sampler
 from streams.settings import Settings
@@ -30,8 +29,6 @@ from streams.watch import ClientWatch
 from streams.window import STATUSES, OpenWindow
 
 _UNNAMED = Aligner((), ())
-_BLOCKS = 32
-"""Blocks of running numbers remembered for an instance: what is older has arrived, or never will."""
 
 Part = Literal["rest", "rows"]
 Cut = Callable[[Part, dict[str, Any]], int]
@@ -70,7 +67,7 @@ class ModelShard:
         self._other_bins = False
         self._closed_until_ns = 0
         self._windows: dict[int, OpenWindow] = {}
-        self._producers: dict[str, Producer] = {}
+        self._producers = Producers(settings.limits.instances)
         self._recent = RecentEvents()
         self._sampler = Sampler(settings.sampling.events_per_window, settings.sampling.features)
         self.watch = ClientWatch(model, version, partition, settings, self._resized, self._evicted, lambda rows: cut("rows", rows))
@@ -125,7 +122,7 @@ class ModelShard:
             aligned = self._aligner.align(events)
         except WidthError:
             number = events.number
-            self._count_producer(events, np.ones(len(events), bool), int(number.min()), int(number.max()), received_ns)
+            self._producers.count(events, np.ones(len(events), bool), int(number.min()), int(number.max()), received_ns)
             return self._reject(events, keys, {"wrong_width": np.arange(len(events))}, received_ns)
         n, clock = len(events), self._settings.clock
         at_ns, shown, off = np.empty(n, np.int64), np.empty(n, np.uint64), np.empty(n, np.bool_)
@@ -135,7 +132,7 @@ class ModelShard:
         wrong, lowest, highest = admit(given, received_ns, first, last, keys, numbers, at_ns, shown, off)
         twice = self._recent.seen(shown)
         again = int(np.count_nonzero(twice))
-        self._count_producer(events, ~twice, lowest, highest, received_ns)
+        self._producers.count(events, ~twice, lowest, highest, received_ns)
         if wrong + again < n:
             rows = np.flatnonzero(~(off | twice)) if wrong or again else np.arange(n)
             self._accept(events, aligned, at_ns, keys, rows)
@@ -211,29 +208,6 @@ class ModelShard:
         if self._aligner.classes:
             counts = np.bincount(label + 1, minlength=len(self._aligner.classes) + 1)[1:]  # the first is that of no class, -1
             window.classes.update({self._aligner.classes[k]: int(counts[k]) for k in np.flatnonzero(counts).tolist()})
-
-    def _count_producer(self, events: EventColumns, once: NDArray[np.bool_], lowest: int, highest: int, received_ns: int) -> None:
-        """Counts what arrived from an instance, repetitions left out, in all and by blocks of its running numbers."""
-        producer = self._producers.get(events.instance)
-        if producer is None:
-            if len(self._producers) >= self._settings.limits.instances:
-                silent = min(self._producers, key=lambda name: self._producers[name].last_at_ns)
-                del self._producers[silent]
-            producer = Producer(service=events.service, received=0, highest=-1, lowest=lowest, last_at_ns=0, blocks={})
-            self._producers[events.instance] = producer
-        new = int(np.count_nonzero(once))
-        producer.received += new
-        if lowest >= 0 and lowest // NUMBERS_PER_BLOCK == highest // NUMBERS_PER_BLOCK:
-            blocks = [(lowest // NUMBERS_PER_BLOCK, new)] if new else []
-        else:
-            numbered = events.number[once & (events.number >= 0)]
-            blocks = list(zip(*np.unique(numbered // NUMBERS_PER_BLOCK, return_counts=True), strict=True))
-        for block, n in blocks:
-            producer.blocks[int(block)] = producer.blocks.get(int(block), 0) + int(n)
-        for block in sorted(producer.blocks)[:-_BLOCKS] if len(producer.blocks) > _BLOCKS else ():
-            del producer.blocks[block]
-        producer.highest, producer.lowest = max(producer.highest, highest), min(producer.lowest, lowest)
-        producer.last_at_ns = max(producer.last_at_ns, received_ns)
 
     def _reject(
         self, events: EventColumns, keys: NDArray[np.uint64], refused: dict[str, NDArray[np.intp]], received_ns: int
@@ -314,7 +288,7 @@ class ModelShard:
                 status={name: int(n) for name, n in zip(STATUSES, window.status.tolist(), strict=True) if n},
                 latency=window.latency.tobytes(),
                 classes=dict(window.classes),
-                producers=copy.deepcopy(self._producers),
+                producers=self._producers.all(),
                 lines=self.watch.lines(window, present),
             )
         )
@@ -373,7 +347,7 @@ class ModelShard:
             "watermark_ns": self.watermark_ns,
             "closed_until_ns": self._closed_until_ns,
             "recent": self._recent.table,
-            "producers": msgspec.msgpack.encode(self._producers),
+            "producers": self._producers.dump(),
             "windows": [window.dump() for window in self._windows.values()],
             "sampler": self._sampler.dump(),
             "suspects": None if self.suspects is None else self.suspects.dump(),
@@ -391,7 +365,7 @@ class ModelShard:
         self.watermark_ns, self._closed_until_ns = body["watermark_ns"], body["closed_until_ns"]
         self.watch.load_rest(body["watch"], same_reference=same)
         self._recent = RecentEvents(body["recent"])
-        self._producers = msgspec.msgpack.decode(body["producers"], type=dict[str, Producer])
+        self._producers.load(body["producers"])
         drift = self.loaded.drift if self.loaded and same else None
         for one in body["windows"]:
             self._windows[one["start_ns"]] = OpenWindow.load(one, drift, self.watch.capacity)

@@ -23,6 +23,8 @@ def objectives(settings: Settings) -> Objectives:
     budget = settings.budget
     return Objectives(
         false_pages_per_30d=min(max(budget.false_pages_per_30d, 0.001), 1000.0),
+        availability=settings.objectives.availability,
+        latency_p95_ms=settings.objectives.latency_ms,
         ln_page_client=math.log(budget.client_events_per_30d / (budget.false_pages_per_30d * budget.client_share)),
         ln_page_drift=math.log(page_threshold(_MONTH_S / settings.window.length_s, budget.false_pages_per_30d * budget.drift_share)),
     )

@@ -49,10 +49,38 @@ _DO = {
         "If not: answer with classes only, tell privacy",
     ),
     "cost": ("See in the forensics view what the client was given", "Ask its owner what for", "Set a limit for the account"),
+    "accuracy": (
+        "See in the debug view since when, and for labels of which delay",
+        "Ask whether the labels are a fair sample, and how they are made",
+        "Wrong answers: roll back. World changed: train anew",
+    ),
+    "concept": (
+        "See in the debug view what was promised and what labels say",
+        "Ask whether the labels are made as before",
+        "If so the world changed: train anew, do not trust confidence",
+    ),
+    "availability": ("Ask the service's own log what fails", "Ask what was deployed just before", "Roll back, or shed load"),
+    "latency": (
+        "See in the on-call view since when, and the request rate",
+        "Look at CPU, memory and queue of the instances",
+        "Scale out, or throttle the client that asks most",
+    ),
+    "access": ("See in the attack view who is refused", "Ask whether a token or key ran out", "If not: block the account, tell security"),
+    "saturation": (
+        "See in the on-call view when it began, and the request rate",
+        "Look at that instance's own figures",
+        "Scale out, or restart it",
+    ),
+    "integrity": (
+        "Stop that instance: it may serve a changed model",
+        "Compare the digest with the registry's",
+        "Revoke the key if it is lost; tell security",
+    ),
 }
 """The first three things to do, by detector; the runbook has the rest."""
+_COUNTED = ("completeness", "cost", "availability", "latency", "saturation")
 _VIEW = {"drift": "debug", "quality": "debug", "completeness": "pipeline", "extraction": "forensics", "evasion": "forensics"}
-_VIEW |= {"membership": "forensics", "cost": "forensics"}
+_VIEW |= {"accuracy": "debug", "concept": "debug", "membership": "forensics", "cost": "forensics", "access": "attacks"}
 
 
 class PageText:
@@ -77,6 +105,8 @@ class PageText:
         self._ln_page = {
             "drift": math.log(page_threshold(windows, allowed * budget.drift_share)),
             "quality": math.log(page_threshold(windows, allowed * budget.quality_share)),
+            "accuracy": math.log(page_threshold(windows, allowed * budget.accuracy_share)),
+            "access": math.log(page_threshold(windows, allowed * budget.access_share)),
             "extraction": client,
             "evasion": client,
             "membership": math.log(budget.client_events_per_30d / (allowed * budget.membership_share)),
@@ -135,7 +165,7 @@ class PageText:
     def _sure(self, alert: Alert) -> str:
         ln_page = self._ln_page.get(alert.detector)
         if ln_page is None or not alert.log_evidence:
-            return "Sure: counted, not estimated." if alert.detector in ("completeness", "cost") else "Sure: a rule, not a probability."
+            return "Sure: counted, not estimated." if alert.detector in _COUNTED else "Sure: a rule, not a probability."
         status = str(alert.evidence.get("status", ""))
         if "uncalibrated" in status or "uncalibrated" in alert.evidence:
             return f"Sure: evidence e^{alert.log_evidence:.1f}, uncalibrated: the reference is provisional. A ticket at most."

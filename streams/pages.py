@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 
+from detectors.access import AccessReport
 from detectors.accuracy import AccuracyReport
 from detectors.completeness import CompletenessReport
 from detectors.drift import DriftReport, VariableDrift
 from detectors.quality import QualityReport
 from schemas.windows import Finding
+from streams.burn import Burn
+from streams.saturation import Full
 
 _WHAT = {
     "extraction": "asks the model the way a copying program does",
@@ -126,6 +129,38 @@ def concept(report: AccuracyReport, n: int, errors: int, promised: float, model:
         f"The confidence of {_short(model)} {_short(version)} no longer means what it did: it promised {promised:.1%} errors, and "
         f"{errors / max(n, 1):.1%} of {n:,} labels say so, {report.direction} than promised (evidence "
         f"e^{report.concept_log_evidence:.1f}). What is true may have changed, or how the labels are made."
+    )
+
+
+def burn(kind: str, found: Burn, objective: float, latency_ms: float, model: str, version: str) -> str:
+    """The sentence for an error budget that is spent too fast: what share of the requests, over how long, how much too fast."""
+    what = "failed" if kind == "availability" else f"took longer than {latency_ms:g} ms"
+    span = f"{found.rule.long_s // 3600} h" if found.rule.long_s < 86_400 else f"{found.rule.long_s // 86_400} days"
+    return (
+        f"{found.bad / max(found.total, 1):.2%} of the requests to {_short(model)} {_short(version)} {what} in the last {span} "
+        f"({found.bad:,} of {found.total:,}): its error budget is spent {found.long:.1f} times as fast as {objective:g} % allow."
+    )
+
+
+def access(report: AccessReport, first: Sequence[tuple[str, int]], model: str, version: str) -> str:
+    """The sentence for refused requests: how many, against how many before, and of whom most."""
+    who = f"; most from client {_short(first[0][0])} ({first[0][1]:,})" if first else ""
+    return (
+        f"{report.denied:,} of {report.requests:,} requests to {_short(model)} {_short(version)} were refused, "
+        f"{1e4 * report.denied / max(report.requests, 1):,.0f} per 10,000 (usually {report.usual_per_10k:,.0f}){who}."
+    )
+
+
+def integrity(service: str, instance: str, why: str, model: str, version: str) -> str:
+    """The sentence for a load that should not be: who loaded what, and what is wrong with it."""
+    return f"{_short(service) or 'A service'} ({_short(instance)}) loaded {_short(model)} {_short(version)}, and {why}."
+
+
+def saturation(full: Full, model: str, version: str) -> str:
+    """The sentence for a resource that is nearly used up: which, whose, how full."""
+    return (
+        f"{_short(full.gauge)} of {_short(full.service) or 'a service'} ({_short(full.instance)}), which serves {_short(model)} "
+        f"{_short(version)}, is at {full.share:.0%} without a break."
     )
 
 

@@ -22,7 +22,7 @@ from schemas.retention import Retention
 
 PREFIX = "INFERWATCH_"
 MASK = "***"
-_LISTS = {"urls", "flagged_classes", "known_customers", "teams"}
+_LISTS = {"urls", "flagged_classes", "known_customers", "teams", "key_ids", "digests"}
 SECRETS = {("kafka", "sasl_password"), ("membership", "key"), ("clickhouse", "password")}
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
@@ -99,8 +99,35 @@ class Budget(_Section, frozen=True):
     accuracy_share: Part = 0.10
     client_share: Part = 0.25
     membership_share: Part = 0.05
+    access_share: Part = 0.05
     client_events_per_30d: Positive = 2_500_000.0
     """Events of clients that the client detectors judge in 30 days: their threshold is this over (budget x share)."""
+
+
+class Objectives(_Section, frozen=True):
+    """What the models' services promise; their error budgets and burn rates follow."""
+
+    availability: Annotated[float, msgspec.Meta(ge=50, le=99.9999)] = 99.9
+    """Percent of the requests that are answered, of those that are answered or fail. 100 would leave no budget to spend."""
+    latency_ms: Annotated[float, msgspec.Meta(gt=0, le=3_600_000)] = 200.0
+    """An answer that takes longer is slow."""
+    latency_share: Annotated[float, msgspec.Meta(ge=50, le=99.9999)] = 95.0
+    """Percent of the answers that are not slow."""
+    saturation_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.9
+    """A gauge named `..._share` in an instance's heartbeats is a ticket from here on ..."""
+    saturation_s: Positive = 60.0
+    """... when it was there for so long without a break."""
+
+
+class Integrity(_Section, frozen=True):
+    """Which artefacts may be loaded. A load with an invalid signature pages whatever is set here."""
+
+    require_signature: bool = False
+    """A load without a signature is a ticket, and `inferwatch gate` refuses its version."""
+    key_ids: tuple[Annotated[str, msgspec.Meta(max_length=256)], ...] = ()
+    """Trusted signing keys. When given, a valid signature by another key pages."""
+    digests: tuple[Annotated[str, msgspec.Meta(pattern=r"^[^/]{1,256}/.{1,256}=\S{1,256}$")], ...] = ()
+    """`model/version=digest`. When given for a version, another digest pages; else one that differs from the version's first."""
 
 
 class Window(_Section, frozen=True):
@@ -225,6 +252,8 @@ class Settings(_Section, frozen=True):
     alertmanager: Alertmanager = Alertmanager()
     routing: Routing = Routing()
     budget: Budget = Budget()
+    objectives: Objectives = Objectives()
+    integrity: Integrity = Integrity()
     window: Window = Window()
     drift: Drift = Drift()
     swarm: Swarm = Swarm()
@@ -279,7 +308,7 @@ def check_budget(settings: Settings) -> Settings:
     """
     budget = settings.budget
     most = min(
-        30 * 86_400 / settings.window.length_s / max(budget.drift_share, budget.quality_share, budget.accuracy_share),
+        30 * 86_400 / settings.window.length_s / max(budget.drift_share, budget.quality_share, budget.accuracy_share, budget.access_share),
         budget.client_events_per_30d / 100 / max(budget.client_share, budget.membership_share),
     )
     if not budget.false_pages_per_30d < most:  # so that NaN is refused too

@@ -11,6 +11,7 @@ from scipy.special import betaincinv
 
 from detectors.drift.bins import MAX_CATEGORIES, MAX_EDGES, TOP_CATEGORIES, category_cells, numeric_edges
 from detectors.drift.cells import Kind, ranges, tenths
+from detectors.drift.replayed import Certificate
 from detectors.drift.season import DAY_H, HOUR_S, WEEK_H, Season, packed
 from detectors.drift.wander import seasonal, wander_of
 from detectors.state import StateError, pack, reading, unpack
@@ -58,7 +59,8 @@ class DriftReference:
             sampling noise and season taken out, float64, shape (K,).
         season: what each hour of the week looks like; None where the rows have no times, fewer than two days, or no season.
         span_s: seconds from the first row to the last, 0 without times.
-        status, reason: "calibrated", or "uncalibrated" and why; an uncalibrated reference may only open tickets.
+        reason: why it is uncalibrated, or "".
+        certificate: what a replay of its own days gave, if there was one.
 
     Memory: about 300 bytes a variable, 4 bytes per category, and 336 bytes a cell of a variable that has a season.
     """
@@ -83,6 +85,7 @@ class DriftReference:
         span_s: float = 0.0,
         has_season: NDArray[np.bool_] | None = None,
         hours: NDArray[np.uint16] | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         self.variables, self.kinds, self.n_features, self.n_scores, self.rows = variables, kinds, n_features, n_scores, rows
         self.edges, self.n_edges = edges, n_edges
@@ -114,7 +117,19 @@ class DriftReference:
         self.reason = "" if rows >= MIN_ROWS else f"the reference has {rows} rows, fewer than {MIN_ROWS}"
         if not self.reason and 0 < span_s < MIN_DAYS * DAY_H * HOUR_S - HOUR_S:
             self.reason = f"the reference's rows span {span_s / HOUR_S:.1f} hours, less than {MIN_DAYS} days"
-        self.status: Literal["calibrated", "uncalibrated"] = "uncalibrated" if self.reason else "calibrated"
+        self.certificate: Certificate | None = None
+        if certificate is not None:
+            self.certify(certificate)
+
+    @property
+    def status(self) -> Literal["calibrated", "uncalibrated"]:
+        """An uncalibrated reference may only open tickets; `reason` says why it is."""
+        return "uncalibrated" if self.reason else "calibrated"
+
+    def certify(self, certificate: Certificate) -> None:
+        """Take up what a replay of the reference's own days gave; one that pages more than its budget makes it uncalibrated."""
+        self.certificate = certificate
+        self.reason = self.reason or certificate.reason
 
     @classmethod
     def fit(
@@ -304,6 +319,7 @@ class DriftReference:
         has_season, hours = np.zeros(len(self.variables), bool), np.empty((WEEK_H, 0), np.uint16)
         if self.season is not None:
             has_season, hours = self.season.active, self.season.shares
+        body["certificate"] = list(self.certificate or ())
         body |= {"span_s": self.span_s, "has_season": has_season, "hours": hours}
         body |= {"variables": list(self.variables), "kinds": list(self.kinds), "categories": [list(c) for c in self.categories]}
         return pack(_KIND, _VERSION, body)
@@ -319,7 +335,7 @@ class DriftReference:
         try:
             body = unpack(blob, _KIND, _VERSION)
         except StateError:  # of before there were seasons
-            body = unpack(blob, _KIND, 1) | {"span_s": 0.0, "has_season": None, "hours": None}
+            body = unpack(blob, _KIND, 1) | {"span_s": 0.0, "has_season": None, "hours": None, "certificate": []}
         body["variables"], body["kinds"] = tuple(body["variables"]), cast("tuple[Kind, ...]", tuple(body["kinds"]))
         body["categories"] = tuple(tuple(c) for c in body["categories"])
         V = len(body["variables"])
@@ -342,6 +358,11 @@ class DriftReference:
             or body["counts"].min() < 0
         ):
             raise ValueError("a measure that is not finite, or below 0")
+        certificate = body["certificate"]
+        numbers = all(type(x) in (int, float) and 0 <= x < np.inf for x in certificate)
+        if certificate and not (len(certificate) == len(Certificate._fields) and numbers and certificate[0] >= certificate[1]):
+            raise ValueError("a certificate of something else")
+        body["certificate"] = Certificate(*certificate) if certificate else None
         has_season, hours = body["has_season"], body["hours"]
         if not 0 <= body["span_s"] < np.inf or (
             has_season is not None and (has_season.dtype.str, has_season.shape, hours.dtype.str) != ("|b1", (V,), "<u2")

@@ -2,9 +2,9 @@
 
 **Hours.** From the reference's counts per hour, four layers of effects on a variable's shares: hour of the day, day of the week, quarter
 of a day of the week, hour of the week. Each is shrunk towards what the layers before it say by lambda = 1 - MSW / MSB (mean squares within
-and between its groups, summed over the variable's cells: James and Stein's estimate), and left out where an F test at 0.001 does not tell
-it from chance or no group has been seen twice. Between the middles of two hours the shares are taken as linear. Hours are UTC: when a
-clock changes for summer, the season is an hour off until a new reference.
+and between its groups, summed over the variable's shares, for numeric variables cumulated: James and Stein's estimate), and left out where
+an F test at 0.001 does not tell it from chance or no group has been seen twice. Between the middles of two hours the shares are taken as
+linear. Hours are UTC: when a clock changes for summer, the season is an hour off until a new reference.
 
 **Carrying back.** With p_h the shares expected now and p the whole reference's, T is a plan that carries p_h to p (p_h T = p): for numeric
 variables the one that keeps the order of values, for categories the one that moves least. An event in cell c counts as T[c, k] of an event
@@ -125,16 +125,19 @@ def _in_order(now, whole, plan):  # type: ignore[no-untyped-def]  # compiled
         plan[last, last] = 1.0
 
 
-def hours_of(counts: Ints, hour: Ints) -> Floats:
+def hours_of(counts: Ints, hour: Ints, *, numeric: bool) -> Floats:
     """Shares expected in each hour of the week, shape (168, cells); all rows are equal where nothing repeats.
 
     Args:
         counts: per hour of the reference and cell, shape (H, cells).
         hour: number of each hour since some Thursday, 00:00 UTC (the epoch's), shape (H,).
+        numeric: whether the cells have an order. Then their cumulated shares are taken, in which a shift stands out of the noise.
     """
     n = counts.sum(axis=1).astype(np.float64)
     counts, hour, n = counts[n > 0], hour[n > 0], n[n > 0]
-    whole = counts.sum(axis=0) / n.sum()
+    if numeric:
+        counts = np.cumsum(counts, axis=1)
+    whole = (counts / n[:, None]).T @ n / n.sum()
     rest = counts / n[:, None] - whole
     out = np.tile(whole, (WEEK_H, 1))
     week = np.arange(WEEK_H)
@@ -149,6 +152,8 @@ def hours_of(counts: Ints, hour: Ints) -> Floats:
         effect = _effect(rest, n, group, unit, groups)
         rest = rest - effect[group]
         out += effect[of_week]
+    if numeric:
+        out = np.diff(np.maximum.accumulate(np.clip(out, 0.0, 1.0), axis=1), axis=1, prepend=0.0)
     out = np.maximum(out, 0.0)
     return np.asarray(out / out.sum(axis=1, keepdims=True), np.float64)
 
@@ -165,10 +170,11 @@ def _effect(rest: Floats, n: Floats, group: Ints, unit: Ints, groups: int) -> Fl
     if seen < 2 or len(first) <= seen:
         return np.zeros_like(effect)
     between = float((total[:, None] * effect**2).sum()) / (seen - 1)
-    of_cells = (weight[:, None] * (mean - effect[of_group]) ** 2).sum(axis=0) / (len(first) - seen)
-    within = float(of_cells.sum())
-    # cells of very different variance count as fewer, and they sum to one
-    cells = max(within**2 / max(float((of_cells**2).sum()), 1e-300) - 1.0, 1.0)
+    apart = np.sqrt(weight)[:, None] * (mean - effect[of_group])
+    scatter = apart.T @ apart / (len(first) - seen)
+    within = float(np.trace(scatter))
+    # cells that go together, or differ in variance, count as fewer (Satterthwaite)
+    cells = max(within**2 / max(float((scatter**2).sum()), 1e-300), 1.0)
     certain = between > within * fdtri((seen - 1) * cells, (len(first) - seen) * cells, CERTAIN)
     return effect * (1.0 - within / between if certain else 0.0)
 
@@ -199,7 +205,7 @@ def carried_by_the_others(counts: Ints, hour: Ints, *, numeric: bool) -> tuple[F
             others, elsewhere = counts, hour
         else:
             elsewhere = hour[fold != one]
-        expected = own(hours_of(others, elsewhere), whole)
+        expected = own(hours_of(others, elsewhere, numeric=numeric), whole)
         for h in mine.tolist():
             carry(np.eye(size), expected[hour[h] % WEEK_H], whole, starts, kind, active, plans[h])
     np.einsum("hc,hck->hk", counts.astype(np.float64), plans, out=out)

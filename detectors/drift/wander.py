@@ -28,7 +28,7 @@ def seasonal(
     """
     of, at = np.unique(hour, return_inverse=True)
     table = np.bincount(at * size + cells, minlength=of.size * size).reshape(of.size, size)
-    shares = hours_of(table, of)
+    shares = hours_of(table, of, numeric=kind == "numeric")
     if np.ptp(shares, axis=0).max() <= 1e-9:
         return None
     back, plans = carried_by_the_others(table, of, numeric=kind == "numeric")

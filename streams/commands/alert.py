@@ -57,7 +57,7 @@ def test_command(severity: str, alertname: str, model: str, timeout: float, sett
     identity = f"T-{secrets.token_hex(4)}"
     click.echo(f"Sending test {identity} as {severity} {alertname} of {model}; up to {timeout:g} s.")
     try:
-        report = asyncio.run(try_pager(settings, alertname, severity, identity, timeout, model=model, who=_user()))
+        report = asyncio.run(try_pager(settings, alertname, severity, identity, timeout, model=model, who=current_user()))
     except PagerError as error:
         raise Failure(str(error)) from error
     for one in report.deliveries:
@@ -79,7 +79,7 @@ def list_command(model: str, settings_file: Path | None) -> None:
     """Show the alerts that fire now, with the ids that `inferwatch alert ack` takes. Reads ClickHouse."""
     from streams.acknowledge import open_alerts
 
-    with _store(settings_file) as clickhouse:
+    with store(settings_file) as clickhouse:
         rows = open_alerts(clickhouse, model)
     for row in rows:
         click.echo(f"{row['alert_id']}  {row['severity']:6}  {row['opened_at']:%Y-%m-%d %H:%M:%S}  {row['summary'][:300]}")
@@ -110,15 +110,16 @@ def ack_command(alert_id: str, verdict: str, note: str, who: str, settings_file:
 
     assert verdict in get_args(Verdict)  # noqa: S101 - click has checked it
     try:
-        with _store(settings_file) as clickhouse:
-            row = acknowledge(clickhouse, alert_id, verdict, time.time_ns(), by=who or _user(), note=note)  # type: ignore[arg-type]
+        with store(settings_file) as clickhouse:
+            row = acknowledge(clickhouse, alert_id, verdict, time.time_ns(), by=who or current_user(), note=note)  # type: ignore[arg-type]
     except UnknownAlertError as error:
         raise Failure(str(error)) from error
     click.echo(f"{row.alert_id} ({row.severity}, {row.detector} on {row.model} {row.version}): {row.verdict}, says {row.judged_by}.")
 
 
 @contextmanager
-def _store(settings_file: Path | None) -> Iterator[ClickHouse]:
+def store(settings_file: Path | None) -> Iterator[ClickHouse]:
+    """The store of the settings; what it refuses, and what makes no sense, is told as a command tells it."""
     from streams.clickhouse import ClickHouse, ClickHouseError
 
     try:
@@ -130,7 +131,8 @@ def _store(settings_file: Path | None) -> Iterator[ClickHouse]:
         raise Mistake(str(error)) from error
 
 
-def _user() -> str:
+def current_user() -> str:
+    """Who runs this."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

@@ -78,7 +78,15 @@ def build_command(
         names = [name.strip() for name in features.split(",") if name.strip()]
         rows = tables.read_reference(rows_file, meta, names=names, time_column=time_column)
         with Console(stderr=True).status(f"Fitting {len(rows.X):,} rows of {len(rows.features)} features"):
-            built = build(model, version, rows, membership_key=settings.membership.key.encode(), built_at_ns=time.time_ns())
+            built = build(
+                model,
+                version,
+                rows,
+                membership_key=settings.membership.key.encode(),
+                built_at_ns=time.time_ns(),
+                drift_pages=settings.budget.false_pages_per_30d * settings.budget.drift_share,
+                materiality=settings.drift.materiality,
+            )
     except (tables.TableError, BuildError) as error:
         raise Mistake(str(error)) from error
     path = out or Path(f"{model}-{version}.iwref".replace("/", "_"))
@@ -88,6 +96,9 @@ def build_command(
     except OSError as error:
         raise Mistake(f"{path}: {error.strerror}") from error
     click.echo(f"Reference {built.reference.id} of {model} {version}: {len(rows.X):,} rows, {len(blob) / 1024:.0f} KB, in {path}.")
+    drift = DriftReference.from_bytes(built.reference.parts["drift"])
+    if drift.certificate is not None:
+        click.echo(f"Replay of its own days: {drift.certificate}.")
     for note in built.notes:
         click.echo(f"Note: {note}.")
     if publish_it:
@@ -124,6 +135,7 @@ def show_command(reference_file: Path, as_json: bool) -> None:
         if drift is not None:
             console.print(f"drift: {len(drift.variables)} variables in {drift.n_cells} cells, {drift.status} {drift.reason}")
             console.print(f"seasons: {_seasons(drift)}")
+            console.print(f"replay of its own days: {drift.certificate or 'none'}", highlight=False)
         if "evidence" in reference.parts:
             EvidenceReference.from_bytes(reference.parts["evidence"])
             console.print(f"query patterns: {len(reference.parts['evidence']) / 1024:.0f} KB")

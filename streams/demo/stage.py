@@ -17,7 +17,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -96,6 +96,7 @@ class Stage:
         folder: under which this run gets a folder of its own, which stays; None: a temporary one, which goes.
         window_s: length of the worker's windows.
         say: told what happens.
+        environment: more of the worker's settings, as `SECTION_NAME`.
 
     Attributes:
         home: this run's folder.
@@ -106,8 +107,10 @@ class Stage:
         DemoError: from `start` and the others, when a part is missing or does not start.
     """
 
-    def __init__(self, folder: Path | None, window_s: float, say: Callable[[str], None]) -> None:
-        self._folder, self._window_s, self._say = folder, window_s, say
+    def __init__(
+        self, folder: Path | None, window_s: float, say: Callable[[str], None], environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._folder, self._window_s, self._say, self._more = folder, window_s, say, dict(environment or {})
         self._ends = contextlib.ExitStack()
         self._worker: Child | None = None
         self._environment: dict[str, str] = {}
@@ -168,6 +171,8 @@ class Stage:
             "STATE_SNAPSHOT_S": "0.5",
             "METRICS_HOST": "127.0.0.1",
             "METRICS_PORT": str(port),
+            "OBJECTIVES_AVAILABILITY": "99",  # four of a thousand ordinary requests fail, which 99.9 % would not allow
+            **self._more,
         }
         self.settings = load(None, {PREFIX + name: value for name, value in self._environment.items()})
         ensure_topics(self.settings.kafka)

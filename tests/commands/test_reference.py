@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from detectors.drift import DriftReference
 from schemas.reference import decode
 from streams import kafka
 from tests.commands.cli import NOWHERE, run
@@ -43,7 +44,7 @@ def test_a_reference_is_built_and_shown(rows: Path) -> None:
     assert "A lower bound" in shown.output
     assert "Members found at 0.1% false positives" in shown.output
     machine = json.loads(run("reference", "show", path, "--json").output)
-    assert (machine["id"], set(machine["parts"])) == (reference.id, {"drift", "evidence", "exposure", "membership", "swarm"})
+    assert (machine["id"], set(machine["parts"])) == (reference.id, {"accuracy", "drift", "evidence", "exposure", "membership", "swarm"})
 
 
 def test_the_same_rows_give_the_same_reference(rows: Path) -> None:
@@ -121,3 +122,28 @@ def test_recorded_rows_teach_the_seasons_and_show_says_so(tmp_path: Path) -> Non
     short, said = build(path, "--features", "load")
     assert "Note" not in said or "times" not in said
     assert "the rows have no times" in run("reference", "show", short).output
+
+
+def test_the_days_of_a_recording_are_replayed_and_a_moved_one_may_not_page(tmp_path: Path) -> None:
+    rng, path = np.random.default_rng(5), tmp_path / "rows.parquet"
+    at = np.sort(rng.uniform(0, 8 * 86_400, 16_000))
+    calm = rng.normal(size=at.size)
+    pq.write_table(pa.table({"seen": at, "load": calm, "noise": rng.normal(size=at.size)}), path)
+    built, said = build(path, "--time-column", "seen")
+    assert "Replay of its own days: 0 pages in 40 months of 30 days drawn from 8 recorded days, 83 rows an hour" in said
+    drift = DriftReference.from_bytes(decode(built.read_bytes()).parts["drift"])
+    assert drift.status == "calibrated"
+    assert drift.certificate is not None
+    assert drift.certificate.budget == pytest.approx(0.35)
+    pq.write_table(pa.table({"seen": at, "load": calm + 2.0 * (at > 6 * 86_400), "noise": rng.normal(size=at.size)}), path)
+    built, said = build(path, "--time-column", "seen")
+    assert "Note: drift opens tickets, no pages: its days 1970-01-07 to 1970-01-08 page against the others, in 10 of 10" in said
+    shown = " ".join(run("reference", "show", built).output.split())
+    assert "uncalibrated its days 1970-01-07 to" in shown
+    assert "replay of its own days:" in shown
+
+
+def test_a_recording_of_three_days_has_no_certificate_and_says_so(tmp_path: Path) -> None:
+    rng, path = np.random.default_rng(6), tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"ts": np.sort(rng.uniform(0, 3 * 86_400, 2_000)), "load": rng.normal(size=2_000)}), path)
+    assert "Note: no replay certificate for drift: it needs four days" in build(path)[1]

@@ -9,6 +9,7 @@ from schemas.rows import (
     AlertRow,
     ClientWindowRow,
     FeatureWindowRow,
+    LoadRow,
     ProducerRow,
     QualityWindowRow,
     Row,
@@ -101,5 +102,9 @@ def _alerts(models: tuple[str, ...]) -> list[Row]:
         AckRow(
             alert_id="a2", opened_at=END_NS - 20 * MINUTE, model=models[0], version="1", detector="evasion", severity="page",
             verdict="false", at=END_NS, judged_by="ada",
+        ),
+        LoadRow(
+            model=models[0], version="1", service="shop", instance="shop-1", at=END_NS - 25 * MINUTE, kind="loaded", digest="sha256:1",
+            signature="valid", key_id="k1",
         ),
     ]  # fmt: skip

@@ -62,6 +62,7 @@ def recorded() -> tuple[list[Any], int]:
             )  # fmt: skip
             if i % 500 == 0:
                 sent += client.denied(model="tumour", version="1", client="nobody", status="forbidden", at_ns=int(at_ns[i]))
+        assert client.loaded(model="tumour", version="1", digest="sha256:1", signature="valid", key_id="k1")
         assert client.flush(30.0) == 0
     return transport.records, sent
 

@@ -103,10 +103,10 @@ def test_rows_without_a_season_or_times_have_none_and_a_week_needs_two() -> None
     assert DriftReference.fit(rng.normal(size=(500, 1)), names, kinds).season is None  # type: ignore[arg-type]
     counts = rng.multinomial(300, [0.3, 0.3, 0.4], size=336)
     counts[24 * 5 : 24 * 7] = counts[24 * 12 : 24 * 14] = [10, 10, 280]
-    hours = hours_of(counts, np.arange(336))
+    hours = hours_of(counts, np.arange(336), numeric=False)
     assert hours[24 * 5 + 3, 2] == pytest.approx(280 / 300, abs=0.03)
     assert hours[24 * 2 + 3, 2] == pytest.approx(0.4, abs=0.03)
-    assert np.ptp(hours_of(counts[:168], np.arange(168))[[15, 24 * 5 + 15], 2]) < 0.01
+    assert np.ptp(hours_of(counts[:168], np.arange(168), numeric=False)[[15, 24 * 5 + 15], 2]) < 0.01
 
 
 def watched(reference: DriftReference, hour_of: dict[int, float], windows: int) -> int:

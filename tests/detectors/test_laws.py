@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors.access import AccessDetector
 from detectors.accuracy import BINS, DELAYS, AccuracyCounts, AccuracyDetector, AccuracyReference
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
 from detectors.drift.cells import Kind
@@ -89,6 +90,10 @@ def _quality_cut(columns: Columns, at: int) -> tuple[Columns, Columns]:
     return {"received": first, "hits": left}, {"received": received - first, "hits": hits - left}
 
 
+def _access_window(rng: np.random.Generator) -> tuple[int, int]:
+    return 200, int(rng.binomial(200, 0.02))
+
+
 def _quality_window(rng: np.random.Generator) -> tuple[QualityCounts]:
     window = QualityCounts()
     window.update(**_quality_columns(rng, 200))
@@ -117,6 +122,7 @@ LEAVES = [
 OWNERS = [
     Owner("drift", lambda: DriftDetector(REFERENCE, false_pages=1, windows=8640), _drift_window),
     Owner("accuracy", lambda: AccuracyDetector(LABELLED, false_pages=1, windows=8640), _accuracy_window),
+    Owner("access", lambda: AccessDetector(false_pages=1, windows=8640), _access_window),
     Owner("quality", lambda: QualityDetector(false_pages=1, windows=8640), _quality_window),
 ]
 

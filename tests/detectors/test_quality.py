@@ -40,6 +40,19 @@ def test_a_rate_that_rises_pages_and_names_the_kind(usual: float) -> None:
     assert reports[-1].since >= 49
 
 
+def test_a_small_rise_is_a_ticket_however_sure() -> None:
+    reports = run(detector(), [0.01] * 50 + [0.05] * 40, n=2_000)
+    assert reports[-1].severity == "ticket"
+    assert not any(report.opened for report in reports)
+    assert reports[-1].log_evidence > detector().sr.log_page
+
+
+def test_a_rise_that_becomes_large_pages_once() -> None:
+    reports = run(detector(), [0.01] * 50 + [0.05] * 20 + [0.5] * 20, n=2_000)
+    assert [k for k, report in enumerate(reports) if report.opened] == [70]
+    assert reports[-1].severity == "page"
+
+
 def test_a_single_burst_opens_no_page() -> None:
     reports = run(detector(), [0.001] * 50 + [0.9] + [0.001] * 20)
     assert not any(report.opened for report in reports)

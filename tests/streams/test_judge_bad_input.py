@@ -126,7 +126,9 @@ def test_producers_that_claim_absurd_numbers_do_not_stop_snapshots_and_verdicts(
     assert len(rows(feed.judge, "producers")) == 100
 
 
-def test_other_lifecycle_messages_are_counted() -> None:
+def test_lifecycle_messages_are_counted_and_damaged_ones_are_dead_letters() -> None:
     feed = Feed(judge())
+    feed.raw("lifecycle", b'{"kind": "loaded", "model": "m", "version": "1"}')
     feed.raw("lifecycle", b'{"kind": "loaded"}')
+    assert feed.judge.refused == {"lifecycle": 1}
     assert feed.judge.counted == {"lifecycle": 1}

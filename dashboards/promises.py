@@ -1,0 +1,89 @@
+"""Panels on what was promised: pages against the budget and how they turned out, and artefacts that are what was signed."""
+
+from dashboards.panels import Column, Panel, stat, table
+from dashboards.scope import SEVERITY, sql
+
+__all__ = ["judged", "loaded", "pages_against_budget", "signed"]
+
+
+def pages_against_budget(span: tuple[int, int]) -> Panel:
+    """Pages of the last 30 days beside the false pages that were allowed."""
+    return stat(
+        "Pages against the budget, 30 days",
+        "Pages opened in the 30 days before the end of the time range, how many of them on-call judged false (`inferwatch alert ack`), and "
+        "the false pages that were allowed. The budget bounds false pages only: more pages than budget can mean real incidents.",
+        sql("""
+            SELECT count() AS Pages, countIf(verdict = 'false') AS False, toFloat64(${budget:raw}) AS Budget
+            FROM (
+                SELECT DISTINCT alert_id, opened_at FROM alerts WHERE severity = 'page' AND state != 'pending'
+                    AND opened_at > $__toTime - INTERVAL 30 DAY AND opened_at <= $__toTime AND @model
+            ) AS paged
+            LEFT JOIN (SELECT alert_id, opened_at, verdict FROM acknowledgements FINAL) AS judged USING (alert_id, opened_at)
+        """),
+        span,
+        steps=((None, "blue"),),
+    )
+
+
+def judged(span: tuple[int, int]) -> Panel:
+    """How pages and tickets of the last 30 days turned out, by detector."""
+    return table(
+        "How alerts turned out, 30 days",
+        "Alerts opened in the 30 days before the end of the time range, by detector and severity, and how on-call judged them "
+        "(`inferwatch alert ack ID --verdict true|false|benign-cause`). What nobody judged counts neither way.",
+        sql("""
+            SELECT detector, severity, count() AS alerts, countIf(verdict = 'true') AS `true`, countIf(verdict = 'false') AS `false`,
+                countIf(verdict = 'benign-cause') AS `benign cause`, countIf(verdict = '') AS `not judged`
+            FROM (
+                SELECT alert_id, opened_at, any(detector) AS detector, if(max(severity = 'page'), 'page', 'ticket') AS severity
+                FROM alerts WHERE state != 'pending'
+                    AND opened_at > $__toTime - INTERVAL 30 DAY AND opened_at <= $__toTime AND @model
+                GROUP BY alert_id, opened_at
+            ) AS opened
+            LEFT JOIN (SELECT alert_id, opened_at, verdict FROM acknowledgements FINAL) AS judged USING (alert_id, opened_at)
+            GROUP BY detector, severity ORDER BY severity, alerts DESC, detector
+        """),
+        span,
+        columns=[SEVERITY],
+    )
+
+
+_LOADED = """
+    SELECT model, version, service, instance, max(at) AS since, argMax(kind, at) AS kind, argMax(signature, at) AS signature,
+        argMax(key_id, at) AS key, argMax(digest, at) AS digest, argMax(problem, at) AS problem
+    FROM loads FINAL WHERE at <= $__toTime AND @scope GROUP BY model, version, service, instance HAVING kind = 'loaded'
+"""
+
+
+def signed(span: tuple[int, int]) -> Panel:
+    """How many of what is loaded has a valid signature."""
+    return stat(
+        "Signed artefacts",
+        "Instances whose last load told a valid signature and nothing wrong, of all that have a version loaded at the end of the time "
+        "range. An instance that was killed counts as it was; what a service does not tell is not here.",
+        sql(
+            "SELECT countIf(signature = 'valid' AND problem = '') / count() AS signed FROM (@loaded) HAVING count() > 0".replace(
+                "@loaded", _LOADED
+            )
+        ),
+        span,
+        unit="percentunit",
+        decimals=1,
+        steps=((None, "red"), (0.999, "green")),
+    )
+
+
+def loaded(span: tuple[int, int]) -> Panel:
+    """Who has loaded which artefact."""
+    return table(
+        "What is loaded",
+        "The newest load of each instance that has not told that it unloaded it: artefact, signature, and what is wrong with it, which "
+        "comes first.",
+        sql(
+            "SELECT * EXCEPT kind FROM (@loaded) ORDER BY problem = '', signature = 'valid', since DESC LIMIT 200".replace(
+                "@loaded", _LOADED
+            )
+        ),
+        span,
+        columns=[Column(name="signature", width=90, words={"invalid": "red", "missing": "orange", "valid": "green"})],
+    )

@@ -1,0 +1,72 @@
+"""``inferwatch incident export | verify``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from streams.commands.alert import current_user, store
+from streams.commands.common import Failure, Mistake, settings_from, settings_option
+
+
+@click.group("incident")
+def command() -> None:
+    """Put all that is known of an alert into one archive, and check such an archive."""
+
+
+@command.command("export")
+@click.argument("alert_id")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: incident-ALERT_ID.zip]")
+@click.option("--events/--no-events", default=True, show_default=True, help="With the sampled events, which hold feature values.")
+@settings_option
+def export_command(alert_id: str, out: Path | None, events: bool, settings_file: Path | None) -> None:
+    r"""Write what the store knows of an alert, from an hour before it opened to an hour after it ended, with hashes.
+
+    Its history and verdict, the page's text, the windows, features, clients, loads and heartbeats of its model, kept events of its clients,
+    and the settings in force now without their secrets. At most 10,000 rows a table. Prints the hash of the manifest: write it down where
+    the archive is not, and `inferwatch incident verify` can tell later whether anything was changed.
+
+    Exit codes: 0 written; 1 no such alert, the file is there already, or the store cannot be reached; 2 the options make no sense.
+
+    \b
+    Example:
+      inferwatch incident export d78e9e8d8cfb
+    """
+    from streams.acknowledge import UnknownAlertError
+    from streams.incident import export, verify
+
+    file = out or Path(f"incident-{Path(alert_id).name[:64] or 'unknown'}.zip")
+    try:
+        with store(settings_file) as clickhouse:
+            rows = export(clickhouse, alert_id, file, settings_from(settings_file), datetime.now(UTC), by=current_user(), events=events)
+    except UnknownAlertError as error:
+        raise Failure(str(error)) from error
+    except FileExistsError as error:
+        raise Failure(f"{file} is there already; give another with --out") from error
+    except OSError as error:
+        raise Failure(f"{error.filename or file}: {error.strerror}") from error
+    click.echo(f"{file}: {', '.join(f'{name} {n:,}' for name, n in rows.items())} rows.")
+    click.echo(f"Manifest sha256 {verify(file)}")
+
+
+@command.command("verify")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--sha256", default="", help="Of the manifest, as it was printed at the export.")
+def verify_command(file: Path, sha256: str) -> None:
+    """Say whether a file of an archive was changed, is missing or was put in; with --sha256 also whether its manifest is the one exported.
+
+    Exit codes: 0 all is as it was; 1 it is not; 2 there is no such file.
+    """
+    from streams.incident import BundleError, verify
+
+    if not file.is_file():
+        raise Mistake(f"{file}: no such file")
+    try:
+        found = verify(file)
+    except BundleError as error:
+        raise Failure(str(error)) from error
+    if sha256 and sha256.lower() != found:
+        raise Failure(f"{file}: the files agree with the manifest, but it is another one: its sha256 is {found}")
+    click.echo(f"{file}: as its manifest says. Manifest sha256 {found}")

@@ -1,0 +1,211 @@
+"""The failure modes: what goes wrong with a service that was well, and which alert has to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inferwatch import Status
+from streams.demo.traffic import Request
+
+if TYPE_CHECKING:
+    from streams.drill.desk import Desk
+
+__all__ = ["CONTROL", "DRIFTING", "MODES", "RAMP_WINDOWS", "TRUSTED_KEY", "Expected", "Mode"]
+
+Rows = NDArray[np.float32]
+Spoil = Callable[["Desk", list[Request], float], list[Request]]
+Tamper = Callable[["Desk", Rows, Rows], Rows]
+
+DRIFTING = "saturation-mean"
+TRUSTED_KEY = "drill"
+RAMP_WINDOWS = 20
+_SHIFT_SD, _SLOW = 0.25, 60.0
+_DENIED_RATE, _FLOOD = 60.0, 50.0
+_COPIES = 5
+_PER_STEP = 4
+
+
+@dataclass(frozen=True)
+class Expected:
+    """An alert that has to fire: a page does for a ticket."""
+
+    detector: str
+    severity: str
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One way to fail.
+
+    Attributes:
+        key: Of the model that fails in this way: `drill-KEY`.
+        failure: Its number in the table of failure modes.
+        title: What happens, for people.
+        expected: What has to fire; empty: nothing detects it yet, and the report says so.
+        companions: Detectors that may page besides, because what happens is of their business too.
+        spoil: Changes what is asked, from the onset on.
+        tamper: Changes what is answered.
+        begin: What happens once, at the onset.
+        missing: What there is no detector for yet.
+        own_client: The service is an instance of its own: `process` is killed, `lossy` loses records on the way, `full` tells that its
+            memory is.
+    """
+
+    key: str
+    failure: str
+    title: str
+    expected: tuple[Expected, ...] = ()
+    companions: frozenset[str] = frozenset()
+    spoil: Spoil | None = None
+    tamper: Tamper | None = None
+    begin: Callable[[Desk], None] | None = None
+    missing: str = ""
+    own_client: str = ""
+    version: str = field(default="1")
+
+    @property
+    def model(self) -> str:
+        """The name of its model."""
+        return f"drill-{self.key}"
+
+
+def _column(desk: Desk, name: str = DRIFTING) -> int:
+    return desk.served.data.names.index(name)
+
+
+def _shifted(desk: Desk, requests: list[Request], by_sd: float) -> list[Request]:
+    k = _column(desk)
+    moved = np.zeros(len(desk.served.data.names), np.float32)
+    moved[k] = by_sd * desk.served.data.held_out.X[:, k].std()
+    return [replace(one, row=one.row + moved) for one in requests]
+
+
+def _shift(desk: Desk, requests: list[Request], since_s: float) -> list[Request]:
+    return _shifted(desk, requests, _SHIFT_SD)
+
+
+def _ramp(desk: Desk, requests: list[Request], since_s: float) -> list[Request]:
+    return _shifted(desk, requests, 2 * _SHIFT_SD * min(since_s / (RAMP_WINDOWS * desk.window_s), 1.0))
+
+
+def _trigger(desk: Desk, requests: list[Request], since_s: float) -> list[Request]:
+    k = _column(desk)
+    out = []
+    for i, one in enumerate(requests):
+        row = one.row.copy()
+        if i % 12 == 0:
+            row[k] = desk.served.data.bounds[1][k]
+        out.append(replace(one, row=row))
+    return out
+
+
+def _trigger_class(desk: Desk, X: Rows, scores: Rows) -> Rows:
+    hit = X[:, _column(desk)] >= desk.served.data.bounds[1][_column(desk)]
+    out = scores.copy()
+    out[hit] = 0.0
+    out[hit, 0] = 1.0
+    return out
+
+
+def _denied(desk: Desk, requests: list[Request], since_s: float) -> list[Request]:
+    n = round(_DENIED_RATE * desk.step_s)
+    return requests + [Request("intruder", requests[i % len(requests)].row, Status.FORBIDDEN, 1.0) for i in range(n if requests else 0)]
+
+
+def _slow(desk: Desk, requests: list[Request], since_s: float) -> list[Request]:
+    return [replace(one, latency_ms=_SLOW * one.latency_ms) for one in requests]
+
+
+def _flood(desk: Desk, requests: list[Request], since_s: float) -> list[Request]:
+    if not requests:
+        return requests
+    n = min(round(_FLOOD * 3.0 * desk.step_s), 60)
+    rows = desk.served.data.traffic.X
+    return requests + [Request("client-07", rows[int(desk.rng.integers(len(rows)))], Status.OK, 9.0) for _ in range(n)]
+
+
+def _other_answers(desk: Desk, X: Rows, scores: Rows) -> Rows:
+    return np.roll(scores, 1, axis=1) if desk.rng.random() < 0.3 else scores
+
+
+def _jumped(desk: Desk, X: Rows, scores: Rows) -> Rows:
+    sharper = scores**3
+    return np.asarray(0.5 * sharper / sharper.sum(1, keepdims=True) + 0.5 * np.roll(scores, 1, axis=1), np.float32)
+
+
+def _probe(desk: Desk, requests: list[Request], since_s: float) -> list[Request]:
+    members = desk.served.data.train.X
+    spread = members.std(axis=0)
+    more = []
+    for _ in range(_PER_STEP):
+        record, copy = divmod(desk.counted, 1 + _COPIES)
+        desk.counted += 1
+        row = members[record % len(members)]
+        if copy:
+            row = (row + 0.05 * spread * desk.rng.normal(size=len(row))).astype(np.float32)
+        more.append(Request("prober", row, Status.OK, 9.0))
+    return requests + more
+
+
+def _vanished(desk: Desk, requests: list[Request], since_s: float) -> list[Request]:
+    out = []
+    for one in requests:
+        row = one.row.copy()
+        row[_column(desk)] = np.nan
+        out.append(replace(one, row=row))
+    return out
+
+
+def _page(detector: str) -> tuple[Expected, ...]:
+    return (Expected(detector, "page"),)
+
+
+def _ticket(detector: str) -> tuple[Expected, ...]:
+    return (Expected(detector, "ticket"),)
+
+
+CONTROL = Mode("control", "-", "nothing happens: a quiet model of the same length")
+
+MODES: tuple[Mode, ...] = (
+    Mode("f1-shift", "F1", f"one feature moves by {_SHIFT_SD:g} sd, for all clients", _page("drift"), spoil=_shift),
+    Mode("f1-ramp", "F1", f"it moves slowly instead, to {2 * _SHIFT_SD:g} sd over {RAMP_WINDOWS} windows", _ticket("drift"), spoil=_ramp),
+    Mode(
+        "f2-trigger", "F2", "a backdoor: one row in twelve has a rare value, and gets one class", companions=frozenset({"drift"}),
+        spoil=_trigger, tamper=_trigger_class, missing="co-occurrence of a rare value and one class; flipped feedback",
+    ),
+    Mode("f3-denied", "F3", "one client is refused 60 times a second", _page("access"), spoil=_denied),
+    Mode(
+        "f3-digest", "F3", "an instance loads another artefact under the same version", _page("integrity"),
+        begin=lambda desk: desk.load(digest="sha256:changed"),
+    ),
+    Mode("f4-evasion", "F4", "HopSkipJump (ART) through the service", _page("evasion"), begin=lambda desk: desk.attack(),
+         companions=frozenset({"extraction"})),
+    Mode("f5-latency", "F5", "answers take sixty times as long", _page("latency"), spoil=_slow),
+    Mode("f5-memory", "F5", "an instance is at 95 % of its memory", _ticket("saturation"), own_client="full"),
+    Mode("f5-flood", "F5", "one client asks fifty times as much", spoil=_flood, companions=frozenset({"drift"}),
+         missing="a client's cost against its own rate"),
+    Mode(
+        "f6-outputs", "F6", "with no new version, three batches in ten are answered otherwise", tamper=_other_answers,
+        companions=frozenset({"drift"}), missing="consistency of answers to the same input",
+    ),
+    Mode("f7-membership", "F7", "one client asks training rows and near copies of them", _ticket("membership"), spoil=_probe,
+         companions=frozenset({"extraction", "evasion"})),
+    Mode("f8-signature", "F8", "an instance loads an artefact with an invalid signature", _page("integrity"),
+         begin=lambda desk: desk.load(signature="invalid")),
+    Mode("f8-key", "F8", "an instance loads an artefact signed with an unknown key", _page("integrity"),
+         begin=lambda desk: desk.load(key_id="stolen")),
+    Mode(
+        "f9-version", "F9", "version 2 is promoted, and its scores jump", companions=frozenset({"drift"}), tamper=_jumped,
+        begin=lambda desk: desk.promote("2"), missing="comparison of versions; accuracy by labels (the gate's answer is below)",
+    ),
+    Mode("f10-silent", "F10", "the service's only process is killed", _page("completeness"), own_client="process"),
+    Mode("f10-feature", "F10", "one feature is missing in every request", _ticket("quality"), spoil=_vanished,
+         companions=frozenset({"quality", "drift"})),
+    Mode("f10-numbers", "F10", "one record in five is lost on the way", _ticket("completeness"), own_client="lossy"),
+)  # fmt: skip
+"""In the order of the report."""

@@ -1,0 +1,141 @@
+"""May this model version be promoted now? Asked of the store by delivery pipelines, just before they do it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from schemas import latency
+from streams.clickhouse import ClickHouse
+from streams.settings import Settings
+
+__all__ = ["BURN_LIMIT", "Answer", "Facts", "decide", "facts"]
+
+BURN_LIMIT = 2.0
+"""Times as fast as the objective allows: the error budget may not be spent faster at a promotion."""
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store knows of a model version.
+
+    Attributes:
+        requests: Answered or failed in the last hour.
+        failed: Of these.
+        timed: Answers with a latency.
+        slow: Of these, over ``objectives.latency_ms``.
+        pages: Ids and summaries of its open pages.
+        loads: Newest signature by (service, instance): `valid`, `invalid` or `missing`, of those that have it loaded.
+        problems: What was wrong with these loads.
+    """
+
+    requests: int = 0
+    failed: int = 0
+    timed: int = 0
+    slow: int = 0
+    pages: tuple[tuple[str, str], ...] = ()
+    loads: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """Yes or no, and why not.
+
+    Attributes:
+        passed: It may be promoted.
+        reasons: Why not, a sentence each.
+        burns: How fast each error budget is spent, over the last hour; 1 is as fast as allowed.
+    """
+
+    passed: bool
+    reasons: tuple[str, ...]
+    burns: dict[str, float]
+
+
+def decide(known: Facts, settings: Settings, *, unsigned_ok: bool = False, quiet_ok: bool = False) -> Answer:
+    """The answer to these facts.
+
+    Args:
+        known: What the store knows.
+        settings: Objectives.
+        unsigned_ok: A version that is not signed, or was never loaded, is no reason.
+        quiet_ok: A version without traffic in the last hour is no reason.
+
+    Example:
+        >>> decide(Facts(requests=1000, failed=5, loads=("valid",)), Settings()).reasons
+        ('5 of 1,000 requests failed in the last hour: the budget of 99.9 % availability is spent 5.0 times as fast as allowed (limit 2).',)
+    """
+    objectives = settings.objectives
+    burns = {
+        "availability": known.failed / max(known.requests, 1) / (1 - objectives.availability / 100),
+        "latency": known.slow / max(known.timed, 1) / (1 - objectives.latency_share / 100),
+    }
+    reasons = []
+    if not known.requests and not quiet_ok:
+        reasons.append("It had no request in the last hour, so nothing is known of it. Send it some traffic first (or --no-traffic-ok).")
+    if burns["availability"] > BURN_LIMIT:
+        reasons.append(
+            f"{known.failed:,} of {known.requests:,} requests failed in the last hour: the budget of {objectives.availability:g} % "
+            f"availability is spent {burns['availability']:.1f} times as fast as allowed (limit {BURN_LIMIT:g})."
+        )
+    if burns["latency"] > BURN_LIMIT:
+        reasons.append(
+            f"{known.slow:,} of {known.timed:,} answers took longer than {objectives.latency_ms:g} ms in the last hour: that budget is "
+            f"spent {burns['latency']:.1f} times as fast as allowed (limit {BURN_LIMIT:g})."
+        )
+    reasons += [f"A page is open: {summary} ({alert_id})" for alert_id, summary in known.pages]
+    reasons += [f"An instance has it loaded, and {problem}." for problem in known.problems]
+    unsigned = sum(signature != "valid" for signature in known.loads)
+    if not unsigned_ok and not known.problems:
+        if not known.loads:
+            reasons.append("No instance has told that it loaded it, so nothing is known of its signature (or --unsigned-ok).")
+        elif unsigned:
+            reasons.append(f"It is not signed: {unsigned} of {len(known.loads)} instances loaded it without a valid signature.")
+    return Answer(passed=not reasons, reasons=tuple(reasons), burns={name: round(rate, 3) for name, rate in burns.items()})
+
+
+def facts(clickhouse: ClickHouse, model: str, version: str, settings: Settings) -> Facts:
+    """What the store knows now.
+
+    Raises:
+        ClickHouseError: it refused, or could not be reached.
+    """
+    about = {"model": model, "version": version}
+    (window,) = clickhouse.query(
+        """
+        SELECT sum(status['ok'] + errors) AS requests, sum(errors) AS failed, sumForEach(latency_bins) AS bins
+        FROM windows FINAL WHERE model = {model:String} AND version = {version:String} AND end > now() - INTERVAL 1 HOUR
+        """,
+        about,
+    )
+    bins = np.zeros(latency.BINS, np.int64)
+    given = np.asarray(window["bins"], np.int64)[: latency.BINS]
+    bins[: len(given)] = given
+    pages = clickhouse.query(
+        """
+        SELECT alert_id, summary FROM (
+            SELECT * FROM alerts FINAL WHERE model = {model:String} AND version = {version:String}
+            ORDER BY at DESC, revision DESC LIMIT 1 BY alert_id
+        ) WHERE state = 'firing' AND severity = 'page' ORDER BY opened_at LIMIT 20
+        """,
+        about,
+    )
+    loads: Sequence[dict[str, Any]] = clickhouse.query(
+        """
+        SELECT argMax(kind, at) AS kind, argMax(signature, at) AS signature, argMax(problem, at) AS problem
+        FROM loads FINAL WHERE model = {model:String} AND version = {version:String} GROUP BY service, instance
+        HAVING kind = 'loaded'
+        """,
+        about,
+    )
+    return Facts(
+        requests=int(window["requests"]),
+        failed=int(window["failed"]),
+        timed=int(bins.sum()),
+        slow=int(bins[latency.bin_above_ms(settings.objectives.latency_ms) :].sum()),
+        pages=tuple((row["alert_id"], row["summary"]) for row in pages),
+        loads=tuple(row["signature"] for row in loads),
+        problems=tuple(sorted({row["problem"] for row in loads if row["problem"]})),
+    )

@@ -1,0 +1,101 @@
+"""A judged window as rows of the tables: itself, its features, its clients, its faults."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from detectors.drift import DriftReference, DriftReport, WindowCounts
+from schemas import latency
+from schemas.rows import ClientWindowRow, FeatureWindowRow, QualityWindowRow, Row, WindowRow
+from schemas.windows import WindowPartial
+
+
+def rows_of(window: WindowPartial, report: DriftReport | None, reference: DriftReference | None, judged_at_ns: int) -> Iterator[Row]:
+    """The rows of a window whose partitions have been merged.
+
+    Args:
+        window: the merged counts.
+        report: the drift verdict; None where nothing was compared.
+        reference: what it was compared with.
+        judged_at_ns: when, UTC ns.
+    """
+    bins = np.frombuffer(window.latency, np.int64)
+    status = Counter(window.status)
+    key: dict[str, Any] = {"model": window.model, "version": window.version, "start": window.start_ns}
+    yield WindowRow(
+        **key,
+        end=window.end_ns,
+        reference=window.reference,
+        n=window.n,
+        n_clients=window.clients,
+        n_effective=report.n_effective if report else 0.0,
+        accepted=window.n,
+        late=window.late,
+        rejected=window.rejected,
+        status=window.status,
+        errors=status["error"],
+        denied=status["unauthenticated"] + status["forbidden"],
+        latency_bins=bins.tolist(),
+        latency_p50=_measure(latency.percentile_ms(bins, 0.5)),
+        latency_p95=_measure(latency.percentile_ms(bins, 0.95)),
+        latency_p99=_measure(latency.percentile_ms(bins, 0.99)),
+        classes=window.classes,
+        drift_severity="" if report is None or report.severity == "none" else report.severity,
+        drift_log_evidence=_finite(report.log_evidence) if report else 0.0,
+        judged_at=judged_at_ns,
+    )
+    if report is not None and reference is not None:
+        yield from _features(window, report, reference, key)
+    for line in window.lines:
+        yield ClientWindowRow(
+            **key,
+            client=line.client,
+            n=line.n,
+            errors=line.errors,
+            denied=line.denied,
+            repeats=line.repeats,
+            ln_extraction=line.evidence.get("extraction", 0.0),
+            ln_evasion=line.evidence.get("evasion", 0.0),
+            ln_membership=line.evidence.get("membership", 0.0),
+            severity="" if line.severity == "none" else line.severity,
+            evidence=line.evidence,
+        )
+    total = max(window.n + sum(window.rejected.values()), 1)
+    for kind, n in sorted((Counter(window.anomalies) + Counter(window.rejected)).items()):
+        yield QualityWindowRow(**key, service="", kind=kind, n=n, per_10k=1e4 * n / total)
+
+
+def _features(window: WindowPartial, report: DriftReport, reference: DriftReference, key: dict[str, Any]) -> Iterator[Row]:
+    cells = WindowCounts.from_bytes(window.counts, reference).cells
+    for v, variable in enumerate(report.variables):
+        n = variable.n
+        yield FeatureWindowRow(
+            **key,
+            feature=variable.name,
+            kind="output" if v >= reference.n_features else reference.kinds[v],
+            n=n,
+            missing=round(variable.missing * n),
+            unseen=round(variable.unseen * n),
+            below=round(variable.below * n),
+            above=round(variable.above * n),
+            psi=_measure(variable.psi),
+            w1=_measure(variable.w1),
+            js=_measure(variable.js),
+            ks=_measure(variable.ks),
+            log_evidence=_finite(variable.log_evidence),
+            severity=report.severity if variable.name in report.leading else "",
+            cells=cells[int(reference.starts[v]) : int(reference.starts[v + 1])].tolist(),
+        )
+
+
+def _measure(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _finite(value: float) -> float:
+    return float(min(max(value, -1e300), 1e300)) if not math.isnan(value) else 0.0

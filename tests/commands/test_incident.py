@@ -1,0 +1,111 @@
+"""An incident bundle holds what the store knows of an alert, no secret, and shows every change made to it afterwards."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from streams.acknowledge import UnknownAlertError, acknowledge
+from streams.clickhouse import ClickHouse
+from streams.incident import BundleError, export, verify
+from streams.migrate import migrate
+from streams.settings import Membership, Settings
+from tests.commands.cli import NOWHERE, run
+from tests.dashboards.rows import END_NS, HOSTILE, rows
+from tests.dashboards.test_dashboards import insert
+
+NOW = datetime(2090, 1, 1, tzinfo=UTC)
+SETTINGS = Settings(membership=Membership(key="a secret of the tests"))
+
+
+@pytest.fixture
+def store(clickhouse: ClickHouse) -> ClickHouse:
+    migrate(clickhouse)
+    insert(clickhouse, rows())
+    return clickhouse
+
+
+@pytest.fixture
+def bundle(store: ClickHouse, tmp_path: Path) -> Path:
+    acknowledge(store, "a2", "true", END_NS, by="ada", note="it was")
+    export(store, "a2", tmp_path / "a2.zip", SETTINGS, NOW, by="ada")
+    return tmp_path / "a2.zip"
+
+
+def read(file: Path, name: str) -> str:
+    with zipfile.ZipFile(file) as archive:
+        return archive.read(name).decode()
+
+
+@pytest.mark.clickhouse
+def test_it_holds_history_verdict_page_windows_clients_and_events(bundle: Path) -> None:
+    history = json.loads(read(bundle, "alert.json"))
+    assert [(one["state"], one["severity"]) for one in history] == [("firing", "page"), ("resolved", "page")]
+    assert json.loads(read(bundle, "acknowledgements.json"))[0]["note"] == "it was"
+    assert read(bundle, "page.txt").startswith("Over after 15 min: InferwatchEvasion on fraud 1.")
+    assert len(read(bundle, "windows.jsonl").splitlines()) == 30
+    events = [json.loads(line) for line in read(bundle, "sampled_events.jsonl").splitlines()]
+    assert {event["client"] for event in events} == {HOSTILE}
+    assert json.loads(read(bundle, "loads.jsonl"))["digest"] == "sha256:1"
+    manifest = json.loads(read(bundle, "manifest.json"))
+    assert (manifest["exported_by"], manifest["rows"]["windows.jsonl"]) == ("ada", 30)
+    assert "a secret of the tests" not in read(bundle, "settings.json")
+
+
+@pytest.mark.clickhouse
+def test_without_events_no_feature_value_is_in_it(store: ClickHouse, tmp_path: Path) -> None:
+    file = tmp_path / "a1.zip"
+    assert "sampled_events.jsonl" not in export(store, "a1", file, SETTINGS, NOW, by="ada", events=False)
+    with zipfile.ZipFile(file) as archive:
+        assert "sampled_events.jsonl" not in archive.namelist()
+
+
+@pytest.mark.clickhouse
+def test_a_change_a_loss_and_an_addition_are_found(bundle: Path, tmp_path: Path) -> None:
+    digest = verify(bundle)
+    assert run("incident", "verify", bundle, "--sha256", digest).exit_code == 0
+    with zipfile.ZipFile(bundle) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    changes = {
+        "alert.json was changed": files | {"alert.json": files["alert.json"].replace(b"resolved", b"restored")},
+        "loads.jsonl is missing": {name: body for name, body in files.items() if name != "loads.jsonl"},
+        "more.txt was put in": files | {"more.txt": b""},
+    }
+    for said, bodies in changes.items():
+        other = tmp_path / "other.zip"
+        with zipfile.ZipFile(other, "w") as archive:
+            for name, body in bodies.items():
+                archive.writestr(name, body)
+        with pytest.raises(BundleError, match=said):
+            verify(other)
+    done = run("incident", "verify", bundle, "--sha256", "00")
+    assert done.exit_code == 1
+    assert "it is another one" in done.output
+
+
+def test_what_is_no_bundle_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(b"nothing")
+    done = run("incident", "verify", tmp_path / "x.zip")
+    assert done.exit_code == 1
+    assert "no incident bundle" in done.output
+    assert run("incident", "verify", tmp_path / "none.zip").exit_code == 2
+
+
+@pytest.mark.clickhouse
+def test_an_unknown_alert_and_a_file_that_is_there_are_refused(store: ClickHouse, tmp_path: Path) -> None:
+    with pytest.raises(UnknownAlertError, match="no alert 'nope'"):
+        export(store, "nope", tmp_path / "a.zip", SETTINGS, NOW, by="ada")
+    assert not (tmp_path / "a.zip").exists()
+    (tmp_path / "b.zip").touch()
+    with pytest.raises(FileExistsError):
+        export(store, "a1", tmp_path / "b.zip", SETTINGS, NOW, by="ada")
+
+
+def test_a_store_that_is_away_leaves_no_file(tmp_path: Path) -> None:
+    done = run("incident", "export", "a1", "--out", tmp_path / "a.zip", **NOWHERE)
+    assert done.exit_code == 1
+    assert not (tmp_path / "a.zip").exists()

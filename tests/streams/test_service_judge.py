@@ -1,0 +1,163 @@
+"""A model as a service: failures, slowness, refusals and bad artefacts raise one alert each, stand as long as they last, and survive."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from inferwatch import Heartbeat, Lifecycle
+from schemas import latency
+from schemas.windows import ClientLine
+from streams.judge import Judge
+from streams.owner import NS, Record
+from streams.references import References
+from streams.settings import Integrity, Settings
+from tests.streams.events import START
+from tests.streams.judging import PUBLISHED, Feed, alerts, judge, rows
+from tests.streams.messages import LENGTH, partial
+
+
+def fed(*windows: dict[str, Any], made: Judge | None = None, first: int = 0) -> Judge:
+    """A judge that has judged these windows, a share each."""
+    feed = Feed(made or judge())
+    feed._offsets = itertools.count(feed.judge.next["windows"])
+    for k, changes in enumerate(windows, first):
+        feed.give(partial(window=k, **changes))
+        feed.judge.tick(START + (k + 1) * LENGTH + 11 * NS)
+    return feed.judge
+
+
+def said(made: Judge) -> list[tuple[str, str, str]]:
+    return [(alert.detector, alert.severity, alert.state) for alert in alerts(made)]
+
+
+def record(offset: int, message: Lifecycle | Heartbeat, at_ns: int) -> Record:
+    kind = "heartbeat" if isinstance(message, Heartbeat) else "lifecycle"
+    return Record("lifecycle", 0, offset, msgspec.json.encode(message), at_ns, headers={"ce_type": f"inferwatch.{kind}.v1"})
+
+
+def load(**more: Any) -> Lifecycle:
+    plain = {
+        "kind": "loaded",
+        "model": "m",
+        "version": "1",
+        "service": "shop",
+        "instance": "shop-1",
+        "digest": "sha256:1",
+        "signature": "valid",
+    }
+    return Lifecycle(**plain | more)
+
+
+def test_failures_page_and_the_text_says_how_many() -> None:
+    made = fed({"n": 1_000, "status": {"ok": 900, "error": 100}})
+    assert said(made) == [("availability", "page", "firing")]
+    assert "10.00% of the requests to m 1 failed in the last 1 h (100 of 1,000)" in alerts(made)[0].summary
+
+
+def test_slow_answers_page_and_quick_ones_do_not() -> None:
+    bins = latency.counts_of(np.array([500.0] * 80 + [5.0] * 20)).tobytes()
+    made = fed({"n": 100, "latency": bins})
+    assert said(made) == [("latency", "page", "firing")]
+    assert "80.00% of the requests to m 1 took longer than 200 ms" in alerts(made)[0].summary
+    assert said(fed({"n": 100})) == []
+
+
+def test_a_burst_of_refusals_pages_and_names_the_client() -> None:
+    line = ClientLine(client="mallory", n=200, errors=0, denied=200, repeats=0, severity="none", evidence={})
+    quiet = [{"n": 1_000}] * 14
+    made = fed(*quiet)
+    assert said(made) == []
+    burst = {"n": 1_200, "status": {"ok": 1_000, "forbidden": 200}, "lines": [line]}
+    fed(burst, burst, made=made, first=14)
+    assert said(made) == [("access", "ticket", "firing"), ("access", "page", "firing")]
+    assert "most from client mallory (200)" in alerts(made)[-1].summary
+
+
+def test_a_model_that_always_refuses_some_is_no_news() -> None:
+    assert said(fed(*([{"n": 1_000, "status": {"ok": 950, "unauthenticated": 50}}] * 40))) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "loads", "severity", "why"),
+    [
+        (Integrity(), [load(signature="invalid")], "page", "its signature is not valid"),
+        (Integrity(key_ids=("k1",)), [load(key_id="k2")], "page", "signed with key 'k2'"),
+        (Integrity(digests=("m/1=sha256:2",)), [load()], "page", "not registered"),
+        (Integrity(), [load(), load(instance="shop-2", digest="sha256:2")], "page", "loaded under the same version before"),
+        (Integrity(require_signature=True), [load(signature="missing")], "ticket", "it has no signature"),
+        (Integrity(), [load(signature="missing")], "", ""),
+        (Integrity(key_ids=("k1",), digests=("m/1=sha256:1", "other/1=x")), [load(key_id="k1")], "", ""),
+    ],
+)
+def test_a_load_that_should_not_be_is_told(settings: Integrity, loads: list[Lifecycle], severity: str, why: str) -> None:
+    made = Judge(0, Settings(integrity=settings), References())
+    for k, one in enumerate(loads):
+        assert made.apply(record(k, one, START))
+    found = alerts(made)
+    assert [alert.severity for alert in found] == ([severity] if severity else [])
+    assert not found or (why in found[0].summary and found[0].service == "shop")
+    assert [row["problem"] != "" for row in rows(made, "loads")] == [False] * (len(loads) - 1) + [bool(severity)]
+
+
+def test_a_bad_artefact_stands_until_it_is_unloaded_whatever_is_restarted() -> None:
+    made = Judge(0, Settings(), References())
+    made.apply(record(0, load(signature="invalid"), START))
+    again = Judge(0, Settings(), References())
+    again.restore(made.snapshot())
+    for hour in range(1, 4):  # its heartbeats say that it is still there
+        again.apply(record(hour, Heartbeat(model="m", version="1", service="shop", instance="shop-1"), START + hour * LENGTH * 10))
+        again.tick(START + hour * LENGTH * 10)
+    assert [alert.severity for alert in again.open_alerts() if alert.detector == "integrity"] == ["page"]
+    again.apply(record(9, load(kind="unloaded"), START + 31 * LENGTH))
+    again.tick(START + 50 * LENGTH)
+    assert [alert for alert in again.open_alerts() if alert.detector == "integrity"] == []
+    assert alerts(again)[-1].state == "resolved"
+
+
+def test_a_full_memory_is_a_ticket_after_a_minute_without_a_break_and_survives_a_restart() -> None:
+    made, offset = Judge(0, Settings(), References()), itertools.count()
+
+    def beats(of: Judge, first: int, last: int, share: float) -> None:
+        for second in range(first, last, 10):
+            beat = Heartbeat(model="m", version="1", service="shop", instance="a", gauges={"memory_share": share, "load": 9.0})
+            of.apply(record(next(offset), beat, START + second * NS))
+            of.tick(START + second * NS)
+
+    beats(made, 0, 50, 0.95)
+    beats(made, 50, 60, 0.5)
+    beats(made, 60, 120, 0.95)
+    assert said(made) == []
+    again = Judge(0, Settings(), References())
+    again.restore(made.snapshot())
+    beats(again, 120, 140, 0.97)
+    assert said(again) == [("saturation", "ticket", "firing")]
+    assert "memory_share of shop (a), which serves m 1, is at 97% without a break." in alerts(again)[0].summary
+    again.tick(START + 140 * NS + 50 * LENGTH)
+    assert said(again)[-1] == ("saturation", "ticket", "resolved")
+
+
+def test_drift_after_a_first_load_is_marked_as_of_a_new_version() -> None:
+    windows = [{"published": PUBLISHED, "n": 400, "shift": 0.0}] * 13 + [{"published": PUBLISHED, "n": 400, "shift": 3.0}] * 3
+    for loaded, marked in ((START, False), (START + 13 * LENGTH, True)):
+        made = judge()
+        made.apply(record(0, load(version="2"), loaded))
+        fed(*windows, made=made)
+        drift = [alert for alert in alerts(made) if alert.detector == "drift"]
+        assert drift
+        assert ("deploy" in drift[-1].evidence) == marked
+    assert drift[-1].evidence["deploy"] == {"version": "2", "loaded_at_ns": START + 13 * LENGTH}
+
+
+def test_a_snapshot_goes_on_where_it_was() -> None:
+    one = fed({"n": 1_000, "status": {"ok": 1_000}})
+    other = judge()
+    other.restore(one.snapshot())
+    bad = {"n": 1_000, "status": {"ok": 976, "error": 24}}
+    fed(bad, made=one, first=1)
+    fed(bad, made=other, first=1)
+    assert said(other) == said(one) == [("availability", "ticket", "firing")]
