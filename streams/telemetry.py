@@ -73,6 +73,8 @@ class Telemetry:
     def _take_blocks(self, instance: str, partition: int, producer: Producer) -> None:
         if instance not in self._settled:
             self._settled[instance] = -1 if 0 <= producer.lowest < NUMBERS_PER_BLOCK else producer.highest // NUMBERS_PER_BLOCK
+            if self._settled[instance] >= 0:  # a heartbeat may have come first, and said nothing of where its numbers begin
+                self._completeness.stopped(instance)
         blocks = self._blocks.setdefault(instance, {})
         for block, n in producer.blocks.items():
             if block > self._settled[instance]:
@@ -120,11 +122,14 @@ class Telemetry:
         if last - first > _MAX_BLOCKS:  # numbers that leap are not a service's own
             first = last + 1
         heard_s = self._heard_ns.get(instance, now_ns) / NS
+        if instance not in self._settled:  # heartbeats, and no event yet: it lives, and nothing can be missing
+            self._completeness.update(instance, received=0, lowest=0, highest=0, dropped=beat.dropped, at_s=heard_s)
+            return
         for block in range(first, last + 1):
             received = sum(self._blocks.get(instance, {}).pop(block, {}).values())
             begin, end = block * NUMBERS_PER_BLOCK, (block + 1) * NUMBERS_PER_BLOCK
             self._completeness.update(instance, received=received, lowest=begin + 1, highest=end, dropped=beat.dropped, at_s=heard_s)
-        self._settled[instance] = max(last, self._settled.get(instance, -1))
+        self._settled[instance] = max(last, self._settled[instance])
         settled = (self._settled[instance] + 1) * NUMBERS_PER_BLOCK
         self._completeness.update(instance, received=0, lowest=settled, highest=settled, dropped=beat.dropped, at_s=heard_s)
 

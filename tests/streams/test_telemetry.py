@@ -75,6 +75,23 @@ def test_a_service_that_goes_silent_pages_and_one_that_says_goodbye_does_not() -
         assert (report.severity if report else None) == severity
 
 
+def test_a_version_that_takes_over_in_mid_stream_has_lost_nothing_though_its_heartbeat_comes_first() -> None:
+    telemetry, begin = Telemetry(WINDOW_S * NS, 100), 5 * NUMBERS_PER_BLOCK + 300  # numbers go on where the version before ended
+    reports = []
+    for second in range(0, 200, 5):
+        telemetry.heartbeat(Heartbeat(instance="i", accepted=RATE * second, sent=RATE * second), second * NS)
+        if second >= 20:
+            blocks, n = np.unique(np.arange(begin, begin + RATE * second) // NUMBERS_PER_BLOCK, return_counts=True)
+            counts = dict(zip(blocks.tolist(), n.tolist(), strict=True))
+            highest = begin + RATE * second - 1
+            part = Producer(service="s", received=RATE * second, highest=highest, lowest=begin, last_at_ns=second * NS, blocks=counts)
+            telemetry.partial(0, {"i": part})
+        reports.append(telemetry.judge(second * NS))
+    told = [report for report in reports if report is not None]
+    assert {(report.severity, report.missing) for report in told} == {("none", 0)}
+    assert told[-1].produced > 20 * NUMBERS_PER_BLOCK
+
+
 def test_numbers_that_leap_to_the_end_of_the_world_cost_nothing() -> None:
     telemetry = Telemetry(WINDOW_S * NS, 100)
     telemetry.heartbeat(Heartbeat(instance="i"), 0)
