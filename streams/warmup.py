@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import gc
 
+import msgspec
 import numpy as np
 
-from inferwatch import CONTENT_TYPE_COLUMNS, EventColumns, Strings, encode
+from inferwatch import CONTENT_TYPE_COLUMNS, EventColumns, Label, Strings, encode
 from schemas.reference import Feature
 from streams.build import Rows, build
 from streams.judge import Judge
@@ -60,6 +61,9 @@ def warm_up(settings: Settings, seed: int = 0) -> None:
     again = Shard(0, settings, references)
     again.restore(shard.snapshot())
     again.finish()
-    for offset, out in enumerate(out for out in again.outbox if out.to == "windows"):
-        judge.apply(Record("windows", 0, offset, out.value, _START_NS))
+    for out in again.outbox:  # windows, rows of suspects for the swarms, answers
+        if out.to in ("windows", "findings"):
+            judge.apply(Record(out.to, 0, judge.next[out.to], out.value, _START_NS, headers=out.headers))
+    label = Label(model="warm", event_id="i:0", truth="a")
+    judge.apply(Record("labels", 0, 0, msgspec.json.encode(label), _START_NS + NS))
     judge.tick(_START_NS + 10_000 * NS)
