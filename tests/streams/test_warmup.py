@@ -1,4 +1,4 @@
-"""What a worker needs compiled is compiled before it joins its group; in the middle of the work it would hold the loop for half a minute."""
+"""What a worker needs compiled is compiled before it joins its group: later it would hold the loop for half a minute."""
 
 from __future__ import annotations
 
