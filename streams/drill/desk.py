@@ -66,7 +66,7 @@ class Desk:
         self.mode, self.served, self.watch = mode, served, watch
         self.window_s, self.step_s = window_s, step_s
         self.rng = np.random.default_rng(seed)
-        self.events = self.counted = 0
+        self.events = self.counted = self._recorded = 0
         self.version = mode.version
         self._traffic = Traffic(served.data.traffic.X, rate, seed)
         self._onset: float | None = None
@@ -103,11 +103,13 @@ class Desk:
         if not requests:
             return
         X = np.array([one.row for one in requests])
-        scores = self.served.answer(np.nan_to_num(X))
+        sound = scores = self.served.answer(np.nan_to_num(X))
         if failing and self.mode.tamper is not None:
             scores = self.mode.tamper(self, X, scores)
-        for one, row, answer in zip(requests, X.tolist(), scores.tolist(), strict=True):
+        for one, row, answer, truth in zip(requests, X.tolist(), scores.tolist(), sound.argmax(1).tolist(), strict=True):
             self._record(one, row, answer if one.status is Status.OK else None)
+            if self.mode.labelled:
+                self.watch.label(model=self.mode.model, event_id=self._name(), truth=self.served.data.classes[truth])
 
     def attack(self) -> None:
         """HopSkipJump in a thread of its own, until `end`."""
@@ -132,10 +134,15 @@ class Desk:
         if self._thread is not None:
             self._thread.join(10)
 
+    def _name(self) -> str:
+        """Of the event that was recorded last."""
+        return f"{self.mode.key}-{self._recorded}"
+
     def _record(self, request: Request, row: list[float], scores: list[float] | None) -> None:
         data = self.served.data
         with self._lock:
             self.events += 1
+            self._recorded += 1
         self.watch.record(
             model=self.mode.model,
             version=self.version,
@@ -146,4 +153,5 @@ class Desk:
             latency_ms=request.latency_ms,
             status=request.status,
             at_ns=time.time_ns(),
+            event_id=self._name() if self.mode.labelled else None,
         )

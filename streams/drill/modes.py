@@ -26,6 +26,7 @@ TRUSTED_KEY = "drill"
 RAMP_WINDOWS = 20
 _SHIFT_SD, _SLOW = 0.25, 60.0
 _DENIED_RATE, _FLOOD = 60.0, 50.0
+_WRONG = 0.3
 _COPIES = 5
 _PER_STEP = 4
 
@@ -52,6 +53,7 @@ class Mode:
         tamper: Changes what is answered.
         begin: What happens once, at the onset.
         missing: What there is no detector for yet.
+        labelled: Each answer gets a label: what the sound model says.
         own_client: The service is an instance of its own: `process` is killed, `lossy` loses records on the way, `full` tells that its
             memory is.
     """
@@ -66,6 +68,7 @@ class Mode:
     begin: Callable[[Desk], None] | None = None
     missing: str = ""
     own_client: str = ""
+    labelled: bool = False
     version: str = field(default="1")
 
     @property
@@ -135,7 +138,9 @@ def _other_answers(desk: Desk, X: Rows, scores: Rows) -> Rows:
 
 def _jumped(desk: Desk, X: Rows, scores: Rows) -> Rows:
     sharper = scores**3
-    return np.asarray(0.5 * sharper / sharper.sum(1, keepdims=True) + 0.5 * np.roll(scores, 1, axis=1), np.float32)
+    other = np.roll(scores, 1, axis=1)
+    mixed = 0.5 * sharper / sharper.sum(1, keepdims=True) + 0.5 * other
+    return np.asarray(np.where(desk.rng.random(len(X))[:, None] < _WRONG, other, mixed), np.float32)
 
 
 def _probe(desk: Desk, requests: list[Request], since_s: float) -> list[Request]:
@@ -200,8 +205,8 @@ MODES: tuple[Mode, ...] = (
     Mode("f8-key", "F8", "an instance loads an artefact signed with an unknown key", _page("integrity"),
          begin=lambda desk: desk.load(key_id="stolen")),
     Mode(
-        "f9-version", "F9", "version 2 is promoted, and its scores jump", companions=frozenset({"drift"}), tamper=_jumped,
-        begin=lambda desk: desk.promote("2"), missing="comparison of versions; accuracy by labels (the gate's answer is below)",
+        "f9-version", "F9", "version 2 is promoted: its scores jump, three in ten are wrong, labels say so", _page("accuracy"),
+        tamper=_jumped, labelled=True, companions=frozenset({"drift"}), begin=lambda desk: desk.promote("2"),
     ),
     Mode("f10-silent", "F10", "the service's only process is killed", _page("completeness"), own_client="process"),
     Mode("f10-feature", "F10", "one feature is missing in every request", _ticket("quality"), spoil=_vanished,
