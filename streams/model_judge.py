@@ -108,6 +108,9 @@ class ModelJudge:
         """
         if len(partial.latency) != 8 * latency.BINS:
             raise ValueError(f"{len(partial.latency)} bytes of latency counts; {latency.BINS} bins have {8 * latency.BINS}")
+        bins = np.frombuffer(partial.latency, np.int64)
+        if bins.min() < 0 or bins.sum(dtype=np.float64) > partial.n:
+            raise ValueError(f"latency counts below 0, or of more than the {partial.n} events")
         if partial.counts and self._drift is not None and partial.reference == self._reference_id:
             WindowCounts.from_bytes(partial.counts, self._drift.reference)
         if partial.quality:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from inferwatch import Heartbeat
-from schemas import windows
+from schemas import latency, windows
 from schemas.windows import Producer
 from streams.judge import Judge
 from streams.owner import Role
@@ -28,6 +29,8 @@ from tests.streams.messages import LENGTH, finding, partial
         ("windows", windows.encode(finding()), {}),
         ("windows", windows.encode(partial(n=5, latency=b"odd")), {}),
         ("windows", windows.encode(partial(n=5, latency=b"\0" * 80)), {}),
+        ("windows", windows.encode(partial(n=5, latency=np.full(latency.BINS, -1).tobytes())), {}),
+        ("windows", windows.encode(partial(n=5, latency=np.full(latency.BINS, 2**62).tobytes())), {}),
         ("windows", windows.encode(partial(published=PUBLISHED, n=5, counts=b"garbage")), {}),
         ("findings", b"{}", {}),
         ("findings", windows.encode(finding())[: len(windows.encode(finding())) // 2], {}),
