@@ -57,14 +57,14 @@ async def worker(url: str) -> AsyncIterator[AlertmanagerClient]:
 
 async def said(pager: Pager, model: str) -> None:
     """Whatever is under way for a model has its chance: another one's whole notification arrives."""
-    await asyncio.sleep(1.5)  # five group intervals: nothing tells that nothing will come
+    await asyncio.sleep(2.0)  # a group's wait and three intervals: nothing tells that nothing will come
 
 
 @pytest.mark.alertmanager
 async def test_an_incident_is_one_page_and_one_end_across_restarts(tmp_path: Path, alertmanager_binary: Path) -> None:
     model = "incident-fraud"
     alerts = incident(model)
-    with Pager() as pager, EmbeddedAlertmanager(quick_config(tmp_path / "run", pager), folder=tmp_path / "kept") as alertmanager:
+    with Pager() as pager, EmbeddedAlertmanager(quick_config(tmp_path / "run", pager, "1s"), folder=tmp_path / "kept") as alertmanager:
         async with worker(alertmanager.url) as client:
             for alert in alerts:
                 client.offer(0, alert)

@@ -209,9 +209,9 @@ STRIKES: dict[str, Strike] = {
 
 
 def small_disk(folder: Path) -> Path:
-    """A file system of 24 MB for snapshots; only root can mount it."""
+    """A file system of 96 MB for snapshots; only root can mount it."""
     folder.mkdir(parents=True, exist_ok=True)
-    if os.system(f"mount -t tmpfs -o size=24m tmpfs '{folder}' 2>/dev/null"):
+    if os.system(f"mount -t tmpfs -o size=96m tmpfs '{folder}' 2>/dev/null"):
         unavailable("A file system that can be filled", "Run as root, with the right to mount a tmpfs")
     return folder
 
