@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from detectors.state import StateError, pack, reading, unpack
 from inferwatch import Heartbeat, Label, Lifecycle
-from schemas import outcomes, suspects, windows
+from schemas import findings, outcomes, windows
 from schemas.alerts import Alert
 from schemas.outcomes import Outcomes
 from schemas.rows import AlertRow, Row, WindowRow
@@ -29,8 +29,6 @@ _KEPT_BYTES = 65_536
 _KNOWN_VERSIONS = 1_000
 _KIND, _PIECE, _VERSION = "streams.judge", "streams.judge.piece", 1
 _HEARTBEAT = "inferwatch.heartbeat.v1"
-
-_T = TypeVar("_T", WindowPartial, Finding, SuspectRows, Outcomes)
 
 
 class Judge:
@@ -95,20 +93,12 @@ class Judge:
                 partial = windows.decode_partial(record.value)
                 if self._fresh("w", partial):
                     self.partial(partial, record.at_ns)
-            elif record.role == "findings" and record.headers.get("ce_type") == suspects.CE_TYPE:
-                rows = suspects.decode(record.value)
-                if self._fresh("f", rows):
-                    self.suspects(rows, record.at_ns)
-            elif record.role == "findings" and record.headers.get("ce_type") == outcomes.CE_TYPE:
-                answers = outcomes.decode(record.value)
-                if self._fresh("f", answers):
-                    self.outcomes(answers)
+            elif record.role == "findings":
+                message = findings.decode(record.value, record.headers)
+                if self._fresh("f", message):
+                    self.told(message, record.at_ns)
             elif record.role == "labels":
                 self.label(msgspec.json.decode(record.value, type=Label), record.at_ns)
-            elif record.role == "findings":
-                found = windows.decode_finding(record.value)
-                if self._fresh("f", found):
-                    self.finding(found)
             elif record.role == "lifecycle" and record.headers.get("ce_type") == _HEARTBEAT:
                 self._heartbeat(msgspec.json.decode(record.value, type=Heartbeat), record.at_ns)
             elif record.role == "lifecycle":
@@ -124,6 +114,19 @@ class Judge:
     def partial(self, partial: WindowPartial, now_ns: int) -> None:
         """Takes one partition's share of a window."""
         self._model(partial.model, partial.version).partial(partial, now_ns)
+
+    def told(self, message: findings.Message, now_ns: int) -> None:
+        """Takes what a shard tells between windows.
+
+        Raises:
+            ValueError: its columns are damaged; nothing of it was taken.
+        """
+        if isinstance(message, SuspectRows):
+            self.suspects(message, now_ns)
+        elif isinstance(message, Outcomes):
+            self.outcomes(message)
+        else:
+            self.finding(message)
 
     def finding(self, found: Finding) -> None:
         """Takes a finding about a client."""
@@ -310,7 +313,7 @@ class Judge:
         if (model, version) in self._models:
             self._models[model, version].use(self._references.get(model, version))
 
-    def _fresh(self, kind: str, message: _T) -> bool:
+    def _fresh(self, kind: str, message: WindowPartial | findings.Message) -> bool:
         """Whether this message comes for the first time; a shard's messages come in order of their sequence numbers."""
         source = f"{kind}/{message.partition}/{message.epoch}/{message.model}"
         if message.sequence <= self._seen.get(source, -1):

@@ -215,12 +215,14 @@ class ModelShard:
         """Counts refused events, given their rows by reason, in the window of the record; how many there are by reason."""
         start = max(received_ns // self._length_ns * self._length_ns, self._closed_until_ns)
         window = self._window(start)
-        hashes = np.array([*map(hash_of_client, events.client.values), 0], np.uint64)[events.client.codes]
-        clients = np.where(hashes != 0, hashes, keys)
         rejected = Counter({reason: len(rows) for reason, rows in refused.items() if len(rows)})
         for reason in rejected:
-            window.quality.see(clients[refused[reason]])
-            window.quality.fault(reason, clients[refused[reason]])
+            rows = refused[reason]
+            names = events.client.take(rows).compact()  # of the refused only: one row in a record must not cost a hash of every name
+            hashes = np.array([*map(hash_of_client, names.values), 0], np.uint64)[names.codes]
+            clients = np.where(hashes != 0, hashes, keys[rows])
+            window.quality.see(clients)
+            window.quality.fault(reason, clients)
         window.rejected.update(rejected)
         self.watermark_ns = max(self.watermark_ns, min(received_ns, start + self._length_ns))
         return rejected

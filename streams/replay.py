@@ -23,9 +23,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from inferwatch import EventColumns, Label, Strings
-from schemas import outcomes, suspects, windows
+from schemas import findings, windows
 from schemas.alerts import Alert
 from schemas.reference import Reference
+from schemas.suspects import SuspectRows
 from streams import tables
 from streams.build import build
 from streams.judge import Judge
@@ -183,14 +184,13 @@ class _Run:
                 self.anomalies.update(partial.anomalies)
                 self.judge.partial(partial, partial.end_ns)
                 self.judge.tick(partial.end_ns + _SETTLED_NS)  # as a worker would, at the window's end and not at the batch's
-            elif out.headers.get("ce_type") == suspects.CE_TYPE:
-                rows = suspects.decode(out.value)
-                self.judge.suspects(rows, rows.end_ns)
-                self.judge.tick(rows.end_ns + _SETTLED_NS)
-            elif out.headers.get("ce_type") == outcomes.CE_TYPE:
-                self.judge.outcomes(outcomes.decode(out.value))
             elif out.to == "findings":
-                self.judge.finding(windows.decode_finding(out.value))
+                message = findings.decode(out.value, out.headers)
+                if isinstance(message, SuspectRows):
+                    self.judge.suspects(message, message.end_ns)
+                    self.judge.tick(message.end_ns + _SETTLED_NS)
+                else:
+                    self.judge.told(message, now_ns)
         self.shard.outbox.ack([out.id for out in self.shard.outbox])
         self.judge.tick(now_ns)
         for out in self.judge.outbox:

@@ -16,7 +16,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
-from schemas import outcomes, suspects, windows
+from schemas import findings, windows
 from schemas.alerts import Alert
 from schemas.reference import Reference
 from schemas.rows import ClientWindowRow, FeatureWindowRow, Row, WindowRow
@@ -28,7 +28,7 @@ from streams.references import unpack
 from streams.settings import Settings
 
 _TOPICS = ("windows", "findings", "alerts")
-_UNREAD = {suspects.CE_TYPE.encode(), outcomes.CE_TYPE.encode()}
+_UNREAD = {name.encode() for name in findings.TYPES}
 """What else is on them, for the worker alone."""
 
 

@@ -16,8 +16,10 @@ import pytest
 from dashboards.macros import expand
 from inferwatch import Client, MemoryTransport
 from inferwatch._codec import decode_columns
-from schemas import outcomes, suspects, windows
+from schemas import findings, windows
+from schemas.outcomes import Outcomes
 from schemas.rows import TABLES, Row
+from schemas.suspects import SuspectRows
 from streams.build import build
 from streams.clickhouse import ClickHouse
 from streams.judge import Judge
@@ -105,12 +107,10 @@ class Wired:
                 end_ns = windows.decode_partial(out.value).end_ns
                 self.take("windows", 0, out.value, {}, end_ns)
                 self.judge.tick(end_ns)
-            elif out.headers.get("ce_type") == suspects.CE_TYPE:
-                self.take("findings", 0, out.value, out.headers, suspects.decode(out.value).end_ns)
-            elif out.headers.get("ce_type") == outcomes.CE_TYPE:
-                self.take("findings", 0, out.value, out.headers, END_NS)
             elif out.to == "findings":
-                self.take("findings", 0, out.value, {}, windows.decode_finding(out.value).at_ns)
+                message = findings.decode(out.value, out.headers)
+                at_ns = message.end_ns if isinstance(message, SuspectRows) else END_NS if isinstance(message, Outcomes) else message.at_ns
+                self.take("findings", 0, out.value, out.headers, at_ns)
 
 
 @pytest.fixture(scope="module")

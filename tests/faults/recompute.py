@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from schemas import outcomes, suspects, windows
+from schemas import findings, outcomes, windows
 from schemas.alerts import Alert
+from schemas.outcomes import Outcomes
 from schemas.reference import Reference
 from schemas.rows import TABLES, Row
+from schemas.suspects import SuspectRows
 from schemas.windows import WindowPartial
 from streams.judge import Judge
 from streams.kafka import partition_for_key
@@ -50,7 +52,7 @@ def replay(settings: Settings, references: list[Reference], partitions: list[lis
         registry.put(reference)
     out = Expected()
     partials: list[WindowPartial] = []
-    findings: list[tuple[str, bytes, int, dict[str, str]]] = []
+    told: list[tuple[str, bytes, int, dict[str, str]]] = []
     for number, messages in enumerate(partitions):
         shard = Shard(number, settings, registry)
         for message in messages:
@@ -59,15 +61,9 @@ def replay(settings: Settings, references: list[Reference], partitions: list[lis
         shard.finish()
         partials += [windows.decode_partial(sent.value) for sent in shard.outbox if sent.to == "windows"]
         for sent in shard.outbox:
-            if sent.headers.get("ce_type") == suspects.CE_TYPE:
-                rows = suspects.decode(sent.value)
-                findings.append((rows.model, sent.value, rows.end_ns, sent.headers))
-            elif sent.headers.get("ce_type") == outcomes.CE_TYPE:
-                answers = outcomes.decode(sent.value)
-                findings.append((answers.model, sent.value, int(outcomes.columns_of(answers).at_ns.max()), sent.headers))
-            elif sent.to == "findings":
-                found = windows.decode_finding(sent.value)
-                findings.append((found.model, sent.value, found.at_ns, {}))
+            if sent.to == "findings":
+                message = findings.decode(sent.value, sent.headers)
+                told.append((message.model, sent.value, _time_of(message), sent.headers))
         out.received += shard.received
         out.rejected += shard.rejected
     out.partials = len(partials)
@@ -82,7 +78,7 @@ def replay(settings: Settings, references: list[Reference], partitions: list[lis
 
     for partial in sorted(partials, key=lambda p: (p.start_ns, p.partition, p.sequence)):
         give("windows", partial.model, windows.encode(partial), partial.end_ns)
-    for finding in findings:
+    for finding in told:
         give("findings", *finding)
     last_ns = max((partial.end_ns for partial in partials), default=0)
     for judge in judges:
@@ -107,6 +103,12 @@ class Arithmetic:
     instances: Mapping[str, int]
     labels: Mapping[tuple[str, int], tuple[int, int]]
     """Labels and errors, by model and start of the event's window."""
+
+
+def _time_of(message: findings.Message) -> int:
+    if isinstance(message, SuspectRows):
+        return message.end_ns
+    return int(outcomes.columns_of(message).at_ns.max()) if isinstance(message, Outcomes) else message.at_ns
 
 
 def arithmetic(account: Account, calm: Reference) -> Arithmetic:
