@@ -12,6 +12,7 @@ from types import ModuleType
 import click
 import msgspec
 import pytest
+from prometheus_client import generate_latest
 
 from schemas.alerts import ALERTNAMES
 from schemas.techniques import ATLAS, BY_DETECTOR, OWASP
@@ -20,6 +21,7 @@ from streams.clickhouse import ClickHouse
 from streams.metrics import Metrics
 from streams.migrate import migrate
 from streams.settings import Settings
+from streams.siem_export import ExportMetrics
 from tests.commands.cli import run
 
 ROOT = Path(__file__).parents[2]
@@ -215,7 +217,7 @@ def test_variables_named_in_the_text_exist(document: Path) -> None:
 
 @documents
 def test_metrics_named_in_the_text_exist(document: Path) -> None:
-    text = Metrics().text().decode()
+    text = Metrics().text().decode() + generate_latest(ExportMetrics().registry).decode()
     for name in re.findall(r"`(inferwatch_\w+)`", document.read_text()):
         assert f"# TYPE {name} " in text, name
 
