@@ -22,6 +22,7 @@ _COMMANDS = {
     "incident": ("streams.commands.incident", "Put all that is known of an alert into one archive."),
     "gate": ("streams.commands.gate", "Say whether a model version may be promoted now."),
     "check": ("streams.commands.check", "Check the settings, and whether everything they name can be reached."),
+    "kserve": ("streams.commands.kserve", "Record what KServe serves, from its payload logger."),
     "ocsf": ("streams.commands.ocsf", "Hand alerts to the SIEM, as OCSF Detection Findings."),
     "dashboards": ("streams.commands.dashboards", "Put the dashboards into Grafana."),
     "ui": ("streams.commands.ui", "Show the dashboards as a page on this machine, without Grafana."),

@@ -18,6 +18,7 @@ from schemas.alerts import ALERTNAMES
 from schemas.techniques import ATLAS, BY_DETECTOR, OWASP
 from streams.cli import main
 from streams.clickhouse import ClickHouse
+from streams.kserve import KserveMetrics
 from streams.metrics import Metrics
 from streams.migrate import migrate
 from streams.settings import Settings
@@ -217,7 +218,8 @@ def test_variables_named_in_the_text_exist(document: Path) -> None:
 
 @documents
 def test_metrics_named_in_the_text_exist(document: Path) -> None:
-    text = Metrics().text().decode() + generate_latest(ExportMetrics().registry).decode()
+    registries = Metrics().registry, ExportMetrics().registry, KserveMetrics().registry
+    text = "".join(generate_latest(registry).decode() for registry in registries)
     for name in re.findall(r"`(inferwatch_\w+)`", document.read_text()):
         assert f"# TYPE {name} " in text, name
 
