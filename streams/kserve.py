@@ -236,7 +236,8 @@ def _time(text: str) -> int | None:
         at = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return None if at.tzinfo is None else int(at.timestamp() * 1e6) * 1_000
+    # Beyond these years the event would cost those that share its record.
+    return None if at.tzinfo is None or not 1971 <= at.year <= 2261 else int(at.timestamp() * 1e6) * 1_000
 
 
 def _metadata(text: str) -> dict[str, str]:

@@ -18,12 +18,16 @@ from streams.page_text import PageText
 from streams.settings import Kafka, Settings
 from streams.siem import Destination, RefusedError, UnavailableError
 
-__all__ = ["ExportMetrics", "Exporter", "finding_of"]
+__all__ = ["ExportMetrics", "Exporter", "UnreadableError", "finding_of"]
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Between two tries of one finding; doubled in between. Below Kafka's ``max.poll.interval.ms``, so the partitions stay ours."""
 
 log = structlog.get_logger(__name__)
+
+
+class UnreadableError(ValueError):
+    """A record of the topic of alerts that makes no finding."""
 
 
 class ExportMetrics:
@@ -44,12 +48,15 @@ def finding_of(value: bytes, text: PageText, only: Collection[str], product_vers
     """The alert's id and its finding as JSON; None for what is not exported: pending alerts, and detectors that are not asked for.
 
     Raises:
-        msgspec.DecodeError: it is no alert.
+        UnreadableError: it is no alert, or one of a time that no clock shows.
     """
-    alert = msgspec.json.decode(value, type=Alert)
-    if alert.state == "pending" or (only and alert.detector not in only):
-        return None
-    return alert.alert_id, msgspec.json.encode(detection_finding(alert, text, product_version))
+    try:
+        alert = msgspec.json.decode(value, type=Alert)
+        if alert.state == "pending" or (only and alert.detector not in only):
+            return None
+        return alert.alert_id, msgspec.json.encode(detection_finding(alert, text, product_version))
+    except (msgspec.DecodeError, RecursionError, ValueError, OverflowError, OSError) as error:
+        raise UnreadableError(str(error)[:300] or type(error).__name__) from error
 
 
 class Exporter:
@@ -118,9 +125,9 @@ class Exporter:
             return True
         try:
             made = finding_of(value, self._text, self._only, self._version)
-        except (msgspec.DecodeError, KeyError) as error:
+        except UnreadableError as error:
             self._metrics.findings.labels("unreadable").inc()
-            log.error("an alert cannot be read, so the SIEM does not get it", why=str(error)[:300], **where)
+            log.error("an alert cannot be read, so the SIEM does not get it", why=str(error), **where)
             return True
         if made is None:
             self._metrics.findings.labels("left_out").inc()

@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import BackgroundTasks, FastAPI, HTTPException, Request
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import RedirectResponse, StreamingResponse
+from opentelemetry.sdk.trace import TracerProvider
 from pydantic import BaseModel
 
 from inferwatch import Client, MemoryTransport
@@ -227,6 +228,26 @@ async def test_requests_side_by_side_keep_their_own_bodies(watching: tuple[Clien
     assert len(events) == 60
     assert all(event["event_id"] == f"e-{event['features']['amount']:g}" for event in events)
     assert {event["client"] for event in events} == {watching[0].pseudonym(f"c{i}") for i in range(60)}
+
+
+async def test_the_event_belongs_to_the_trace_around_the_middleware(watching: tuple[Client, MemoryTransport]) -> None:
+    tracer = TracerProvider().get_tracer("tests")
+    traces = []
+
+    class Traced:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            with tracer.start_as_current_span("request") as span:
+                traces.append(f"{span.get_span_context().trace_id:032x}")
+                await self.app(scope, receive, send)
+
+    app = service(watching[0])
+    app.add_middleware(Traced)
+    with served(app) as url:
+        await ask(url, "/predict", {"amount": 1})
+    assert [event["trace_id"] for event in events_of(watching)] == traces[-1:]
 
 
 def test_what_waits_is_sent_when_the_application_ends() -> None:

@@ -293,3 +293,14 @@ def test_the_trace_of_the_real_opentelemetrys_span_is_taken_and_the_one_given_wi
         assert recorded({})["trace_id"] == expected
         assert recorded({"trace_id": "given"})["trace_id"] == "given"
     assert recorded({})["trace_id"] is None
+
+
+def test_a_batch_is_of_the_current_span_too() -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    watch, transport = client()
+    with watch, TracerProvider().get_tracer("tests").start_as_current_span("batch") as span:
+        watch.record_many(model="m", version="1", features=[[1.0], [2.0]])
+        watch.record_many(model="m", version="1", features=[[3.0]], trace_id=["given"])
+    expected = f"{span.get_span_context().trace_id:032x}"
+    assert sorted(str(event["trace_id"]) for event in transport.events()) == sorted([expected, expected, "given"])

@@ -341,6 +341,11 @@ def test_a_request_seen_twice_waits_once(stage: Stage) -> None:
     assert stage.halves("repeated") == 1
 
 
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-11-20T12:00:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "x" * 5_000])
+def test_a_time_that_no_clock_shows_is_none(text: str) -> None:
+    assert half(REQUEST, b"", **{"Ce-Time": text}).at_ns is None
+
+
 def test_metadata_that_is_nonsense_names_nobody() -> None:
     for text in ("", "[", "[]", '{"X-Api-Key": "alice"}', '{"X-Api-Key": []}', "[" * 50_000):
         assert half(REQUEST, b"", **{"Ce-Metadata": text}).metadata == {}

@@ -29,7 +29,7 @@ from streams.ocsf import MAX_CLIENTS, detection_finding
 from streams.page_text import PageText
 from streams.settings import Routing, Settings
 from streams.siem import File, Http, RefusedError, UnavailableError
-from streams.siem_export import finding_of
+from streams.siem_export import UnreadableError, finding_of
 from tests.commands.cli import environment, run
 from tests.topics import Topics
 
@@ -127,8 +127,9 @@ def test_pending_alerts_and_other_detectors_are_left_out_and_nonsense_is_an_erro
     made = finding_of(msgspec.json.encode(alert()), text, ("evasion",), "0")
     assert made is not None
     assert made[0] == "d78e9e8d8cfb"
-    with pytest.raises(msgspec.DecodeError):
-        finding_of(b'{"alert_id": 5}', text, (), "0")
+    for nonsense in (b'{"alert_id": 5}', b"[" * 100_000, msgspec.json.encode(alert(opened_at_ns=10**30)), b"\xff"):
+        with pytest.raises(UnreadableError):
+            finding_of(nonsense, text, (), "0")
 
 
 # -- destinations -----------------------------------------------------------------------------------------------------------------------
