@@ -22,6 +22,8 @@ import pytest
 from aiohttp import web
 from confluent_kafka import Consumer, Producer
 from py_ocsf_models.events.findings.detection_finding import DetectionFinding
+from py_ocsf_models.events.findings.severity_id import SeverityID
+from py_ocsf_models.events.findings.status_id import StatusID
 
 from schemas.alerts import ALERTNAMES, Alert
 from schemas.techniques import ATLAS, BY_DETECTOR, OF_SEVERAL
@@ -81,6 +83,8 @@ def test_every_alert_is_a_detection_finding_without_a_field_that_the_library_doe
 def test_one_alert_is_one_finding_that_is_created_updated_and_closed(said: dict[str, Any], activity: int, status: str) -> None:
     sent = finding(alert(**said))
     assert (sent["activity_id"], sent["type_uid"], sent["status"]) == (activity, 200400 + activity, status)
+    assert StatusID(sent["status_id"]).name == status.replace(" ", "")
+    assert SeverityID(sent["severity_id"]).name == sent["severity"]
     assert sent["finding_info"]["uid"] == "d78e9e8d8cfb"
     assert sent["finding_info"]["first_seen_time"] == 1_790_000_000_000
     assert sent["finding_info"]["last_seen_time"] == said.get("at_ns", 1_790_000_000 * SECOND) // 10**6
