@@ -85,11 +85,11 @@ def build_command(
     """
     settings = settings_from(settings_file)
     if (rows_file is None) == (not registered_uri):
-        raise Mistake("give a parquet file of rows, or --mlflow models:/NAME/VERSION, and not both")
+        raise click.UsageError("give a parquet file of rows, or --mlflow models:/NAME/VERSION, and not both")
     if artifact and not registered_uri:
-        raise Mistake("--artifact goes with --mlflow")
+        raise click.UsageError("--artifact goes with --mlflow")
     if rows_file is not None and not (model and version):
-        raise Mistake("--model and --version are needed, as the model's services send them")
+        raise click.UsageError("--model and --version are needed, as the model's services send them")
     with tempfile.TemporaryDirectory(prefix="inferwatch-") as folder:
         registered = _registered(registered_uri, artifact, Path(folder)) if registered_uri else None
         if registered is not None:
