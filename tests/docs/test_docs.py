@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -169,7 +170,9 @@ def test_the_text_can_be_read_in_a_terminal(document: Path) -> None:
 
 
 def generator() -> ModuleType:
-    """docs/generate.py."""
+    """docs/generate.py, which is run as a script: what is beside it is on its path."""
+    if str(ROOT / "docs") not in sys.path:
+        sys.path.append(str(ROOT / "docs"))
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
     assert spec is not None
     assert spec.loader is not None
