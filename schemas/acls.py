@@ -6,14 +6,15 @@ import msgspec
 
 __all__ = ["Acl", "acls"]
 
-User = Literal["service", "worker", "publisher"]
+User = Literal["service", "worker", "publisher", "eraser"]
 
 
 class Acl(msgspec.Struct, frozen=True, kw_only=True):
     """One right.
 
     Attributes:
-        user: ``service`` runs the SDK, ``worker`` is `inferwatch worker`, ``publisher`` is who publishes references.
+        user: ``service`` runs the SDK, ``worker`` is `inferwatch worker`, ``publisher`` is who publishes references,
+            ``eraser`` who runs `inferwatch delete`.
         resource: Kind of the resource.
         name: Its name: of one topic or group, or with ``*`` at the end of all that begin so.
         operation: Kafka's name. ``read``, ``write`` and ``create`` imply ``describe``.
@@ -49,6 +50,9 @@ def acls(prefix: str = "inferwatch", group: str = "inferwatch-worker") -> tuple[
     return (
         *rights("service", "write", "sends events, heartbeats and labels", "events", "lifecycle", "labels"),
         *rights("publisher", "write", "publishes references", "references"),
+        *rights("eraser", "write", "lets the workers forget somebody", "events"),
+        Acl(user="eraser", resource="topic", name=f"{prefix}.findings", operation="describe", why="sees how far the workers are"),
+        Acl(user="eraser", resource="group", name=group, operation="describe", why="sees how far the workers are"),
         *rights("worker", "create", "makes the topics; not needed where they are there already", *every),
         *rights("worker", "read", "judges", "events", "windows", "findings", "lifecycle", "labels", "references", "state"),
         *rights(
