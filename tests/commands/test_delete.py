@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from inferwatch import pseudonym_of
+from schemas.retention import Retention
 from schemas.rows import AckRow, AlertRow, ClientWindowRow, SampledEventRow
 from streams.clickhouse import ClickHouse
 from streams.commands.delete import _pseudonyms
@@ -14,7 +16,7 @@ from streams.erase import count, erase, open_alerts_of, steps
 from streams.migrate import migrate
 from tests.commands.cli import run
 
-NS = 1_790_000_000 * 10**9
+NS = time.time_ns() // 10**9 * 10**9  # rows that are older than the retention are not kept
 ALICE, BOB, SHORT = "a" * 32, "b" * 32, "o'b\\"
 
 
@@ -55,9 +57,8 @@ def store(clickhouse: ClickHouse) -> None:
         row = AlertRow(alert_id=f"a{number}", detector="evasion", state="firing", client=client, clients=clients,
                        summary=f"Client {client or ALICE} asks", evidence=f'{{"event_id":"e-{client}"}}', **about)  # type: ignore[arg-type]  # fmt: skip
         clickhouse.insert([row], f"alert{number}")
-    ack = AckRow(
-        alert_id="a0", opened_at=NS, model="m", version="1", detector="evasion", severity="page", verdict="true", at=NS, note=f"was {ALICE}"
-    )
+    judged = {"verdict": "true", "at": NS, "note": f"was {ALICE}"}
+    ack = AckRow(alert_id="a0", opened_at=NS, model="m", version="1", detector="evasion", severity="page", **judged)  # type: ignore[arg-type]
     clickhouse.insert([ack], "ack")
 
 
@@ -102,3 +103,20 @@ def test_an_event_is_deleted_and_an_alert_points_at_it_no_more(clickhouse: Click
         f"e-{SHORT}",
     ]
     assert clickhouse.query("SELECT evidence, client FROM alerts WHERE alert_id = 'a1'") == [{"evidence": '{"event_id":""}', "client": BOB}]
+
+
+@pytest.mark.clickhouse
+def test_what_is_older_than_the_retention_goes_by_itself_and_sooner_when_it_is_shortened(clickhouse: ClickHouse) -> None:
+    migrate(clickhouse)
+    days = {"old": 31, "kept": 20, "new": 1}
+    for name, age in days.items():
+        row = SampledEventRow(model="m", version="1", at=NS - age * 86_400 * 10**9, event_id=name, client=ALICE, reason="random")
+        clickhouse.insert([row], name)
+
+    def kept() -> list[str]:
+        clickhouse.command("OPTIMIZE TABLE sampled_events FINAL")
+        return [row["event_id"] for row in clickhouse.query("SELECT event_id FROM sampled_events ORDER BY at")]
+
+    assert kept() == ["kept", "new"]
+    migrate(clickhouse, retention=Retention(sampled_days=10))
+    assert kept() == ["new"]
