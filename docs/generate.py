@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from generate_contracts import alerts_page, events_page, metrics_page
+from generate_privacy import privacy_page
 
 import streams.settings
 from schemas.acls import acls
@@ -107,7 +109,15 @@ def tables_page() -> str:
 
 def pages() -> dict[Path, str]:
     """Every generated page."""
-    return {REFERENCE / "settings.md": settings_page(), REFERENCE / "topics-and-tables.md": tables_page()}
+    alerts, privacy = REFERENCE / "alerts.md", REFERENCE.parent / "explanation" / "privacy.md"
+    return {
+        REFERENCE / "settings.md": settings_page(),
+        REFERENCE / "topics-and-tables.md": tables_page(),
+        REFERENCE / "events.md": events_page(),
+        REFERENCE / "metrics.md": metrics_page(),
+        alerts: alerts_page(alerts.read_text()),
+        privacy: privacy_page(privacy.read_text()),
+    }
 
 
 _HEAD = "# {title}\n\n<!-- Written by docs/generate.py from the code; change it there. -->\n"

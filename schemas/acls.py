@@ -6,7 +6,7 @@ import msgspec
 
 __all__ = ["Acl", "acls"]
 
-User = Literal["service", "worker", "publisher", "exporter"]
+User = Literal["service", "worker", "publisher", "exporter", "eraser"]
 
 
 class Acl(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,7 +14,7 @@ class Acl(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         user: ``service`` runs the SDK, ``worker`` is `inferwatch worker`, ``publisher`` is who publishes references,
-            ``exporter`` runs `inferwatch ocsf`.
+            ``exporter`` runs `inferwatch ocsf`, ``eraser`` is who runs `inferwatch delete`.
         resource: Kind of the resource.
         name: Its name: of one topic or group, or with ``*`` at the end of all that begin so.
         operation: Kafka's name. ``read``, ``write`` and ``create`` imply ``describe``.
@@ -52,6 +52,9 @@ def acls(prefix: str = "inferwatch", group: str = "inferwatch-worker") -> tuple[
         *rights("publisher", "write", "publishes references", "references"),
         *rights("exporter", "read", "hands alerts to the SIEM", "alerts"),
         Acl(user="exporter", resource="group", name="inferwatch-ocsf", operation="read", why="remembers what the SIEM has"),
+        *rights("eraser", "write", "lets the workers forget somebody", "events"),
+        Acl(user="eraser", resource="topic", name=f"{prefix}.findings", operation="describe", why="sees how far the workers are"),
+        Acl(user="eraser", resource="group", name=group, operation="describe", why="sees how far the workers are"),
         *rights("worker", "create", "makes the topics; not needed where they are there already", *every),
         *rights("worker", "read", "judges", "events", "windows", "findings", "lifecycle", "labels", "references", "state"),
         *rights(

@@ -12,10 +12,13 @@ from detectors.state import StateError, pack, reading, unpack
 from inferwatch import Heartbeat, Label, Lifecycle
 from schemas import findings, outcomes, windows
 from schemas.alerts import Alert
+from schemas.forget import Forget
 from schemas.outcomes import Outcomes
 from schemas.rows import AlertRow, Row, WindowRow
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
+from streams.duplicates import keys_of_id
+from streams.forget import without
 from streams.labels import LabelDesk
 from streams.model_judge import ModelJudge
 from streams.outcome_store import OutcomeStore
@@ -125,12 +128,22 @@ class Judge:
             self.suspects(message, now_ns)
         elif isinstance(message, Outcomes):
             self.outcomes(message)
+        elif isinstance(message, Forget):
+            self.forget(message, now_ns)
         else:
             self.finding(message)
 
     def finding(self, found: Finding) -> None:
         """Takes a finding about a client."""
         self._model(found.model, found.version).finding(found)
+
+    def forget(self, what: Forget, at_ns: int) -> None:
+        """Forgets a client, or an event, of one model version, as a shard has."""
+        if (one := self._models.get((what.model, what.version))) is not None:
+            one.forget(what, at_ns)
+        if what.event_id and (desk := self._desks.get(what.model)) is not None:
+            desk.forget(keys_of_id(what.event_id))
+        self.outbox.rewrite(lambda out: without(out, what))
 
     def suspects(self, rows: SuspectRows, now_ns: int) -> None:
         """Takes one partition's rows of a slice."""

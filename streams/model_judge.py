@@ -17,12 +17,15 @@ from detectors.state import StateError, pack, unpack
 from inferwatch import Heartbeat
 from schemas import latency
 from schemas.alerts import Alert
+from schemas.forget import Forget
 from schemas.rows import Row
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams import pages
 from streams.accuracy import ModelAccuracy
 from streams.alerts import AlertBook
+from streams.duplicates import keys_of_id
+from streams.forget import Forgotten
 from streams.owner import NS
 from streams.references import Loaded
 from streams.service_judge import ServiceJudge
@@ -75,6 +78,7 @@ class ModelJudge:
         self.loaded: Loaded | None = None
         self._drift: DriftDetector | None = None
         self._slices = SliceQueue()
+        self._forgotten = Forgotten()
         self.swarm = SwarmState(self.alerts, settings.swarm.clients)
         self.accuracy = ModelAccuracy(model, version, settings, self.alerts, emit)
         self.suspects_seen = 0
@@ -116,6 +120,7 @@ class ModelJudge:
         if partial.quality:
             QualityCounts.from_bytes(partial.quality)
         self._telemetry.partial(partial.partition, partial.producers)
+        partial = msgspec.structs.replace(partial, lines=self._forgotten.filter(partial.lines, partial.end_ns))
         start = max(partial.start_ns, self._judged_until_ns)
         if start > partial.start_ns:
             end = max(partial.end_ns, start + round(self._settings.window.length_s * NS))
@@ -146,6 +151,19 @@ class ModelJudge:
             n_events=found.n_events,
         )
 
+    def forget(self, what: Forget, at_ns: int) -> None:
+        """Forgets a client, or an event."""
+        if what.client:
+            self._forgotten.add(what.client, at_ns)
+            for held in self._windows.values():
+                left = [line for line in held.partial.lines if line.client != what.client]
+                held.partial = msgspec.structs.replace(held.partial, lines=left)
+            self._slices.forget(what.client)
+            self.swarm.forget(what.client)
+        else:
+            self.accuracy.store.forget(keys_of_id(what.event_id))
+        self.alerts.forget(what.client, what.event_id)
+
     def suspects(self, rows: SuspectRows, now_ns: int) -> None:
         """Takes one partition's rows of a slice; those of another reference than ours are of no use.
 
@@ -172,6 +190,7 @@ class ModelJudge:
             held = self._windows[start]
             if now_ns >= max(held.partial.end_ns, held.first_ns) + settle_ns:
                 self._judge(start, now_ns)
+        self._forgotten.expire(now_ns - settle_ns - 2 * round(self._settings.window.length_s * NS))
         self.accuracy.tick(now_ns, settle_ns)
         telemetry = self._telemetry.judge(now_ns)
         if telemetry is not None:
@@ -327,6 +346,7 @@ class ModelJudge:
                 "suspects_seen": self.suspects_seen,
                 "service": self.service.dump(),
                 "deploy": self.deploy,
+                "forgotten": self._forgotten.dump(),
             }
             | self._telemetry.dump(),
         )
@@ -348,6 +368,7 @@ class ModelJudge:
         if "accuracy" in body:
             self.accuracy.load(body["accuracy"], same_reference=body["reference"] == self._reference_id)
         self.suspects_seen = body.get("suspects_seen", 0)
+        self._forgotten.load(body.get("forgotten", []))
         if "service" in body:
             self.service.load(body["service"])
             self.deploy = tuple(body["deploy"]) if body["deploy"] else None

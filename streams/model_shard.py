@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from detectors.arrays import plain
 from inferwatch import EventColumns
+from schemas.forget import Forget
 from schemas.outcomes import MAX_CLASSES, Outcomes
 from schemas.rows import SampledEventRow
 from schemas.suspects import SuspectRows
@@ -203,6 +204,15 @@ class ModelShard:
                 self._emit(self.watch.finding(rise, when, int(self.watch.table.n[rise.slot]) - later, events.id_of(row)))
         while len(self._windows) > self._settings.window.max_open:
             self._close(min(self._windows))
+
+    def forget(self, what: Forget) -> None:
+        """Forgets a client, or an event."""
+        self.touch()
+        if what.event_id:
+            self._pass_on_outcomes()  # whoever joins the labels forgets it there
+        else:
+            self.watch.forget(what.client)
+        self._sampler.forget(what.client, what.event_id)
 
     def _count_classes(self, window: OpenWindow, label: NDArray[np.int32]) -> None:
         if self._aligner.classes:

@@ -366,6 +366,16 @@ def mask_url(url: str) -> str:
 _IN_QUERY = re.compile(r"(?i)([?&][^=&#]*(?:password|passwd|secret|token|key)[^=&#]*=)([^&#\s]+)")
 
 
+def secret_of(variable: str, environ: Mapping[str, str]) -> str:
+    """A secret that is no setting: of this variable, or of the file that the variable with ``_FILE`` names; empty when there is neither.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    file = environ.get(f"{variable}_FILE", "")
+    return environ.get(variable, "") or (_read_secret(f"{variable}_FILE", file) if file else "")
+
+
 def _refuse_secrets(path: Path, tree: dict[str, Any]) -> None:
     for section, name in SECRETS:
         if isinstance(tree.get(section), dict) and name in tree[section]:

@@ -16,11 +16,12 @@ import msgspec
 
 from dashboards.macros import expand
 from schemas.retention import Retention
-from schemas.rows import Row
+from schemas.rows import AlertRow, Row
 from streams.acknowledge import acknowledge, open_alerts
 from streams.clickhouse import ClickHouse, ClickHouseError
+from streams.erase import count, erase, open_alerts_of, steps
 from streams.migrate import migrate
-from tests.dashboards.rows import END, END_NS, rows
+from tests.dashboards.rows import END, END_NS, HOSTILE, rows
 from tests.dashboards.test_dashboards import ALL, CASES, panel_of
 
 _USERS = """<clickhouse><profiles><default/></profiles><quotas><default/></quotas><users><default><password></password>
@@ -58,12 +59,17 @@ def deeds(clickhouse: ClickHouse) -> dict[str, dict[str, Callable[[], object]]]:
     def sql(text: str) -> Callable[[], object]:
         return lambda: clickhouse.command(text)
 
+    names = [HOSTILE, "a-client-with-a-long-name"]
+    plan = steps(names)
     assert CASES
     return {
         "migrate": {"first": lambda: migrate(clickhouse), "again": lambda: migrate(clickhouse),
                     "retention": lambda: migrate(clickhouse, retention=longer)},
         "insert": {table: insert(table) for table in by_table},
         "judge": {"ack": lambda: acknowledge(clickhouse, "a2", "true", END_NS, by="ada"), "list": lambda: open_alerts(clickhouse)},
+        "erase": {"all": lambda: erase(clickhouse, plan, open_alerts_of(clickhouse, names), END_NS),
+                  "last words": lambda: erase(clickhouse, [], [row for row in by_table["alerts"] if isinstance(row, AlertRow)], END_NS),
+                  "count": lambda: count(clickhouse, plan)},
         "read": {f"{name}: {title}": panel(name, title) for name, title in CASES},
         "harm": {
             text: sql(text)

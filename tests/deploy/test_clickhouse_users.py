@@ -1,4 +1,4 @@
-"""Each of the four ClickHouse users can do its work and no more, on the real engine with the grants that we hand out."""
+"""Each of the five ClickHouse users can do its work and no more, on the real engine with the grants that we hand out."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from tests.deploy.files import ROOT
 
 FOLDER = ROOT / "deploy" / "clickhouse"
-USERS = ("iw_migrator", "iw_writer", "grafana", "iw_oncall")
-DOES = {"iw_migrator": "migrate", "iw_writer": "insert", "grafana": "read", "iw_oncall": "judge"}
+USERS = ("iw_migrator", "iw_writer", "grafana", "iw_oncall", "iw_eraser")
+DOES = {"iw_migrator": "migrate", "iw_writer": "insert", "grafana": "read", "iw_oncall": "judge", "iw_eraser": "erase"}
 
 
 def in_sql() -> dict[str, list[str]]:
