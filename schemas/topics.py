@@ -116,6 +116,8 @@ def topics(prefix: str = "inferwatch", partitions: int = 12, replication: int = 
         topic("lifecycle", "model", "delete", 30 * _DAY_MS, broker_time=True),
         # Labels may come weeks after the event.
         topic("labels", "model", "delete", 30 * _DAY_MS, broker_time=True),
+        # What people tell the judges: acknowledgements, verdicts of their own.
+        topic("operations", "model", "delete", 30 * _DAY_MS, broker_time=True),
         # A reference holds histograms and clients' covariance: the one large record.
         topic("references", "model, version", "compact", -1, 16 * _MIB),
         topic("alerts", "alert id", "compact,delete", 90 * _DAY_MS),

@@ -19,6 +19,7 @@ _COMMANDS = {
     "reference": ("streams.commands.reference", "Build, publish and look at references."),
     "migrate": ("streams.commands.migrate", "Create or update the ClickHouse tables."),
     "alert": ("streams.commands.alert", "Try the pager, see what fires, say how an alert turned out."),
+    "verdict": ("streams.commands.verdict", "See and decide what gateways are asked to do about clients."),
     "incident": ("streams.commands.incident", "Put all that is known of an alert into one archive."),
     "gate": ("streams.commands.gate", "Say whether a model version may be promoted now."),
     "check": ("streams.commands.check", "Check the settings, and whether everything they name can be reached."),

@@ -50,6 +50,7 @@ class Metrics:
         "outcomes": ("inferwatch_outcomes", "Answers passed on to where labels are joined, or remembered there."),
         "outcomes_forgotten": ("inferwatch_outcomes_forgotten", "Answers that were forgotten, for room or age, before a label came."),
         "labels": ("inferwatch_labels", "Labels of events, by what became of them."),
+        "verdicts": ("inferwatch_verdicts", "Verdicts on clients, by what became of them."),
         "alerts": ("inferwatch_alert_transitions", "Alerts that changed their state, by the new state."),
     }
 

@@ -14,7 +14,7 @@ WIDEST = 4_096
 
 def test_every_topic_of_the_design_is_there_once() -> None:
     names = [t.name for t in topics()]
-    wanted = ["events", "windows", "findings", "lifecycle", "labels", "references", "alerts", "verdicts", "dlq", "state"]
+    wanted = ["events", "windows", "findings", "lifecycle", "labels", "operations", "references", "alerts", "verdicts", "dlq", "state"]
     assert names == [f"inferwatch.{n}" for n in wanted]
 
 
