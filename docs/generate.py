@@ -67,6 +67,7 @@ MEANINGS = {
     "log.level": "What is left out.",
     "retention.windows_months": "Windows of models, features, clients, input quality and accuracy, 1 to 120.",
     "retention.alerts_months": "Alert history, 1 to 120.",
+    "retention.audit_months": "The audit log, 1 to 120.",
     "retention.sampled_days": "Sampled events, 1 to 3650. They hold feature values: keep them short.",
     "retention.producers_days": "Heartbeats, 1 to 3650.",
 }

@@ -47,18 +47,20 @@ def acls(prefix: str = "inferwatch", group: str = "inferwatch-worker") -> tuple[
     def rights(user: User, operation: Literal["read", "write", "create"], why: str, *topics: str) -> list[Acl]:
         return [Acl(user=user, resource="topic", name=f"{prefix}.{topic}", operation=operation, why=why) for topic in topics]
 
-    every = ("events", "windows", "findings", "lifecycle", "labels", "operations", "references", "alerts", "verdicts", "dlq", "state")
+    read = ("events", "windows", "findings", "lifecycle", "labels", "operations", "references", "state")
+    every = (*read[:-1], "alerts", "verdicts", "audit", "dlq", "state")
     return (
         *rights("service", "write", "sends events, heartbeats and labels", "events", "lifecycle", "labels"),
         *rights("publisher", "write", "publishes references", "references"),
         *rights("worker", "create", "makes the topics; not needed where they are there already", *every),
-        *rights("worker", "read", "judges", "events", "windows", "findings", "lifecycle", "labels", "operations", "references", "state"),
-        *rights(
-            "worker", "write", "passes counts on, tells alerts", "windows", "findings", "alerts", "verdicts", "references", "dlq", "state"
-        ),
+        *rights("worker", "read", "judges", *read),
+        *rights("worker", "write", "passes counts on, tells alerts", "windows", "findings", "alerts", "verdicts", "audit"),
+        *rights("worker", "write", "makes references, sets aside, saves its state", "references", "dlq", "state"),
         *rights("oncall", "write", "acknowledges, decides verdicts", "operations"),
         *rights("oncall", "read", "lists verdicts", "verdicts"),
         *rights("gateway", "read", "looks verdicts up", "verdicts"),
+        *rights("oncall", "read", "checks the audit log", "audit"),
+        Acl(user="oncall", resource="group", name=f"{prefix}-audit", operation="read", why="checks the audit log; never joined"),
         Acl(user="oncall", resource="group", name=f"{prefix}-verdicts", operation="read", why="lists verdicts; never joined"),
         Acl(user="gateway", resource="group", name=f"{prefix}-verdicts", operation="read", why="looks verdicts up; never joined"),
         Acl(user="worker", resource="group", name=group, operation="read", why="shares partitions with other workers"),

@@ -13,9 +13,11 @@ from inferwatch import Heartbeat, Label, Lifecycle, Verdict, verdict_key
 from schemas import findings, operations, outcomes, windows
 from schemas.alerts import Alert
 from schemas.outcomes import Outcomes
-from schemas.rows import AlertRow, Row, WindowRow
+from schemas.rows import AlertRow, AuditRow, Row, WindowRow
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
+from streams.audit import Head
+from streams.judge_audit import JudgeAudit
 from streams.labels import LabelDesk
 from streams.model_judge import ModelJudge
 from streams.outcome_store import OutcomeStore
@@ -67,6 +69,7 @@ class Judge:
         self._now_ns = 0
         self._next_piece = 0
         self._verdicts = VerdictBook(settings.verdicts, self._put_verdict)
+        self._audit = JudgeAudit(partition, settings, self._put_audit)
         references.watch(self._reference_changed)
 
     def close(self) -> None:
@@ -210,6 +213,7 @@ class Judge:
             model.accuracy.store.drop_fresh()
             model.tick(self._now_ns, self._settle_ns)
         self._verdicts.tick(self._now_ns, self._open_pages)
+        self._audit.tick(self._now_ns, self._references)
 
     def snapshot(self) -> bytes:
         """The whole state, outbox included, the same whatever was copied or stored before."""
@@ -233,6 +237,7 @@ class Judge:
                 "fates": dict(self._fates),
                 "versions": self._versions,
                 "verdicts": self._verdicts.dump(),
+                "audit": self._audit.dump(),
                 "models": [[*key, model.snapshot(whole=whole)] for key, model in self._models.items()],
                 "outbox": [next_id, msgspec.msgpack.encode(waiting)],
             },
@@ -259,6 +264,7 @@ class Judge:
         self._versions = body.get("versions", {})
         if "verdicts" in body:
             self._verdicts.load(body["verdicts"])
+            self._audit.load(body["audit"])
         next_id, waiting = body["outbox"]
         self.outbox.load(next_id, msgspec.msgpack.decode(waiting, type=list[Out]))
         for name, version, state in body["models"]:
@@ -321,6 +327,7 @@ class Judge:
         return self._models[key]
 
     def _reference_changed(self, model: str, version: str) -> None:
+        self._audit.references_changed = True
         if (model, version) in self._models:
             self._models[model, version].use(self._references.get(model, version))
 
@@ -338,6 +345,7 @@ class Judge:
 
     def _heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
         self.counted["heartbeats"] += 1
+        self._audit.heartbeat(beat, received_ns)
         known = (beat.model, beat.version) in self._models
         if beat.model and beat.version and (known or len(self._models) < self._settings.limits.models):
             self._model(beat.model, beat.version).heartbeat(beat, received_ns)
@@ -363,12 +371,19 @@ class Judge:
             self._emitted[f"alerts.{message.state}"] += 1
             self.outbox.add("alerts", message.alert_id.encode(), msgspec.json.encode(message))
             self._emit(alert_row(message))
-            self._verdicts.alert(message, max(self._now_ns, message.at_ns))
+            now_ns = max(self._now_ns, message.at_ns)
+            self._audit.alert(message, now_ns)
+            self._verdicts.alert(message, now_ns)
         else:
             self.outbox.add("rows", message.table.encode(), msgspec.msgpack.encode(message))
 
-    def _put_verdict(self, model: str, client: str, verdict: Verdict | None) -> None:
+    def _put_verdict(self, model: str, client: str, verdict: Verdict | None, why: str, by: str) -> None:
         self.outbox.add("verdicts", verdict_key(model, client), b"" if verdict is None else msgspec.json.encode(verdict))
+        self._audit.verdict(model, client, verdict, why, by, self._now_ns)
+
+    def _put_audit(self, row: AuditRow, head: Head) -> None:
+        self._emit(row)
+        self.outbox.add("audit", head.chain.encode(), msgspec.json.encode(head))
 
     def _open_pages(self) -> set[str]:
         return {alert.alert_id for alert in self.open_alerts() if alert.severity == "page" and alert.state == "firing"}

@@ -19,7 +19,7 @@ Role = Literal["events", "windows", "findings", "lifecycle", "labels", "operatio
 """Which topic a record came from, without prefix."""
 SET_BACK_NS = 30 * NS
 """A clock that goes back by more was ahead; by less, as time servers correct it, it is waited for."""
-Destination = Literal["windows", "findings", "alerts", "verdicts", "references", "dlq", "rows"]
+Destination = Literal["windows", "findings", "alerts", "verdicts", "audit", "references", "dlq", "rows"]
 """Where a message goes: a topic, without prefix, or the store."""
 
 

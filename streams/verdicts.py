@@ -26,8 +26,8 @@ _DISMISSED = 10_000
 _STRENGTH: dict[str, int] = {"observe": 0, "round": 1, "throttle": 2, "block": 3}
 _ACTION = re.compile(r"(observe|round|throttle|block)(?:\(([0-9]{1,9}(?:\.[0-9]{1,6})?)\))?")
 
-Put = Callable[[str, str, Verdict | None], None]
-"""``put(model, client, verdict)``; None: withdrawn."""
+Put = Callable[[str, str, Verdict | None, str, str], None]
+"""``put(model, client, verdict, why, by)``; None: withdrawn."""
 
 
 def parse_action(text: str) -> dict[str, Any]:
@@ -126,12 +126,12 @@ class VerdictBook:
             held = self._held.get((operation.model, operation.client))
             if held is not None:
                 self._dismiss(f"{held.reason}\0{held.client}")
-            self._withdraw(operation.model, operation.client, "withdrawn", always=True)
+            self._withdraw(operation.model, operation.client, "withdrawn", operation.by, always=True)
         elif isinstance(operation, Acknowledged) and operation.verdict == "false":
             self._dismiss(operation.alert_id)
             for (model, client), one in list(self._held.items()):
                 if one.reason == operation.alert_id and model == operation.model:
-                    self._withdraw(model, client, "withdrawn")
+                    self._withdraw(model, client, "withdrawn", operation.by)
 
     def tick(self, now_ns: int, open_pages: Callable[[], Collection[str]]) -> None:
         """Withdraws what has ended, or prolongs it when its page is still open; all of it, when verdicts were switched off.
@@ -177,12 +177,12 @@ class VerdictBook:
         self._held[key] = verdict
         self._due_ns = min(self._due_ns, verdict.expires_ns)
         self.counted[what] += 1
-        self._put(verdict.model, verdict.client, verdict)
+        self._put(verdict.model, verdict.client, verdict, what, str(verdict.evidence.get("by", "")))
 
-    def _withdraw(self, model: str, client: str, why: str, *, always: bool = False) -> None:
+    def _withdraw(self, model: str, client: str, why: str, by: str = "", *, always: bool = False) -> None:
         if self._held.pop((model, client), None) is not None or always:
             self.counted[why] += 1
-            self._put(model, client, None)
+            self._put(model, client, None, why, by)
 
     def _dismiss(self, what: str) -> None:
         self._dismissed[what] = None

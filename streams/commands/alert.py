@@ -103,7 +103,8 @@ def ack_command(alert_id: str, verdict: str, note: str, who: str, settings_file:
 
     With verdicts.enabled, false also takes back every verdict that rests on the alert; this needs Kafka.
 
-    Needs a ClickHouse user that may read `alerts` and add to `acknowledgements` (iw_oncall in deploy/clickhouse/users.sql).
+    Needs a ClickHouse user that may read `alerts` and `audit`, and add to `acknowledgements` and `audit` (iw_oncall in
+    deploy/clickhouse/users.sql).
     Exit code 1: there is no such alert, or the store cannot be reached.
 
     \b
@@ -111,11 +112,17 @@ def ack_command(alert_id: str, verdict: str, note: str, who: str, settings_file:
       inferwatch alert ack d78e9e8d8cfb --verdict benign-cause --note "nightly scoring of all customers"
     """
     from streams.acknowledge import UnknownAlertError, Verdict, acknowledge
+    from streams.audit_log import record
 
     assert verdict in get_args(Verdict)  # noqa: S101 - click has checked it
     try:
         with store(settings_file) as clickhouse:
             row = acknowledge(clickhouse, alert_id, verdict, time.time_ns(), by=who or current_user(), note=note)  # type: ignore[arg-type]
+            detail = {name: getattr(row, name) for name in ("verdict", "severity", "detector", "judged_by", "note")}
+            record(
+                clickhouse, "acknowledgement", row.at, actor=current_user(), subject=row.alert_id, model=row.model, version=row.version,
+                detail=detail,
+            )  # fmt: skip
     except UnknownAlertError as error:
         raise Failure(str(error)) from error
     click.echo(f"{row.alert_id} ({row.severity}, {row.detector} on {row.model} {row.version}): {row.verdict}, says {row.judged_by}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,11 +36,14 @@ def export_command(alert_id: str, out: Path | None, events: bool, settings_file:
       inferwatch incident export d78e9e8d8cfb
     """
     from streams.acknowledge import UnknownAlertError
+    from streams.audit_log import record
     from streams.incident import export, verify
 
     file = out or Path(f"incident-{Path(alert_id).name[:64] or 'unknown'}.zip")
     try:
         with store(settings_file) as clickhouse:
+            detail = {"what": "incident", "file": file.name, "events": events}
+            head = record(clickhouse, "export", time.time_ns(), actor=current_user(), subject=alert_id[:64], detail=detail)
             rows = export(clickhouse, alert_id, file, settings_from(settings_file), datetime.now(UTC), by=current_user(), events=events)
     except UnknownAlertError as error:
         raise Failure(str(error)) from error
@@ -49,6 +53,7 @@ def export_command(alert_id: str, out: Path | None, events: bool, settings_file:
         raise Failure(f"{error.filename or file}: {error.strerror}") from error
     click.echo(f"{file}: {', '.join(f'{name} {n:,}' for name, n in rows.items())} rows.")
     click.echo(f"Manifest sha256 {verify(file)}")
+    click.echo(f"Audit log: {head.chain}, row {head.number}")
 
 
 @command.command("verify")

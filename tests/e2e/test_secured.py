@@ -211,7 +211,7 @@ def everything_on_kafka(kafka: EmbeddedKafka, made: Certificates, prefix: str) -
             else:
                 heaps[message.topic() or ""] += [message.key() or b"", message.value() or b"", repr(message.headers()).encode()]
     reader.close()
-    assert len(topics) == 11
+    assert len(topics) == 12
     return {name.removeprefix(f"{prefix}."): b"\n".join(heap) for name, heap in heaps.items()}
 
 

@@ -22,7 +22,7 @@ from inferwatch._contract import (
 from inferwatch._kafka import KafkaTransport
 from inferwatch._memory import MemoryTransport, rows_of
 from inferwatch._partition import partition_of, partition_of_key
-from inferwatch._pseudonym import pseudonym_of
+from inferwatch._pseudonym import key_id_of, pseudonym_of
 from inferwatch._transport import Record, Transport
 from inferwatch._verdict import NOTHING, Verdict, VerdictAction, read_verdict, verdict_key
 from inferwatch._verdicts import Verdicts, VerdictStats
@@ -53,6 +53,7 @@ __all__ = [
     "Verdicts",
     "decode",
     "encode",
+    "key_id_of",
     "partition_of",
     "partition_of_key",
     "pseudonym_of",
