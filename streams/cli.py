@@ -22,6 +22,7 @@ _COMMANDS = {
     "verdict": ("streams.commands.verdict", "See and decide what gateways are asked to do about clients."),
     "incident": ("streams.commands.incident", "Put all that is known of an alert into one archive."),
     "audit": ("streams.commands.audit", "Check the audit log, and read it."),
+    "report": ("streams.commands.report", "Write a month's report: one printable page, with the evidence behind each figure."),
     "gate": ("streams.commands.gate", "Say whether a model version may be promoted now."),
     "check": ("streams.commands.check", "Check the settings, and whether everything they name can be reached."),
     "dashboards": ("streams.commands.dashboards", "Put the dashboards into Grafana."),
