@@ -26,8 +26,9 @@ def export_command(alert_id: str, out: Path | None, events: bool, settings_file:
     r"""Write what the store knows of an alert, from an hour before it opened to an hour after it ended, with hashes.
 
     Its history and verdict, the page's text, the windows, features, clients, loads and heartbeats of its model, kept events of its clients,
-    and the settings in force now without their secrets. At most 10,000 rows a table. Prints the hash of the manifest: write it down where
-    the archive is not, and `inferwatch incident verify` can tell later whether anything was changed.
+    what the audit log has on it, verdicts on its clients, and the settings in force now without their secrets. At most 10,000 rows a table.
+    Prints the hash of the manifest: write it down where the archive is not, and `inferwatch incident verify` can tell later whether
+    anything was changed. The audit log says who exported.
 
     Exit codes: 0 written; 1 no such alert, the file is there already, or the store cannot be reached; 2 the options make no sense.
 
