@@ -22,7 +22,7 @@ from schemas.retention import Retention
 
 PREFIX = "INFERWATCH_"
 MASK = "***"
-_LISTS = {"urls", "flagged_classes", "known_customers", "teams", "key_ids", "digests"}
+_LISTS = {"urls", "flagged_classes", "known_customers", "teams", "key_ids", "digests", "actions"}
 SECRETS = {("kafka", "sasl_password"), ("membership", "key"), ("clickhouse", "password")}
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
@@ -219,6 +219,31 @@ class Exposure(_Section, frozen=True):
     """Predicted classes whose answers are counted for each client."""
 
 
+class Verdicts(_Section, frozen=True):
+    """What gateways are asked to do about clients whom a page names. Off: nothing is asked, and people cannot ask either."""
+
+    enabled: bool = False
+    actions: tuple[
+        Annotated[
+            str,
+            msgspec.Meta(
+                pattern=r"^(extraction|evasion|membership|access)=(observe|block|round\([0-6]\)|throttle\((?!0+(\.0+)?\))\d{1,9}(\.\d{1,6})?\))$"
+            ),
+        ],
+        ...,
+    ] = ()
+    """`family=action`, one entry a family (`extraction`, `evasion`, `membership`, `access`): `observe`, `round(digits)`,
+    `throttle(requests a minute)`, `block`. A family that is not named: `observe`."""
+    delay_min_s: Annotated[float, msgspec.Meta(ge=0, le=30 * 86_400)] = 600.0
+    """A judge's verdict does not hold before so long after the page ..."""
+    delay_max_s: Annotated[float, msgspec.Meta(ge=0, le=30 * 86_400)] = 3_600.0
+    """... and holds at the latest after so long, drawn for each client: what was noticed cannot be read off when it begins."""
+    length_s: Annotated[float, msgspec.Meta(ge=60, le=400 * 86_400)] = 86_400.0
+    """How long it holds. While its page is still open it is prolonged."""
+    clients: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
+    """Verdicts that one partition's judge keeps; beyond, new ones are counted and not issued."""
+
+
 class State(_Section, frozen=True):
     """Where snapshots live, and how often they are taken."""
 
@@ -263,6 +288,7 @@ class Settings(_Section, frozen=True):
     sampling: Sampling = Sampling()
     membership: Membership = Membership()
     exposure: Exposure = Exposure()
+    verdicts: Verdicts = Verdicts()
     state: State = State()
     metrics: Metrics = Metrics()
     log: Log = Log()
@@ -296,6 +322,9 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
         settings = msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{path or 'settings'}: {error}") from error
+    verdicts = settings.verdicts
+    if verdicts.delay_max_s < verdicts.delay_min_s:
+        raise SettingsError(f"verdicts.delay_max_s: {verdicts.delay_max_s:g} is below verdicts.delay_min_s, {verdicts.delay_min_s:g}")
     return check_budget(settings)
 
 
