@@ -24,6 +24,7 @@ Detector = Literal[
     "access",
     "integrity",
     "saturation",
+    "consistency",
 ]
 State = Literal["pending", "firing", "resolved"]
 
@@ -42,6 +43,7 @@ ALERTNAMES: dict[str, str] = {
     "access": "InferwatchAccess",
     "integrity": "InferwatchIntegrity",
     "saturation": "InferwatchSaturation",
+    "consistency": "InferwatchConsistency",
 }
 """Alertmanager's ``alertname`` by detector."""
 

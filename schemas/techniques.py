@@ -47,6 +47,7 @@ BY_DETECTOR: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "latency": ((), ()),
     "saturation": ((), ()),
     "access": (("AML.T0040",), ()),
+    "consistency": (("AML.T0010",), ("ML06:2023",)),
     "integrity": (("AML.T0010",), ("ML06:2023",)),
 }
 """By detector: technique ids and OWASP ids. Drift, quality, accuracy, gaps and burn rates have no adversary, and name none."""

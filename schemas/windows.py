@@ -78,6 +78,9 @@ class WindowPartial(msgspec.Struct, kw_only=True):
     latency: bytes
     """int64 counts of the latency bins of `schemas.latency`."""
     classes: dict[str, Events]
+    repeats: dict[str, Events] = {}
+    """Rows that were answered before, by what of the answer was compared (`detectors.consistency.KINDS`); with `_other`: of these, those
+    answered otherwise."""
     producers: dict[str, Producer]
     lines: list[ClientLine]
 

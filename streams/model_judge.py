@@ -23,6 +23,7 @@ from schemas.windows import Finding, WindowPartial
 from streams import pages
 from streams.accuracy import ModelAccuracy
 from streams.alerts import AlertBook
+from streams.behaviour_judge import BehaviourJudge
 from streams.owner import NS
 from streams.references import Loaded
 from streams.service_judge import ServiceJudge
@@ -70,6 +71,7 @@ class ModelJudge:
             false_pages=budget.false_pages_per_30d * budget.quality_share, windows=_MONTH_S / settings.window.length_s
         )
         self.service = ServiceJudge(model, version, settings, self.alerts, emit)
+        self._behaviour = BehaviourJudge(model, version, settings, self.alerts)
         self.deploy: tuple[str, int] | None = None
         """The version of this model that was first loaded last, and when."""
         self.loaded: Loaded | None = None
@@ -213,6 +215,7 @@ class ModelJudge:
             status=dict(Counter(a.status) + Counter(b.status)),
             latency=(np.frombuffer(a.latency, np.int64) + np.frombuffer(b.latency, np.int64)).tobytes(),
             classes=dict(Counter(a.classes) + Counter(b.classes)),
+            repeats=dict(Counter(a.repeats) + Counter(b.repeats)),
             producers={},
             lines=[*a.lines, *b.lines],
         )
@@ -227,6 +230,7 @@ class ModelJudge:
         report = self._judge_drift(window, now_ns)
         self._judge_quality(window, now_ns)
         self.service.window(window, now_ns)
+        self._behaviour.window(window, now_ns)
         reference = self._drift.reference if self._drift is not None else None
         for row in chain(rows_of(window, report, reference, now_ns), self._telemetry.rows(self.model, self.version, window.end_ns)):
             self._emit(row)
@@ -326,6 +330,7 @@ class ModelJudge:
                 "accuracy": self.accuracy.dump(whole=whole),
                 "suspects_seen": self.suspects_seen,
                 "service": self.service.dump(),
+                "behaviour": self._behaviour.dump(),
                 "deploy": self.deploy,
             }
             | self._telemetry.dump(),
@@ -351,3 +356,5 @@ class ModelJudge:
         if "service" in body:
             self.service.load(body["service"])
             self.deploy = tuple(body["deploy"]) if body["deploy"] else None
+        if "behaviour" in body:
+            self._behaviour.load(body["behaviour"])

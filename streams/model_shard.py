@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.arrays import plain
+from detectors.consistency import KINDS, AnswerMemory, answers_of
 from inferwatch import EventColumns
 from schemas.outcomes import MAX_CLASSES, Outcomes
 from schemas.rows import SampledEventRow
@@ -71,6 +72,7 @@ class ModelShard:
         self._recent = RecentEvents()
         self._sampler = Sampler(settings.sampling.events_per_window, settings.sampling.features)
         self.watch = ClientWatch(model, version, partition, settings, self._resized, self._evicted, lambda rows: cut("rows", rows))
+        self._answers = AnswerMemory()
         self.suspects: SuspectBuffer | None = None
         self.outcomes: OutcomeBuffer | None = None
         self._former: dict[str, Any] | None = None
@@ -93,7 +95,7 @@ class ModelShard:
 
     def _set_reference(self, loaded: Loaded | None) -> None:
         self.loaded = loaded
-        self._aligner = loaded.aligner if loaded else _UNNAMED
+        self._aligner, self._answers = loaded.aligner if loaded else _UNNAMED, AnswerMemory()
         settings = self._settings.swarm
         self._dropped_before, self.suspects, self.outcomes = self.suspects_dropped, None, None
         if loaded is not None and loaded.swarm is not None and settings.rows_per_slice:
@@ -155,6 +157,8 @@ class ModelShard:
         suspect, suspects = self.watch.count(slot, at_ns)
         known, answered = slot >= 0, status == 0
         hashes = np.where(known, self.watch.hashes[slot], keys) if len(self.watch.hashes) else keys
+        codes = self.watch.codes(X)
+        compared = answered & ~suspect & ~aligned.blurred[rows] if aligned.blurred is not None else answered & ~suspect
 
         earliest, latest = int(at_ns.min()), int(at_ns.max())
         first, last = (max(at // self._length_ns * self._length_ns, self._closed_until_ns) for at in (earliest, latest))
@@ -166,6 +170,10 @@ class ModelShard:
             window.late += 0 if earliest >= start else int(np.count_nonzero(at_ns[inside] < start))
             window.suspect += int(np.count_nonzero(suspect[inside])) if suspects else 0
             self._count_classes(window, label[inside])
+            if X.shape[1]:
+                self._compare(
+                    window, codes[inside], compared[inside], label[inside], scores[inside], None if value is None else value[inside]
+                )
             trusted = inside if not suspects else ~suspect if isinstance(inside, slice) else inside & ~suspect
             window.quality.see(hashes[trusted])
             for kind, marked in aligned.faults.items():
@@ -195,7 +203,7 @@ class ModelShard:
             part = slice(None) if len(judged) == len(slot) else judged
             if self.suspects is not None:
                 self.suspects.add(slot[part], at_ns[part], X[part], hashes[part], keys[part], self.watch.table.n[slot[part]])
-            for rise in self.watch.judge(slot[part], at_ns[part], X[part], scores[part], label[part]):
+            for rise in self.watch.judge(slot[part], at_ns[part], X[part], scores[part], label[part], codes[part]):
                 at = int(judged[rise.index])
                 row, when = int(rows[at]), int(at_ns[at])
                 later = int(np.count_nonzero(slot[at + 1 :] == rise.slot))  # counted already, but after this event
@@ -208,6 +216,22 @@ class ModelShard:
         if self._aligner.classes:
             counts = np.bincount(label + 1, minlength=len(self._aligner.classes) + 1)[1:]  # the first is that of no class, -1
             window.classes.update({self._aligner.classes[k]: int(counts[k]) for k in np.flatnonzero(counts).tolist()})
+
+    def _compare(
+        self,
+        window: OpenWindow,
+        codes: NDArray[np.uint64],
+        compared: NDArray[np.bool_],
+        label: NDArray[np.int32],
+        scores: NDArray[np.float32],
+        value: NDArray[np.float64] | None,
+    ) -> None:
+        """Answers of rows that were asked before, against what was answered then."""
+        told = answers_of(scores, label, value)
+        counts = self._answers.update(codes, compared, label, told, window=window.start_ns, value=value is not None)
+        for kind, (n, other) in zip(KINDS, counts.tolist(), strict=True):
+            if n:
+                window.repeats.update({kind: n, f"{kind}_other": other})
 
     def _reject(
         self, events: EventColumns, keys: NDArray[np.uint64], refused: dict[str, NDArray[np.intp]], received_ns: int
@@ -290,6 +314,7 @@ class ModelShard:
                 status={name: int(n) for name, n in zip(STATUSES, window.status.tolist(), strict=True) if n},
                 latency=window.latency.tobytes(),
                 classes=dict(window.classes),
+                repeats=dict(window.repeats),
                 producers=self._producers.all(),
                 lines=self.watch.lines(window, present),
             )
@@ -352,6 +377,7 @@ class ModelShard:
             "producers": self._producers.dump(),
             "windows": [window.dump() for window in self._windows.values()],
             "sampler": self._sampler.dump(),
+            "answers": self._answers.dump(),
             "suspects": None if self.suspects is None else self.suspects.dump(),
             "suspects_dropped": self._dropped_before,
             "outcomes": None if self.outcomes is None else self.outcomes.dump(),
@@ -372,6 +398,8 @@ class ModelShard:
         for one in body["windows"]:
             self._windows[one["start_ns"]] = OpenWindow.load(one, drift, self.watch.capacity)
         self._sampler.load(body["sampler"])
+        if same and "answers" in body:
+            self._answers.load(body["answers"])
         self._other_bins = not same
         if not same and body.get("outcomes") is not None:
             self._former = body["outcomes"] | {"reference": body["reference"]}

@@ -10,6 +10,7 @@ from detectors.accuracy import AccuracyReport
 from detectors.completeness import CompletenessReport
 from detectors.drift import DriftReport, VariableDrift
 from detectors.quality import QualityReport
+from detectors.rates import RateReport
 from schemas.windows import Finding
 from streams.burn import Burn
 from streams.saturation import Full
@@ -161,6 +162,15 @@ def saturation(full: Full, model: str, version: str) -> str:
     return (
         f"{_short(full.gauge)} of {_short(full.service) or 'a service'} ({_short(full.instance)}), which serves {_short(model)} "
         f"{_short(version)}, is at {full.share:.0%} without a break."
+    )
+
+
+def consistency(kind: str, report: RateReport, model: str, version: str) -> str:
+    """The sentence for inputs that come again and are answered otherwise: how many, against how many before."""
+    what = "put into another class" if kind == "class" else "given another score"
+    return (
+        f"{_short(model)} {_short(version)} no longer answers as it did: {report.hits:,} of {report.trials:,} inputs that it had answered "
+        f"before were {what} (usually {report.usual:.1%}; evidence e^{report.log_evidence:.1f}), with no new version."
     )
 
 

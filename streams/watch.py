@@ -144,6 +144,10 @@ class ClientWatch:
         table = self.table
         return suspect, count_clients(slot, at_ns, table.severity, table.n, table.last_ns, suspect)
 
+    def codes(self, X: NDArray[np.float32]) -> NDArray[np.uint64]:
+        """The rows' keyed hashes, (n,)."""
+        return self._exposure.codes(X)
+
     def judge(
         self,
         slot: NDArray[np.int32],
@@ -151,6 +155,7 @@ class ClientWatch:
         X: NDArray[np.float32],
         scores: NDArray[np.float32],
         label: NDArray[np.int32],
+        codes: NDArray[np.uint64],
     ) -> list[Rise]:
         """Shows the detectors answered events of known clients, in order of arrival; who rose, in that order."""
         rises: list[Rise] = []
@@ -169,7 +174,7 @@ class ClientWatch:
                 rises.append(
                     Rise(int(hits.index[k]), int(hits.slot[k]), "membership", int(hits.severity[k]), float(hits.ln_evidence[k]), why)
                 )
-        given = self._exposure.update(slot, X, self._flagged[label] if self._flagged.any() else None)
+        given = self._exposure.update(slot, X, self._flagged[label] if self._flagged.any() else None, codes)
         for index, one in zip(given.index.tolist(), given.slot.tolist(), strict=True):
             rises.append(Rise(index, one, "cost", 1, 0.0, self._explain_exposure(one)))
         return [rise for rise in sorted(rises, key=lambda r: (r.index, r.family, r.severity)) if self._rose(rise)]

@@ -36,6 +36,7 @@ class OpenWindow:
         self.status = np.zeros(len(STATUSES), np.int64)
         self.latency = np.zeros(latency.BINS, np.int64)
         self.classes: Counter[str] = Counter()
+        self.repeats: Counter[str] = Counter()
         self.client_n = np.zeros(capacity, np.int32)
         self.client_errors = np.zeros(capacity, np.int32)
         self.client_denied = np.zeros(capacity, np.int32)
@@ -78,6 +79,7 @@ class OpenWindow:
             "status": self.status,
             "latency": self.latency,
             "classes": dict(self.classes),
+            "repeats": dict(self.repeats),
             "used": used,
             "client_n": self.client_n[used],
             "client_errors": self.client_errors[used],
@@ -94,7 +96,7 @@ class OpenWindow:
         window.n, window.late, window.suspect = body["n"], body["late"], body["suspect"]
         window.clients_gone = body["clients_gone"]
         window.rejected, window.anomalies = Counter(body["rejected"]), Counter(body["anomalies"])
-        window.classes = Counter(body["classes"])
+        window.classes, window.repeats = Counter(body["classes"]), Counter(body.get("repeats", {}))
         window.status, window.latency = body["status"], body["latency"]
         for name in ("client_n", "client_errors", "client_denied"):
             getattr(window, name)[body["used"]] = body[name]

@@ -195,8 +195,8 @@ MODES: tuple[Mode, ...] = (
     Mode("f5-flood", "F5", "one client asks fifty times as much", spoil=_flood, companions=frozenset({"drift"}),
          missing="a client's cost against its own rate"),
     Mode(
-        "f6-outputs", "F6", "with no new version, three batches in ten are answered otherwise", tamper=_other_answers,
-        companions=frozenset({"drift"}), missing="consistency of answers to the same input",
+        "f6-outputs", "F6", "with no new version, three batches in ten are answered otherwise", _ticket("consistency"),
+        tamper=_other_answers, companions=frozenset({"drift"}),
     ),
     Mode("f7-membership", "F7", "one client asks training rows and near copies of them", _ticket("membership"), spoil=_probe,
          companions=frozenset({"extraction", "evasion"})),
