@@ -49,11 +49,13 @@ def acls(prefix: str = "inferwatch", group: str = "inferwatch-worker") -> tuple[
     return (
         *rights("service", "write", "sends events, heartbeats and labels", "events", "lifecycle", "labels"),
         *rights("publisher", "write", "publishes references", "references"),
+        *rights("publisher", "read", "lists canary records", "references"),
         *rights("worker", "create", "makes the topics; not needed where they are there already", *every),
         *rights("worker", "read", "judges", "events", "windows", "findings", "lifecycle", "labels", "references", "state"),
         *rights(
             "worker", "write", "passes counts on, tells alerts", "windows", "findings", "alerts", "verdicts", "references", "dlq", "state"
         ),
+        Acl(user="publisher", resource="group", name=f"{group}-references", operation="read", why="reads references; never joined"),
         Acl(user="worker", resource="group", name=group, operation="read", why="shares partitions with other workers"),
         Acl(user="worker", resource="group", name=f"{group}-references", operation="read", why="reads references; never joined"),
         Acl(user="worker", resource="group", name=f"{group}-probe", operation="read", why="looks whether records wait; never joined"),

@@ -25,6 +25,7 @@ Detector = Literal[
     "integrity",
     "saturation",
     "consistency",
+    "canary",
 ]
 State = Literal["pending", "firing", "resolved"]
 
@@ -44,6 +45,7 @@ ALERTNAMES: dict[str, str] = {
     "integrity": "InferwatchIntegrity",
     "saturation": "InferwatchSaturation",
     "consistency": "InferwatchConsistency",
+    "canary": "InferwatchCanary",
 }
 """Alertmanager's ``alertname`` by detector."""
 

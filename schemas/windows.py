@@ -12,6 +12,8 @@ import msgspec
 
 NUMBERS_PER_BLOCK = 1_024
 Family = Literal["extraction", "evasion", "membership", "cost"]
+Subject = Literal["extraction", "evasion", "membership", "cost", "canary"]
+"""What a finding about a client is of: a family, or canary records."""
 Severity = Literal["none", "ticket", "page"]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Events = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
@@ -94,7 +96,7 @@ class Finding(msgspec.Struct, kw_only=True):
     epoch: Count
     sequence: Count
     at_ns: Count
-    family: Family
+    family: Subject
     severity: Severity
     client: str
     clients: list[str]

@@ -24,6 +24,7 @@ from streams import pages
 from streams.accuracy import ModelAccuracy
 from streams.alerts import AlertBook
 from streams.behaviour_judge import BehaviourJudge
+from streams.canaries import CanaryHits
 from streams.owner import NS
 from streams.references import Loaded
 from streams.service_judge import ServiceJudge
@@ -72,6 +73,7 @@ class ModelJudge:
         )
         self.service = ServiceJudge(model, version, settings, self.alerts, emit)
         self._behaviour = BehaviourJudge(model, version, settings, self.alerts)
+        self._canaries = CanaryHits()
         self.deploy: tuple[str, int] | None = None
         """The version of this model that was first loaded last, and when."""
         self.loaded: Loaded | None = None
@@ -132,6 +134,9 @@ class ModelJudge:
 
     def finding(self, found: Finding) -> None:
         """Takes what a shard found out about a client."""
+        if found.family == "canary":
+            self._canary(found)
+            return
         cause = found.client or ",".join(sorted(found.clients))
         if found.renewed and self.alerts.renew(found.family, cause, found.at_ns, found.log_evidence):
             return
@@ -146,6 +151,19 @@ class ModelJudge:
             client=found.client or None,
             clients=found.clients,
             n_events=found.n_events,
+        )
+
+    def _canary(self, found: Finding) -> None:
+        hits = self._canaries.add(found.client, found.n_events)
+        self.alerts.raise_(
+            "canary",
+            found.client,
+            "page" if hits > 1 else "ticket",
+            found.at_ns,
+            summary=pages.canary(found, hits),
+            evidence={"hits": hits, "event_id": found.event_id} | dict(found.evidence),
+            client=found.client or None,
+            n_events=hits,
         )
 
     def suspects(self, rows: SuspectRows, now_ns: int) -> None:
@@ -331,6 +349,7 @@ class ModelJudge:
                 "suspects_seen": self.suspects_seen,
                 "service": self.service.dump(),
                 "behaviour": self._behaviour.dump(),
+                "canaries": self._canaries.dump(),
                 "deploy": self.deploy,
             }
             | self._telemetry.dump(),
@@ -358,3 +377,4 @@ class ModelJudge:
             self.deploy = tuple(body["deploy"]) if body["deploy"] else None
         if "behaviour" in body:
             self._behaviour.load(body["behaviour"])
+            self._canaries.load(body["canaries"])

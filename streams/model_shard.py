@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from detectors.arrays import plain
 from detectors.consistency import KINDS, AnswerMemory, answers_of
 from inferwatch import EventColumns
+from schemas.canaries import layout_of
 from schemas.outcomes import MAX_CLASSES, Outcomes
 from schemas.rows import SampledEventRow
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams.align import Aligned, Aligner, WidthError
+from streams.canaries import CanaryBook
 from streams.duplicates import RecentEvents, hash_of_client, keys_of, keys_of_ids
 from streams.kernels import admit
 from streams.outcomes import OutcomeBuffer
@@ -30,6 +32,8 @@ from streams.watch import ClientWatch
 from streams.window import STATUSES, OpenWindow
 
 _UNNAMED = Aligner((), ())
+_CANARY_CLIENTS, _CANARY_NAMES = 100, 5
+"""Of a batch that are told of, and canaries that one message names."""
 
 Part = Literal["rest", "rows"]
 Cut = Callable[[Part, dict[str, Any]], int]
@@ -48,6 +52,7 @@ class ModelShard:
         emit: takes what leaves: partials of closed windows, findings, suspect rows, outcomes, sampled events. Sequence numbers are the
             caller's business.
         cut: puts a part of the state into a new piece; returns its id.
+        canaries: those in force.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class ModelShard:
         loaded: Loaded | None,
         emit: Emit,
         cut: Cut = lambda part, body: 0,
+        canaries: CanaryBook | None = None,
     ) -> None:
         self.model, self.version, self.partition = model, version, partition
         self._settings, self._emit, self._cut = settings, emit, cut
@@ -72,6 +78,9 @@ class ModelShard:
         self._recent = RecentEvents()
         self._sampler = Sampler(settings.sampling.events_per_window, settings.sampling.features)
         self.watch = ClientWatch(model, version, partition, settings, self._resized, self._evicted, lambda rows: cut("rows", rows))
+        self._canaries = canaries
+        self._layout = ""
+        self._known_customers = frozenset(settings.membership.known_customers)
         self._answers = AnswerMemory()
         self.suspects: SuspectBuffer | None = None
         self.outcomes: OutcomeBuffer | None = None
@@ -96,6 +105,7 @@ class ModelShard:
     def _set_reference(self, loaded: Loaded | None) -> None:
         self.loaded = loaded
         self._aligner, self._answers = loaded.aligner if loaded else _UNNAMED, AnswerMemory()
+        self._layout = layout_of(self._aligner.features)
         settings = self._settings.swarm
         self._dropped_before, self.suspects, self.outcomes = self.suspects_dropped, None, None
         if loaded is not None and loaded.swarm is not None and settings.rows_per_slice:
@@ -198,6 +208,7 @@ class ModelShard:
         if self.outcomes is not None:
             self.outcomes.add(ids, at_ns, answered, label, scores)
 
+        self._look_for_canaries(events, rows, at_ns, codes)
         judged = np.flatnonzero(known & answered)
         if len(judged):
             part = slice(None) if len(judged) == len(slot) else judged
@@ -216,6 +227,29 @@ class ModelShard:
         if self._aligner.classes:
             counts = np.bincount(label + 1, minlength=len(self._aligner.classes) + 1)[1:]  # the first is that of no class, -1
             window.classes.update({self._aligner.classes[k]: int(counts[k]) for k in np.flatnonzero(counts).tolist()})
+
+    def _look_for_canaries(self, events: EventColumns, rows: NDArray[np.intp], at_ns: NDArray[np.int64], codes: NDArray[np.uint64]) -> None:
+        """Tells of each client who asked about rows that nobody should have, answered or not."""
+        looked_for = self._canaries.of(self.model, self.version, self._layout) if self._canaries is not None else None
+        if looked_for is None:
+            return
+        found: dict[str, list[tuple[int, str]]] = {}
+        for at, name in looked_for.find(codes):
+            client = events.client[int(rows[at])] or ""
+            if client not in self._known_customers:
+                found.setdefault(client, []).append((at, name))
+        for client, hits in list(found.items())[:_CANARY_CLIENTS]:
+            at = hits[0][0]
+            row, when = int(rows[at]), int(at_ns[at])
+            self._sampler.keep(events, row, when, self._emit)
+            names = list(dict.fromkeys(name for _, name in hits))[:_CANARY_NAMES]
+            self._emit(
+                Finding(
+                    model=self.model, version=self.version, partition=self.partition, epoch=0, sequence=0, at_ns=when, family="canary",
+                    severity="ticket", client=client, clients=[], n_events=len(hits), log_evidence=0.0, statistic="canary",
+                    evidence={"canaries": names}, event_id=events.id_of(row), renewed=False,
+                )
+            )  # fmt: skip
 
     def _compare(
         self,

@@ -174,6 +174,18 @@ def consistency(kind: str, report: RateReport, model: str, version: str) -> str:
     )
 
 
+def canary(found: Finding, hits: int) -> str:
+    """The sentence for a client that asked about canary records: how often, about which."""
+    names = found.evidence.get("canaries")
+    which = f" ({', '.join(_short(str(name), 40) for name in names[:3])})" if isinstance(names, list) and names else ""
+    times = "once" if hits == 1 else f"{hits:,} times"
+    return (
+        f"{f'Client {_short(found.client)}' if found.client else 'A client without a name'} asked {_short(found.model)} "
+        f"{_short(found.version)} {times} about a canary record{which}: a row that is nowhere but in the training data. Who knows it has "
+        f"seen that data."
+    )
+
+
 def _short(text: str, longest: int = _NAME) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 

@@ -18,6 +18,7 @@ from detectors.state import StateError
 from detectors.swarm import SwarmReference
 from schemas.reference import Reference, ReferenceFormatError
 from streams.align import Aligner
+from streams.canaries import CanaryBook
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class References:
 
     def __init__(self, membership_key: bytes = b"") -> None:
         self._key = membership_key
+        self.canaries = CanaryBook(membership_key.decode("utf-8", "surrogateescape"))
         self._loaded: dict[tuple[str, str], Loaded] = {}
         self._watchers: list[Callable[[str, str], None]] = []
 

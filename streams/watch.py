@@ -19,6 +19,7 @@ from detectors.membership import STATISTICS, ClientMembership
 from detectors.state import StateError
 from inferwatch import Strings
 from schemas.windows import ClientLine, Family, Finding, Severity
+from streams.canaries import hash_key
 from streams.clients import FAMILIES, ClientTable
 from streams.duplicates import hash_of_client
 from streams.journal import RowJournal
@@ -86,7 +87,7 @@ class ClientWatch:
         self._same = True
         self._evidence: ClientEvidence | None = None
         self._membership: ClientMembership | None = None
-        key = f"{settings.membership.key}\0{model}\0{version}".encode()
+        key = hash_key(settings.membership.key, model, version)
         self._exposure = ExposureLedger(None, key, agreement_limit=settings.exposure.agreement_limit or None, capacity=1)
         self._known_customers = frozenset(settings.membership.known_customers)
         self._flagged_classes = settings.exposure.flagged_classes

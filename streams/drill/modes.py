@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inferwatch import Status
+from streams.demo.model import Data
 from streams.demo.traffic import Request
 
 if TYPE_CHECKING:
     from streams.drill.desk import Desk
 
-__all__ = ["CONTROL", "DRIFTING", "MODES", "RAMP_WINDOWS", "TRUSTED_KEY", "Expected", "Mode"]
+__all__ = ["CONTROL", "DRIFTING", "MODES", "RAMP_WINDOWS", "TRUSTED_KEY", "Expected", "Mode", "canary_row"]
 
 Rows = NDArray[np.float32]
 Spoil = Callable[["Desk", list[Request], float], list[Request]]
@@ -54,6 +55,7 @@ class Mode:
         begin: What happens once, at the onset.
         missing: What there is no detector for yet.
         labelled: Each answer gets a label: what the sound model says.
+        canary: Its owner has registered `canary_row`.
         own_client: The service is an instance of its own: `process` is killed, `lossy` loses records on the way, `full` tells that its
             memory is.
     """
@@ -69,6 +71,7 @@ class Mode:
     missing: str = ""
     own_client: str = ""
     labelled: bool = False
+    canary: bool = False
     version: str = field(default="1")
 
     @property
@@ -157,6 +160,18 @@ def _probe(desk: Desk, requests: list[Request], since_s: float) -> list[Request]
     return requests + more
 
 
+def canary_row(desk_data: Data) -> Rows:
+    """A row that nobody has: in the middle of the data, and between all values of it."""
+    return np.asarray(desk_data.train.X.mean(axis=0) * np.float32(1.0009765625), np.float32)
+
+
+def _thief(desk: Desk, requests: list[Request], since_s: float) -> list[Request]:
+    if desk.counted > since_s / 5 or not requests:  # one question in five seconds
+        return requests
+    desk.counted += 1
+    return [*requests, Request("thief", canary_row(desk.served.data), Status.OK, 9.0)]
+
+
 def _vanished(desk: Desk, requests: list[Request], since_s: float) -> list[Request]:
     out = []
     for one in requests:
@@ -200,6 +215,7 @@ MODES: tuple[Mode, ...] = (
     ),
     Mode("f7-membership", "F7", "one client asks training rows and near copies of them", _ticket("membership"), spoil=_probe,
          companions=frozenset({"extraction", "evasion"})),
+    Mode("f7-canary", "F7", "a client asks, now and then, about a canary record", _page("canary"), spoil=_thief, canary=True),
     Mode("f8-signature", "F8", "an instance loads an artefact with an invalid signature", _page("integrity"),
          begin=lambda desk: desk.load(signature="invalid")),
     Mode("f8-key", "F8", "an instance loads an artefact signed with an unknown key", _page("integrity"),
