@@ -138,6 +138,8 @@ class ModelJudge:
             self._canary(found)
             return
         cause = found.client or ",".join(sorted(found.clients))
+        if found.statistic == "rate":  # beside what the client was given, which is an alert of its own
+            cause = f"{cause}\0rate"
         if found.renewed and self.alerts.renew(found.family, cause, found.at_ns, found.log_evidence):
             return
         self.alerts.raise_(

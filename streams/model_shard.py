@@ -355,6 +355,8 @@ class ModelShard:
         )
         self._pass_on_outcomes()
         self._sampler.close(start_ns, self._emit)
+        for finding in self.watch.floods(window, present, min(end_ns, max(self.watermark_ns, start_ns))):
+            self._emit(finding)
         for finding in self.watch.standing(min(end_ns, max(self.watermark_ns, start_ns)), present):
             self._emit(finding)
 

@@ -48,7 +48,7 @@ _DO = {
         "Ask whether the client may know them",
         "If not: answer with classes only, tell privacy",
     ),
-    "cost": ("See in the forensics view what the client was given", "Ask its owner what for", "Set a limit for the account"),
+    "cost": ("See in the forensics view what the client asks and was given", "Ask its owner what for", "Set a limit for the account"),
     "accuracy": (
         "See in the debug view since when, and for labels of which delay",
         "Ask whether the labels are a fair sample, and how they are made",

@@ -61,6 +61,13 @@ def finding(found: Finding) -> str:
             f"{who} was given {answers} distinct answers of {_short(found.model)} {_short(found.version)}: enough for a copy that agrees "
             f"with it on {share} of the rows, over the owner's limit. This says what it has, not what it is up to."
         )
+    if found.family == "cost" and found.statistic == "rate":
+        usual, part = found.evidence.get("usual_in_window"), found.evidence.get("share")
+        return (
+            f"{who} asks {_short(found.model)} {_short(found.version)} far more than it did: {found.n_events:,} requests in a window "
+            f"(usually {usual if isinstance(usual, (int, float)) else 0:,.1f}), {part if isinstance(part, float) else 0.0:.0%} of its "
+            f"partition's (evidence e^{found.log_evidence:.1f})."
+        )
     which = f"{found.statistic} evidence" if found.statistic else "evidence"
     return (
         f"{who} {_WHAT[found.family]}: {which} e^{found.log_evidence:.1f} "

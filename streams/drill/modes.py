@@ -207,8 +207,7 @@ MODES: tuple[Mode, ...] = (
          companions=frozenset({"extraction"})),
     Mode("f5-latency", "F5", "answers take sixty times as long", _page("latency"), spoil=_slow),
     Mode("f5-memory", "F5", "an instance is at 95 % of its memory", _ticket("saturation"), own_client="full"),
-    Mode("f5-flood", "F5", "one client asks fifty times as much", spoil=_flood, companions=frozenset({"drift"}),
-         missing="a client's cost against its own rate"),
+    Mode("f5-flood", "F5", "one client asks fifty times as much", _ticket("cost"), spoil=_flood, companions=frozenset({"drift"})),
     Mode(
         "f6-outputs", "F6", "with no new version, three batches in ten are answered otherwise", _ticket("consistency"),
         tamper=_other_answers, companions=frozenset({"drift"}),
