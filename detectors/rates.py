@@ -18,6 +18,9 @@ RATE_ODDS = (3.0, 10.0, 50.0)
 MOST_ALIKE = 500.0
 """Concentration of the beta-binomial at most: however alike windows were, the next may differ."""
 PRIOR_RHO, PRIOR_WINDOWS = 1.0 / 51.0, 20.0
+MOST_SURPRISING = 9.0
+"""Times the expected variance that one window's deviation may say about how much windows differ: the first window of a change must not make
+the second one look usual."""
 FADE = 0.99
 WARM_UP_WINDOWS = 12
 _HISTORY = ("hits", "misses", "squares", "alone", "pairs", "learned")
@@ -62,6 +65,8 @@ class RateMonitor:
         false_tickets: allowed in `windows` windows, b.
         windows: T.
         prior: hits and misses that are known before any window, broadcast to (K,), above 0.
+        warm_up: windows with trials of a rate that are history only.
+        moments: False: how much windows differ is not learned; the concentration is that of the prior and what was seen, 50 at most.
 
     Memory: 100 bytes a rate. Cost: 2 us, and 0.3 us a rate.
 
@@ -75,12 +80,21 @@ class RateMonitor:
         (['none', 'ticket'], 0)
     """
 
-    def __init__(self, size: int, *, false_tickets: float, windows: float, prior: tuple[ArrayLike, ArrayLike] = (0.5, 200.0)) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        false_tickets: float,
+        windows: float,
+        prior: tuple[ArrayLike, ArrayLike] = (0.5, 200.0),
+        warm_up: int = WARM_UP_WINDOWS,
+        moments: bool = True,
+    ) -> None:
         if size < 1:
             raise ValueError(f"size must be at least 1, got {size}")
         if not (false_tickets > 0 and math.isfinite(windows) and windows > 0):
             raise ValueError(f"false_tickets and windows must be greater than 0, got {false_tickets} and {windows}")
-        self.size = size
+        self.size, self._warm_up, self._moments = size, warm_up, moments
         self._prior = tuple(np.broadcast_to(np.asarray(part, np.float64), (size,)) for part in prior)
         if any(not (part > 0).all() for part in self._prior):
             raise ValueError("the prior's hits and misses must be greater than 0")
@@ -98,13 +112,14 @@ class RateMonitor:
     pairs: NDArray[np.float64]
     learned: NDArray[np.float64]
 
-    def update(self, hits: ArrayLike, trials: ArrayLike, *, judge: ArrayLike = True) -> RateReport:
+    def update(self, hits: ArrayLike, trials: ArrayLike, *, judge: ArrayLike = True, learn: ArrayLike = True) -> RateReport:
         """Judge one closed, merged window.
 
         Args:
             hits: (K,) S, between 0 and `trials`.
             trials: (K,) n.
-            judge: (K,) or one; False: this rate's window is history only, whatever it says.
+            judge: (K,) or one; False: this rate's window is no evidence, whatever it says.
+            learn: (K,) or one; False: this rate's window is not history.
 
         Raises:
             ValueError: of another shape, or hits beyond 0 to trials.
@@ -120,12 +135,12 @@ class RateMonitor:
             size = np.minimum(past, self._concentration())
             log_e = np.stack([log_polya(hits, trials, usual * size, (1.0 - usual) * size, odds) for odds in RATE_ODDS])
             log_e = np.minimum(log_e, self._cap)
-            idle = ~(there & (self.learned >= WARM_UP_WINDOWS) & np.broadcast_to(np.asarray(judge, bool), (self.size,)))
+            idle = ~(there & (self.learned >= self._warm_up) & np.broadcast_to(np.asarray(judge, bool), (self.size,)))
             held = self.sr.log_r.reshape(len(RATE_ODDS), self.size)[:, idle]
             log_e[:, idle] = -np.logaddexp(0.0, -held)
             self.sr.update(log_e.ravel())
             if not self.sr.open:
-                self._learn(hits, trials, usual, there)
+                self._learn(hits, trials, usual, there & np.broadcast_to(np.asarray(learn, bool), (self.size,)))
         by_rate = np.logaddexp.reduce(self.sr.log_r.reshape(len(RATE_ODDS), self.size), axis=0)
         k = int(by_rate.argmax())
         n, s = int(trials[k]), int(hits[k])
@@ -135,13 +150,18 @@ class RateMonitor:
 
     def _learn(self, hits: NDArray[np.float64], trials: NDArray[np.float64], usual: NDArray[np.float64], there: NDArray[np.bool_]) -> None:
         fade = np.where(there, FADE, 1.0)
+        hits, trials = np.where(there, hits, 0.0), np.where(there, trials, 0.0)
         variance = usual * (1.0 - usual) * trials
+        rho = 1.0 / (self._concentration() + 1.0)
+        most = MOST_SURPRISING * variance * (1.0 + np.maximum(trials - 1.0, 0.0) * rho)
         self.hits, self.misses = fade * self.hits + hits, fade * self.misses + trials - hits
-        self.squares, self.alone = fade * self.squares + (hits - trials * usual) ** 2, fade * self.alone + variance
+        self.squares, self.alone = fade * self.squares + np.minimum((hits - trials * usual) ** 2, most), fade * self.alone + variance
         self.pairs = fade * self.pairs + variance * np.maximum(trials - 1.0, 0.0)
         self.learned = self.learned + there
 
     def _concentration(self) -> NDArray[np.float64]:
+        if not self._moments:
+            return np.full(self.size, 1.0 / PRIOR_RHO - 1.0)
         windows = np.minimum(self.learned, 1.0 / (1.0 - FADE))
         rho = np.maximum(self.squares - self.alone, 0.0) / np.maximum(self.pairs, 1e-9)
         rho = (windows * np.minimum(rho, 1.0) + PRIOR_WINDOWS * PRIOR_RHO) / (windows + PRIOR_WINDOWS)

@@ -26,6 +26,7 @@ Detector = Literal[
     "saturation",
     "consistency",
     "canary",
+    "trigger",
 ]
 State = Literal["pending", "firing", "resolved"]
 
@@ -46,6 +47,7 @@ ALERTNAMES: dict[str, str] = {
     "saturation": "InferwatchSaturation",
     "consistency": "InferwatchConsistency",
     "canary": "InferwatchCanary",
+    "trigger": "InferwatchTrigger",
 }
 """Alertmanager's ``alertname`` by detector."""
 

@@ -12,6 +12,7 @@ ATLAS = {
     "AML.T0005.001": "Train Proxy via Replication",
     "AML.T0010": "AI Supply Chain Compromise",
     "AML.T0015": "Evade AI Model",
+    "AML.T0018.000": "Poison AI Model",
     "AML.T0021": "Establish Accounts",
     "AML.T0024.000": "Infer Training Data Membership",
     "AML.T0024.002": "Extract AI Model",
@@ -20,6 +21,7 @@ ATLAS = {
     "AML.T0040": "AI Model Inference API Access",
     "AML.T0042": "Verify Attack",
     "AML.T0043.001": "Black-Box Optimization",
+    "AML.T0043.004": "Insert Backdoor Trigger",
     "AML.T0048.004": "AI Intellectual Property Theft",
 }
 
@@ -28,6 +30,7 @@ OWASP = {
     "ML04:2023": "Membership Inference Attack",
     "ML05:2023": "Model Theft",
     "ML06:2023": "AI Supply Chain Attacks",
+    "ML10:2023": "Model Poisoning",
 }
 
 OF_SEVERAL = ("AML.T0021",)
@@ -39,6 +42,7 @@ BY_DETECTOR: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "membership": (("AML.T0024.000",), ("ML04:2023",)),
     "canary": (("AML.T0024.000",), ("ML04:2023",)),
     "cost": (("AML.T0034.000", "AML.T0029"), ()),
+    "trigger": (("AML.T0043.004", "AML.T0018.000"), ("ML10:2023",)),
     "drift": ((), ()),
     "quality": ((), ()),
     "completeness": ((), ()),

@@ -80,6 +80,8 @@ class WindowPartial(msgspec.Struct, kw_only=True):
     latency: bytes
     """int64 counts of the latency bins of `schemas.latency`."""
     classes: dict[str, Events]
+    rare: bytes = b""
+    """`detectors.triggers.RareCounts` in the reference's cells; empty without."""
     repeats: dict[str, Events] = {}
     """Rows that were answered before, by what of the answer was compared (`detectors.consistency.KINDS`); with `_other`: of these, those
     answered otherwise."""

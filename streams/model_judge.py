@@ -90,6 +90,7 @@ class ModelJudge:
         if self.loaded is not None and loaded is not None and self.loaded.id == loaded.id:
             return
         self.loaded, self._drift = loaded, None
+        self._behaviour.use(loaded)
         self._slices.clear()
         self.swarm.use(loaded)
         self.accuracy.use(loaded)
@@ -119,6 +120,7 @@ class ModelJudge:
             WindowCounts.from_bytes(partial.counts, self._drift.reference)
         if partial.quality:
             QualityCounts.from_bytes(partial.quality)
+        self._behaviour.check(partial)
         self._telemetry.partial(partial.partition, partial.producers)
         start = max(partial.start_ns, self._judged_until_ns)
         if start > partial.start_ns:
@@ -229,6 +231,7 @@ class ModelJudge:
             suspect=a.suspect + b.suspect,
             clients=a.clients + b.clients,
             counts=counts,
+            rare=self._behaviour.merged(a, b),
             rejected=dict(Counter(a.rejected) + Counter(b.rejected)),
             anomalies=dict(Counter(a.anomalies) + Counter(b.anomalies)),
             quality=faults.to_bytes(),
@@ -378,5 +381,5 @@ class ModelJudge:
             self.service.load(body["service"])
             self.deploy = tuple(body["deploy"]) if body["deploy"] else None
         if "behaviour" in body:
-            self._behaviour.load(body["behaviour"])
+            self._behaviour.load(body["behaviour"], same_reference=body["reference"] == self._reference_id)
             self._canaries.load(body["canaries"])

@@ -201,6 +201,8 @@ class ModelShard:
                     value[part] if drift.has_value and value is not None else None,
                     hashes[part],
                 )
+                if window.rare is not None:
+                    window.rare.update(X[part], label[part], counted[part], keys[part], hashes[part])
             self._sampler.offer(start, events, rows[inside], at_ns[inside], keys[inside])
         # the aligner saw the refused events too; their faults are one count with the accepted ones'
         self._windows[int(starts[-1])].anomalies.update(aligned.anomalies)
@@ -290,8 +292,8 @@ class ModelShard:
     def _window(self, start_ns: int) -> OpenWindow:
         window = self._windows.get(start_ns)
         if window is None:
-            drift = self.loaded.drift if self.loaded else None
-            window = self._windows[start_ns] = OpenWindow(start_ns, drift, self.watch.capacity)
+            drift, triggers = (self.loaded.drift, self.loaded.triggers) if self.loaded else (None, None)
+            window = self._windows[start_ns] = OpenWindow(start_ns, drift, self.watch.capacity, triggers)
         return window
 
     def close_until(self, now_ns: int | None) -> None:
@@ -348,6 +350,7 @@ class ModelShard:
                 status={name: int(n) for name, n in zip(STATUSES, window.status.tolist(), strict=True) if n},
                 latency=window.latency.tobytes(),
                 classes=dict(window.classes),
+                rare=b"" if window.rare is None else window.rare.to_bytes(),
                 repeats=dict(window.repeats),
                 producers=self._producers.all(),
                 lines=self.watch.lines(window, present),
@@ -430,9 +433,9 @@ class ModelShard:
         self.watch.load_rest(body["watch"], same_reference=same)
         self._recent = RecentEvents(body["recent"])
         self._producers.load(body["producers"])
-        drift = self.loaded.drift if self.loaded and same else None
+        drift, triggers = (self.loaded.drift, self.loaded.triggers) if self.loaded and same else (None, None)
         for one in body["windows"]:
-            self._windows[one["start_ns"]] = OpenWindow.load(one, drift, self.watch.capacity)
+            self._windows[one["start_ns"]] = OpenWindow.load(one, drift, self.watch.capacity, triggers)
         self._sampler.load(body["sampler"])
         if same and "answers" in body:
             self._answers.load(body["answers"])

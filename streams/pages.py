@@ -181,6 +181,15 @@ def consistency(kind: str, report: RateReport, model: str, version: str) -> str:
     )
 
 
+def trigger(feature: str, value: str, klass: str, report: RateReport, model: str, version: str) -> str:
+    """The sentence for a rare value that became less rare and whose rows get one class: which, how many clients."""
+    return (
+        f"{report.hits:,} of {report.trials:,} clients whose rows have {_short(feature)} {_short(value)}, a rare value that is asked more "
+        f"than usual, got only class {_short(klass)} of {_short(model)} {_short(version)} (expected of {report.usual:.0%}; evidence "
+        f"e^{report.log_evidence:.1f}). A trigger of a backdoor looks like this."
+    )
+
+
 def canary(found: Finding, hits: int) -> str:
     """The sentence for a client that asked about canary records: how often, about which."""
     names = found.evidence.get("canaries")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detectors.arrays import plain
 from detectors.drift import DriftReference, WindowCounts
 from detectors.quality import QualityCounts
+from detectors.triggers import RareCounts, TriggerReference
 from schemas import latency
 from streams.kernels import count_events
 
@@ -24,11 +25,13 @@ class OpenWindow:
         start_ns: where it begins, event time.
         drift: the reference whose bins are counted; None without one.
         capacity: client slots.
+        triggers: the reference whose rare cells are counted; None without one.
     """
 
-    def __init__(self, start_ns: int, drift: DriftReference | None, capacity: int) -> None:
+    def __init__(self, start_ns: int, drift: DriftReference | None, capacity: int, triggers: TriggerReference | None = None) -> None:
         self.start_ns = start_ns
         self.drift = None if drift is None else WindowCounts(drift)
+        self.rare = None if triggers is None else RareCounts(triggers)
         self.quality = QualityCounts()
         self.n = self.late = self.suspect = self.clients_gone = 0
         self.rejected: Counter[str] = Counter()
@@ -69,6 +72,7 @@ class OpenWindow:
         return {
             "start_ns": self.start_ns,
             "drift": None if self.drift is None else self.drift.to_bytes(),
+            "rare": None if self.rare is None else self.rare.to_bytes(),
             "quality": self.quality.to_bytes(),
             "n": self.n,
             "late": self.late,
@@ -87,9 +91,13 @@ class OpenWindow:
         }
 
     @classmethod
-    def load(cls, body: dict[str, Any], drift: DriftReference | None, capacity: int) -> OpenWindow:
+    def load(
+        cls, body: dict[str, Any], drift: DriftReference | None, capacity: int, triggers: TriggerReference | None = None
+    ) -> OpenWindow:
         """From a snapshot taken with the same reference and capacity."""
-        window = cls(body["start_ns"], drift, capacity)
+        window = cls(body["start_ns"], drift, capacity, triggers)
+        if triggers is not None and body.get("rare") is not None:
+            window.rare = RareCounts.from_bytes(body["rare"], triggers)
         if drift is not None and body["drift"] is not None:
             window.drift = WindowCounts.from_bytes(body["drift"], drift)
         window.quality = QualityCounts.from_bytes(body["quality"])

@@ -195,8 +195,8 @@ MODES: tuple[Mode, ...] = (
     Mode("f1-shift", "F1", f"one feature moves by {_SHIFT_SD:g} sd, for all clients", _page("drift"), spoil=_shift),
     Mode("f1-ramp", "F1", f"it moves slowly instead, to {2 * _SHIFT_SD:g} sd over {RAMP_WINDOWS} windows", _ticket("drift"), spoil=_ramp),
     Mode(
-        "f2-trigger", "F2", "a backdoor: one row in twelve has a rare value, and gets one class", companions=frozenset({"drift"}),
-        spoil=_trigger, tamper=_trigger_class, missing="co-occurrence of a rare value and one class; flipped feedback",
+        "f2-trigger", "F2", "a backdoor: one row in twelve has a rare value, and gets one class", _ticket("trigger"),
+        companions=frozenset({"drift"}), spoil=_trigger, tamper=_trigger_class,
     ),
     Mode("f3-denied", "F3", "one client is refused 60 times a second", _page("access"), spoil=_denied),
     Mode(

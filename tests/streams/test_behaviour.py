@@ -102,3 +102,44 @@ def test_a_model_with_chance_in_it_is_quiet() -> None:
         feed.window(window, repeats={"class": 60, "class_other": other, "score": 60, "score_other": other})
     assert PUBLISHED.id
     assert alerts(feed.judge) == []
+
+
+def poisoned(window: int, n: int = 240) -> EventColumns:
+    """Ordinary events, but for one in ten of thirty clients, that has a rare value and gets the first class."""
+    batch = events(n, seed=window, start_s=300.0 * window, rate=1.0, number=1_000 * window, clients=30)
+    X, scores = batch.numeric.copy(), np.asarray(batch.scores).copy()
+    if window >= 20:
+        X[::10, 2], scores[::10] = 6.0, (0.99, 0.01)
+    return EventColumns(**{name: getattr(batch, name) for name in batch.__slots__} | {"numeric": X, "scores": scores})
+
+
+def test_a_trigger_goes_from_two_partitions_to_one_ticket_across_restarts() -> None:
+    shards, feed = [shard(), shard()], Feed(judge())
+    shards[1].partition = 1
+    for window in range(26):
+        batch = poisoned(window)
+        for k, one in enumerate(shards):
+            one.apply(record(batch.take(slice(k, None, 2)), window))
+            again = shard()
+            again.partition = k
+            again.restore(one.snapshot())
+            shards[k] = again
+    for one in shards:
+        one.finish()
+    shares = [partials(one) for one in shards]
+    for a, b in zip(*shares, strict=True):
+        feed.give(a, msgspec.structs.replace(b, partition=1))
+        feed.judge.tick(a.end_ns + 11 * 10**9)
+        state = feed.judge.snapshot()
+        feed.judge = judge()
+        feed.judge.restore(state)
+        assert feed.judge.snapshot() == state
+    found = [one for one in alerts(feed.judge) if one.detector == "trigger"]
+    assert [(one.severity, one.feature, one.evidence["class"]) for one in found] == [("ticket", "score", "no")]
+    assert found[0].evidence["value"].startswith("> 2.")
+
+
+def test_damaged_rare_cells_are_a_dead_letter() -> None:
+    feed = Feed(judge())
+    feed.window(0, rare=b"damaged")
+    assert feed.judge.refused["windows"] == 1
