@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from detectors.arrays import plain
 from detectors.state import StateError
 
-__all__ = ["KINDS", "AnswerMemory", "answers_of"]
+__all__ = ["KINDS", "AnswerMemory", "answers_of", "count_tenths"]
 
 KINDS = ("class", "score")
 """What of an answer is compared."""
@@ -145,3 +145,11 @@ def _pick(scores: Any, label: Any, out: Any) -> None:
         k = label[i] if scores.shape[1] > 1 else 0
         if 0 <= k < scores.shape[1]:
             out[i] = scores[i, k]
+
+
+@njit(cache=True)
+def count_tenths(told: Any, out: Any) -> None:
+    """Adds answers' probabilities (n,) to counts (10,) by tenths; what is no probability is left out."""
+    for i in range(len(told)):
+        if 0 <= told[i] <= 1:
+            out[min(np.int64(told[i] * np.float32(10)), 9)] += 1

@@ -27,6 +27,7 @@ Detector = Literal[
     "consistency",
     "canary",
     "trigger",
+    "version",
 ]
 State = Literal["pending", "firing", "resolved"]
 
@@ -48,6 +49,7 @@ ALERTNAMES: dict[str, str] = {
     "consistency": "InferwatchConsistency",
     "canary": "InferwatchCanary",
     "trigger": "InferwatchTrigger",
+    "version": "InferwatchVersion",
 }
 """Alertmanager's ``alertname`` by detector."""
 

@@ -44,6 +44,7 @@ BY_DETECTOR: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cost": (("AML.T0034.000", "AML.T0029"), ()),
     "trigger": (("AML.T0043.004", "AML.T0018.000"), ("ML10:2023",)),
     "drift": ((), ()),
+    "version": ((), ()),
     "quality": ((), ()),
     "completeness": ((), ()),
     "accuracy": ((), ()),

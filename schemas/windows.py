@@ -82,6 +82,8 @@ class WindowPartial(msgspec.Struct, kw_only=True):
     classes: dict[str, Events]
     rare: bytes = b""
     """`detectors.triggers.RareCounts` in the reference's cells; empty without."""
+    confidence: Annotated[list[Events], msgspec.Meta(max_length=10)] = []
+    """Answers by tenths of the probability of their class; empty without."""
     repeats: dict[str, Events] = {}
     """Rows that were answered before, by what of the answer was compared (`detectors.consistency.KINDS`); with `_other`: of these, those
     answered otherwise."""

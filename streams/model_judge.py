@@ -32,6 +32,7 @@ from streams.settings import Settings
 from streams.slices import SliceQueue
 from streams.swarm_state import SwarmState
 from streams.telemetry import Telemetry
+from streams.versions import VersionBook, name_of
 from streams.window_rows import rows_of
 
 _MONTH_S = 30 * 86_400
@@ -58,9 +59,18 @@ class ModelJudge:
         settings: budget, window length, materiality.
         loaded: the reference in force, if any.
         emit: takes alerts and rows.
+        versions: all of this model; none: this one alone.
     """
 
-    def __init__(self, model: str, version: str, settings: Settings, loaded: Loaded | None, emit: Callable[[Alert | Row], None]) -> None:
+    def __init__(
+        self,
+        model: str,
+        version: str,
+        settings: Settings,
+        loaded: Loaded | None,
+        emit: Callable[[Alert | Row], None],
+        versions: VersionBook | None = None,
+    ) -> None:
         self.model, self.version = model, version
         self._settings, self._emit = settings, emit
         self._windows: dict[int, _Pending] = {}
@@ -74,6 +84,7 @@ class ModelJudge:
         self.service = ServiceJudge(model, version, settings, self.alerts, emit)
         self._behaviour = BehaviourJudge(model, version, settings, self.alerts)
         self._canaries = CanaryHits()
+        self._versions = versions if versions is not None else VersionBook(settings)
         self.deploy: tuple[str, int] | None = None
         """The version of this model that was first loaded last, and when."""
         self.loaded: Loaded | None = None
@@ -238,6 +249,7 @@ class ModelJudge:
             status=dict(Counter(a.status) + Counter(b.status)),
             latency=(np.frombuffer(a.latency, np.int64) + np.frombuffer(b.latency, np.int64)).tobytes(),
             classes=dict(Counter(a.classes) + Counter(b.classes)),
+            confidence=[x + y for x, y in zip(a.confidence, b.confidence, strict=False)] or a.confidence or b.confidence,
             repeats=dict(Counter(a.repeats) + Counter(b.repeats)),
             producers={},
             lines=[*a.lines, *b.lines],
@@ -254,6 +266,7 @@ class ModelJudge:
         self._judge_quality(window, now_ns)
         self.service.window(window, now_ns)
         self._behaviour.window(window, now_ns)
+        self._compare_versions(window, now_ns)
         reference = self._drift.reference if self._drift is not None else None
         for row in chain(rows_of(window, report, reference, now_ns), self._telemetry.rows(self.model, self.version, window.end_ns)):
             self._emit(row)
@@ -290,6 +303,27 @@ class ModelJudge:
             n_events=window.n,
         )
         return report
+
+    def _compare_versions(self, window: WindowPartial, now_ns: int) -> None:
+        found = self._versions.window(self.version, window)
+        if found is None:
+            return
+        before, report = found
+        moved = [(name_of(one.rate, self._versions.classes), one.before, one.after) for one in report.moved]
+        self.alerts.raise_(
+            "version",
+            before,
+            report.severity,
+            max(window.end_ns, now_ns),
+            summary=pages.version(moved, report, before, self.model, self.version),
+            log_evidence=report.log_evidence,
+            evidence={
+                "before": before,
+                "moved": {name: {"before": round(a, 4), "after": round(b, 4)} for name, a, b in moved},
+                "windows": report.windows,
+            },
+            n_events=window.n,
+        )
 
     def _deploy_mark(self, at_ns: int) -> dict[str, Any]:
         """What drift says of a version that is new: it is the likeliest cause."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.arrays import plain
-from detectors.consistency import KINDS, AnswerMemory, answers_of
+from detectors.consistency import KINDS, AnswerMemory, answers_of, count_tenths
 from inferwatch import EventColumns
 from schemas.canaries import layout_of
 from schemas.outcomes import MAX_CLASSES, Outcomes
@@ -264,6 +264,8 @@ class ModelShard:
     ) -> None:
         """Answers of rows that were asked before, against what was answered then."""
         told = answers_of(scores, label, value)
+        if value is None and scores.shape[1]:
+            count_tenths(told, window.confidence)
         counts = self._answers.update(codes, compared, label, told, window=window.start_ns, value=value is not None)
         for kind, (n, other) in zip(KINDS, counts.tolist(), strict=True):
             if n:
@@ -351,6 +353,7 @@ class ModelShard:
                 latency=window.latency.tobytes(),
                 classes=dict(window.classes),
                 rare=b"" if window.rare is None else window.rare.to_bytes(),
+                confidence=window.confidence.tolist() if window.confidence.any() else [],
                 repeats=dict(window.repeats),
                 producers=self._producers.all(),
                 lines=self.watch.lines(window, present),

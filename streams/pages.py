@@ -11,6 +11,7 @@ from detectors.completeness import CompletenessReport
 from detectors.drift import DriftReport, VariableDrift
 from detectors.quality import QualityReport
 from detectors.rates import RateReport
+from detectors.versions import VersionReport
 from schemas.windows import Finding
 from streams.burn import Burn
 from streams.saturation import Full
@@ -187,6 +188,15 @@ def trigger(feature: str, value: str, klass: str, report: RateReport, model: str
         f"{report.hits:,} of {report.trials:,} clients whose rows have {_short(feature)} {_short(value)}, a rare value that is asked more "
         f"than usual, got only class {_short(klass)} of {_short(model)} {_short(version)} (expected of {report.usual:.0%}; evidence "
         f"e^{report.log_evidence:.1f}). A trigger of a backdoor looks like this."
+    )
+
+
+def version(moved: Sequence[tuple[str, float, float]], report: VersionReport, before: str, model: str, new: str) -> str:
+    """The sentence for a version that answers otherwise than the one before it: what moved, from where to where."""
+    parts = [f"{_short(name, 60)} {a:.0%} -> {b:.0%}" for name, a, b in moved[:3]]
+    return (
+        f"Version {_short(new)} of {_short(model)} answers otherwise than version {_short(before)} before it: {', '.join(parts)} "
+        f"(evidence e^{report.log_evidence:.1f} after {report.windows} windows). Meant, other traffic, or a bad model?"
     )
 
 

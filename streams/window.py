@@ -40,6 +40,7 @@ class OpenWindow:
         self.latency = np.zeros(latency.BINS, np.int64)
         self.classes: Counter[str] = Counter()
         self.repeats: Counter[str] = Counter()
+        self.confidence = np.zeros(10, np.int64)
         self.client_n = np.zeros(capacity, np.int32)
         self.client_errors = np.zeros(capacity, np.int32)
         self.client_denied = np.zeros(capacity, np.int32)
@@ -84,6 +85,7 @@ class OpenWindow:
             "latency": self.latency,
             "classes": dict(self.classes),
             "repeats": dict(self.repeats),
+            "confidence": self.confidence,
             "used": used,
             "client_n": self.client_n[used],
             "client_errors": self.client_errors[used],
@@ -105,6 +107,7 @@ class OpenWindow:
         window.clients_gone = body["clients_gone"]
         window.rejected, window.anomalies = Counter(body["rejected"]), Counter(body["anomalies"])
         window.classes, window.repeats = Counter(body["classes"]), Counter(body.get("repeats", {}))
+        window.confidence = body.get("confidence", window.confidence)
         window.status, window.latency = body["status"], body["latency"]
         for name in ("client_n", "client_errors", "client_denied"):
             getattr(window, name)[body["used"]] = body[name]

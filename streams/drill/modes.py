@@ -220,7 +220,8 @@ MODES: tuple[Mode, ...] = (
     Mode("f8-key", "F8", "an instance loads an artefact signed with an unknown key", _page("integrity"),
          begin=lambda desk: desk.load(key_id="stolen")),
     Mode(
-        "f9-version", "F9", "version 2 is promoted: its scores jump, three in ten are wrong, labels say so", _page("accuracy"),
+        "f9-version", "F9", "version 2 is promoted: its scores jump, three in ten are wrong, labels say so",
+        _page("accuracy") + _ticket("version"),
         tamper=_jumped, labelled=True, companions=frozenset({"drift"}), begin=lambda desk: desk.promote("2"),
     ),
     Mode("f10-silent", "F10", "the service's only process is killed", _page("completeness"), own_client="process"),

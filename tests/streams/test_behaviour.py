@@ -143,3 +143,12 @@ def test_damaged_rare_cells_are_a_dead_letter() -> None:
     feed = Feed(judge())
     feed.window(0, rare=b"damaged")
     assert feed.judge.refused["windows"] == 1
+
+
+def test_confidence_is_counted_by_tenths() -> None:
+    made = shard()
+    made.apply(record(asked(0), 0))
+    made.finish()
+    (one,) = partials(made)
+    assert sum(one.confidence) == one.n
+    assert sum(one.confidence[:5]) == 0  # of two classes the answered one has half at least
