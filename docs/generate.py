@@ -49,6 +49,7 @@ MEANINGS = {
     "budget.client_share": "Share of the budget that query patterns (extraction, evasion) may spend.",
     "budget.membership_share": "Share of the budget that membership tests may spend.",
     "budget.access_share": "Share of the budget that refused requests may spend.",
+    "budget.ticket_share": "Share of the tickets (a hundred for each page of the budget) that each detector which never pages may open.",
     "window.length_s": "Length of a window.",
     "drift.materiality": "Moves of a bin's share below this (in points of probability, 0.01 is one percentage point) are no news.",
     "labels.materiality": "A rise of the error rate below this (0.005 is half a percentage point) is no news.",

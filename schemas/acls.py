@@ -53,6 +53,8 @@ def acls(prefix: str = "inferwatch", group: str = "inferwatch-worker") -> tuple[
     return (
         *rights("service", "write", "sends events, heartbeats and labels", "events", "lifecycle", "labels"),
         *rights("publisher", "write", "publishes references", "references"),
+        *rights("publisher", "read", "lists canary records", "references"),
+        Acl(user="publisher", resource="group", name=f"{group}-references", operation="read", why="reads references; never joined"),
         *rights("exporter", "read", "hands alerts to the SIEM", "alerts"),
         Acl(user="exporter", resource="group", name="inferwatch-ocsf", operation="read", why="remembers what the SIEM has"),
         *rights("eraser", "write", "lets the workers forget somebody", "events"),

@@ -17,6 +17,7 @@ _COMMANDS = {
     "gameday": ("streams.commands.gameday", "Attack your own model offline, and see which attacks are found."),
     "drill": ("streams.commands.drill", "The fire drill: make each failure mode happen, and see which alerts fire."),
     "reference": ("streams.commands.reference", "Build, publish and look at references."),
+    "canary": ("streams.commands.canary", "Name rows that only a thief of the training data can ask about."),
     "migrate": ("streams.commands.migrate", "Create or update the ClickHouse tables."),
     "alert": ("streams.commands.alert", "Try the pager, see what fires, say how an alert turned out."),
     "delete": ("streams.commands.delete", "Erase a client or an event, from the tables and from what workers know."),

@@ -28,6 +28,7 @@ from streams.owner import NS, SET_BACK_NS, Copy, Out, Outbox, Record, Role
 from streams.references import References
 from streams.settings import Settings
 from streams.verdicts import VerdictBook
+from streams.versions import VersionBook
 
 _SOURCES = 8_192
 """Shard states whose sequence numbers are remembered: partitions, times models, times two topics, times restarts without snapshot."""
@@ -65,6 +66,7 @@ class Judge:
         self._settle_ns = round(settings.window.settle_s * NS)
         self._models: dict[tuple[str, str], ModelJudge] = {}
         self._desks: dict[str, LabelDesk] = {}
+        self._books: dict[str, VersionBook] = {}
         self._fates: Counter[str] = Counter()
         self._seen: OrderedDict[str, int] = OrderedDict()
         self._versions: dict[str, dict[str, int]] = {}
@@ -248,6 +250,7 @@ class Judge:
                 "seen": dict(self._seen),
                 "desks": [[name, desk.dump()] for name, desk in self._desks.items()],
                 "fates": dict(self._fates),
+                "books": [[name, book.dump()] for name, book in self._books.items()],
                 "versions": self._versions,
                 "verdicts": self._verdicts.dump(),
                 "audit": self._audit.dump(),
@@ -278,6 +281,8 @@ class Judge:
         if "verdicts" in body:
             self._verdicts.load(body["verdicts"])
             self._audit.load(body["audit"])
+        for name, state in body.get("books", []):
+            self._book(name).load(state)
         next_id, waiting = body["outbox"]
         self.outbox.load(next_id, msgspec.msgpack.decode(waiting, type=list[Out]))
         for name, version, state in body["models"]:
@@ -335,9 +340,17 @@ class Judge:
     def _model(self, model: str, version: str) -> ModelJudge:
         key = model, version
         if key not in self._models:
-            self._models[key] = made = ModelJudge(model, version, self._settings, self._references.get(model, version), self._emit)
+            self._models[key] = made = ModelJudge(
+                model, version, self._settings, self._references.get(model, version), self._emit, self._book(model)
+            )
             made.deploy = max(self._versions.get(model, {}).items(), key=lambda one: one[1], default=None)
         return self._models[key]
+
+    def _book(self, model: str) -> VersionBook:
+        book = self._books.get(model)
+        if book is None:
+            book = self._books[model] = VersionBook(self._settings)
+        return book
 
     def _reference_changed(self, model: str, version: str) -> None:
         self._audit.references_changed = True

@@ -24,6 +24,8 @@ from schemas.windows import Finding, WindowPartial
 from streams import pages
 from streams.accuracy import ModelAccuracy
 from streams.alerts import AlertBook
+from streams.behaviour_judge import BehaviourJudge
+from streams.canaries import CanaryHits
 from streams.duplicates import keys_of_id
 from streams.forget import Forgotten
 from streams.owner import NS
@@ -33,6 +35,7 @@ from streams.settings import Settings
 from streams.slices import SliceQueue
 from streams.swarm_state import SwarmState
 from streams.telemetry import Telemetry
+from streams.versions import VersionBook, name_of
 from streams.window_rows import rows_of
 
 _MONTH_S = 30 * 86_400
@@ -59,9 +62,18 @@ class ModelJudge:
         settings: budget, window length, materiality.
         loaded: the reference in force, if any.
         emit: takes alerts and rows.
+        versions: all of this model; none: this one alone.
     """
 
-    def __init__(self, model: str, version: str, settings: Settings, loaded: Loaded | None, emit: Callable[[Alert | Row], None]) -> None:
+    def __init__(
+        self,
+        model: str,
+        version: str,
+        settings: Settings,
+        loaded: Loaded | None,
+        emit: Callable[[Alert | Row], None],
+        versions: VersionBook | None = None,
+    ) -> None:
         self.model, self.version = model, version
         self._settings, self._emit = settings, emit
         self._windows: dict[int, _Pending] = {}
@@ -73,6 +85,9 @@ class ModelJudge:
             false_pages=budget.false_pages_per_30d * budget.quality_share, windows=_MONTH_S / settings.window.length_s
         )
         self.service = ServiceJudge(model, version, settings, self.alerts, emit)
+        self._behaviour = BehaviourJudge(model, version, settings, self.alerts)
+        self._canaries = CanaryHits()
+        self._versions = versions if versions is not None else VersionBook(settings)
         self.deploy: tuple[str, int] | None = None
         """The version of this model that was first loaded last, and when."""
         self.loaded: Loaded | None = None
@@ -90,6 +105,7 @@ class ModelJudge:
         if self.loaded is not None and loaded is not None and self.loaded.id == loaded.id:
             return
         self.loaded, self._drift = loaded, None
+        self._behaviour.use(loaded)
         self._slices.clear()
         self.swarm.use(loaded)
         self.accuracy.use(loaded)
@@ -119,6 +135,7 @@ class ModelJudge:
             WindowCounts.from_bytes(partial.counts, self._drift.reference)
         if partial.quality:
             QualityCounts.from_bytes(partial.quality)
+        self._behaviour.check(partial)
         self._telemetry.partial(partial.partition, partial.producers)
         partial = msgspec.structs.replace(partial, lines=self._forgotten.filter(partial.lines, partial.end_ns))
         start = max(partial.start_ns, self._judged_until_ns)
@@ -135,7 +152,12 @@ class ModelJudge:
 
     def finding(self, found: Finding) -> None:
         """Takes what a shard found out about a client."""
+        if found.family == "canary":
+            self._canary(found)
+            return
         cause = found.client or ",".join(sorted(found.clients))
+        if found.statistic == "rate":  # beside what the client was given, which is an alert of its own
+            cause = f"{cause}\0rate"
         if found.renewed and self.alerts.renew(found.family, cause, found.at_ns, found.log_evidence):
             return
         self.alerts.raise_(
@@ -160,9 +182,23 @@ class ModelJudge:
                 held.partial = msgspec.structs.replace(held.partial, lines=left)
             self._slices.forget(what.client)
             self.swarm.forget(what.client)
+            self._canaries.forget(what.client)
         else:
             self.accuracy.store.forget(keys_of_id(what.event_id))
         self.alerts.forget(what.client, what.event_id)
+
+    def _canary(self, found: Finding) -> None:
+        hits = self._canaries.add(found.client, found.n_events)
+        self.alerts.raise_(
+            "canary",
+            found.client,
+            "page" if hits > 1 else "ticket",
+            found.at_ns,
+            summary=pages.canary(found, hits),
+            evidence={"hits": hits, "event_id": found.event_id} | dict(found.evidence),
+            client=found.client or None,
+            n_events=hits,
+        )
 
     def suspects(self, rows: SuspectRows, now_ns: int) -> None:
         """Takes one partition's rows of a slice; those of another reference than ours are of no use.
@@ -226,12 +262,15 @@ class ModelJudge:
             suspect=a.suspect + b.suspect,
             clients=a.clients + b.clients,
             counts=counts,
+            rare=self._behaviour.merged(a, b),
             rejected=dict(Counter(a.rejected) + Counter(b.rejected)),
             anomalies=dict(Counter(a.anomalies) + Counter(b.anomalies)),
             quality=faults.to_bytes(),
             status=dict(Counter(a.status) + Counter(b.status)),
             latency=(np.frombuffer(a.latency, np.int64) + np.frombuffer(b.latency, np.int64)).tobytes(),
             classes=dict(Counter(a.classes) + Counter(b.classes)),
+            confidence=[x + y for x, y in zip(a.confidence, b.confidence, strict=False)] or a.confidence or b.confidence,
+            repeats=dict(Counter(a.repeats) + Counter(b.repeats)),
             producers={},
             lines=[*a.lines, *b.lines],
         )
@@ -246,6 +285,8 @@ class ModelJudge:
         report = self._judge_drift(window, now_ns)
         self._judge_quality(window, now_ns)
         self.service.window(window, now_ns)
+        self._behaviour.window(window, now_ns)
+        self._compare_versions(window, now_ns)
         reference = self._drift.reference if self._drift is not None else None
         for row in chain(rows_of(window, report, reference, now_ns), self._telemetry.rows(self.model, self.version, window.end_ns)):
             self._emit(row)
@@ -282,6 +323,27 @@ class ModelJudge:
             n_events=window.n,
         )
         return report
+
+    def _compare_versions(self, window: WindowPartial, now_ns: int) -> None:
+        found = self._versions.window(self.version, window)
+        if found is None:
+            return
+        before, report = found
+        moved = [(name_of(one.rate, self._versions.classes), one.before, one.after) for one in report.moved]
+        self.alerts.raise_(
+            "version",
+            before,
+            report.severity,
+            max(window.end_ns, now_ns),
+            summary=pages.version(moved, report, before, self.model, self.version),
+            log_evidence=report.log_evidence,
+            evidence={
+                "before": before,
+                "moved": {name: {"before": round(a, 4), "after": round(b, 4)} for name, a, b in moved},
+                "windows": report.windows,
+            },
+            n_events=window.n,
+        )
 
     def _deploy_mark(self, at_ns: int) -> dict[str, Any]:
         """What drift says of a version that is new: it is the likeliest cause."""
@@ -345,6 +407,8 @@ class ModelJudge:
                 "accuracy": self.accuracy.dump(whole=whole),
                 "suspects_seen": self.suspects_seen,
                 "service": self.service.dump(),
+                "behaviour": self._behaviour.dump(),
+                "canaries": self._canaries.dump(),
                 "deploy": self.deploy,
                 "forgotten": self._forgotten.dump(),
             }
@@ -372,3 +436,6 @@ class ModelJudge:
         if "service" in body:
             self.service.load(body["service"])
             self.deploy = tuple(body["deploy"]) if body["deploy"] else None
+        if "behaviour" in body:
+            self._behaviour.load(body["behaviour"], same_reference=body["reference"] == self._reference_id)
+            self._canaries.load(body["canaries"])

@@ -100,6 +100,7 @@ class Budget(_Section, frozen=True):
     client_share: Part = 0.25
     membership_share: Part = 0.05
     access_share: Part = 0.05
+    ticket_share: Part = 0.01
     client_events_per_30d: Positive = 2_500_000.0
     """Events of clients that the client detectors judge in 30 days: their threshold is this over (budget x share)."""
 
@@ -326,6 +327,16 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
     if verdicts.delay_max_s < verdicts.delay_min_s:
         raise SettingsError(f"verdicts.delay_max_s: {verdicts.delay_max_s:g} is below verdicts.delay_min_s, {verdicts.delay_min_s:g}")
     return check_budget(settings)
+
+
+def false_tickets(budget: Budget) -> float:
+    """False tickets in 30 days that each detector which opens tickets only may cause: a hundred for each page, times its share.
+
+    Example:
+        >>> false_tickets(Budget())
+        1.0
+    """
+    return 100.0 * budget.false_pages_per_30d * budget.ticket_share
 
 
 def check_budget(settings: Settings) -> Settings:
