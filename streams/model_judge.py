@@ -257,6 +257,7 @@ class ModelJudge:
                 "log_page": round(report.log_page, 2),
                 "status": "uncalibrated: provisional reference" if self.loaded.provisional else report.status,
                 "variables": [msgspec.to_builtins(variable) for variable in leading[:5]],
+                "pairs": [pair._asdict() for pair in report.pairs],
             }
             | self._deploy_mark(max(window.end_ns, now_ns)),
             feature=leading[0].name if leading else None,

@@ -81,12 +81,26 @@ def drift(report: DriftReport, model: str, version: str) -> str:
     leading, model, version = leading_variables(report), _short(model), _short(version)
     if not leading:
         return f"The traffic of {model} {version} no longer looks like its reference (evidence e^{report.log_evidence:.1f})."
+    if report.jointly and report.pairs:
+        return _together(report, model, version)
     first = leading[0]
     others = f" and {len(leading) - 1} more" if len(leading) > 1 else ""
     size = f"PSI {first.psi:.3f}, W1 {first.w1:.2f} sd" if first.w1 else f"PSI {first.psi:.3f}"
     return (
         f"{_short(first.name)}{others} of {model} {version} {_MOVED[first.direction]}: {_short(first.detail, 2 * _NAME)} "
         f"({size}; evidence e^{report.log_evidence:.1f}, {report.n:,} events in the window)."
+    )
+
+
+def _together(report: DriftReport, model: str, version: str) -> str:
+    """The sentence for features that no longer go together as in the reference."""
+    pair = report.pairs[0]
+    others = f" (and {len(report.pairs) - 1} more pairs)" if len(report.pairs) > 1 else ""
+    before, after = pair.correlations
+    return (
+        f"{_short(pair.first)} and {_short(pair.second)}{others} of {model} {version} no longer go together as in the reference, whatever "
+        f"each does alone: on different sides of their medians in {pair.before:.0%} -> {pair.after:.0%} of the events, as correlation "
+        f"{before:.2f} -> {after:.2f} has it (evidence e^{report.log_evidence:.1f}, {report.n:,} events in the window)."
     )
 
 

@@ -295,7 +295,18 @@ def test_the_compiled_evidence_is_what_the_formulas_say(clients: int) -> None:
             told = cells @ tilts.log_w[u, : cells.shape[1], :PER_VARIABLE].astype(np.float64) - look.sizes[:, None] * top[u]
             groups = look.of_tilts[:, v, None] * told
             expected.append(np.where(tilts.active[u], groups.sum(axis=0) - loudest(groups, dependence.loud, left_out), -np.inf))
-        np.testing.assert_allclose(detector._log_e(look, counts.table), np.concatenate(expected), rtol=1e-9, atol=1e-8)
+        joint, of_pairs = detector.joint, []
+        share, swing = joint.pairs.share, detector.reference.pairs.kept.wander * 4.0
+        scatter = few * few * joint.rho * share * (1 - share) + swing**2
+        for odds in (1.4, 2.5, 1 / 1.4, 1 / 2.5):
+            own = joint._above if odds > 1 else joint._below
+            u = share + np.sign(odds - 1) * (np.sqrt(own**2 + scatter) + detector.materiality)
+            told = counts.apart.T * np.log(odds) - look.sizes[:, None] * np.log(1 + u * (odds - 1))
+            groups = told / (1 + joint.rho * look.repeats[:, None])
+            of_pairs.append(groups.sum(axis=0) - loudest(groups, dependence.loud, left_out))
+        expected.append(np.array(of_pairs).T.ravel())
+        found = np.asarray(detector._log_e(counts, look, None), np.float64)
+        np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-6, atol=1e-5)
         detector.step(counts)
 
 
