@@ -166,7 +166,7 @@ class DriftDetector:
         theirs = table, look.of_tilts, tilts.variables, self.reference.starts, tilts.log_w, tilts.top, tilts.slack, tilts.spread
         tilts_log_e(*theirs, few * np.sqrt(dependence.rho_tilts), tilts.active, dependence.loud, left_out, of_tilts)
         if len(self.joint):
-            self.joint.log_e(counts, look, expected, few, dependence.loud, left_out, out[marginal:])
+            self.joint.log_e(counts, look, few, dependence.loud, left_out, out[marginal:])
         return out
 
     def step(self, counts: WindowCounts, span_s: tuple[float, float] | None = None) -> tuple[Severity, bool]:
@@ -255,9 +255,10 @@ class DriftDetector:
         self, counts: WindowCounts, expected: NDArray[np.float64] | None, worth: float, clients: float, severity: Severity, opened: bool
     ) -> DriftReport:
         sr, strongest = self.sr, self._strongest()
-        sizes = self._sizer(counts) if expected is None else self._sizer(counts, expected)
+        plain = expected is None or self.reference.is_derived  # a part is shown against what it was, its season included
+        sizes = self._sizer(counts) if plain else self._sizer(counts, expected)
         by_variable = np.array([one.log_evidence for one in strongest])
-        leading, pairs, jointly = self._leading(counts, expected, by_variable, severity)
+        leading, pairs, jointly = self._leading(counts, by_variable, severity)
         why = self._why_not()
         return DriftReport(
             window=sr.steps,
@@ -279,7 +280,7 @@ class DriftDetector:
         )
 
     def _leading(
-        self, counts: WindowCounts, expected: NDArray[np.float64] | None, by_variable: NDArray[np.float64], severity: Severity
+        self, counts: WindowCounts, by_variable: NDArray[np.float64], severity: Severity
     ) -> tuple[tuple[str, ...], tuple[PairDrift, ...], bool]:
         """Variables to show, pairs to show, and whether the pairs tell more than the variables."""
         if severity == "none":
@@ -287,7 +288,7 @@ class DriftDetector:
         names = self.reference.variables
         named = [names[v] for v in e_bh(by_variable, 0.05)[:10].tolist()]
         first = self._first_pair
-        found = self.joint.strongest(counts, expected, self.sr.log_r[first:], self.sr.since[first:]) if len(self.joint) else ()
+        found = self.joint.strongest(counts, self.sr.log_r[first:], self.sr.since[first:]) if len(self.joint) else ()
         by_pair = np.array([pair.log_evidence for pair in found])
         pairs = tuple(found[k] for k in e_bh(by_pair, 0.05)[:5].tolist())
         alone = log_mean_exp(by_variable) + math.log(self._marginal)

@@ -8,9 +8,11 @@ dependence moves it; a shift of one feature moves it in second order only.
 **Which pairs.** All of up to 45 features. Of more, 1,024 pairs: half are those with the largest |phi| in the reference (where a dependence
 can break), half go round all features in turn (where one can come up). Of more than 100 features, 100 spread evenly take part.
 
-**Season.** The share expected at an hour follows from the features' own seasons: with u the shares above the split,
-u_i + u_j - 2 (u_i u_j + phi sqrt(u_i (1 - u_i) u_j (1 - u_j))), phi the number with which these shares have the whole reference's as their
-mean over its rows: seasons that go together are no correlation within an hour. What is left between hours is the pair's wander.
+**Margins.** Where two features both move, they are apart more or less often without going together otherwise, so pairs are judged given
+the shares u above the splits that were seen lately: u_i + u_j - 2 (u_i u_j + phi sqrt(u_i (1 - u_i) u_j (1 - u_j))) are expected to be
+apart, phi the reference's within an hour. (With phi = 0 and the same events, E[apart] is that exactly, and the count is less spread than
+a binomial one: Hoeffding 1963, Theorem 4.) That takes out seasons and most of what marginals wander; what is left between the reference's
+hours is the pair's wander.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.drift.cells import Kind
-from detectors.drift.season import WEEK_H, own
 from detectors.drift.wander import between
 
 MOST_FEATURES, MOST_PAIRS = 100, 1_024
@@ -43,7 +44,7 @@ class PairCounts(NamedTuple):
     apart: Ints
     """Rows of the reference in which they are apart."""
     wander: Floats
-    """Sd of the share between stretches of time, sampling noise and season taken out."""
+    """Sd of the share between stretches of time, sampling noise and margins taken out."""
     phi: Floats
     """Correlation of the two sides within an hour."""
 
@@ -89,20 +90,15 @@ def phi_of(apart: Floats, above: Floats, i: NDArray[np.intp], j: NDArray[np.intp
 
 
 def carried(expected: Floats, whole: Floats) -> tuple[Floats, Floats]:
-    """What an event that is apart, and one that is not, counts as, where `expected` are apart now and `whole` in the whole reference."""
+    """What an event that is apart, and one that is not, counts as, where `expected` are apart now and `whole` in the whole reference.
+
+    As `season.carry` for two cells: the fewest events change, and Jensen's inequality keeps the bound.
+    """
     kept = np.minimum(1.0, whole / np.maximum(expected, 1e-12))
     return kept, np.maximum(0.0, (whole - expected) / np.maximum(1.0 - expected, 1e-12))
 
 
-def fit(
-    cells: list[Ints],
-    counts: list[Ints],
-    kinds: tuple[Kind, ...],
-    block: Ints,
-    hour: Ints,
-    blocks: int,
-    shares_of_hours: dict[int, Floats],
-) -> PairCounts:
+def fit(cells: list[Ints], counts: list[Ints], kinds: tuple[Kind, ...], block: Ints, blocks: int) -> PairCounts:
     """Choose pairs of features, and count them.
 
     Args:
@@ -110,9 +106,7 @@ def fit(
         counts: rows per cell of each feature.
         kinds: of the features.
         block: equal stretch of time of each row, shape (n,).
-        hour: hours since the epoch of the rows, shape (n,).
         blocks: number of stretches.
-        shares_of_hours: shares in each hour of the week, (168, cells), of the features that have a season.
 
     Cost: n m^2 multiplications, twice: 0.1 s for 100,000 rows of 20 features.
     """
@@ -126,41 +120,43 @@ def fit(
         members = members[np.linspace(0, members.size - 1, MOST_FEATURES).astype(np.intp)]
     if members.size < 2:
         return PairCounts.none()
-    above = share[members]
-    order = np.argsort(hour if shares_of_hours else block, kind="stable")
+    order = np.argsort(block, kind="stable")
     bits = np.stack([sides[v][cells[v]] for v in members.tolist()], axis=1)[order]
     whole = np.zeros((members.size, members.size))
     for begin in range(0, n, _CHUNK):
         whole += _apart(bits[begin : begin + _CHUNK])
-    i, j = _choose(whole / n, above)
-    p = whole[i, j] / n
-    key = (hour if shares_of_hours else block)[order]
-    cuts = np.concatenate([[0], np.flatnonzero(np.diff(key)) + 1, [n]])
-    hits, variances, sizes = np.zeros((2, blocks, i.size)), np.zeros((blocks, i.size)), np.zeros(blocks)
-    told = hits[0]
-    by_hour = np.tile(above, (WEEK_H, 1))
-    for k, v in enumerate(members.tolist()):
-        if v in shares_of_hours:
-            by_hour[:, k] = own(shares_of_hours[v], counts[v] / max(int(counts[v].sum()), 1)) @ sides[v]
-    of_hour = np.bincount(hour % WEEK_H, minlength=WEEK_H) / n if shares_of_hours else np.full(WEEK_H, 1.0 / WEEK_H)
-    phi = _within(p, by_hour, of_hour, i, j)
-    expected = share_apart(by_hour, phi, i, j)
-    first, span = int(hour.min()), int(np.ptp(hour)) + 1
+    i, j = _choose(whole / n, share[members])
+
+    hits, sizes, above = np.zeros((blocks, i.size)), np.zeros(blocks), np.full((blocks, members.size), 0.5)
+    cuts = np.concatenate([[0], np.flatnonzero(np.diff(block[order])) + 1, [n]])
     for begin, end in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
-        one, rows = int(key[begin]), float(end - begin)
-        now = expected[one % WEEK_H] if shares_of_hours else p
-        stretch = (one - first) * blocks // span if shares_of_hours else one
-        kept, more = carried(now, p)
-        mine = np.sum([_apart(bits[at : min(at + _CHUNK, end)]) for at in range(begin, end, _CHUNK)], axis=0)[i, j]
-        told[stretch] += kept * mine + more * (rows - mine)
-        variances[stretch] += rows * now * (1.0 - now) * (kept - more) ** 2
-        sizes[stretch] += rows
+        one = int(block[order[begin]])
+        hits[one] = np.sum([_apart(bits[at : min(at + _CHUNK, end)]) for at in range(begin, end, _CHUNK)], axis=0)[i, j]
+        sizes[one], above[one] = end - begin, bits[begin:end].mean(axis=0)
     busy = sizes > 0
-    wander = between(told[busy], sizes[busy], variances[busy])
+    phi, wander = within(hits[busy], sizes[busy], above[busy], i, j)
     return PairCounts(members[i].astype(np.int32), members[j].astype(np.int32), np.rint(whole[i, j]).astype(np.int64), wander, phi)
 
 
-def _within(p: Floats, above: Floats, weight: Floats, i: NDArray[np.intp], j: NDArray[np.intp]) -> Floats:
+def within(hits: Floats, sizes: Floats, above: Floats, i: NDArray[np.intp], j: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """Correlations of the sides within blocks of events, and the wander of the shares apart, given the blocks' margins.
+
+    Args:
+        hits: events apart per block and pair, shape (B, P).
+        sizes: events of the blocks, above 0, shape (B,).
+        above: shares above the splits, shape (B, m).
+        i: place of each pair's first, shape (P,).
+        j: place of its second.
+    """
+    p = hits.sum(axis=0) / sizes.sum()
+    phi = _phi_within(p, above, sizes / sizes.sum(), i, j)
+    expected = share_apart(above, phi, i, j)
+    kept, more = carried(expected, p)
+    told = kept * hits + more * (sizes[:, None] - hits)
+    return phi, between(told, sizes, sizes[:, None] * expected * (1.0 - expected) * (kept - more) ** 2)
+
+
+def _phi_within(p: Floats, above: Floats, weight: Floats, i: NDArray[np.intp], j: NDArray[np.intp]) -> Floats:
     """Correlations with which the mean of `share_apart` over hours of these weights is p."""
     a, b = above[:, i], above[:, j]
     spread = weight @ np.sqrt(a * (1.0 - a) * b * (1.0 - b))
@@ -209,6 +205,7 @@ class Pairs:
         edges: thresholds, shape (V, 16).
         n_features: F; only features have pairs.
         rows: of the reference.
+        whole: whose splits these pairs have, when they are of a part of the traffic.
 
     Attributes:
         members: variables that take part, int64, shape (m,).
@@ -217,6 +214,7 @@ class Pairs:
         split: what a value of a member must exceed to be above, float32, shape (m,).
         upper: whether a cell is above, uint8, shape (n_cells,).
         share: rows apart by rows, shape (P,).
+        above: the reference's share above the split of each member, shape (m,).
 
     Raises:
         ValueError: pairs of something else than two different features, or counts beyond the rows.
@@ -231,6 +229,7 @@ class Pairs:
         edges: NDArray[np.float32],
         n_features: int,
         rows: int,
+        whole: Pairs | None = None,
     ) -> None:
         self.kept = kept
         first, second, apart, wander, phi = kept
@@ -248,10 +247,13 @@ class Pairs:
         self.member = np.full(len(kinds), -1, np.int64)
         self.member[self.members] = np.arange(self.members.size)
         self.i, self.j = self.member[first], self.member[second]
-        self.upper, last = upper_cells(counts, starts, kinds)
-        self.split = np.ascontiguousarray(edges[self.members, last[self.members]])
-        self._starts = starts
+        if whole is None:
+            self.upper, last = upper_cells(counts, starts, kinds)
+            self.split = np.ascontiguousarray(edges[self.members, last[self.members]])
+        else:
+            self.upper, self.split = whole.upper, whole.split
         self.share = apart / max(rows, 1)
+        self.above = np.add.reduceat(counts * self.upper, starts[:-1])[self.members] / max(rows, 1)
 
     def __len__(self) -> int:
         return int(self.kept.first.size)
@@ -260,14 +262,3 @@ class Pairs:
     def tables(self) -> tuple[Ints, NDArray[np.float32], NDArray[np.uint8], NDArray[np.intp], NDArray[np.intp]]:
         """What counting needs."""
         return self.member, self.split, self.upper, self.i, self.j
-
-    def _above_of(self, shares: Floats) -> Floats:
-        return np.asarray(np.add.reduceat(shares * self.upper, self._starts[:-1])[self.members], np.float64)
-
-    def carried(self, expected: Floats) -> tuple[Floats, Floats]:
-        """What an event that is apart, and one that is not, counts as when these shares of cells are expected, shape (n_cells,)."""
-        return carried(self.expected(expected), self.share)
-
-    def expected(self, shares: Floats) -> Floats:
-        """Share of events apart where these shares of cells are expected, shape (P,)."""
-        return share_apart(self._above_of(shares), self.kept.phi, self.i, self.j)

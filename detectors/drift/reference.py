@@ -62,6 +62,7 @@ class DriftReference:
         season: what each hour of the week looks like; None where the rows have no times, fewer than two days, or no season.
         pairs: which pairs of features are watched, and how often they are apart (`pairs.py`); none in references of before.
         span_s: seconds from the first row to the last, 0 without times.
+        is_derived: whether it is of a part of the traffic, and its season the whole's.
         reason: why it is uncalibrated, or "".
         certificate: what a replay of its own days gave, if there was one.
 
@@ -90,6 +91,7 @@ class DriftReference:
         hours: NDArray[np.uint16] | None = None,
         certificate: Certificate | None = None,
         pairs: PairCounts | None = None,
+        whole: Pairs | None = None,
     ) -> None:
         self.variables, self.kinds, self.n_features, self.n_scores, self.rows = variables, kinds, n_features, n_scores, rows
         self.edges, self.n_edges = edges, n_edges
@@ -115,7 +117,8 @@ class DriftReference:
         self.tenths, self.tenth_starts = tenths(self.starts, kinds, counts)
         if counts.shape != (self.n_cells,) or wander.shape != self.low.shape:
             raise ValueError(f"expected {self.n_cells} counts and {self.low.size} wanders, got {counts.shape} and {wander.shape}")
-        self.pairs = Pairs(pairs or PairCounts.none(), counts, self.starts, kinds, edges, n_features, rows)
+        self.pairs: Pairs = Pairs(pairs or PairCounts.none(), counts, self.starts, kinds, edges, n_features, rows, whole)
+        self.is_derived = whole is not None
         self.span_s, self.season = span_s, None
         if has_season is not None and hours is not None and has_season.any():
             self.season = Season(counts, self.starts, np.array([kind == "numeric" for kind in kinds]), has_season, hours)
@@ -135,6 +138,25 @@ class DriftReference:
         """Take up what a replay of the reference's own days gave; one that pages more than its budget makes it uncalibrated."""
         self.certificate = certificate
         self.reason = self.reason or certificate.reason
+
+    def derived(
+        self, counts: NDArray[np.int64], rows: int, wander: NDArray[np.float64], pairs: PairCounts, mean: NDArray[np.float64], span_s: float
+    ) -> DriftReference:
+        """The reference of a part of the traffic, in these cells and pairs, carried by this season (`segments.py`).
+
+        Args:
+            counts: per cell.
+            rows: what they are worth.
+            wander: of the tested cells.
+            pairs: the same pairs, in the part.
+            mean: of the part's values.
+            span_s: time that it covers.
+        """
+        schema = self.variables, self.kinds, self.n_features, self.n_scores, rows, self.edges, self.n_edges, self.categories
+        tables = self.lookup, self.lookup_starts, counts, mean, self.sd, self.tails, wander, span_s
+        part = DriftReference(*schema, *tables, pairs=pairs, whole=self.pairs)
+        part.season = self.season
+        return part
 
     @classmethod
     def fit(
@@ -260,7 +282,6 @@ class DriftReference:
             cells.append(at)
             lookup_starts[v + 1] = lookup_starts[v] + (lookup[-1].size if kind == "categorical" else 0)
         has_season, hours = np.zeros(V, bool), [np.empty((WEEK_H, 0), np.uint16)]
-        of_features: dict[int, NDArray[np.float64]] = {}
         may = (MIN_DAYS * DAY_H - 1) * HOUR_S <= span <= MAX_DAYS * DAY_H * HOUR_S and sum(map(len, counts)) <= MAX_SEASON_CELLS
         for v, (_, kind, _, _, block, hour) in enumerate(columns):
             size = len(counts[v])
@@ -271,9 +292,8 @@ class DriftReference:
                 has_season[v] = True
                 hours.append(packed(found[0]))
                 wander.append(found[1])
-                of_features |= {v: found[0]} if v < d else {}
         kinds = tuple(c[1] for c in columns)
-        pairs = fit_pairs(cells[:d], counts[:d], kinds[:d], columns[0][4], columns[0][5], blocks, of_features)
+        pairs = fit_pairs(cells[:d], counts[:d], kinds[:d], columns[0][4], blocks)
         return cls(
             tuple(c[0] for c in columns),
             kinds,

@@ -163,6 +163,21 @@ def test_wide_rows_have_as_many_pairs_as_there_is_room_for_and_the_strongest_are
     assert np.bincount(np.concatenate([pairs.i, pairs.j])).min() >= 5
 
 
+def test_margins_that_move_together_are_no_change_of_the_pairs() -> None:
+    """A mean shift of all features is drift, of each alone: no pair is named for it."""
+    rng = np.random.default_rng(9)
+    reference = reference_of(0.0)
+    detector = DriftDetector(reference, false_pages=1, windows=8640)
+    for t in range(60):
+        counts = WindowCounts(reference)
+        counts.update(copula(rng, 300, 0.0) + (t >= 15))
+        report = detector.update(counts)
+    assert report.severity == "page"
+    assert not report.jointly
+    assert len(report.leading) == F
+    assert report.pairs == ()
+
+
 def test_a_season_in_the_margins_is_no_change_of_the_pairs_but_a_real_one_is_found() -> None:
     """All means swing together by the day, so pairs are less often apart at noon and midnight than in between."""
     rng = np.random.default_rng(8)
@@ -174,8 +189,8 @@ def test_a_season_in_the_margins_is_no_change_of_the_pairs_but_a_real_one_is_fou
     reference = DriftReference.fit(at(hours), NAMES, ["numeric"] * F, at_s=3600 * hours)
     assert reference.season is not None
     assert reference.pairs.kept.wander.max() < 0.02
-    noon = reference.pairs.expected(reference.season.expected((6 * 3600.0, 7 * 3600.0)))
-    assert noon.max() < reference.pairs.share.min() - 0.05
+    assert reference.pairs.share.max() < 0.47  # of independent features at any one hour: a half
+    assert np.abs(reference.pairs.kept.phi).max() < 0.02
     detector = DriftDetector(reference, false_pages=1, windows=8640)
     opened = []
     for t in range(400):
