@@ -13,6 +13,7 @@ from detectors.quality import QualityReport
 from schemas.windows import Finding
 from streams.burn import Burn
 from streams.saturation import Full
+from streams.segment_judge import Part
 
 _WHAT = {
     "extraction": "asks the model the way a copying program does",
@@ -76,8 +77,11 @@ def swarm(kind: str, family: str, members: int, onset_s: tuple[float, float], n_
     )
 
 
-def drift(report: DriftReport, model: str, version: str) -> str:
-    """The sentence for drift: which variables, how far, how sure."""
+def drift(report: DriftReport, model: str, version: str, part: Part | None = None) -> str:
+    """The sentence for drift: which variables, how far, how sure; where, if it is in a part of the traffic only."""
+    if part is not None:
+        said = drift(report, model, version)
+        return f"Only where {_short(part.name)} ({part.share:.0%} of the events): {said}"
     leading, model, version = leading_variables(report), _short(model), _short(version)
     if not leading:
         return f"The traffic of {model} {version} no longer looks like its reference (evidence e^{report.log_evidence:.1f})."

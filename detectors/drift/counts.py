@@ -6,6 +6,8 @@ other, so the judge must know how much of a change comes from how many clients; 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
@@ -284,13 +286,18 @@ class WindowCounts:
         for array in (self.table, self.volumes, self.moments, self.apart):
             array[:] = 0
 
-    def to_bytes(self) -> bytes:
-        """The counts as bytes, zeros left out (a quiet window of 400 cells is a few KB)."""
+    def to_bytes(self, *, dense: bool = False) -> bytes:
+        """The counts as bytes, zeros left out (a quiet window of 400 cells is a few KB).
+
+        Args:
+            dense: write all cells in as few bytes each as will do, which is less where most are busy.
+        """
         at = np.flatnonzero(self.table).astype(np.int32)
         busy = np.flatnonzero(self.volumes).astype(np.int32)
-        body = {"n": self.n, "cells": self.reference.n_cells, "at": at, "counts": self.table.ravel()[at]}
+        body: dict[str, Any] = {"n": self.n, "cells": self.reference.n_cells}
+        body |= {"table": _narrow(self.table)} if dense else {"at": at, "counts": self.table.ravel()[at]}
         if self.apart.size:
-            body["apart"] = self.apart.astype(np.uint16) if self.apart.max() < 1 << 16 else self.apart
+            body["apart"] = _narrow(self.apart)
         return pack(_KIND, _VERSION, body | {"buckets": busy, "volumes": self.volumes[busy], "moments": self.moments})
 
     @classmethod
@@ -307,7 +314,13 @@ class WindowCounts:
                 raise ValueError(f"{body['n']} events")
             if body["cells"] != reference.n_cells or body["moments"].shape != counts.moments.shape:
                 raise ValueError(f"counted in {body['cells']} cells, the reference has {reference.n_cells}")
-            parts = (counts.table.ravel(), body["at"], body["counts"]), (counts.volumes, body["buckets"], body["volumes"])
+            parts = [(counts.volumes, body["buckets"], body["volumes"])]
+            if "table" not in body:
+                parts.append((counts.table.ravel(), body["at"], body["counts"]))
+            elif body["table"].shape != counts.table.shape or body["table"].min() < 0:
+                raise ValueError("a table of another shape, or a negative count")
+            else:
+                counts.table[:] = body["table"]
             for array, at, values in parts:
                 if at.size and (at.min() < 0 or at.max() >= array.size or values.min() < 0):
                     raise ValueError("a cell outside the table, or a negative count")
@@ -320,3 +333,9 @@ class WindowCounts:
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise StateError(f"damaged {_KIND}: {error}") from error
         return counts
+
+
+def _narrow(counts: NDArray[np.int32]) -> NDArray[Any]:
+    """The same in one or two bytes each, where they fit."""
+    most = int(counts.max(initial=0))
+    return counts.astype(np.uint8 if most < 1 << 8 else np.uint16) if most < 1 << 16 else counts
