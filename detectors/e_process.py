@@ -12,7 +12,7 @@ Source: Shin, Ramdas, Rinaldo, "E-detectors: a nonparametric framework for seque
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numba import njit
@@ -157,6 +157,10 @@ def e_bh(log_e: NDArray[np.float64], alpha: float) -> NDArray[np.intp]:
     return order[: passing[-1] + 1] if passing.size else order[:0]
 
 
+ROOM = 1e-3
+"""Nats by which a held component stays above its level: rounding must not keep it below."""
+
+
 @njit(cache=True, nogil=True)
 def _begin(log_r, cusum, since, step, log_e, log_weights, log_page, out):  # type: ignore[no-untyped-def]  # compiled
     """One step of the CUSUMs; -|ln R| into `out`."""
@@ -175,7 +179,7 @@ def _finish(log_r, log_e, log_weights, log_page, may_page, room):  # type: ignor
     """
     top = -np.inf
     for k in range(log_r.size):
-        cap = log_page - log_weights[k] if may_page else log_page - np.log(2.0)
+        cap = log_page - log_weights[k] + ROOM if may_page else log_page - np.log(2.0)
         log_r[k] = min(max(log_r[k], 0.0) + room[k] + log_e[k], cap)
         room[k] = log_r[k] + log_weights[k]
         top = max(top, room[k])
@@ -195,22 +199,23 @@ class ShiryaevRoberts:
     Args:
         log_weights: ln w_k, shape (K,), sum w_k = 1.
         threshold: A, above 1.
+        dtype: of ln R. float32 is off by a millionth of a nat and takes half the time, for mixtures of thousands.
 
-    Memory: 24 bytes a component.
+    Memory: 16 bytes a component in float32, 24 in float64.
 
     Attributes:
         since: int32, shape (K,), the step at which a component's evidence began to grow: the last time the CUSUM max(0, W + ln e) was 0.
     """
 
-    def __init__(self, log_weights: NDArray[np.float64], threshold: float) -> None:
+    def __init__(self, log_weights: NDArray[np.float64], threshold: float, dtype: type[np.float32 | np.float64] = np.float64) -> None:
         if not threshold > 1:
             raise ValueError(f"threshold must be greater than 1, got {threshold}")
         if abs(log_mean_exp(np.zeros_like(log_weights), log_weights)) > 1e-6:
             raise ValueError("log_weights must be the logarithms of weights that sum to 1")
-        self.log_weights = log_weights
+        self.log_weights: NDArray[Any] = log_weights.astype(dtype)
         self.log_page = math.log(threshold)
         self.log_ticket = math.log(max(threshold * TICKET_FRACTION, min(threshold / 2.0, TICKET_FLOOR)))
-        self.log_r = np.full(log_weights.shape, -np.inf)
+        self.log_r: NDArray[Any] = np.full(log_weights.shape, -np.inf, dtype)
         self.cusum = np.zeros(log_weights.shape, np.float32)
         self.since = np.zeros(log_weights.shape, np.int32)
         self.steps = 0
@@ -221,7 +226,7 @@ class ShiryaevRoberts:
         """Natural logarithm of M of now."""
         return log_mean_exp(self.log_r, self.log_weights)
 
-    def update(self, log_e: NDArray[np.float64], *, may_page: bool = True) -> tuple[Severity, bool]:
+    def update(self, log_e: NDArray[Any], *, may_page: bool = True) -> tuple[Severity, bool]:
         """Take one window's ln e of every component.
 
         Args:
@@ -231,7 +236,7 @@ class ShiryaevRoberts:
         Returns:
             severity ("none", "ticket", "page") and whether a page episode opened just now.
         """
-        room = np.empty(self.log_r.shape)
+        room = np.empty_like(self.log_r)
         _begin(self.log_r, self.cusum, self.since, self.steps, log_e, self.log_weights, self.log_page, room)
         np.exp(room, out=room)
         room += 1.0
@@ -264,7 +269,7 @@ class ShiryaevRoberts:
         Raises:
             ValueError: when it was taken from a mixture of another size.
         """
-        log_r, cusum = np.asarray(state["log_r"], np.float64), np.asarray(state["cusum"], np.float32)
+        log_r, cusum = np.asarray(state["log_r"], self.log_r.dtype), np.asarray(state["cusum"], np.float32)
         since = np.asarray(state["since"], np.int32)
         if not log_r.shape == cusum.shape == since.shape == self.log_weights.shape:
             raise ValueError(f"state of {log_r.size} components cannot continue a mixture of {self.log_weights.size}")

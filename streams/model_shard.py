@@ -27,6 +27,7 @@ from streams.owner import NS
 from streams.producers import Producers
 from streams.references import Loaded
 from streams.sampling import Sampler
+from streams.segments import SegmentCounter, most_of
 from streams.settings import Settings
 from streams.suspects import SuspectBuffer
 from streams.watch import ClientWatch
@@ -85,6 +86,7 @@ class ModelShard:
         self._answers = AnswerMemory()
         self.suspects: SuspectBuffer | None = None
         self.outcomes: OutcomeBuffer | None = None
+        self._segments: SegmentCounter | None = None
         self._former: dict[str, Any] | None = None
         """Answers in the classes of a reference that was replaced while nobody was here."""
         self._dropped_before = 0
@@ -113,6 +115,10 @@ class ModelShard:
             self.suspects = SuspectBuffer(settings, loaded.swarm.width, self._pass_on, self._names_of)
         if 0 < len(self._aligner.classes) <= MAX_CLASSES and self._settings.labels.events:
             self.outcomes = OutcomeBuffer(self._aligner.classes, self._settings.labels.share, self._pass_on)
+        drift = self._settings.drift
+        self._segments = None
+        if drift.segments and loaded is not None and loaded.drift is not None:
+            self._segments = SegmentCounter(drift.segments, most_of(drift.segments_most, len(loaded.drift.variables)))
         self.watch.use(loaded)
 
     @property
@@ -195,13 +201,16 @@ class ModelShard:
             if window.drift is not None and counted.any():
                 part = slice(None) if counted.all() else counted
                 drift = window.drift.reference
-                window.drift.update(
+                columns = (
                     X[part],
                     scores[part] if drift.n_scores and scores.shape[1] == drift.n_scores else None,
                     label[part] if drift.has_class else None,
                     value[part] if drift.has_value and value is not None else None,
                     hashes[part],
                 )
+                window.drift.update(*columns)
+                if self._segments is not None:
+                    self._segments.count(window, events, aligned, self._aligner, rows[part], columns)
                 if window.rare is not None:
                     window.rare.update(X[part], label[part], counted[part], keys[part], hashes[part])
             self._sampler.offer(start, events, rows[inside], at_ns[inside], keys[inside])
@@ -340,6 +349,8 @@ class ModelShard:
         end_ns = start_ns + self._length_ns
         self._close_slices(end_ns)
         self._closed_until_ns = max(self._closed_until_ns, end_ns)
+        if self._segments is not None:
+            self._segments.close()
         present = np.flatnonzero(window.client_n[: len(self.watch.table.names)])
         self._emit(
             WindowPartial(
@@ -356,6 +367,8 @@ class ModelShard:
                 suspect=window.suspect,
                 clients=window.clients,
                 counts=b"" if window.drift is None else window.drift.to_bytes(),
+                segments=window.segments_bytes(),
+                segments_other=dict(window.segments_other),
                 rejected=dict(window.rejected),
                 anomalies=dict(window.anomalies),
                 quality=window.quality.to_bytes(),
@@ -428,6 +441,7 @@ class ModelShard:
             "recent": self._recent.table,
             "producers": self._producers.dump(),
             "windows": [window.dump() for window in self._windows.values()],
+            "segments": None if self._segments is None else self._segments.dump(),
             "sampler": self._sampler.dump(),
             "answers": self._answers.dump(),
             "suspects": None if self.suspects is None else self.suspects.dump(),
@@ -449,6 +463,8 @@ class ModelShard:
         drift, triggers = (self.loaded.drift, self.loaded.triggers) if self.loaded and same else (None, None)
         for one in body["windows"]:
             self._windows[one["start_ns"]] = OpenWindow.load(one, drift, self.watch.capacity, triggers)
+        if same and self._segments is not None and body.get("segments") is not None:
+            self._segments.load(body["segments"])
         self._sampler.load(body["sampler"])
         if same and "answers" in body:
             self._answers.load(body["answers"])

@@ -61,6 +61,8 @@ class Look(NamedTuple):
     """Events per client group, shape (16,)."""
     extra: NDArray[np.float64]
     """sum n_c (n_c - 1) per group, shape (16,)."""
+    repeats: NDArray[np.float64]
+    """The same by event: the other events of its client that an event sees, shape (16,)."""
     weights: NDArray[np.float64]
     """1 / phi for single cells, shape (16, V)."""
     of_tilts: NDArray[np.float64]
@@ -97,7 +99,9 @@ class Dependence:
         weights, of_tilts = np.empty((2, GROUPS, self.rho.size))
         weigh(sizes, extra, self.rho, weights)
         weigh(sizes, extra, self.rho_tilts, of_tilts)
-        return Look(effective(counts.volumes, self.recent, RECENT_DECAY, self._rho), sizes, extra, weights, of_tilts)
+        return Look(
+            effective(counts.volumes, self.recent, RECENT_DECAY, self._rho), sizes, extra, extra / np.maximum(sizes, 1.0), weights, of_tilts
+        )
 
     def learn(self, counts: WindowCounts, look: Look) -> None:
         """Take a window that has been judged into account for the next ones."""

@@ -17,7 +17,7 @@ _FAST = {"reassoc", "nnan", "nsz"}
 """Sums and maxima in any order, so that they take several numbers per instruction; infinities stay what they are."""
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def cumulate(table, out):  # type: ignore[no-untyped-def]  # compiled
     """Events per group before each cell and in all, float64, shape (16, n_cells + 1)."""
     for g in range(GROUPS):
@@ -28,7 +28,7 @@ def cumulate(table, out):  # type: ignore[no-untyped-def]  # compiled
         out[g, table.shape[1]] = total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def limits(p, below, above, own, mix, swing, materiality, odds, out):  # type: ignore[no-untyped-def]  # compiled
     """1 + u (o - 1) of every side and odds, and tested cell, u the edge of its tolerance; inf where that is 0 or 1.
 
@@ -53,7 +53,7 @@ def limits(p, below, above, own, mix, swing, materiality, odds, out):  # type: i
             out[half + s, k] = 1.0 + lower * (odds[half + s] - 1.0) if lower > 0.0 else np.inf
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def cells_log_e(cumulated, sizes, weights, low, high, variable, log_odds, log_miss, loud, left_out, out):  # type: ignore[no-untyped-def]  # compiled
     """Logarithm of e of every side and odds, and tested cell; -inf where `log_miss` is infinite.
 
@@ -105,7 +105,7 @@ def cells_log_e(cumulated, sizes, weights, low, high, variable, log_odds, log_mi
                 out[s, k] = all_hits[k] * log_odds[s] - all_trials[k] * log_miss[s, k] - loudest[0, s, k] - loudest[1, s, k]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def tilts_log_e(table, weights, variables, starts, log_w, top, slack, spread, mix, active, loud, left_out, out):  # type: ignore[no-untyped-def]  # compiled
     """Logarithm of e of every tilt; -inf where it is not active.
 
