@@ -61,7 +61,11 @@ ALERTS = {
     "evasion": ("client", "evidence ≥ A", "A / 100"),
     "membership": ("client", "copies, chains", "order, copies, chains"),
     "canary": ("client", "a second question about canary records", "the first"),
-    "cost": ("client: flood, answers", "", "evidence ≥ A: a flood; answers that buy a copy over `exposure.agreement_limit` (off by default)"),
+    "cost": (
+        "client: flood, answers",
+        "",
+        "evidence ≥ A: a flood; answers that buy a copy over `exposure.agreement_limit` (off by default)",
+    ),
     "availability": (
         "model version",
         "failures burn the budget 14.4 times over 1 h and 5 min, or 6 times over 6 h and 30 min",
