@@ -56,7 +56,11 @@ ALERTS = {
     "quality": ("model version", "evidence ≥ A", "A / 100"),
     "accuracy": ("model version", "evidence ≥ A", "A / 100, or a reference without true classes"),
     "concept": ("model version", "", "A / 100: labels disagree with the confidence"),
-    "completeness": ("model version: gap, silent", "all instances silent for 60 s", "below 99.9 % arrived, twice"),
+    "completeness": (
+        "model version: gap, silent",
+        "all instances silent for 60 s",
+        "below `objectives.completeness` (99.9 %) arrived, twice",
+    ),
     "extraction": ("client", "evidence ≥ A", "A / 100"),
     "evasion": ("client", "evidence ≥ A", "A / 100"),
     "membership": ("client", "copies, chains", "order, copies, chains"),

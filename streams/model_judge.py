@@ -34,6 +34,7 @@ from streams.segment_judge import SHARE, Part, SegmentJudge, merged
 from streams.service_judge import ServiceJudge
 from streams.settings import Settings
 from streams.slices import SliceQueue
+from streams.slo import objectives_for
 from streams.swarm_state import SwarmState
 from streams.telemetry import Telemetry
 from streams.versions import VersionBook, name_of
@@ -80,7 +81,8 @@ class ModelJudge:
         self._windows: dict[int, _Pending] = {}
         self._judged_until_ns = 0
         self.alerts = AlertBook(model, version, self._alert, round(max(_RESOLVE_WINDOWS * settings.window.length_s, _RESOLVE_S) * NS))
-        self._telemetry = Telemetry(round(settings.window.length_s * NS), settings.limits.instances)
+        objectives = objectives_for(settings.objectives, model, version)
+        self._telemetry = Telemetry(round(settings.window.length_s * NS), settings.limits.instances, objectives.completeness)
         budget = settings.budget
         self._quality = QualityDetector(
             false_pages=budget.false_pages_per_30d * budget.quality_share, windows=_MONTH_S / settings.window.length_s

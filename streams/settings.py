@@ -19,10 +19,11 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from schemas.retention import Retention
+from streams import slo
 
 PREFIX = "INFERWATCH_"
 MASK = "***"
-_LISTS = {"urls", "flagged_classes", "known_customers", "teams", "key_ids", "digests", "actions", "segments"}
+_LISTS = {"urls", "flagged_classes", "known_customers", "teams", "key_ids", "digests", "actions", "segments", "by_model"}
 SECRETS = {("kafka", "sasl_password"), ("membership", "key"), ("clickhouse", "password")}
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
@@ -118,6 +119,10 @@ class Objectives(_Section, frozen=True):
     """A gauge named `..._share` in an instance's heartbeats is a ticket from here on ..."""
     saturation_s: Positive = 60.0
     """... when it was there for so long without a break."""
+    completeness: Annotated[float, msgspec.Meta(ge=50, le=99.9999)] = 99.9
+    """Percent of the produced events that arrive; below it is a ticket."""
+    by_model: tuple[Annotated[str, msgspec.Meta(max_length=1_000)], ...] = ()
+    """`model=name:value ...` or `model/version=name:value ...`, with `*` for any; what is promised otherwise there, later ones first."""
 
 
 class Integrity(_Section, frozen=True):
@@ -326,8 +331,9 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
         _refuse_secrets(path, tree)
     _override(tree, os.environ if environ is None else environ)
     try:
+        slo.check(tree.get("objectives"))
         settings = msgspec.convert(tree, Settings, strict=False)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, slo.ObjectiveError) as error:
         raise SettingsError(f"{path or 'settings'}: {error}") from error
     verdicts = settings.verdicts
     if verdicts.delay_max_s < verdicts.delay_min_s:
