@@ -103,17 +103,18 @@ class DriftDetector:
         cumulated = _cumulated(reference.counts)
         hits = cumulated[self.high] - cumulated[self.low]
         rows = np.add.reduceat(reference.counts, reference.starts[:-1])[self.variable]
-        self.p = hits / np.maximum(rows, 1)
-        lower, upper = reference.bounds(hits, rows, math.ceil(self.p.size / (1.0 - BALL_SHARE - GAMMA_SHARE)))
-        self._swing, self._below, self._above = WANDER_Z * reference.wander, self.p - lower, upper - self.p
-        self.tilts = Tilts(reference, self._below, self._above, self._swing, materiality, BALL_SHARE * GAMMA)
+        p = hits / np.maximum(rows, 1)
+        lower, upper = reference.bounds(hits, rows, math.ceil(p.size / (1.0 - BALL_SHARE - GAMMA_SHARE)))
+        swing, below, above = WANDER_Z * reference.wander, p - lower, upper - p
+        self.tilts = Tilts(reference, below, above, swing, materiality, BALL_SHARE * GAMMA)
+        # a tolerance that is off by 1e-7 is none the worse
+        self.p, self._swing, self._below, self._above = (array.astype(np.float32) for array in (p, swing, below, above))
         self.joint = JointEvidence(reference, materiality, WANDER_Z)
         self._marginal = 1.0 - SHARE if len(self.joint) else 1.0
         self.sr = ShiryaevRoberts(self._log_weights(), page_threshold(windows, false_pages), np.float32)
         self.dependence = Dependence(reference)
         self._firsts = np.concatenate([[0], np.cumsum(np.bincount(self.variable))])
         self._sizer = EffectSizer(reference)
-        self._binomial = np.sqrt(self.p * (1.0 - self.p))
         self._report: DriftReport | None = None
 
     def _log_weights(self) -> NDArray[np.float64]:
@@ -145,7 +146,7 @@ class DriftDetector:
         cumulate(table, cumulated)
         log_miss = np.empty((_BOTH.size, self.p.size))
         mix = few * np.sqrt(dependence.rho)[self.variable]
-        limits(self.p, self._below, self._above, self._binomial, mix, self._swing, self.materiality, _BOTH, log_miss)
+        limits(self.p, self._below, self._above, mix, self._swing, self.materiality, _BOTH, log_miss)
         np.log(log_miss, out=log_miss)
         out = np.empty(self.sr.log_r.size, np.float32)
         marginal = log_miss.size + tilts.active.size

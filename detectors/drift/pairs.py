@@ -17,7 +17,7 @@ hours is the pair's wander.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,14 +75,14 @@ def upper_cells(counts: Ints, starts: Ints, kinds: tuple[Kind, ...]) -> tuple[ND
     return upper, last
 
 
-def share_apart(above: Floats, phi: Floats, i: NDArray[np.intp], j: NDArray[np.intp]) -> Floats:
+def share_apart(above: Floats, phi: Floats, i: NDArray[Any], j: NDArray[Any]) -> Floats:
     """Share of events apart, shape (..., P), for shares above the split of shape (..., m) and correlations of the sides, shape (P,)."""
     a, b = above[..., i], above[..., j]
     spread = np.sqrt(np.maximum(a * (1.0 - a) * b * (1.0 - b), 0.0))
     return np.asarray(np.clip(a + b - 2.0 * (a * b + phi * spread), 1e-3, 1.0 - 1e-3), np.float64)
 
 
-def phi_of(apart: Floats, above: Floats, i: NDArray[np.intp], j: NDArray[np.intp]) -> Floats:
+def phi_of(apart: Floats, above: Floats, i: NDArray[Any], j: NDArray[Any]) -> Floats:
     """Correlations of the sides of pairs that are apart with shares `apart`."""
     a, b = above[i], above[j]
     both = 0.5 * (a + b - apart)
@@ -138,7 +138,7 @@ def fit(cells: list[Ints], counts: list[Ints], kinds: tuple[Kind, ...], block: I
     return PairCounts(members[i].astype(np.int32), members[j].astype(np.int32), np.rint(whole[i, j]).astype(np.int64), wander, phi)
 
 
-def within(hits: Floats, sizes: Floats, above: Floats, i: NDArray[np.intp], j: NDArray[np.intp]) -> tuple[Floats, Floats]:
+def within(hits: Floats, sizes: Floats, above: Floats, i: NDArray[Any], j: NDArray[Any]) -> tuple[Floats, Floats]:
     """Correlations of the sides within blocks of events, and the wander of the shares apart, given the blocks' margins.
 
     Args:
@@ -156,7 +156,7 @@ def within(hits: Floats, sizes: Floats, above: Floats, i: NDArray[np.intp], j: N
     return phi, between(told, sizes, sizes[:, None] * expected * (1.0 - expected) * (kept - more) ** 2)
 
 
-def _phi_within(p: Floats, above: Floats, weight: Floats, i: NDArray[np.intp], j: NDArray[np.intp]) -> Floats:
+def _phi_within(p: Floats, above: Floats, weight: Floats, i: NDArray[Any], j: NDArray[Any]) -> Floats:
     """Correlations with which the mean of `share_apart` over hours of these weights is p."""
     a, b = above[:, i], above[:, j]
     spread = weight @ np.sqrt(a * (1.0 - a) * b * (1.0 - b))
@@ -246,7 +246,7 @@ class Pairs:
             raise ValueError(f"pairs of {self.members.size} features, at most {MOST_FEATURES}")
         self.member = np.full(len(kinds), -1, np.int64)
         self.member[self.members] = np.arange(self.members.size)
-        self.i, self.j = self.member[first], self.member[second]
+        self.i, self.j = self.member[first].astype(np.int32), self.member[second].astype(np.int32)
         if whole is None:
             self.upper, last = upper_cells(counts, starts, kinds)
             self.split = np.ascontiguousarray(edges[self.members, last[self.members]])
@@ -259,6 +259,6 @@ class Pairs:
         return int(self.kept.first.size)
 
     @property
-    def tables(self) -> tuple[Ints, NDArray[np.float32], NDArray[np.uint8], NDArray[np.intp], NDArray[np.intp]]:
+    def tables(self) -> tuple[Ints, NDArray[np.float32], NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]]:
         """What counting needs."""
         return self.member, self.split, self.upper, self.i, self.j

@@ -53,7 +53,7 @@ class DriftReference:
         edges: thresholds, float32, shape (V, 16), padded with +inf.
         mean, sd: of the finite reference values, float64, shape (V,); sd is 1 for constants and categories.
         tails: mean distance of the values in the lowest and the highest bin from its inner edge, in sd, float64, shape (V, 2).
-        low, high, variable: tested cells as ranges [low, high) of cells, and whose they are, int64, shape (K,): every single cell, and for
+        low, high, variable: tested cells as ranges [low, high) of cells, and whose they are, int32, shape (K,): every single cell, and for
             numeric variables the CDF cells x <= q.
         tenths, tenth_starts: first cell of every bin of about a tenth of the reference, and the first of those of each variable with their
             number at the end, int64: "below" and what lies up to the first decile are one bin, so are "above" and what lies past the last.

@@ -224,13 +224,29 @@ def test_a_window_without_events_changes_nothing() -> None:
     assert (report.n, report.severity, report.variables[0].psi) == (0, "none", 0.0)
 
 
+def _held(thing: object, seen: set[int]) -> int:
+    """Bytes of the arrays that an object holds, each once."""
+    if id(thing) in seen or isinstance(thing, str | bytes | type):
+        return 0
+    seen.add(id(thing))
+    if isinstance(thing, np.ndarray):
+        return _held(thing.base, seen) if isinstance(thing.base, np.ndarray) else int(thing.nbytes)
+    if isinstance(thing, dict):
+        return sum(_held(value, seen) for value in thing.values())
+    if isinstance(thing, list | tuple):
+        return sum(_held(value, seen) for value in thing)
+    return sum(_held(value, seen) for value in vars(thing).values()) if hasattr(thing, "__dict__") else 0
+
+
 def test_a_hundred_features_fit_into_a_megabyte() -> None:
-    X = np.random.default_rng(12).normal(size=(500, 100))
+    """Reference, detector and a window's counts together, pairs of features included."""
+    X = np.random.default_rng(12).normal(size=(2_000, 100))
     reference = DriftReference.fit(X, [f"f{j}" for j in range(100)], ["numeric"] * 100)
     detector, counts = detector_for(reference), WindowCounts(reference)
     counts.update(X[:400], clients=np.arange(400))
     detector.update(counts)
-    assert len(detector.snapshot()) + counts.table.nbytes + len(reference.to_bytes()) < 1_000_000
+    assert len(reference.pairs) == 1_024
+    assert 500_000 < _held([reference, detector, counts], set()) < 1_000_000
 
 
 def test_counts_snapshots_and_settings_that_do_not_fit_are_refused() -> None:
