@@ -164,7 +164,7 @@ def _registered(uri: str, artifact: str, into: Path) -> Registered:
 def publish_command(reference_file: Path, settings_file: Path | None) -> None:
     """Publish a built reference to the workers, by the references topic. The newest for a model version counts."""
     settings = settings_from(settings_file)
-    reference, blob = _read(reference_file)
+    reference, blob = read(reference_file)
     _publish(reference, blob, settings)
 
 
@@ -173,7 +173,7 @@ def publish_command(reference_file: Path, settings_file: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def show_command(reference_file: Path, as_json: bool) -> None:
     """Show what a reference holds: schema, parts, membership gauge."""
-    reference, blob = _read(reference_file)
+    reference, blob = read(reference_file)
     if as_json:
         body = msgspec.to_builtins(reference)
         body["parts"] = {name: len(part) for name, part in reference.parts.items()}
@@ -245,7 +245,8 @@ def _publish(reference: Reference, blob: bytes, settings: Settings) -> None:
     click.echo(f"Published {reference.id} for {reference.model} {reference.version} to {settings.kafka.topic_prefix}.references.")
 
 
-def _read(path: Path) -> tuple[Reference, bytes]:
+def read(path: Path) -> tuple[Reference, bytes]:
+    """The reference of a file, and its bytes, or a `Mistake`."""
     try:
         blob = path.read_bytes()
         return decode(blob), blob

@@ -26,11 +26,13 @@ from inferwatch import (
     Label,
     MemoryTransport,
     Strings,
+    Verdict,
     decode,
     encode,
 )
 from schemas import reference as references
 from schemas import windows
+from schemas.operations import ClearVerdict, SetVerdict
 from schemas.outcomes import CE_TYPE
 from schemas.reference import ReferenceFormatError
 from schemas.windows import ClientLine, Producer
@@ -208,14 +210,16 @@ def _judge() -> Target:
         b"o" + _outcomes(published),
         b"t" + msgspec.json.encode(Label(model="m", event_id="shop-1:3", truth="yes")),
         b"t" + msgspec.json.encode(Label(model="m", event_id="shop-1:4", truth=1.0, version="1", source="desk")),
+        b"v" + msgspec.json.encode(SetVerdict(verdict=Verdict(model="m", client="c1", action="round", digits=2, expires_ns=2 * START))),
+        b"v" + msgspec.json.encode(ClearVerdict(model="m", client="c1")),
     )
 
     def read(blob: bytes) -> None:
         offset = next(offsets)
         if offset % 200 == 0:
-            state["judge"] = judge(published, limits={"models": 8})
+            state["judge"] = judge(published, limits={"models": 8}, verdicts={"enabled": True})
         of = state["judge"]
-        role: Any = {b"f": "findings", b"o": "findings", b"l": "lifecycle", b"t": "labels"}.get(blob[:1], "windows")
+        role: Any = {b"f": "findings", b"o": "findings", b"l": "lifecycle", b"t": "labels", b"v": "operations"}.get(blob[:1], "windows")
         headers = {"ce_type": CE_TYPE} if blob[:1] == b"o" else BEAT
         of.apply(Record(role, 0, offset, blob[1:], START + offset % 50 * 10**10, headers=headers))
         if offset % 20 == 0:
@@ -224,7 +228,7 @@ def _judge() -> Target:
             of.snapshot()
 
     def mutate(draw: random.Random, blob: bytes, others: tuple[bytes, ...]) -> bytes:
-        damage = _json_mutated if blob[:1] in b"lt" else mutated
+        damage = _json_mutated if blob[:1] in b"ltv" else mutated
         return blob[:1] + damage(draw, blob[1:], tuple(other[1:] for other in others))
 
     return Target("judge: messages", read, seeds, share=1, mutate=mutate)

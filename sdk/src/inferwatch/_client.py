@@ -30,7 +30,7 @@ from inferwatch._contract import MAX_TEXT, Status, StatusName
 from inferwatch._item import Item
 from inferwatch._kafka import KafkaTransport
 from inferwatch._log import RateLimited
-from inferwatch._pseudonym import pseudonym_of
+from inferwatch._pseudonym import key_id_of, pseudonym_of
 from inferwatch._sender import Sender
 from inferwatch._settings import Settings, between, key_of, names_of, previous_key_of
 from inferwatch._signals import Signals
@@ -127,7 +127,8 @@ class Client(Signals):
         self._settings = Settings(
             service=service,
             instance=instance or _named(self._base),
-            key=key_of(pseudonym_key, environment, self._log),
+            key=(key := key_of(pseudonym_key, environment, self._log)),
+            key_id=key_id_of(key) if pseudonym_key or environment.get("INFERWATCH_PSEUDONYM_KEY") else "",
             topic_prefix=topic_prefix,
             partitions=partitions,
             allow=None if allow is None else names_of("allow", allow),
