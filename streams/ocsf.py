@@ -17,10 +17,11 @@ _CLASS = 2004
 _ACTIVITIES = {1: "Create", 2: "Update", 3: "Close"}
 _STATUSES = {1: "New", 2: "In Progress", 4: "Resolved"}
 _SEVERITIES = {"page": (4, "High"), "ticket": (3, "Medium"), "none": (1, "Informational")}
-_RULES: frozenset[Detector] = frozenset({"completeness", "cost", "integrity", "saturation", "availability", "latency"})
+_RULES: frozenset[Detector] = frozenset({"canary", "completeness", "cost", "integrity", "saturation", "availability", "latency"})
 """Detectors that compare a count or share with a limit. The others weigh evidence."""
 _PARENTS = {
     "AML.T0005": "Create Proxy AI Model",
+    "AML.T0018": "Manipulate AI Model",
     "AML.T0024": "Exfiltration via AI Inference API",
     "AML.T0034": "Cost Harvesting",
     "AML.T0043": "Craft Adversarial Data",
