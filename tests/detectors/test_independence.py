@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from detectors.evidence import STATISTICS, ClientEvidence, EvidenceReference
 from detectors.evidence.independence import fit_bond
+from tests.detectors import test_evidence as strong
 
 Rows = NDArray[np.float32]
 D = 10
@@ -75,6 +76,19 @@ def test_fields_filled_by_a_default_now_and_then_are_ordinary(reference: Evidenc
     X = counts(600, 9)
     X = np.where(rng.random(X.shape) < 0.25, np.median(X, axis=0), X).astype(np.float32)
     assert not [one for one in crossings(reference, [X]) if one[2] == INDEPENDENT]
+
+
+def test_rows_that_still_hang_together_hold_it_back_whatever_its_evidence() -> None:
+    rng = np.random.default_rng(0)
+    X = strong.rows(3000, 1)
+    reference = EvidenceReference.fit(X, strong.nothing(3000), None, low=np.full(strong.D, -np.inf), high=np.full(strong.D, np.nan))
+    clients = strong.make(reference, capacity=21)
+    for k in range(20):
+        strong.feed(clients, np.full(60, k, np.int32), strong.rows(60, 100 + k), [])
+    X = strong.rows(600, 9)
+    gaps = np.where(rng.random(X.shape) < 0.4, np.median(X, 0), X).astype(np.float32)
+    assert strong.feed(clients, np.full(600, 20, np.int32), gaps, []) == []
+    assert clients.log_evidence(np.array([20]))[0, INDEPENDENT] > strong.LN_PAGE
 
 
 def test_it_is_off_where_ordinary_columns_do_not_hang_together() -> None:
