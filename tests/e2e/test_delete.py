@@ -27,14 +27,24 @@ from streams.kafka import ensure_topics, publish_reference
 from streams.migrate import migrate
 from streams.settings import load
 from streams.warmup import warm_up
-from tests.e2e.test_path import MODEL, ask, boundary_walk
-from tests.streams.events import KEY, reference
+from tests.e2e.test_path import MODEL, answer, boundary_walk
+from tests.streams.events import KEY, NAMES, reference
 from tests.streams.https_clickhouse import Server, serve
 from tests.streams.tls import certificates
 
 pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.timeout(240)]
 SECRET = "the key of the services, 32 bytes"
 PASSWORD = "open sesame"
+
+
+def ask(client: Client, who: str, x: np.ndarray[Any, Any], order: int | None = None) -> bool:
+    """One request, with more about the person than the store shall see."""
+    scores = answer(x)
+    features: dict[str, Any] = dict(zip(NAMES, map(float, x), strict=True))
+    features |= {"city": "Trondheim", "street": "Munkegata", "email": "someone@example.com"}
+    return client.record(
+        model=MODEL, version="1", client=who, features=features, scores=scores, event_id=None if order is None else f"order-{order}"
+    )
 
 
 class Stage:
@@ -59,6 +69,7 @@ class Stage:
             "INFERWATCH_METRICS_HOST": "127.0.0.1",
             "INFERWATCH_METRICS_PORT": str(port),
             "INFERWATCH_MEMBERSHIP_KEY": KEY.decode(),
+            "INFERWATCH_SAMPLING_ALLOW": "age,income,city",
         }
 
     def start(self) -> None:
@@ -119,7 +130,7 @@ def test_a_deleted_client_is_in_no_table_and_no_state_and_the_others_are_untouch
         publish_reference(settings.kafka, MODEL, "1", encode(reference(seed=11, model=MODEL)))
         one.start()
         rng, walk = np.random.default_rng(5), boundary_walk(np.random.default_rng(6))
-        with Client(kafka.bootstrap_servers, "shop", topic_prefix="erase", pseudonym_key=SECRET) as client:
+        with Client(kafka.bootstrap_servers, "shop", topic_prefix="erase", pseudonym_key=SECRET, redact=["email"]) as client:
             mallory, alice = client.pseudonym("mallory"), client.pseudonym("alice")
             for tick in range(300):
                 for who in ("alice", "bob", "carol"):
@@ -132,6 +143,13 @@ def test_a_deleted_client_is_in_no_table_and_no_state_and_the_others_are_untouch
         time.sleep(6.0)  # the last window is judged and stored
         stored = everything(clickhouse)
         assert mallory in stored
+        assert "Trondheim" in stored
+        assert "Munkegata" not in stored, "sampling.allow does not name it"
+        assert "someone@example" not in stored, "the SDK's redact keeps it in the service"
+        assert {name for row in clickhouse.query("SELECT mapKeys(features) AS names FROM sampled_events") for name in row["names"]} == {
+            "age",
+            "income",
+        }
         assert mallory.encode() in one.state()
 
         # Nothing in the store leads from a pseudonym to the id: it is made with a key that is nowhere in it.
