@@ -28,7 +28,7 @@ html_domain_indices = False
 html_use_index = False
 
 NAVIGATION = {
-    "Begin": ["/docs/demo"],
+    "Begin": ["/docs/demo", "/docs/tutorial"],
     "How to": ["/docs/howto/*"],
     "Look up": ["/docs/reference/*", "/sdk/README", "/docs/benchmarks"],
     "Understand": ["/docs/explanation/*"],
