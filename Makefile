@@ -61,8 +61,9 @@ $(READY): pyproject.toml sdk/pyproject.toml uv.lock
 	@.ci/setup.sh $(VENV)
 	@touch $@
 
-tools: $(READY)  ## install Alertmanager, which the pager tests and real pages need
+tools: $(READY)  ## install Alertmanager, which pages need, and promtool, which tries Prometheus' rules
 	@$(BIN)/python -m streams.embedded.alertmanager 2>/dev/null || { .ci/alertmanager.sh $(CACHE)/bin && $(BIN)/python -m streams.embedded.alertmanager; }
+	@command -v promtool >/dev/null || [ -x $(CACHE)/bin/promtool ] || .ci/promtool.sh $(CACHE)/bin
 
 clean:  ## remove what was made here; the cache in the home folder stays
 	@rm -rf $(VENV) .uv site .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .inferwatch

@@ -56,11 +56,20 @@ ALERTS = {
     "quality": ("model version", "evidence ≥ A", "A / 100"),
     "accuracy": ("model version", "evidence ≥ A", "A / 100, or a reference without true classes"),
     "concept": ("model version", "", "A / 100: labels disagree with the confidence"),
-    "completeness": ("model version: gap, silent", "all instances silent for 60 s", "below 99.9 % arrived, twice"),
+    "completeness": (
+        "model version: gap, silent",
+        "all instances silent for 60 s",
+        "below `objectives.completeness` (99.9 %) arrived, twice",
+    ),
     "extraction": ("client", "evidence ≥ A", "A / 100"),
     "evasion": ("client", "evidence ≥ A", "A / 100"),
     "membership": ("client", "copies, chains", "order, copies, chains"),
-    "cost": ("client", "", "a client's answers buy a copy over `exposure.agreement_limit` (off by default)"),
+    "canary": ("client", "a second question about canary records", "the first"),
+    "cost": (
+        "client: flood, answers",
+        "",
+        "evidence ≥ A: a flood; answers that buy a copy over `exposure.agreement_limit` (off by default)",
+    ),
     "availability": (
         "model version",
         "failures burn the budget 14.4 times over 1 h and 5 min, or 6 times over 6 h and 30 min",
@@ -73,6 +82,9 @@ ALERTS = {
         "invalid signature, unknown key, unknown or changed digest",
         "no signature where one is required",
     ),
+    "consistency": ("model version", "", "evidence ≥ A: inputs that come again are answered otherwise"),
+    "trigger": ("model version", "", "evidence ≥ A: a rare value came into use, and gets one class"),
+    "version": ("new version, and the one before", "", "evidence ≥ A, and a share moved by 0.05"),
     "saturation": ("service and gauge", "", "a gauge `..._share` at `objectives.saturation_share` for `objectives.saturation_s`"),
 }
 """By detector: of what there is one alert, and what opens a page and a ticket. The code has these as conditions, not as words."""

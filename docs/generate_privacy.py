@@ -24,6 +24,8 @@ TOPICS = {
     "references": ("distributions; keyed fingerprints of training rows, no rows", ""),
     "alerts": ("pseudonyms, evidence", "expires"),
     "verdicts": ("pseudonyms", "stays until it is withdrawn"),
+    "operations": ("pseudonyms of clients that somebody decided about, who decided", "expires"),
+    "audit": ("the ends of the audit log's chains, no pseudonyms", ""),
     "dlq": ("unreadable records, whatever is in them, up to 64 KB each", "expires"),
     "state": ("pseudonyms, evidence, kept events, of clients seen", "forgotten by the workers; the pieces before go with compaction"),
 }

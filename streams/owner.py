@@ -15,11 +15,11 @@ import msgspec
 
 NS = 1_000_000_000
 """Nanoseconds in a second: times are UTC nanoseconds, lengths and ages in settings are seconds."""
-Role = Literal["events", "windows", "findings", "lifecycle", "labels"]
+Role = Literal["events", "windows", "findings", "lifecycle", "labels", "operations"]
 """Which topic a record came from, without prefix."""
 SET_BACK_NS = 30 * NS
 """A clock that goes back by more was ahead; by less, as time servers correct it, it is waited for."""
-Destination = Literal["windows", "findings", "alerts", "references", "dlq", "rows"]
+Destination = Literal["windows", "findings", "alerts", "verdicts", "audit", "references", "dlq", "rows"]
 """Where a message goes: a topic, without prefix, or the store."""
 
 

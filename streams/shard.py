@@ -275,7 +275,7 @@ class Shard:
 
     def _new(self, model: str, version: str) -> ModelShard:
         loaded, cut = self._references.get(model, version), partial(self._cut, (model, version))
-        return ModelShard(model, version, self.partition, self._settings, loaded, self._emit, cut)
+        return ModelShard(model, version, self.partition, self._settings, loaded, self._emit, cut, self._references.canaries)
 
     def _forget_a_silent_model(self, now_ns: int) -> bool:
         """Makes room by dropping the model version that has been silent longest, when that is a day; its windows have long closed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 import sys
@@ -13,13 +14,17 @@ from types import ModuleType
 import click
 import msgspec
 import pytest
+from prometheus_client import generate_latest
 
 from schemas.alerts import ALERTNAMES
 from schemas.techniques import ATLAS, BY_DETECTOR, OWASP
 from streams.cli import main
+from streams.kserve import KserveMetrics
 from streams.metrics import Metrics
 from streams.settings import Settings
+from streams.siem_export import ExportMetrics
 from tests.commands.cli import run
+from tests.deploy.promtool import promtool
 
 ROOT = Path(__file__).parents[2]
 OURS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -27,6 +32,7 @@ DOCUMENTS = [*OURS, ROOT / "sdk/README.md"]
 RUNBOOKS = ROOT / "docs/runbooks"
 HEADINGS = ["First checks", "Likely causes", "Containment", "Tell", "Over when"]
 OUTSIDE = "https?:|mailto:"
+OF_THE_WATCHER = set(re.findall(r"- alert: (\w+)", (ROOT / "deploy/prometheus/rules.yml").read_text()))
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
@@ -195,7 +201,8 @@ def test_variables_named_in_the_text_exist(document: Path) -> None:
 
 @documents
 def test_metrics_named_in_the_text_exist(document: Path) -> None:
-    text = Metrics().text().decode()
+    registries = Metrics().registry, ExportMetrics().registry, KserveMetrics().registry
+    text = "".join(generate_latest(registry).decode() for registry in registries)
     for name in re.findall(r"`(inferwatch_\w+)`", document.read_text()):
         assert f"# TYPE {name} " in text, name
 
@@ -228,5 +235,24 @@ def test_every_alert_has_a_runbook_that_says_what_to_do(name: str) -> None:
     assert "```sql" in text
 
 
+@pytest.mark.parametrize("name", sorted(OF_THE_WATCHER))
+def test_every_alert_of_prometheus_has_a_runbook_with_queries_of_metrics_that_there_are(name: str) -> None:
+    text = (RUNBOOKS / f"{name}.md").read_text()
+    assert text.startswith(f"# {name}\n\n**Means**")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == HEADINGS
+    queries = blocks(RUNBOOKS / f"{name}.md", "promql")
+    assert queries
+    known = "".join(generate_latest(registry).decode() for registry in (Metrics().registry, ExportMetrics().registry))
+    for metric in re.findall(r"\binferwatch_\w+", " ".join(queries)):
+        assert f"# TYPE {metric.removesuffix('_bucket')} " in known or metric == "inferwatch_", metric  # a pattern's beginning
+
+
+def test_the_promql_of_the_runbooks_is_promql(tmp_path: Path) -> None:
+    queries = [query for path in RUNBOOKS.glob("*.md") for query in blocks(path, "promql")]
+    rules = [{"record": f"runbook:query_{number}", "expr": query} for number, query in enumerate(queries)]
+    (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "runbooks", "rules": rules}]}))
+    assert f"{len(rules)} rules found" in promtool("check", "rules", tmp_path / "rules.yml")
+
+
 def test_no_runbook_is_of_an_alert_that_does_not_exist() -> None:
-    assert {path.stem for path in RUNBOOKS.glob("*.md")} == set(ALERTNAMES.values())
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} == set(ALERTNAMES.values()) | OF_THE_WATCHER
