@@ -32,7 +32,7 @@ from tests.streams.events import KEY, NAMES, reference
 from tests.streams.https_clickhouse import Server, serve
 from tests.streams.tls import certificates
 
-pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.timeout(500)]
 SECRET = "the key of the services, 32 bytes"
 PASSWORD = "open sesame"
 
@@ -117,6 +117,15 @@ def everything(clickhouse: ClickHouse) -> str:
     return "\n".join(str(row) for table in TABLES if table is not AuditRow for row in clickhouse.query(f"SELECT * FROM {table.table}"))
 
 
+def settled(clickhouse: ClickHouse) -> str:
+    """`everything`, when nothing has come for some windows."""
+    before, now = "", everything(clickhouse)
+    while now != before:
+        time.sleep(6.0)
+        before, now = now, everything(clickhouse)
+    return now
+
+
 def of_client(clickhouse: ClickHouse, client: str) -> dict[str, list[dict[str, Any]]]:
     tables = [table for table in TABLES if "client" in table.__struct_fields__]
     query = "SELECT * FROM {table} FINAL WHERE client = {{client:String}} ORDER BY ALL"
@@ -130,6 +139,7 @@ def test_a_deleted_client_is_in_no_table_and_no_state_and_the_others_are_untouch
         warm_up(settings)
         publish_reference(settings.kafka, MODEL, "1", encode(reference(seed=11, model=MODEL)))
         one.start()
+        until(lambda: '"owner": "judge"' in (one.folder / "log").read_text(), "it owns partitions", one, 180)
         rng, walk = np.random.default_rng(5), boundary_walk(np.random.default_rng(6))
         with Client(kafka.bootstrap_servers, "shop", topic_prefix="erase", pseudonym_key=SECRET, redact=["email"]) as client:
             mallory, alice = client.pseudonym("mallory"), client.pseudonym("alice")
@@ -140,9 +150,8 @@ def test_a_deleted_client_is_in_no_table_and_no_state_and_the_others_are_untouch
                     ask(client, "mallory", next(walk))
                 time.sleep(0.02)
             assert client.flush(10.0) == 0
-        until(lambda: of_client(clickhouse, mallory)["alerts"], "a page about mallory", one)
-        time.sleep(6.0)  # the last window is judged and stored
-        stored = everything(clickhouse)
+        until(lambda: of_client(clickhouse, mallory)["alerts"], "a page about mallory", one, 120)
+        stored = settled(clickhouse)
         assert mallory in stored
         assert "Trondheim" in stored
         assert "Munkegata" not in stored, "sampling.allow does not name it"
