@@ -10,7 +10,7 @@ from generate_contracts import between
 
 from schemas.erasure import FREE_TEXT, holders
 from schemas.retention import Retention
-from schemas.rows import TABLES
+from schemas.rows import TABLES, AuditRow
 from schemas.topics import topics
 
 USERS = Path(__file__).parents[1] / "deploy" / "clickhouse" / "users.sql"
@@ -62,7 +62,12 @@ def privacy_page(page: str) -> str:
             )
             if fields & columns
         )
-        if table in gone or table in FREE_TEXT:
+        if table is AuditRow:
+            said = "pseudonyms, in what is said of alerts and verdicts"
+            out.append(
+                f"| ClickHouse `{table.table}` | {said} | {_kept(table.table)} | {_readers(table.table)} | kept; the deletion is entered |"
+            )
+        elif table in gone or table in FREE_TEXT:
             change = "rows deleted" if table in gone else "rows redacted"
             out.append(f"| ClickHouse `{table.table}` | {what} | {_kept(table.table)} | {_readers(table.table)} | {change} |")
         else:

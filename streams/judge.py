@@ -155,6 +155,8 @@ class Judge:
             one.forget(what, at_ns)
         if what.event_id and (desk := self._desks.get(what.model)) is not None:
             desk.forget(keys_of_id(what.event_id))
+        if what.client and self._verdicts.forget(what.model, what.client):
+            self.outbox.add("verdicts", verdict_key(what.model, what.client), b"")  # the audit log would keep the name
         self.outbox.rewrite(lambda out: without(out, what))
 
     def suspects(self, rows: SuspectRows, now_ns: int) -> None:

@@ -78,7 +78,7 @@ class ModelShard:
         self._windows: dict[int, OpenWindow] = {}
         self._producers = Producers(settings.limits.instances)
         self._recent = RecentEvents()
-        self._sampler = Sampler(settings.sampling.events_per_window, settings.sampling.features)
+        self._sampler = Sampler(settings.sampling.events_per_window, settings.sampling.features, settings.sampling.allow)
         self.watch = ClientWatch(model, version, partition, settings, self._resized, self._evicted, lambda rows: cut("rows", rows))
         self._canaries = canaries
         self._layout = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -26,10 +26,11 @@ class Sampler:
     Args:
         per_window: k; 0 keeps none, not even those that evidence points at.
         features: whether their features are kept.
+        allow: names of those that may be; empty: all.
     """
 
-    def __init__(self, per_window: int, features: bool) -> None:
-        self._k, self._features = per_window, features
+    def __init__(self, per_window: int, features: bool, allow: Collection[str] = ()) -> None:
+        self._k, self._features, self._allow = per_window, features, frozenset(allow)
         self._kept: dict[int, list[tuple[int, SampledEventRow]]] = {}
 
     def offer(
@@ -76,14 +77,10 @@ class Sampler:
         features: dict[str, float] = {}
         categories: dict[str, str] = {}
         if self._features:
-            names = events.names or [str(j) for j in range(events.numeric.shape[1])]
-            values = events.numeric[row, :MAX_FEATURES].tolist()
-            features = dict(zip(names, values, strict=False))
-            if not all(map(math.isfinite, values)):
-                features = {name: value for name, value in features.items() if math.isfinite(value)}
+            features = self._numbers(events, row)
             for name, column in zip(events.category_names, events.categories, strict=True):
                 value = column[row]
-                if value is not None and len(categories) < MAX_FEATURES:
+                if value is not None and len(categories) < MAX_FEATURES and self._may_keep(name):
                     categories[name] = value
         scores = [] if events.scores is None else events.scores[row, :MAX_FEATURES].tolist()
         latency = float(events.latency_ms[row])
@@ -104,6 +101,21 @@ class Sampler:
             status=STATUSES[events.status[row]],
             reason=reason,
         )
+
+    def _numbers(self, events: EventColumns, row: int) -> dict[str, float]:
+        if self._allow:
+            names = events.names or tuple(str(j) for j in range(events.numeric.shape[1]))
+            kept = [j for j, name in enumerate(names) if name in self._allow][:MAX_FEATURES]
+            values = {names[j]: float(events.numeric[row, j]) for j in kept}
+        else:
+            names = events.names or tuple(str(j) for j in range(min(events.numeric.shape[1], MAX_FEATURES)))
+            values = dict(zip(names, events.numeric[row, :MAX_FEATURES].tolist(), strict=False))
+        if all(map(math.isfinite, values.values())):
+            return values
+        return {name: value for name, value in values.items() if math.isfinite(value)}
+
+    def _may_keep(self, name: str) -> bool:
+        return not self._allow or name in self._allow
 
     def dump(self) -> dict[str, Any]:
         """For a snapshot."""

@@ -23,7 +23,7 @@ from streams import slo
 
 PREFIX = "INFERWATCH_"
 MASK = "***"
-_LISTS = {"urls", "flagged_classes", "known_customers", "teams", "key_ids", "digests", "actions", "segments", "by_model"}
+_LISTS = {"urls", "allow", "flagged_classes", "known_customers", "teams", "key_ids", "digests", "actions", "segments", "by_model"}
 SECRETS = {("kafka", "sasl_password"), ("membership", "key"), ("clickhouse", "password")}
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
@@ -212,6 +212,8 @@ class Sampling(_Section, frozen=True):
 
     events_per_window: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 32
     features: bool = True
+    allow: tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=256)], ...] = ()
+    """Features whose values kept events may hold, by name (an embedding's by number); empty: all. Others are judged, and not kept."""
 
 
 class Membership(_Section, frozen=True):

@@ -133,6 +133,12 @@ class VerdictBook:
                 if one.reason == operation.alert_id and model == operation.model:
                     self._withdraw(model, client, "withdrawn", operation.by)
 
+    def forget(self, model: str, client: str) -> bool:
+        """Forgets a client without a word; whether there was a verdict, which whoever asks has to withdraw."""
+        for what in [what for what in self._dismissed if what.endswith(f"\0{client}")]:
+            del self._dismissed[what]
+        return self._held.pop((model, client), None) is not None
+
     def tick(self, now_ns: int, open_pages: Callable[[], Collection[str]]) -> None:
         """Withdraws what has ended, or prolongs it when its page is still open; all of it, when verdicts were switched off.
 

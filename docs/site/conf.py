@@ -20,6 +20,7 @@ exclude_patterns = [".*", ".*/**", "site/**", "tests/**", "**/__pycache__"]
 
 myst_heading_anchors = 3  # page.md#heading, as on a code host
 nitpicky = True
+suppress_warnings = ["misc.highlighting_failure"]  # Pygments does not know the colon in names of recorded rules
 html_theme = "furo"  # brings its own fonts, styles and scripts: a page asks no other host for anything
 html_title = "inferwatch"
 html_copy_source = False
@@ -28,7 +29,7 @@ html_domain_indices = False
 html_use_index = False
 
 NAVIGATION = {
-    "Begin": ["/docs/demo"],
+    "Begin": ["/docs/demo", "/docs/tutorial"],
     "How to": ["/docs/howto/*"],
     "Look up": ["/docs/reference/*", "/sdk/README", "/docs/benchmarks"],
     "Understand": ["/docs/explanation/*"],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.commands.alert import store
+from streams.commands.alert import current_user, store
 from streams.commands.common import Failure, Mistake, settings_from, settings_option
 from streams.settings import Settings, SettingsError, secret_of
 
@@ -44,8 +44,9 @@ def command(
     Give one of --client, --client-id and --event. --client-id needs INFERWATCH_PSEUDONYM_KEY or INFERWATCH_PSEUDONYM_KEY_FILE (and
     INFERWATCH_PSEUDONYM_KEY_PREVIOUS while rows of the key before exist); the id itself goes nowhere.
 
-    Rows are deleted; alerts are kept without saying about whom they were. The workers forget first, so that nothing comes after; Kafka's
-    topics keep their records until they expire. Stop sending the client's events before, or it is a new client at once.
+    Rows are deleted; alerts are kept without saying about whom they were; the audit log keeps what it says, and says that something was
+    deleted. The workers forget first, so that nothing comes after; Kafka's topics keep their records until they expire. Stop sending the
+    client's events before, or it is a new client at once.
 
     Exit codes: 0 done; 1 no table knows them, or the store or Kafka cannot be reached; 2 the options make no sense; 4 the tables are
     clean, but not all workers have confirmed: run it again.
@@ -57,7 +58,8 @@ def command(
       inferwatch delete --event order-17
     """
     from schemas.forget import Forget
-    from streams.erase import count, erase, open_alerts_of, steps
+    from streams.audit_log import record
+    from streams.erase import count, erase, kept_in_audit, open_alerts_of, steps
 
     if sum(map(bool, (client, client_id, event))) != 1:
         raise Mistake("give one of --client, --client-id and --event")
@@ -77,8 +79,12 @@ def command(
             late = _tell(settings, wishes, timeout) if workers else []
             before = count(clickhouse, what)  # with what came meanwhile
             if any(before.values()):
+                detail = {"what": "event" if event else "client", "rows": before, "workers": workers}
+                record(clickhouse, "deletion", time.time_ns(), actor=current_user(), model=model, detail=detail)
                 erase(clickhouse, what, open_alerts_of(clickhouse, names, model), time.time_ns())
             _report(before, {step.table: step.verb for step in what})
+            if kept := kept_in_audit(clickhouse, names):
+                click.echo(f"audit: {kept:,} rows name them and are kept until they expire; the log would prove nothing without them")
             left = {table: n for table, n in count(clickhouse, what).items() if n}
             if left:
                 raise Failure(f"rows came meanwhile: {left}. Does the service still send them? Run it again.")

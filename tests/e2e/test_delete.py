@@ -19,7 +19,7 @@ import pytest
 
 from inferwatch import Client
 from schemas.reference import encode
-from schemas.rows import TABLES
+from schemas.rows import TABLES, AuditRow
 from streams.clickhouse import ClickHouse
 from streams.embedded.kafka import EmbeddedKafka
 from streams.embedded.process import free_ports
@@ -27,14 +27,24 @@ from streams.kafka import ensure_topics, publish_reference
 from streams.migrate import migrate
 from streams.settings import load
 from streams.warmup import warm_up
-from tests.e2e.test_path import MODEL, ask, boundary_walk
-from tests.streams.events import KEY, reference
+from tests.e2e.test_path import MODEL, answer, boundary_walk
+from tests.streams.events import KEY, NAMES, reference
 from tests.streams.https_clickhouse import Server, serve
 from tests.streams.tls import certificates
 
-pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.timeout(500)]
 SECRET = "the key of the services, 32 bytes"
 PASSWORD = "open sesame"
+
+
+def ask(client: Client, who: str, x: np.ndarray[Any, Any], order: int | None = None) -> bool:
+    """One request, with more about the person than the store shall see."""
+    scores = answer(x)
+    features: dict[str, Any] = dict(zip(NAMES, map(float, x), strict=True))
+    features |= {"city": "Trondheim", "street": "Munkegata", "email": "someone@example.com"}
+    return client.record(
+        model=MODEL, version="1", client=who, features=features, scores=scores, event_id=None if order is None else f"order-{order}"
+    )
 
 
 class Stage:
@@ -59,6 +69,8 @@ class Stage:
             "INFERWATCH_METRICS_HOST": "127.0.0.1",
             "INFERWATCH_METRICS_PORT": str(port),
             "INFERWATCH_MEMBERSHIP_KEY": KEY.decode(),
+            "XDG_STATE_HOME": str(folder / "home"),
+            "INFERWATCH_SAMPLING_ALLOW": "age,income,city",
         }
 
     def start(self) -> None:
@@ -101,8 +113,17 @@ def until(fact: Callable[[], object], what: str, stage: Stage, timeout_s: float 
 
 
 def everything(clickhouse: ClickHouse) -> str:
-    """Every column of every stored row of every table, older tellings of a row among them."""
-    return "\n".join(str(row) for table in TABLES for row in clickhouse.query(f"SELECT * FROM {table.table}"))
+    """Every column of every stored row of every table but the audit log, which keeps what it says; older tellings of a row among them."""
+    return "\n".join(str(row) for table in TABLES if table is not AuditRow for row in clickhouse.query(f"SELECT * FROM {table.table}"))
+
+
+def settled(clickhouse: ClickHouse) -> str:
+    """`everything`, when nothing has come for some windows."""
+    before, now = "", everything(clickhouse)
+    while now != before:
+        time.sleep(6.0)
+        before, now = now, everything(clickhouse)
+    return now
 
 
 def of_client(clickhouse: ClickHouse, client: str) -> dict[str, list[dict[str, Any]]]:
@@ -118,8 +139,9 @@ def test_a_deleted_client_is_in_no_table_and_no_state_and_the_others_are_untouch
         warm_up(settings)
         publish_reference(settings.kafka, MODEL, "1", encode(reference(seed=11, model=MODEL)))
         one.start()
+        until(lambda: '"owner": "judge"' in (one.folder / "log").read_text(), "it owns partitions", one, 180)
         rng, walk = np.random.default_rng(5), boundary_walk(np.random.default_rng(6))
-        with Client(kafka.bootstrap_servers, "shop", topic_prefix="erase", pseudonym_key=SECRET) as client:
+        with Client(kafka.bootstrap_servers, "shop", topic_prefix="erase", pseudonym_key=SECRET, redact=["email"]) as client:
             mallory, alice = client.pseudonym("mallory"), client.pseudonym("alice")
             for tick in range(300):
                 for who in ("alice", "bob", "carol"):
@@ -128,10 +150,16 @@ def test_a_deleted_client_is_in_no_table_and_no_state_and_the_others_are_untouch
                     ask(client, "mallory", next(walk))
                 time.sleep(0.02)
             assert client.flush(10.0) == 0
-        until(lambda: of_client(clickhouse, mallory)["alerts"], "a page about mallory", one)
-        time.sleep(6.0)  # the last window is judged and stored
-        stored = everything(clickhouse)
+        until(lambda: of_client(clickhouse, mallory)["alerts"], "a page about mallory", one, 120)
+        stored = settled(clickhouse)
         assert mallory in stored
+        assert "Trondheim" in stored
+        assert "Munkegata" not in stored, "sampling.allow does not name it"
+        assert "someone@example" not in stored, "the SDK's redact keeps it in the service"
+        assert {name for row in clickhouse.query("SELECT mapKeys(features) AS names FROM sampled_events") for name in row["names"]} == {
+            "age",
+            "income",
+        }
         assert mallory.encode() in one.state()
 
         # Nothing in the store leads from a pseudonym to the id: it is made with a key that is nowhere in it.
@@ -160,6 +188,15 @@ def test_a_deleted_client_is_in_no_table_and_no_state_and_the_others_are_untouch
         erased = clickhouse.query("SELECT * FROM alerts FINAL WHERE summary = 'Erased on request.' ORDER BY at")
         assert {row["state"] for row in erased} >= {"firing", "resolved"}
         assert {(row["client"], row["evidence"]) for row in erased} == {("", "{}")}
+
+        (entry,) = clickhouse.query("SELECT subject, detail FROM audit FINAL WHERE kind = 'deletion'")
+        assert mallory not in str(entry)
+        assert '"client_windows"' in entry["detail"]
+        assert re.search(r"^audit: [1-9]\d* rows name them and are kept", done.stdout, re.MULTILINE)
+        chains = subprocess.run(
+            [sys.executable, "-m", "streams.cli", "audit", "verify"], env=one.environment, capture_output=True, text=True, timeout=60
+        )
+        assert chains.returncode == 0, chains.stdout + chains.stderr
 
         one.stop(signal.SIGKILL)
         one.start()

@@ -213,3 +213,18 @@ def test_every_table_that_names_a_client_is_one_whose_rows_go_or_are_redacted() 
 
     named = {table for table in TABLES if {"client", "clients", "event_id"} & set(table.__struct_fields__)}
     assert named <= {*holders("client"), *holders("event_id"), *FREE_TEXT}
+
+
+def test_a_verdict_about_them_is_withdrawn_and_the_audit_log_hears_nothing_new() -> None:
+    feed = Feed(judge(verdicts={"enabled": True, "delay_min_s": 0.0, "delay_max_s": 0.0}))
+    feed.give(finding(client=ALICE, severity="page", sequence=0))
+    put = [out for out in feed.judge.outbox if out.to == "verdicts"]
+    assert len(put) == 1
+    assert put[0].value
+    audited = len(rows(feed.judge, "audit"))
+    feed.raw("findings", forget.encode(Forget(client=ALICE, model="m", version="1", sequence=1)), START + NS, FORGET)
+    _, withdrawn = [out for out in feed.judge.outbox if out.to == "verdicts"]
+    assert (withdrawn.key, withdrawn.value) == (put[0].key, b"")
+    assert len(rows(feed.judge, "audit")) == audited
+    feed.judge.outbox.ack([out.id for out in feed.judge.outbox])
+    assert not holds(feed.judge.snapshot(), ALICE)

@@ -107,3 +107,22 @@ def test_a_restored_sampler_goes_on_as_if_nothing_had_happened() -> None:
     for one in (whole, second):
         offer(one, events(20, number=20))
     assert closed(whole) == closed(second)
+
+
+def test_only_allowed_features_are_kept_whatever_their_kind_and_place() -> None:
+    rows: list[SampledEventRow] = []
+    batch = events(1, category_names=("city", "email"), categories=(Strings.of(["Oslo"]), Strings.of(["a@example.com"])))
+    Sampler(1, True, ("income", "city", "unknown")).keep(batch, 0, START, rows.append)
+    Sampler(1, True).keep(batch, 0, START, rows.append)
+    allowed, everything = rows
+    assert set(allowed.features) == {"income"}
+    assert allowed.features["income"] == everything.features["income"]
+    assert allowed.categories == {"city": "Oslo"}
+    assert set(everything.categories) == {"city", "email"}
+
+
+def test_an_allowed_feature_beyond_the_bound_is_kept() -> None:
+    rows: list[SampledEventRow] = []
+    wide = events(1, names=(), numeric=np.arange(4_000, dtype=np.float32)[None])
+    Sampler(1, True, ("3999", "7")).keep(wide, 0, START, rows.append)
+    assert rows[0].features == {"7": 7.0, "3999": 3999.0}
