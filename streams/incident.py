@@ -60,7 +60,7 @@ _PARTS = (
         "ORDER BY at, chain, number",
     ),
     _Part(
-        "verdicts",
+        "verdict_history",
         "SELECT at, model, subject AS client, actor, detail FROM audit FINAL WHERE kind = 'verdict' AND model = {model:String} "
         "AND (JSONExtractString(detail, 'reason') = {id:String} OR (subject = 'whole model' AND at >= @from AND at <= @to) "
         "OR (has({clients:Array(String)}, subject) AND at >= @from)) ORDER BY at, number",

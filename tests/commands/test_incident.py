@@ -79,7 +79,7 @@ def test_it_holds_what_the_audit_log_has_on_it_and_the_verdicts_on_its_clients(s
     export(store, "a2", tmp_path / "a2.zip", SETTINGS, NOW, by="ada")
     audit = [json.loads(line) for line in read(tmp_path / "a2.zip", "audit.jsonl").splitlines()]
     assert [row["number"] for row in audit] == [1, 2, 4, 5, 6, 8]
-    verdicts = [json.loads(line) for line in read(tmp_path / "a2.zip", "verdicts.jsonl").splitlines()]
+    verdicts = [json.loads(line) for line in read(tmp_path / "a2.zip", "verdict_history.jsonl").splitlines()]
     assert [(row["client"], json.loads(row["detail"]).get("action")) for row in verdicts] == [
         (HOSTILE, "block"), ("whole model", "round(2)"), (HOSTILE, None),
     ]  # fmt: skip
