@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from generate_contracts import alerts_page, events_page, metrics_page
+from generate_privacy import privacy_page
 
 import streams.settings
 from schemas.acls import acls
@@ -47,6 +49,7 @@ MEANINGS = {
     "budget.client_share": "Share of the budget that query patterns (extraction, evasion) may spend.",
     "budget.membership_share": "Share of the budget that membership tests may spend.",
     "budget.access_share": "Share of the budget that refused requests may spend.",
+    "budget.ticket_share": "Share of the tickets (a hundred for each page of the budget) that each detector which never pages may open.",
     "window.length_s": "Length of a window.",
     "drift.materiality": "Moves of a bin's share below this (in points of probability, 0.01 is one percentage point) are no news.",
     "labels.materiality": "A rise of the error rate below this (0.005 is half a percentage point) is no news.",
@@ -109,7 +112,15 @@ def tables_page() -> str:
 
 def pages() -> dict[Path, str]:
     """Every generated page."""
-    return {REFERENCE / "settings.md": settings_page(), REFERENCE / "topics-and-tables.md": tables_page()}
+    alerts, privacy = REFERENCE / "alerts.md", REFERENCE.parent / "explanation" / "privacy.md"
+    return {
+        REFERENCE / "settings.md": settings_page(),
+        REFERENCE / "topics-and-tables.md": tables_page(),
+        REFERENCE / "events.md": events_page(),
+        REFERENCE / "metrics.md": metrics_page(),
+        alerts: alerts_page(alerts.read_text()),
+        privacy: privacy_page(privacy.read_text()),
+    }
 
 
 _HEAD = "# {title}\n\n<!-- Written by docs/generate.py from the code; change it there. -->\n"

@@ -6,7 +6,7 @@ import msgspec
 
 __all__ = ["Acl", "acls"]
 
-User = Literal["service", "worker", "publisher", "oncall", "gateway"]
+User = Literal["service", "worker", "publisher", "exporter", "eraser", "oncall", "gateway"]
 
 
 class Acl(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,7 +14,8 @@ class Acl(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         user: ``service`` runs the SDK, ``worker`` is `inferwatch worker`, ``publisher`` is who publishes references, ``oncall`` who
-            acknowledges alerts and decides verdicts, ``gateway`` who looks verdicts up.
+            acknowledges alerts and decides verdicts, ``gateway`` who looks verdicts up, ``exporter`` runs `inferwatch ocsf`,
+            ``eraser`` is who runs `inferwatch delete`.
         resource: Kind of the resource.
         name: Its name: of one topic or group, or with ``*`` at the end of all that begin so.
         operation: Kafka's name. ``read``, ``write`` and ``create`` imply ``describe``.
@@ -52,6 +53,13 @@ def acls(prefix: str = "inferwatch", group: str = "inferwatch-worker") -> tuple[
     return (
         *rights("service", "write", "sends events, heartbeats and labels", "events", "lifecycle", "labels"),
         *rights("publisher", "write", "publishes references", "references"),
+        *rights("publisher", "read", "lists canary records", "references"),
+        Acl(user="publisher", resource="group", name=f"{group}-references", operation="read", why="reads references; never joined"),
+        *rights("exporter", "read", "hands alerts to the SIEM", "alerts"),
+        Acl(user="exporter", resource="group", name="inferwatch-ocsf", operation="read", why="remembers what the SIEM has"),
+        *rights("eraser", "write", "lets the workers forget somebody", "events"),
+        Acl(user="eraser", resource="topic", name=f"{prefix}.findings", operation="describe", why="sees how far the workers are"),
+        Acl(user="eraser", resource="group", name=group, operation="describe", why="sees how far the workers are"),
         *rights("worker", "create", "makes the topics; not needed where they are there already", *every),
         *rights("worker", "read", "judges", *read),
         *rights("worker", "write", "passes counts on, tells alerts", "windows", "findings", "alerts", "verdicts", "audit"),

@@ -12,11 +12,14 @@ from detectors.state import StateError, pack, reading, unpack
 from inferwatch import Heartbeat, Label, Lifecycle, Verdict, verdict_key
 from schemas import findings, operations, outcomes, windows
 from schemas.alerts import Alert
+from schemas.forget import Forget
 from schemas.outcomes import Outcomes
 from schemas.rows import AlertRow, AuditRow, Row, WindowRow
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams.audit import Head
+from streams.duplicates import keys_of_id
+from streams.forget import without
 from streams.judge_audit import JudgeAudit
 from streams.labels import LabelDesk
 from streams.model_judge import ModelJudge
@@ -25,6 +28,7 @@ from streams.owner import NS, SET_BACK_NS, Copy, Out, Outbox, Record, Role
 from streams.references import References
 from streams.settings import Settings
 from streams.verdicts import VerdictBook
+from streams.versions import VersionBook
 
 _SOURCES = 8_192
 """Shard states whose sequence numbers are remembered: partitions, times models, times two topics, times restarts without snapshot."""
@@ -62,6 +66,7 @@ class Judge:
         self._settle_ns = round(settings.window.settle_s * NS)
         self._models: dict[tuple[str, str], ModelJudge] = {}
         self._desks: dict[str, LabelDesk] = {}
+        self._books: dict[str, VersionBook] = {}
         self._fates: Counter[str] = Counter()
         self._seen: OrderedDict[str, int] = OrderedDict()
         self._versions: dict[str, dict[str, int]] = {}
@@ -135,12 +140,22 @@ class Judge:
             self.suspects(message, now_ns)
         elif isinstance(message, Outcomes):
             self.outcomes(message)
+        elif isinstance(message, Forget):
+            self.forget(message, now_ns)
         else:
             self.finding(message)
 
     def finding(self, found: Finding) -> None:
         """Takes a finding about a client."""
         self._model(found.model, found.version).finding(found)
+
+    def forget(self, what: Forget, at_ns: int) -> None:
+        """Forgets a client, or an event, of one model version, as a shard has."""
+        if (one := self._models.get((what.model, what.version))) is not None:
+            one.forget(what, at_ns)
+        if what.event_id and (desk := self._desks.get(what.model)) is not None:
+            desk.forget(keys_of_id(what.event_id))
+        self.outbox.rewrite(lambda out: without(out, what))
 
     def suspects(self, rows: SuspectRows, now_ns: int) -> None:
         """Takes one partition's rows of a slice."""
@@ -235,6 +250,7 @@ class Judge:
                 "seen": dict(self._seen),
                 "desks": [[name, desk.dump()] for name, desk in self._desks.items()],
                 "fates": dict(self._fates),
+                "books": [[name, book.dump()] for name, book in self._books.items()],
                 "versions": self._versions,
                 "verdicts": self._verdicts.dump(),
                 "audit": self._audit.dump(),
@@ -265,6 +281,8 @@ class Judge:
         if "verdicts" in body:
             self._verdicts.load(body["verdicts"])
             self._audit.load(body["audit"])
+        for name, state in body.get("books", []):
+            self._book(name).load(state)
         next_id, waiting = body["outbox"]
         self.outbox.load(next_id, msgspec.msgpack.decode(waiting, type=list[Out]))
         for name, version, state in body["models"]:
@@ -322,9 +340,17 @@ class Judge:
     def _model(self, model: str, version: str) -> ModelJudge:
         key = model, version
         if key not in self._models:
-            self._models[key] = made = ModelJudge(model, version, self._settings, self._references.get(model, version), self._emit)
+            self._models[key] = made = ModelJudge(
+                model, version, self._settings, self._references.get(model, version), self._emit, self._book(model)
+            )
             made.deploy = max(self._versions.get(model, {}).items(), key=lambda one: one[1], default=None)
         return self._models[key]
+
+    def _book(self, model: str) -> VersionBook:
+        book = self._books.get(model)
+        if book is None:
+            book = self._books[model] = VersionBook(self._settings)
+        return book
 
     def _reference_changed(self, model: str, version: str) -> None:
         self._audit.references_changed = True

@@ -7,7 +7,7 @@ delivered. So whatever is killed, counts are exact: what is sent twice carries t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
@@ -75,6 +75,11 @@ class Outbox:
         """Forgets what was delivered; ids that are gone already do no harm."""
         for id_ in ids:
             self._waiting.pop(id_, None)
+
+    def rewrite(self, change: Callable[[Out], Out | None]) -> None:
+        """Changes what waits; None takes a message away."""
+        changed = {id_: change(out) for id_, out in self._waiting.items()}
+        self._waiting = {id_: out for id_, out in changed.items() if out is not None}
 
     def since(self, id_: int) -> list[Out]:
         """The waiting messages with this id or a later one, in order."""

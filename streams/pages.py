@@ -10,9 +10,12 @@ from detectors.accuracy import AccuracyReport
 from detectors.completeness import CompletenessReport
 from detectors.drift import DriftReport, VariableDrift
 from detectors.quality import QualityReport
+from detectors.rates import RateReport
+from detectors.versions import VersionReport
 from schemas.windows import Finding
 from streams.burn import Burn
 from streams.saturation import Full
+from streams.segment_judge import Part
 
 _WHAT = {
     "extraction": "asks the model the way a copying program does",
@@ -60,6 +63,13 @@ def finding(found: Finding) -> str:
             f"{who} was given {answers} distinct answers of {_short(found.model)} {_short(found.version)}: enough for a copy that agrees "
             f"with it on {share} of the rows, over the owner's limit. This says what it has, not what it is up to."
         )
+    if found.family == "cost" and found.statistic == "rate":
+        usual, part = found.evidence.get("usual_in_window"), found.evidence.get("share")
+        return (
+            f"{who} asks {_short(found.model)} {_short(found.version)} far more than it did: {found.n_events:,} requests in a window "
+            f"(usually {usual if isinstance(usual, (int, float)) else 0:,.1f}), {part if isinstance(part, float) else 0.0:.0%} of its "
+            f"partition's (evidence e^{found.log_evidence:.1f})."
+        )
     which = f"{found.statistic} evidence" if found.statistic else "evidence"
     return (
         f"{who} {_WHAT[found.family]}: {which} e^{found.log_evidence:.1f} "
@@ -76,17 +86,34 @@ def swarm(kind: str, family: str, members: int, onset_s: tuple[float, float], n_
     )
 
 
-def drift(report: DriftReport, model: str, version: str) -> str:
-    """The sentence for drift: which variables, how far, how sure."""
+def drift(report: DriftReport, model: str, version: str, part: Part | None = None) -> str:
+    """The sentence for drift: which variables, how far, how sure; where, if it is in a part of the traffic only."""
+    if part is not None:
+        said = drift(report, model, version)
+        return f"Only where {_short(part.name)} ({part.share:.0%} of the events): {said}"
     leading, model, version = leading_variables(report), _short(model), _short(version)
     if not leading:
         return f"The traffic of {model} {version} no longer looks like its reference (evidence e^{report.log_evidence:.1f})."
+    if report.jointly and report.pairs:
+        return _together(report, model, version)
     first = leading[0]
     others = f" and {len(leading) - 1} more" if len(leading) > 1 else ""
     size = f"PSI {first.psi:.3f}, W1 {first.w1:.2f} sd" if first.w1 else f"PSI {first.psi:.3f}"
     return (
         f"{_short(first.name)}{others} of {model} {version} {_MOVED[first.direction]}: {_short(first.detail, 2 * _NAME)} "
         f"({size}; evidence e^{report.log_evidence:.1f}, {report.n:,} events in the window)."
+    )
+
+
+def _together(report: DriftReport, model: str, version: str) -> str:
+    """The sentence for features that no longer go together as in the reference."""
+    pair = report.pairs[0]
+    others = f" (and {len(report.pairs) - 1} more pairs)" if len(report.pairs) > 1 else ""
+    before, after = pair.correlations
+    return (
+        f"{_short(pair.first)} and {_short(pair.second)}{others} of {model} {version} no longer go together as in the reference, whatever "
+        f"each does alone: on different sides of their medians in {pair.before:.0%} -> {pair.after:.0%} of the events, as correlation "
+        f"{before:.2f} -> {after:.2f} has it (evidence e^{report.log_evidence:.1f}, {report.n:,} events in the window)."
     )
 
 
@@ -161,6 +188,45 @@ def saturation(full: Full, model: str, version: str) -> str:
     return (
         f"{_short(full.gauge)} of {_short(full.service) or 'a service'} ({_short(full.instance)}), which serves {_short(model)} "
         f"{_short(version)}, is at {full.share:.0%} without a break."
+    )
+
+
+def consistency(kind: str, report: RateReport, model: str, version: str) -> str:
+    """The sentence for inputs that come again and are answered otherwise: how many, against how many before."""
+    what = "put into another class" if kind == "class" else "given another score"
+    return (
+        f"{_short(model)} {_short(version)} no longer answers as it did: {report.hits:,} of {report.trials:,} inputs that it had answered "
+        f"before were {what} (usually {report.usual:.1%}; evidence e^{report.log_evidence:.1f}), with no new version."
+    )
+
+
+def trigger(feature: str, value: str, klass: str, report: RateReport, model: str, version: str) -> str:
+    """The sentence for a rare value that became less rare and whose rows get one class: which, how many clients."""
+    return (
+        f"{report.hits:,} of {report.trials:,} clients whose rows have {_short(feature)} {_short(value)}, a rare value that is asked more "
+        f"than usual, got only class {_short(klass)} of {_short(model)} {_short(version)} (expected of {report.usual:.0%}; evidence "
+        f"e^{report.log_evidence:.1f}). A trigger of a backdoor looks like this."
+    )
+
+
+def version(moved: Sequence[tuple[str, float, float]], report: VersionReport, before: str, model: str, new: str) -> str:
+    """The sentence for a version that answers otherwise than the one before it: what moved, from where to where."""
+    parts = [f"{_short(name, 60)} {a:.0%} -> {b:.0%}" for name, a, b in moved[:3]]
+    return (
+        f"Version {_short(new)} of {_short(model)} answers otherwise than version {_short(before)} before it: {', '.join(parts)} "
+        f"(evidence e^{report.log_evidence:.1f} after {report.windows} windows). Meant, other traffic, or a bad model?"
+    )
+
+
+def canary(found: Finding, hits: int) -> str:
+    """The sentence for a client that asked about canary records: how often, about which."""
+    names = found.evidence.get("canaries")
+    which = f" ({', '.join(_short(str(name), 40) for name in names[:3])})" if isinstance(names, list) and names else ""
+    times = "once" if hits == 1 else f"{hits:,} times"
+    return (
+        f"{f'Client {_short(found.client)}' if found.client else 'A client without a name'} asked {_short(found.model)} "
+        f"{_short(found.version)} {times} about a canary record{which}: a row that is nowhere but in the training data. Who knows it has "
+        f"seen that data."
     )
 
 

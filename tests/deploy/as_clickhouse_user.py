@@ -16,12 +16,13 @@ import msgspec
 
 from dashboards.macros import expand
 from schemas.retention import Retention
-from schemas.rows import Row
+from schemas.rows import AlertRow, Row
 from streams.acknowledge import acknowledge, open_alerts
 from streams.audit_log import chain_names, chain_of, record
 from streams.clickhouse import ClickHouse, ClickHouseError
+from streams.erase import count, erase, open_alerts_of, steps
 from streams.migrate import migrate
-from tests.dashboards.rows import END, END_NS, rows
+from tests.dashboards.rows import END, END_NS, HOSTILE, rows
 from tests.dashboards.test_dashboards import ALL, CASES, panel_of
 
 _USERS = """<clickhouse><profiles><default/></profiles><quotas><default/></quotas><users><default><password></password>
@@ -59,6 +60,8 @@ def deeds(clickhouse: ClickHouse, folder: Path) -> dict[str, dict[str, Callable[
     def sql(text: str) -> Callable[[], object]:
         return lambda: clickhouse.command(text)
 
+    names = [HOSTILE, "a-client-with-a-long-name"]
+    plan = steps(names)
     assert CASES
     return {
         "migrate": {"first": lambda: migrate(clickhouse), "again": lambda: migrate(clickhouse),
@@ -66,6 +69,9 @@ def deeds(clickhouse: ClickHouse, folder: Path) -> dict[str, dict[str, Callable[
         "insert": {table: insert(table) for table in by_table},
         "judge": {"ack": lambda: acknowledge(clickhouse, "a2", "true", END_NS, by="ada"), "list": lambda: open_alerts(clickhouse),
                   "audit": lambda: record(clickhouse, "acknowledgement", END_NS, actor="ada", folder=folder / "state")},
+        "erase": {"all": lambda: erase(clickhouse, plan, open_alerts_of(clickhouse, names), END_NS),
+                  "last words": lambda: erase(clickhouse, [], [row for row in by_table["alerts"] if isinstance(row, AlertRow)], END_NS),
+                  "count": lambda: count(clickhouse, plan)},
         "analyse": {"audit": lambda: record(clickhouse, "export", END_NS, actor="bob", folder=folder / "state"),
                     "chains": lambda: [list(chain_of(clickhouse, name)) for name in chain_names(clickhouse)],
                     "windows": lambda: clickhouse.query("SELECT count() FROM windows FINAL")},

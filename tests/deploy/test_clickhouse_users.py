@@ -14,8 +14,10 @@ import pytest
 from tests.deploy.files import ROOT
 
 FOLDER = ROOT / "deploy" / "clickhouse"
-USERS = ("iw_migrator", "iw_writer", "grafana", "iw_oncall", "iw_analyst")
-DOES = {"iw_migrator": "migrate", "iw_writer": "insert", "grafana": "read", "iw_oncall": "judge", "iw_analyst": "analyse"}
+USERS = ("iw_migrator", "iw_writer", "grafana", "iw_oncall", "iw_eraser", "iw_analyst")
+DOES = {
+    "iw_migrator": "migrate", "iw_writer": "insert", "grafana": "read", "iw_oncall": "judge", "iw_eraser": "erase", "iw_analyst": "analyse",
+}  # fmt: skip
 
 
 def in_sql() -> dict[str, list[str]]:

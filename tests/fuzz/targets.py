@@ -17,7 +17,19 @@ import msgspec
 import numpy as np
 
 from detectors.state import StateError
-from inferwatch import CONTENT_TYPE_COLUMNS, CONTENT_TYPE_JSON, DecodeError, Heartbeat, Label, Strings, Verdict, decode, encode
+from inferwatch import (
+    CONTENT_TYPE_COLUMNS,
+    CONTENT_TYPE_JSON,
+    Client,
+    DecodeError,
+    Heartbeat,
+    Label,
+    MemoryTransport,
+    Strings,
+    Verdict,
+    decode,
+    encode,
+)
 from schemas import reference as references
 from schemas import windows
 from schemas.operations import ClearVerdict, SetVerdict
@@ -25,16 +37,21 @@ from schemas.outcomes import CE_TYPE
 from schemas.reference import ReferenceFormatError
 from schemas.windows import ClientLine, Producer
 from streams.judge import Judge
+from streams.kserve import REQUEST, RESPONSE, HalfError, Joiner, KserveMetrics, Naming, half_of
+from streams.kserve_receiver import structured
 from streams.owner import Record, TooManyDeadLettersError
+from streams.page_text import PageText
 from streams.references import References, unpack
-from streams.settings import SettingsError, load
+from streams.settings import Settings, SettingsError, load
 from streams.shard import Shard
+from streams.siem_export import UnreadableError, finding_of
 from streams.snapshots import Snapshot, SnapshotError
 from streams.state_folder import FolderStore
 from tests.fuzz.mutate import mutated
 from tests.streams.events import KEY, START, events, reference, settings
 from tests.streams.judging import BEAT, judge
 from tests.streams.messages import LENGTH, finding, partial
+from tests.streams.test_ocsf import alert
 
 
 @dataclass(frozen=True)
@@ -84,7 +101,7 @@ def targets() -> dict[str, Target]:
         target.name: target
         for target in (
             _columns(), _json(), _shard(published), _judge(), _reference(published), _used(published), *_snapshots(published), _store(),
-            _settings(),
+            _settings(), _kserve(), _siem(),
         )
     }  # fmt: skip
 
@@ -337,3 +354,39 @@ level = "debug"
         load(path, {name: value for name, _, value in pairs if (name and not value.startswith("/dev/")) or value == "/dev/null"})
 
     return Target("settings", read, (toml + b"\0" + environment, toml + b"\0", b"\0" + environment), (SettingsError,), share=0.8)
+
+
+def _kserve() -> Target:
+    """Both halves of a request in one input: each a CloudEvent in JSON, a line each."""
+    transport = MemoryTransport()
+    client = Client(service="fuzz", transport=transport, pseudonym_key="a key of the fuzzers'", strict=True)
+    joiner = Joiner(client, Naming({}, False, "X-Api-Key"), KserveMetrics(), max_waiting=100)
+
+    def event(kind: str, data: object) -> bytes:
+        attributes = {"id": "a", "type": kind, "inferenceservicename": "m", "namespace": "n", "metadata": '{"X-Api-Key": ["alice"]}'}
+        return msgspec.json.encode({**attributes, "time": "2026-11-20T12:00:00Z", "data": data})
+
+    def read(blob: bytes) -> None:
+        for line in blob.split(b"\n"):
+            joiner.add(half_of(*structured(line)), 0.0)
+        if len(transport.records) > 50:
+            assert transport.columns  # what is sent can be read
+            transport.records.clear()
+
+    tensor = {"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]}
+    label = {"name": "label", "shape": [2], "datatype": "BYTES", "data": ["a", "b"]}
+    pairs = (
+        ({"instances": [[6.8, 2.8], [6.0, 3.4]]}, {"predictions": [1, 2]}),
+        ({"instances": [{"a": 1, "c": "NO"}]}, {"predictions": [{"label": "a", "probabilities": {"a": 0.9, "b": 0.1}}]}),
+        ({"inputs": [tensor, label]}, {"model_version": "7", "outputs": [label, tensor]}),
+    )
+    seeds = tuple(event(REQUEST, asked) + b"\n" + event(RESPONSE, answered) for asked, answered in pairs)
+    return Target("kserve", read, seeds, (HalfError,))
+
+
+def _siem() -> Target:
+    text = PageText(Settings())
+    seeds = tuple(
+        msgspec.json.encode(one) for one in (alert(), alert("drift", client=None, feature="amount"), alert(client=None, clients=("a", "b")))
+    )
+    return Target("siem", lambda blob: finding_of(blob, text, (), "0.1.0"), seeds, (UnreadableError,))

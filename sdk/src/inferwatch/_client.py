@@ -281,7 +281,7 @@ class Client(Signals):
             status: How they were answered.
             event_id: Names for later labels.
             at_ns: When; now if not given.
-            trace_id: Traces.
+            trace_id: Traces; of OpenTelemetry's current span if not given and that library is loaded.
             owner: Whose data the rows are.
             source: Where the requests came from.
             cost: In a unit of your own.
@@ -296,6 +296,8 @@ class Client(Signals):
                 raise BadArgumentError(f"model and version must be text of 1 to {MAX_TEXT} characters")
             if self._closed:
                 return self._refuse(model, version, "closed", rows, None)
+            if trace_id is None and (trace := sys.modules.get("opentelemetry.trace")):
+                trace_id = current_trace_id(trace)
             events = self._sender.events
             if events.held + rows > self._max_events:
                 return self._refuse(model, version, "queue_full", rows, None)
