@@ -28,6 +28,7 @@ GRANT SELECT, ALTER DELETE ON inferwatch.client_windows TO iw_eraser;
 GRANT SELECT, ALTER DELETE ON inferwatch.sampled_events TO iw_eraser;
 GRANT SELECT, INSERT, ALTER UPDATE ON inferwatch.alerts TO iw_eraser;
 GRANT SELECT, ALTER UPDATE ON inferwatch.acknowledgements TO iw_eraser;
+GRANT SELECT, INSERT ON inferwatch.audit TO iw_eraser;
 
 -- Grafana: reads, and may set what its plugin sets (max_execution_time).
 CREATE USER IF NOT EXISTS grafana IDENTIFIED WITH sha256_password BY '...' SETTINGS readonly = 2, max_execution_time = 30 MAX 60, max_memory_usage = 2000000000 MAX 2000000000, max_result_rows = 1000000 MAX 1000000;

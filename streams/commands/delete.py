@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.commands.alert import store
+from streams.commands.alert import current_user, store
 from streams.commands.common import Failure, Mistake, settings_from, settings_option
 from streams.settings import Settings, SettingsError, secret_of
 
@@ -45,7 +45,8 @@ def command(
     INFERWATCH_PSEUDONYM_KEY_PREVIOUS while rows of the key before exist); the id itself goes nowhere.
 
     Rows are deleted; alerts are kept without saying about whom they were. The workers forget first, so that nothing comes after; Kafka's
-    topics keep their records until they expire. Stop sending the client's events before, or it is a new client at once.
+    topics keep their records until they expire. The audit log says that something was deleted, not whose it was. Stop sending the client's
+    events before, or it is a new client at once.
 
     Exit codes: 0 done; 1 no table knows them, or the store or Kafka cannot be reached; 2 the options make no sense; 4 the tables are
     clean, but not all workers have confirmed: run it again.
@@ -57,6 +58,7 @@ def command(
       inferwatch delete --event order-17
     """
     from schemas.forget import Forget
+    from streams.audit_log import record
     from streams.erase import count, erase, open_alerts_of, steps
 
     if sum(map(bool, (client, client_id, event))) != 1:
@@ -76,6 +78,9 @@ def command(
             wishes = [Forget(event_id=event, model=model)] if event else [Forget(client=name, model=model) for name in names]
             late = _tell(settings, wishes, timeout) if workers else []
             before = count(clickhouse, what)  # with what came meanwhile
+            detail = {"rows": before, "workers": workers, "late": len(late)}
+            subject = "event" if event else "client"  # not which: that is to be forgotten
+            record(clickhouse, "deletion", time.time_ns(), actor=current_user(), subject=subject, model=model, detail=detail)
             if any(before.values()):
                 erase(clickhouse, what, open_alerts_of(clickhouse, names, model), time.time_ns())
             _report(before, {step.table: step.verb for step in what})
