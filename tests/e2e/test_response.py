@@ -32,7 +32,7 @@ from streams.warmup import warm_up
 from tests.e2e.test_path import MODEL, ask, boundary_walk, environment, until
 from tests.streams.events import NAMES, reference
 
-pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.alertmanager, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.alertmanager, pytest.mark.timeout(480)]
 KEY = b"k" * 32
 
 
