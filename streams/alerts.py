@@ -67,6 +67,7 @@ class AlertBook:
         n_events: int = 0,
         pending: bool = False,
         grown: bool = False,
+        continues: bool = False,
     ) -> None:
         """Evidence for a cause at this severity: opens its alert, lets it rise or grow, or renews it; it never falls.
 
@@ -85,11 +86,14 @@ class AlertBook:
             n_events: events behind it.
             pending: it must be raised once more before it fires.
             grown: it has members who were not told: an open alert is told again, under its identity and severity.
+            continues: an episode that was told before: after a pause in the traffic it is no second alert, unless it has grown (`renew`).
         """
         if severity == "none":
             return
         key = detector, cause
         held = self._open.get(key)
+        if held is None and continues and self.renew(detector, cause, at_ns, log_evidence):
+            return
         state: State = "pending" if pending and held is None else "firing"
         if held is not None:
             held.renewed_ns, held.log_evidence = max(held.renewed_ns, at_ns), max(held.log_evidence, log_evidence)
