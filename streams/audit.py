@@ -18,7 +18,7 @@ import msgspec
 from schemas.columns import EARLIEST_NS, LATEST_NS
 from schemas.rows import AuditRow
 
-__all__ = ["GENESIS", "Chain", "Head", "Kind", "Problem", "canonical", "hash_of", "verify"]
+__all__ = ["GENESIS", "Chain", "Head", "Kind", "Problem", "canonical", "hash_of", "token_of", "verify"]
 
 Kind = Literal["alert", "verdict", "acknowledgement", "reference", "settings", "key", "export", "report", "deletion"]
 GENESIS = "0" * 64
@@ -117,6 +117,19 @@ class Chain:
     def load(self, state: Iterable[Any]) -> None:
         """From a snapshot, or from the chain's last row."""
         self.name, self.next, self.hash, self.at_ms = state
+
+
+def token_of(client: str) -> str:
+    """How the log names a client: the first 64 bits of SHA-256 of a fixed text and the pseudonym.
+
+    Rows of a chain cannot be taken out when somebody must be erased, so they hold no pseudonym. Whoever has the pseudonym, from an alert
+    that is still there or from the key and the id, can find the client's rows; when both are gone the token leads nowhere.
+
+    Example:
+        >>> token_of("54cd255f")
+        'client-2d216061d8dcd37c'
+    """
+    return f"client-{hashlib.sha256(f'inferwatch audit/{client}'.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}" if client else ""
 
 
 def canonical(row: AuditRow) -> bytes:

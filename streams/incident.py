@@ -15,6 +15,7 @@ import msgspec
 
 from schemas.alerts import Alert
 from streams.acknowledge import UnknownAlertError
+from streams.audit import token_of
 from streams.clickhouse import ClickHouse
 from streams.page_text import PageText
 from streams.settings import Settings, masked
@@ -60,10 +61,10 @@ _PARTS = (
         "ORDER BY at, chain, number",
     ),
     _Part(
-        "verdicts",
-        "SELECT at, model, subject AS client, actor, detail FROM audit FINAL WHERE kind = 'verdict' AND model = {model:String} "
+        "verdict_history",
+        "SELECT at, model, subject, actor, detail FROM audit FINAL WHERE kind = 'verdict' AND model = {model:String} "
         "AND (JSONExtractString(detail, 'reason') = {id:String} OR (subject = 'whole model' AND at >= @from AND at <= @to) "
-        "OR (has({clients:Array(String)}, subject) AND at >= @from)) ORDER BY at, number",
+        "OR (has({tokens:Array(String)}, subject) AND at >= @from)) ORDER BY at, number",
     ),
     _Part(
         "producers", "SELECT * FROM producers FINAL WHERE model IN ('', {model:String}) AND at >= @from AND at <= @to ORDER BY at, instance"
@@ -108,7 +109,14 @@ def export(
     last = history[-1]
     clients = [one for one in dict.fromkeys([last["client"], *last["clients"]]) if one]
     since, until = last["opened_at"] - _AROUND, (last["resolved_at"] or last["at"]) + _AROUND
-    about = {"id": alert_id, "model": last["model"], "version": last["version"], "feature": last["feature"], "clients": clients}
+    about = {
+        "id": alert_id,
+        "tokens": [token_of(one) for one in clients],
+        "model": last["model"],
+        "version": last["version"],
+        "feature": last["feature"],
+        "clients": clients,
+    }
     judged = clickhouse.query("SELECT * FROM acknowledgements FINAL WHERE alert_id = {id:String} ORDER BY at", {"id": alert_id})
     files = {
         "alert.json": _json(history),

@@ -11,13 +11,12 @@ import msgspec
 from inferwatch import Heartbeat, Verdict, key_id_of, partition_of_key
 from schemas.alerts import Alert
 from schemas.rows import AuditRow
-from streams.audit import Chain, Head
+from streams.audit import Chain, Head, token_of
 from streams.references import Loaded
 from streams.settings import Settings, masked
 
 __all__ = ["JudgeAudit", "described"]
 
-_NAMED = 20
 _KEYS = 16
 """Pseudonym keys of one model that are remembered: a key that was forgotten is news again."""
 _MODELS = 1_000
@@ -61,15 +60,15 @@ class JudgeAudit:
         self._news: dict[str, tuple[int, int]] = {}
 
     def alert(self, alert: Alert, now_ns: int) -> None:
-        """An alert opened, rose, grew or is over."""
+        """An alert opened, rose, grew or is over. Whom it names is in the alert itself, which can be erased."""
         if alert.state == "pending":
             return
-        named = {"client": alert.client} if alert.client else {"clients": list(alert.clients[:_NAMED]), "n_clients": len(alert.clients)}
         detail = {
             "state": alert.state, "severity": alert.severity, "detector": alert.detector, "opened_at_ns": alert.opened_at_ns,
-            "log_evidence": alert.log_evidence, "n_events": alert.n_events, "feature": alert.feature, "summary": alert.summary[:500],
+            "log_evidence": alert.log_evidence, "n_events": alert.n_events, "feature": alert.feature,
+            "clients": len(alert.clients) or int(alert.client is not None),
         }  # fmt: skip
-        self._add("alert", now_ns, alert.model, alert.version, alert.alert_id, detail | named)
+        self._add("alert", now_ns, alert.model, alert.version, alert.alert_id, detail)
 
     def verdict(self, model: str, client: str, verdict: Verdict | None, why: str, by: str, now_ns: int) -> None:
         """A verdict was issued, prolonged or withdrawn."""
@@ -79,7 +78,7 @@ class JudgeAudit:
                 "action": verdict.text, "reason": verdict.reason, "evidence": verdict.evidence,
                 "not_before_ns": verdict.not_before_ns, "expires_ns": verdict.expires_ns,
             }  # fmt: skip
-        self._add("verdict", now_ns, model, "", client or "whole model", detail, by)
+        self._add("verdict", now_ns, model, "", token_of(client) or "whole model", detail, by)
 
     def heartbeat(self, beat: Heartbeat, now_ns: int) -> None:
         """A service says which pseudonym key it uses: a key that is new for the model is a change."""

@@ -118,7 +118,7 @@ def ack_command(alert_id: str, verdict: str, note: str, who: str, settings_file:
     try:
         with store(settings_file) as clickhouse:
             row = acknowledge(clickhouse, alert_id, verdict, time.time_ns(), by=who or current_user(), note=note)  # type: ignore[arg-type]
-            detail = {name: getattr(row, name) for name in ("verdict", "severity", "detector", "judged_by", "note")}
+            detail = {name: getattr(row, name) for name in ("verdict", "severity", "detector", "judged_by")}
             record(
                 clickhouse, "acknowledgement", row.at, actor=current_user(), subject=row.alert_id, model=row.model, version=row.version,
                 detail=detail,

@@ -44,9 +44,9 @@ def command(
     Give one of --client, --client-id and --event. --client-id needs INFERWATCH_PSEUDONYM_KEY or INFERWATCH_PSEUDONYM_KEY_FILE (and
     INFERWATCH_PSEUDONYM_KEY_PREVIOUS while rows of the key before exist); the id itself goes nowhere.
 
-    Rows are deleted; alerts are kept without saying about whom they were; the audit log keeps what it says, and says that something was
-    deleted. The workers forget first, so that nothing comes after; Kafka's topics keep their records until they expire. Stop sending the
-    client's events before, or it is a new client at once.
+    Rows are deleted; alerts are kept without saying about whom they were. The workers forget first, so that nothing comes after; Kafka's
+    topics keep their records until they expire. The audit log says that something was deleted, not whose it was. Stop sending the client's
+    events before, or it is a new client at once.
 
     Exit codes: 0 done; 1 no table knows them, or the store or Kafka cannot be reached; 2 the options make no sense; 4 the tables are
     clean, but not all workers have confirmed: run it again.
@@ -78,9 +78,10 @@ def command(
             wishes = [Forget(event_id=event, model=model)] if event else [Forget(client=name, model=model) for name in names]
             late = _tell(settings, wishes, timeout) if workers else []
             before = count(clickhouse, what)  # with what came meanwhile
+            detail = {"rows": before, "workers": workers, "late": len(late)}
+            subject = "event" if event else "client"  # not which: that is to be forgotten
+            record(clickhouse, "deletion", time.time_ns(), actor=current_user(), subject=subject, model=model, detail=detail)
             if any(before.values()):
-                detail = {"what": "event" if event else "client", "rows": before, "workers": workers}
-                record(clickhouse, "deletion", time.time_ns(), actor=current_user(), model=model, detail=detail)
                 erase(clickhouse, what, open_alerts_of(clickhouse, names, model), time.time_ns())
             _report(before, {step.table: step.verb for step in what})
             if kept := kept_in_audit(clickhouse, names):

@@ -153,9 +153,15 @@ def test_acknowledging_and_exporting_are_written_and_listed(clickhouse: ClickHou
     assert "Audit log: command:" in done.output
     listed = run("audit", "list", "--since", "1h", **env).output.splitlines()
     assert ["export" in listed[0], "acknowledgement" in listed[1], len(listed)] == [True, True, 2]
-    assert "it was" in listed[1]
+    assert '"verdict":"true"' in listed[1]
+    assert "it was" not in listed[1], "a note may name somebody"
     assert len(run("audit", "list", "--kind", "export", **env).output.splitlines()) == 1
     assert "Nothing since" in run("audit", "list", "--since", "2089-01-01", **env).output
+    done = run("delete", "--client", "c0ffee", "--no-workers", **env)
+    assert done.exit_code == 0, done.output
+    (deleted,) = run("audit", "list", "--kind", "deletion", **env).output.splitlines()
+    assert '"client_windows":60' in deleted
+    assert "c0ffee" not in deleted
     assert run("audit", "verify", "--no-heads", **env).exit_code == 0
 
 

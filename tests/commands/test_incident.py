@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streams.acknowledge import UnknownAlertError, acknowledge
-from streams.audit import Chain
+from streams.audit import Chain, token_of
 from streams.clickhouse import ClickHouse
 from streams.incident import BundleError, export, verify
 from streams.migrate import migrate
@@ -68,10 +68,10 @@ def test_it_holds_what_the_audit_log_has_on_it_and_the_verdicts_on_its_clients(s
             chain.add("alert", at, model="fraud", version="1", subject="a2"),
             chain.add("settings", at, subject="in the time range"),
             chain.add("alert", at, model="churn", version="1", subject="another model's"),
-            chain.add("verdict", at, model="fraud", subject=HOSTILE, detail={"action": "block", "reason": "a2"}),
+            chain.add("verdict", at, model="fraud", subject=token_of(HOSTILE), detail={"action": "block", "reason": "a2"}),
             chain.add("verdict", at, model="fraud", subject="whole model", detail={"action": "round(2)", "reason": "person"}),
             chain.add("verdict", at, model="fraud", subject="somebody else", detail={"action": "block", "reason": "a9"}),
-            chain.add("verdict", long_after, model="fraud", subject=HOSTILE, detail={"what": "expired"}),
+            chain.add("verdict", long_after, model="fraud", subject=token_of(HOSTILE), detail={"what": "expired"}),
             chain.add("acknowledgement", long_after, model="fraud", version="1", subject="a2", actor="ada"),
         ],
         "audit",
@@ -79,9 +79,9 @@ def test_it_holds_what_the_audit_log_has_on_it_and_the_verdicts_on_its_clients(s
     export(store, "a2", tmp_path / "a2.zip", SETTINGS, NOW, by="ada")
     audit = [json.loads(line) for line in read(tmp_path / "a2.zip", "audit.jsonl").splitlines()]
     assert [row["number"] for row in audit] == [1, 2, 4, 5, 6, 8]
-    verdicts = [json.loads(line) for line in read(tmp_path / "a2.zip", "verdicts.jsonl").splitlines()]
-    assert [(row["client"], json.loads(row["detail"]).get("action")) for row in verdicts] == [
-        (HOSTILE, "block"), ("whole model", "round(2)"), (HOSTILE, None),
+    verdicts = [json.loads(line) for line in read(tmp_path / "a2.zip", "verdict_history.jsonl").splitlines()]
+    assert [(row["subject"], json.loads(row["detail"]).get("action")) for row in verdicts] == [
+        (token_of(HOSTILE), "block"), ("whole model", "round(2)"), (token_of(HOSTILE), None),
     ]  # fmt: skip
 
 

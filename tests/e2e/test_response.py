@@ -21,6 +21,7 @@ import pytest
 from inferwatch import NOTHING, Client, Verdicts, key_id_of
 from schemas.operations import Acknowledged
 from schemas.reference import encode
+from streams.audit import token_of
 from streams.embedded.alertmanager import EmbeddedAlertmanager
 from streams.embedded.kafka import EmbeddedKafka
 from streams.embedded.process import free_ports
@@ -31,7 +32,7 @@ from streams.warmup import warm_up
 from tests.e2e.test_path import MODEL, ask, boundary_walk, environment, until
 from tests.streams.events import NAMES, reference
 
-pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.alertmanager, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.alertmanager, pytest.mark.timeout(480)]
 KEY = b"k" * 32
 
 
@@ -149,8 +150,11 @@ def _check_the_log(worker: Worker, alert_id: str, mallory: str) -> None:
         return sum(row["kind"] == kind and fact(row | {"detail": json.loads(row["detail"])}) for row in rows)
 
     assert told("alert", lambda row: row["subject"] == alert_id and row["detail"]["severity"] == "page") >= 1
-    assert told("verdict", lambda row: row["subject"] == mallory and row["detail"].get("action") == "throttle(10)") == 1
-    assert told("verdict", lambda row: row["subject"] == mallory and row["detail"]["what"] == "withdrawn" and row["actor"] == "ada") == 1
+    assert told("verdict", lambda row: row["subject"] == token_of(mallory) and row["detail"].get("action") == "throttle(10)") == 1
+    assert (
+        told("verdict", lambda row: row["subject"] == token_of(mallory) and row["detail"]["what"] == "withdrawn" and row["actor"] == "ada")
+        == 1
+    )
     assert told("verdict", lambda row: row["subject"] == "whole model") == 2
     assert told("reference", lambda row: row["model"] == MODEL) == 1
     assert told("key", lambda row: row["subject"] == key_id_of(KEY)) == 1

@@ -10,7 +10,7 @@ import pytest
 from inferwatch import Heartbeat
 from schemas.alerts import Alert
 from schemas.rows import AuditRow
-from streams.audit import Chain, Head, Problem, hash_of, verify
+from streams.audit import Chain, Head, Problem, hash_of, token_of, verify
 from streams.judge import Judge
 from streams.judge_audit import described
 from streams.references import References
@@ -148,6 +148,16 @@ def test_the_transitions_of_an_alert_are_written_in_order() -> None:
         ("firing", "ticket"), ("firing", "page"), ("resolved", "page"),
     ]  # fmt: skip
     assert len({row["subject"] for row in told(one.judge, "alert")}) == 1
+
+
+def test_no_row_names_a_client_so_that_none_has_to_be_taken_out_when_somebody_is_erased() -> None:
+    one = Feed(judge(verdicts={"enabled": True}))
+    one.give(finding(client="mallory", sequence=0), finding(client="", clients=["alice", "bob"], family="extraction", sequence=1))
+    rows = written(one.judge)
+    text = " ".join(f"{row.subject} {row.detail} {row.actor}" for row in rows)
+    assert {row.subject for row in rows if row.kind == "verdict"} == {token_of(who) for who in ("mallory", "alice", "bob")}
+    assert not any(name in text for name in ("mallory", "alice", "bob"))
+    assert [row["clients"] for row in told(one.judge, "alert")] == [1, 2]
 
 
 def test_settings_are_written_at_the_start_and_then_only_what_differs() -> None:
