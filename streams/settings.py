@@ -23,7 +23,7 @@ from streams import slo
 
 PREFIX = "INFERWATCH_"
 MASK = "***"
-_LISTS = {"urls", "flagged_classes", "known_customers", "teams", "key_ids", "digests", "by_model"}
+_LISTS = {"urls", "flagged_classes", "known_customers", "teams", "key_ids", "digests", "by_model", "segments"}
 SECRETS = {("kafka", "sasl_password"), ("membership", "key"), ("clickhouse", "password")}
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
@@ -177,6 +177,8 @@ class Labels(_Section, frozen=True):
     wait_s: Annotated[float, msgspec.Meta(ge=1, le=30 * 86_400)] = 3_600.0
     """How long they wait; then their event is unknown."""
     materiality: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.005
+    segments: tuple[Annotated[str, msgspec.Meta(max_length=256)], ...] = ()
+    """Features by whose quarters or categories labels are looked at, six at most; empty: those with few categories, then the first."""
 
 
 class Clock(_Section, frozen=True):
