@@ -1,8 +1,6 @@
-"""Simulated months of unchanged traffic, in counts: how often the drift detector pages although nothing is wrong.
+"""Simulated months of unchanged traffic: how often the drift detector pages although nothing is wrong.
 
-Windows are drawn as counts, not rows. A window's events are independent given the window's latent means, so the counts per client group and
-cell are multinomial with the law's own probabilities between the reference's edges: the same law as that of counted rows, a hundred times
-as fast. (The features of one row are independent in the rows too.)
+A window's rows are independent given its latent means, and the features of a row are, too.
 """
 
 from __future__ import annotations
@@ -12,12 +10,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.special import betaincinv, ndtr
+from scipy.special import betaincinv
 
-from bench.drift_laws import LAWS, STEP, Law
+from bench.drift_laws import LAWS
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
-from detectors.groups import GROUPS
 
 FEATURES, ROWS, WINDOW, MONTH, DAY = 20, 100_000, 100, 8_640, 288
 REFERENCE_DAYS = 14
@@ -52,32 +48,6 @@ class Swing:
         return np.asarray(out, np.float64)
 
 
-def shares(law: Law, edges: NDArray[np.float32], means: Floats) -> Floats:
-    """Probability of each cell of a numeric variable (below, bins, above, missing), shape (windows, cells)."""
-    x = edges.astype(np.float64)
-    if law.tied:
-        latent = STEP * (np.floor(x / STEP) + 0.5)
-    else:
-        # a float32 value is at most an edge when the number it was rounded from is at most half a step above it
-        x = 0.5 * (x + np.nextafter(edges, np.float32(np.inf)).astype(np.float64))
-        latent = np.log(np.maximum(x, 1e-300)) if law.skewed else x
-    z = latent[None, :] - law.width * means[:, None]
-    below = stats.t.cdf(z, 3) if law.name == "heavy tails" else ndtr(z)
-    full = np.column_stack([np.zeros(len(means)), below, np.ones(len(means)), np.ones(len(means))])
-    return np.asarray(np.maximum(np.diff(full, axis=1), 0.0), np.float64)
-
-
-def day_of_counts(rng: np.random.Generator, reference: DriftReference, means: Floats) -> NDArray[np.int32]:
-    """Counts per window, client group and cell, shape (windows, 16, n_cells); events are dealt to the groups in turn."""
-    sizes = np.full(GROUPS, WINDOW // GROUPS) + (np.arange(GROUPS) < WINDOW % GROUPS)
-    out = np.empty((len(means), GROUPS, reference.n_cells), np.int32)
-    for v, law in enumerate(LAW_OF):
-        p = shares(law, reference.edges[v, : reference.n_edges[v]], means[:, v])
-        p /= p.sum(axis=1, keepdims=True)
-        out[:, :, reference.starts[v] : reference.starts[v + 1]] = rng.multinomial(sizes[None, :], p[:, None, :])
-    return out
-
-
 class Month(NamedTuple):
     """What one month with one materiality gave."""
 
@@ -110,9 +80,10 @@ def month(traffic: Traffic, seed: int, materialities: list[float]) -> list[Month
     means = swing.means(REFERENCE_DAYS * DAY, MONTH)
     counts = WindowCounts(reference)
     for begin in range(0, MONTH, DAY):
-        tables = day_of_counts(rng, reference, means[begin : begin + DAY])
+        day = rows(rng, np.repeat(means[begin : begin + DAY], WINDOW, axis=0))
         for k in range(DAY):
-            counts.table, counts.n = tables[k], WINDOW
+            counts.clear()
+            counts.update(day[k * WINDOW : (k + 1) * WINDOW])
             start = 300.0 * (REFERENCE_DAYS * DAY + begin + k)
             span = start, start + 300.0
             for i, detector in enumerate(detectors):
@@ -142,10 +113,11 @@ def delays(traffic: Traffic, materiality: float, repetitions: int) -> dict[float
             detector.restore(fresh)
             moved = means.copy()
             moved[WARM:, 0] += shift
-            tables = day_of_counts(rng, reference, moved)
+            days = rows(rng, np.repeat(moved, WINDOW, axis=0))
             delay = math.inf
-            for k, table in enumerate(tables):
-                counts.table, counts.n = table, WINDOW
+            for k in range(len(moved)):
+                counts.clear()
+                counts.update(days[k * WINDOW : (k + 1) * WINDOW])
                 start = 300.0 * (first + k)
                 if detector.step(counts, (start, start + 300.0))[0] == "page" and k >= WARM:
                     delay = WINDOW * (k - WARM + 1.0)

@@ -30,6 +30,7 @@ class AccessReport(msgspec.Struct, frozen=True):
         denied: refused requests of this window.
         requests: of this window.
         usual_per_10k: refused requests per 10,000 in the windows before.
+        opened: a page episode opened with this window.
     """
 
     severity: Severity
@@ -37,6 +38,7 @@ class AccessReport(msgspec.Struct, frozen=True):
     denied: int
     requests: int
     usual_per_10k: float
+    opened: bool
 
 
 class AccessDetector:
@@ -83,16 +85,17 @@ class AccessDetector:
         usual = (PRIOR_DENIED + self.denied) / past
         size = min(past, max(CONCENTRATION, 1.0 / usual))
         severity: Severity = "page" if self.sr.open else "none"
+        opened = False
         if requests:
             log_e = np.array([float(log_polya(denied, requests, usual * size, (1 - usual) * size, odds)) for odds in ACCESS_ODDS])
             capped = np.minimum(log_e, 0.6 * self.sr.log_page)
             if self.learned < WARM_UP_WINDOWS:
                 capped[:] = -np.inf
-            severity, _ = self.sr.update(capped)
+            severity, opened = self.sr.update(capped)
             if severity == "none":
                 self.learned += 1
                 self.denied, self.other = FADE * self.denied + denied, FADE * self.other + requests - denied
-        self._report = AccessReport(severity, self.sr.log_mixture, denied, requests, 1e4 * usual)
+        self._report = AccessReport(severity, self.sr.log_mixture, denied, requests, 1e4 * usual, opened)
         return self._report
 
     def report(self) -> AccessReport | None:

@@ -12,7 +12,7 @@ Source: Shin, Ramdas, Rinaldo, "E-detectors: a nonparametric framework for seque
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numba import njit
@@ -157,27 +157,34 @@ def e_bh(log_e: NDArray[np.float64], alpha: float) -> NDArray[np.intp]:
     return order[: passing[-1] + 1] if passing.size else order[:0]
 
 
+ROOM = 1e-3
+"""Nats by which a held component stays above its level: rounding must not keep it below."""
+
+OLDEST = 65_535
+"""Steps that `since` can look back."""
+
+
 @njit(cache=True, nogil=True)
-def _begin(log_r, cusum, since, step, log_e, log_weights, log_page, out):  # type: ignore[no-untyped-def]  # compiled
+def _begin(log_r, cusum, age, log_e, log_weights, of, log_page, out):  # type: ignore[no-untyped-def]  # compiled
     """One step of the CUSUMs; -|ln R| into `out`."""
     for k in range(log_r.size):
-        if cusum[k] <= 0.0:
-            since[k] = step
-        cusum[k] = min(max(cusum[k] + log_e[k], 0.0), log_page - log_weights[k])
+        age[k] = 0 if cusum[k] <= 0.0 else min(age[k] + 1, OLDEST)
+        cusum[k] = min(max(cusum[k] + log_e[k], 0.0), log_page - log_weights[of[k]])
         out[k] = -abs(log_r[k])
 
 
 @njit(cache=True, nogil=True)
-def _finish(log_r, log_e, log_weights, log_page, may_page, room):  # type: ignore[no-untyped-def]  # compiled
+def _finish(log_r, log_e, log_weights, of, log_page, may_page, room):  # type: ignore[no-untyped-def]  # compiled
     """Let ln R <- ln(R + 1) + ln e, at most at its cap, `room` holding ln(1 + exp(-|ln R|)).
 
     Returns the largest ln(w R), and leaves the others' distance from it in `room`.
     """
     top = -np.inf
     for k in range(log_r.size):
-        cap = log_page - log_weights[k] if may_page else log_page - np.log(2.0)
+        weight = log_weights[of[k]]
+        cap = log_page - weight + ROOM if may_page else log_page - np.log(2.0)
         log_r[k] = min(max(log_r[k], 0.0) + room[k] + log_e[k], cap)
-        room[k] = log_r[k] + log_weights[k]
+        room[k] = log_r[k] + weight
         top = max(top, room[k])
     if top > -np.inf:
         for k in range(log_r.size):
@@ -195,33 +202,46 @@ class ShiryaevRoberts:
     Args:
         log_weights: ln w_k, shape (K,), sum w_k = 1.
         threshold: A, above 1.
+        dtype: of ln R. float32 is off by a millionth of a nat and takes half the time, for mixtures of thousands.
 
-    Memory: 24 bytes a component.
-
-    Attributes:
-        since: int32, shape (K,), the step at which a component's evidence began to grow: the last time the CUSUM max(0, W + ln e) was 0.
+    Memory: 12 bytes a component in float32, 16 in float64.
     """
 
-    def __init__(self, log_weights: NDArray[np.float64], threshold: float) -> None:
+    def __init__(self, log_weights: NDArray[np.float64], threshold: float, dtype: type[np.float32 | np.float64] = np.float64) -> None:
         if not threshold > 1:
             raise ValueError(f"threshold must be greater than 1, got {threshold}")
         if abs(log_mean_exp(np.zeros_like(log_weights), log_weights)) > 1e-6:
             raise ValueError("log_weights must be the logarithms of weights that sum to 1")
-        self.log_weights = log_weights
+        distinct, of = np.unique(log_weights.astype(dtype), return_inverse=True)
+        self._weights: NDArray[Any] = distinct
+        self._of = of.astype(np.uint16 if distinct.size <= 1 << 16 else np.uint32)
         self.log_page = math.log(threshold)
         self.log_ticket = math.log(max(threshold * TICKET_FRACTION, min(threshold / 2.0, TICKET_FLOOR)))
-        self.log_r = np.full(log_weights.shape, -np.inf)
+        self.log_r: NDArray[Any] = np.full(log_weights.shape, -np.inf, dtype)
         self.cusum = np.zeros(log_weights.shape, np.float32)
-        self.since = np.zeros(log_weights.shape, np.int32)
+        self._age = np.zeros(log_weights.shape, np.uint16)
         self.steps = 0
         self.open = False
+
+    @property
+    def log_weights(self) -> NDArray[Any]:
+        """Natural logarithms of w_k, shape (K,)."""
+        return np.asarray(self._weights[self._of])
+
+    @property
+    def since(self) -> NDArray[np.int32]:
+        """The step at which a component's evidence began to grow, shape (K,): the last time the CUSUM max(0, W + ln e) was 0.
+
+        65,535 steps back at most.
+        """
+        return np.maximum(self.steps - 1 - self._age.astype(np.int32), 0)
 
     @property
     def log_mixture(self) -> float:
         """Natural logarithm of M of now."""
         return log_mean_exp(self.log_r, self.log_weights)
 
-    def update(self, log_e: NDArray[np.float64], *, may_page: bool = True) -> tuple[Severity, bool]:
+    def update(self, log_e: NDArray[Any], *, may_page: bool = True) -> tuple[Severity, bool]:
         """Take one window's ln e of every component.
 
         Args:
@@ -231,12 +251,12 @@ class ShiryaevRoberts:
         Returns:
             severity ("none", "ticket", "page") and whether a page episode opened just now.
         """
-        room = np.empty(self.log_r.shape)
-        _begin(self.log_r, self.cusum, self.since, self.steps, log_e, self.log_weights, self.log_page, room)
+        room = np.empty_like(self.log_r)
+        _begin(self.log_r, self.cusum, self._age, log_e, self._weights, self._of, self.log_page, room)
         np.exp(room, out=room)
         room += 1.0
         np.log(room, out=room)
-        top = _finish(self.log_r, log_e, self.log_weights, self.log_page, may_page, room)
+        top = _finish(self.log_r, log_e, self._weights, self._of, self.log_page, may_page, room)
         self.steps += 1
         level = top + math.log(float(np.exp(room, out=room).sum())) if math.isfinite(top) else top
         opened = may_page and not self.open and level >= self.log_page
@@ -251,12 +271,12 @@ class ShiryaevRoberts:
     def reset(self) -> None:
         """Forget all evidence (a new model version, a new reference); the number of steps goes on."""
         self.log_r[:], self.cusum[:] = -np.inf, 0.0
-        self.since[:] = self.steps
+        self._age[:] = 0
         self.open = False
 
     def state(self) -> dict[str, object]:
         """What `restore` needs, for `detectors.state.pack`."""
-        return {"log_r": self.log_r.copy(), "cusum": self.cusum.copy(), "since": self.since.copy(), "steps": self.steps, "open": self.open}
+        return {"log_r": self.log_r.copy(), "cusum": self.cusum.copy(), "since": self.since, "steps": self.steps, "open": self.open}
 
     def restore(self, state: dict[str, object]) -> None:
         """Continue from `state` bit for bit.
@@ -264,9 +284,10 @@ class ShiryaevRoberts:
         Raises:
             ValueError: when it was taken from a mixture of another size.
         """
-        log_r, cusum = np.asarray(state["log_r"], np.float64), np.asarray(state["cusum"], np.float32)
+        log_r, cusum = np.asarray(state["log_r"], self.log_r.dtype), np.asarray(state["cusum"], np.float32)
         since = np.asarray(state["since"], np.int32)
-        if not log_r.shape == cusum.shape == since.shape == self.log_weights.shape:
-            raise ValueError(f"state of {log_r.size} components cannot continue a mixture of {self.log_weights.size}")
-        self.log_r, self.cusum, self.since = log_r.copy(), cusum.copy(), since.copy()
+        if not log_r.shape == cusum.shape == since.shape == self._of.shape:
+            raise ValueError(f"state of {log_r.size} components cannot continue a mixture of {self._of.size}")
         self.steps, self.open = int(str(state["steps"])), bool(state["open"])
+        self.log_r, self.cusum = log_r.copy(), cusum.copy()
+        self._age = np.clip(self.steps - 1 - since.astype(np.int64), 0, OLDEST).astype(np.uint16)

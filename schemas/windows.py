@@ -71,6 +71,10 @@ class WindowPartial(msgspec.Struct, kw_only=True):
     """Distinct clients seen."""
     counts: bytes
     """`detectors.drift.WindowCounts` in the reference's bins; empty without a reference."""
+    segments: Annotated[dict[Annotated[str, msgspec.Meta(max_length=600)], bytes], msgspec.Meta(max_length=64)] = {}
+    """`counts` of parts of the traffic, by ``field=value``."""
+    segments_other: dict[str, Events] = {}
+    """Events of values that are not followed, by field."""
     rejected: dict[str, Events]
     anomalies: dict[str, Events]
     """Accepted events with something wrong in them, by kind."""

@@ -67,6 +67,7 @@ class AlertBook:
         n_events: int = 0,
         pending: bool = False,
         grown: bool = False,
+        continues: bool = False,
     ) -> None:
         """Evidence for a cause at this severity: opens its alert, lets it rise or grow, or renews it; it never falls.
 
@@ -85,11 +86,14 @@ class AlertBook:
             n_events: events behind it.
             pending: it must be raised once more before it fires.
             grown: it has members who were not told: an open alert is told again, under its identity and severity.
+            continues: an episode that was told before: after a pause in the traffic it is no second alert, unless it has grown (`renew`).
         """
         if severity == "none":
             return
         key = detector, cause
         held = self._open.get(key)
+        if held is None and continues and self.renew(detector, cause, at_ns, log_evidence):
+            return
         state: State = "pending" if pending and held is None else "firing"
         if held is not None:
             held.renewed_ns, held.log_evidence = max(held.renewed_ns, at_ns), max(held.log_evidence, log_evidence)
@@ -147,6 +151,20 @@ class AlertBook:
                 self._past.popitem(last=False)
             if held.alert.state == "firing":
                 self._emit(msgspec.structs.replace(held.alert, state="resolved", at_ns=now_ns, resolved_at_ns=now_ns))
+
+    def forget(self, client: str, event_id: str) -> None:
+        """Forgets a client or an event. An alert about the client alone ends without a word: nothing posts it any more."""
+        for key, held in list(self._open.items()):
+            alert = held.alert
+            if client and (alert.client == client or client in key[1].split(",")):
+                del self._open[key]
+            elif client and client in alert.clients:
+                held.alert = msgspec.structs.replace(alert, clients=tuple(name for name in alert.clients if name != client))
+            elif event_id and alert.evidence.get("event_id") == event_id:
+                held.alert = msgspec.structs.replace(alert, evidence=alert.evidence | {"event_id": ""})
+        if client:
+            for past in [past for past in self._past if client in past[1].split(",")]:
+                del self._past[past]
 
     def dump(self) -> _KIND:
         """For a snapshot."""

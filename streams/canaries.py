@@ -112,6 +112,10 @@ class CanaryHits:
             self._hits.popitem(last=False)
         return self._hits[client]
 
+    def forget(self, client: str) -> None:
+        """As if it had never asked."""
+        self._hits.pop(client, None)
+
     def dump(self) -> dict[str, Any]:
         """For a snapshot."""
         return dict(self._hits)

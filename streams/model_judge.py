@@ -17,6 +17,7 @@ from detectors.state import StateError, pack, unpack
 from inferwatch import Heartbeat
 from schemas import latency
 from schemas.alerts import Alert
+from schemas.forget import Forget
 from schemas.rows import Row
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
@@ -25,8 +26,11 @@ from streams.accuracy import ModelAccuracy
 from streams.alerts import AlertBook
 from streams.behaviour_judge import BehaviourJudge
 from streams.canaries import CanaryHits
+from streams.duplicates import keys_of_id
+from streams.forget import Forgotten
 from streams.owner import NS
 from streams.references import Loaded
+from streams.segment_judge import SHARE, Part, SegmentJudge, merged
 from streams.service_judge import ServiceJudge
 from streams.settings import Settings
 from streams.slices import SliceQueue
@@ -91,7 +95,9 @@ class ModelJudge:
         """The version of this model that was first loaded last, and when."""
         self.loaded: Loaded | None = None
         self._drift: DriftDetector | None = None
+        self._segments: SegmentJudge | None = None
         self._slices = SliceQueue()
+        self._forgotten = Forgotten()
         self.swarm = SwarmState(self.alerts, settings.swarm.clients)
         self.accuracy = ModelAccuracy(model, version, settings, self.alerts, emit)
         self.suspects_seen = 0
@@ -102,16 +108,17 @@ class ModelJudge:
         """Goes over to another reference: the recursions begin anew."""
         if self.loaded is not None and loaded is not None and self.loaded.id == loaded.id:
             return
-        self.loaded, self._drift = loaded, None
+        self.loaded, self._drift, self._segments = loaded, None, None
         self._behaviour.use(loaded)
         self._slices.clear()
         self.swarm.use(loaded)
         self.accuracy.use(loaded)
         if loaded is not None and loaded.drift is not None:
-            budget, window = self._settings.budget, self._settings.window
+            budget, window, apart = self._settings.budget, self._settings.window, bool(self._settings.drift.segments)
+            self._segments = SegmentJudge(self._settings, loaded.drift) if apart else None
             self._drift = DriftDetector(
                 loaded.drift,
-                false_pages=budget.false_pages_per_30d * budget.drift_share,
+                false_pages=budget.false_pages_per_30d * budget.drift_share * (1.0 - SHARE if apart else 1.0),
                 windows=_MONTH_S / window.length_s,
                 materiality=self._settings.drift.materiality,
             )
@@ -130,11 +137,13 @@ class ModelJudge:
         if bins.min() < 0 or bins.sum(dtype=np.float64) > partial.n:
             raise ValueError(f"latency counts below 0, or of more than the {partial.n} events")
         if partial.counts and self._drift is not None and partial.reference == self._reference_id:
-            WindowCounts.from_bytes(partial.counts, self._drift.reference)
+            for counts in (partial.counts, *partial.segments.values()):
+                WindowCounts.from_bytes(counts, self._drift.reference)
         if partial.quality:
             QualityCounts.from_bytes(partial.quality)
         self._behaviour.check(partial)
         self._telemetry.partial(partial.partition, partial.producers)
+        partial = msgspec.structs.replace(partial, lines=self._forgotten.filter(partial.lines, partial.end_ns))
         start = max(partial.start_ns, self._judged_until_ns)
         if start > partial.start_ns:
             end = max(partial.end_ns, start + round(self._settings.window.length_s * NS))
@@ -169,6 +178,20 @@ class ModelJudge:
             clients=found.clients,
             n_events=found.n_events,
         )
+
+    def forget(self, what: Forget, at_ns: int) -> None:
+        """Forgets a client, or an event."""
+        if what.client:
+            self._forgotten.add(what.client, at_ns)
+            for held in self._windows.values():
+                left = [line for line in held.partial.lines if line.client != what.client]
+                held.partial = msgspec.structs.replace(held.partial, lines=left)
+            self._slices.forget(what.client)
+            self.swarm.forget(what.client)
+            self._canaries.forget(what.client)
+        else:
+            self.accuracy.store.forget(keys_of_id(what.event_id))
+        self.alerts.forget(what.client, what.event_id)
 
     def _canary(self, found: Finding) -> None:
         hits = self._canaries.add(found.client, found.n_events)
@@ -210,6 +233,7 @@ class ModelJudge:
             held = self._windows[start]
             if now_ns >= max(held.partial.end_ns, held.first_ns) + settle_ns:
                 self._judge(start, now_ns)
+        self._forgotten.expire(now_ns - settle_ns - 2 * round(self._settings.window.length_s * NS))
         self.accuracy.tick(now_ns, settle_ns)
         telemetry = self._telemetry.judge(now_ns)
         if telemetry is not None:
@@ -246,6 +270,8 @@ class ModelJudge:
             clients=a.clients + b.clients,
             counts=counts,
             rare=self._behaviour.merged(a, b),
+            segments=merged(a, b, self._drift.reference if self._drift is not None else None, ours),
+            segments_other=dict(Counter(a.segments_other) + Counter(b.segments_other)),
             rejected=dict(Counter(a.rejected) + Counter(b.rejected)),
             anomalies=dict(Counter(a.anomalies) + Counter(b.anomalies)),
             quality=faults.to_bytes(),
@@ -283,29 +309,47 @@ class ModelJudge:
             window.anomalies["damaged_counts"] = window.n
             return None
         report = self._drift.update(counts, (window.start_ns / NS, window.end_ns / NS))
-        severity = "ticket" if report.severity == "page" and self.loaded.provisional else report.severity
-        if severity == "none" or self._goes_on("drift", report, max(window.end_ns, now_ns)):
-            return report
+        parts = [] if self._segments is None else [part for part in self._segments.judge(window) if part.report.severity != "none"]
+        self._alert_drift(window, report, parts, max(window.end_ns, now_ns))
+        return report
+
+    def _alert_drift(self, window: WindowPartial, whole: DriftReport, parts: list[Part], at_ns: int) -> None:
+        """One alert for the model and its segments: a segment leads where it alone shows so much."""
+        loaded = self.loaded
+        alone = bool(parts) and (whole.severity == "none" or (whole.severity, parts[0].report.severity) == ("ticket", "page"))
+        report = parts[0].report if alone else whole
+        severity = "ticket" if report.severity == "page" and loaded is not None and loaded.provisional else report.severity
+        if severity == "none" or self._goes_on("drift", report, at_ns):
+            return
         leading = pages.leading_variables(report)
         self.alerts.raise_(
             "drift",
             "",
             severity,
-            max(window.end_ns, now_ns),
-            summary=pages.drift(report, self.model, self.version),
+            at_ns,
+            summary=pages.drift(report, self.model, self.version, parts[0] if alone else None),
             log_evidence=report.log_evidence,
             evidence={
                 "since_window": report.since,
                 "n_effective": round(report.n_effective, 1),
                 "log_page": round(report.log_page, 2),
-                "status": "uncalibrated: provisional reference" if self.loaded.provisional else report.status,
+                "status": "uncalibrated: provisional reference" if loaded is not None and loaded.provisional else report.status,
                 "variables": [msgspec.to_builtins(variable) for variable in leading[:5]],
+                "pairs": [pair._asdict() for pair in report.pairs],
+                "segments": [
+                    {
+                        "segment": part.name,
+                        "share": round(part.share, 4),
+                        "log_evidence": round(part.report.log_evidence, 2),
+                        "features": list(part.report.leading[:3]),
+                    }
+                    for part in parts[:5]
+                ],
             }
-            | self._deploy_mark(max(window.end_ns, now_ns)),
+            | self._deploy_mark(at_ns),
             feature=leading[0].name if leading else None,
-            n_events=window.n,
+            n_events=report.n if alone else window.n,
         )
-        return report
 
     def _compare_versions(self, window: WindowPartial, now_ns: int) -> None:
         found = self._versions.window(self.version, window)
@@ -385,6 +429,7 @@ class ModelJudge:
                 "alerts": self.alerts.dump(),
                 "quality": self._quality.snapshot(),
                 "drift": b"" if self._drift is None else self._drift.snapshot(),
+                "segments": None if self._segments is None else self._segments.dump(),
                 "slices": self._slices.dump(),
                 "swarm": self.swarm.dump(whole=whole),
                 "accuracy": self.accuracy.dump(whole=whole),
@@ -393,6 +438,7 @@ class ModelJudge:
                 "behaviour": self._behaviour.dump(),
                 "canaries": self._canaries.dump(),
                 "deploy": self.deploy,
+                "forgotten": self._forgotten.dump(),
             }
             | self._telemetry.dump(),
         )
@@ -408,12 +454,15 @@ class ModelJudge:
         self._quality.restore(body["quality"])
         if self._drift is not None and body["drift"] and body["reference"] == self._reference_id:
             self._drift.restore(body["drift"])
+            if self._segments is not None and body.get("segments") is not None:
+                self._segments.load(body["segments"])
         if "slices" in body and body["reference"] == self._reference_id:
             self._slices.load(body["slices"])
             self.swarm.load(body["swarm"])
         if "accuracy" in body:
             self.accuracy.load(body["accuracy"], same_reference=body["reference"] == self._reference_id)
         self.suspects_seen = body.get("suspects_seen", 0)
+        self._forgotten.load(body.get("forgotten", []))
         if "service" in body:
             self.service.load(body["service"])
             self.deploy = tuple(body["deploy"]) if body["deploy"] else None

@@ -14,6 +14,7 @@ from detectors.consistency import KINDS, AnswerMemory, answers_of, count_tenths
 from detectors.feedback import SegmentCodes
 from inferwatch import EventColumns
 from schemas.canaries import layout_of
+from schemas.forget import Forget
 from schemas.outcomes import MAX_CLASSES, Outcomes
 from schemas.rows import SampledEventRow
 from schemas.suspects import SuspectRows
@@ -28,6 +29,7 @@ from streams.owner import NS
 from streams.producers import Producers
 from streams.references import Loaded
 from streams.sampling import Sampler
+from streams.segments import SegmentCounter, most_of
 from streams.settings import Settings
 from streams.suspects import SuspectBuffer
 from streams.watch import ClientWatch
@@ -81,12 +83,13 @@ class ModelShard:
         self._sampler = Sampler(settings.sampling.events_per_window, settings.sampling.features)
         self.watch = ClientWatch(model, version, partition, settings, self._resized, self._evicted, lambda rows: cut("rows", rows))
         self._canaries = canaries
-        self._segments: SegmentCodes | None = None
+        self._feedback: SegmentCodes | None = None
         self._layout = ""
         self._known_customers = frozenset(settings.membership.known_customers)
         self._answers = AnswerMemory()
         self.suspects: SuspectBuffer | None = None
         self.outcomes: OutcomeBuffer | None = None
+        self._segments: SegmentCounter | None = None
         self._former: dict[str, Any] | None = None
         """Answers in the classes of a reference that was replaced while nobody was here."""
         self._dropped_before = 0
@@ -111,13 +114,17 @@ class ModelShard:
         self._layout = layout_of(self._aligner.features)
         settings = self._settings.swarm
         self._dropped_before, self.suspects, self.outcomes = self.suspects_dropped, None, None
-        self._segments = None
+        self._feedback = None
         if loaded is not None and loaded.swarm is not None and settings.rows_per_slice:
             self.suspects = SuspectBuffer(settings, loaded.swarm.width, self._pass_on, self._names_of)
         if 0 < len(self._aligner.classes) <= MAX_CLASSES and self._settings.labels.events:
-            self._segments = SegmentCodes(loaded.drift, self._settings.labels.segments) if loaded is not None and loaded.drift else None
-            fields = self._segments.fields if self._segments is not None else ()
+            self._feedback = SegmentCodes(loaded.drift, self._settings.labels.segments) if loaded is not None and loaded.drift else None
+            fields = self._feedback.fields if self._feedback is not None else ()
             self.outcomes = OutcomeBuffer(self._aligner.classes, self._settings.labels.share, self._pass_on, fields=fields)
+        drift = self._settings.drift
+        self._segments = None
+        if drift.segments and loaded is not None and loaded.drift is not None:
+            self._segments = SegmentCounter(drift.segments, most_of(drift.segments_most, len(loaded.drift.variables)))
         self.watch.use(loaded)
 
     @property
@@ -200,13 +207,16 @@ class ModelShard:
             if window.drift is not None and counted.any():
                 part = slice(None) if counted.all() else counted
                 drift = window.drift.reference
-                window.drift.update(
+                columns = (
                     X[part],
                     scores[part] if drift.n_scores and scores.shape[1] == drift.n_scores else None,
                     label[part] if drift.has_class else None,
                     value[part] if drift.has_value and value is not None else None,
                     hashes[part],
                 )
+                window.drift.update(*columns)
+                if self._segments is not None:
+                    self._segments.count(window, events, aligned, self._aligner, rows[part], columns)
                 if window.rare is not None:
                     window.rare.update(X[part], label[part], counted[part], keys[part], hashes[part])
             self._sampler.offer(start, events, rows[inside], at_ns[inside], keys[inside])
@@ -214,7 +224,7 @@ class ModelShard:
         self._windows[int(starts[-1])].anomalies.update(aligned.anomalies)
         self.watermark_ns = max(self.watermark_ns, latest)
         if self.outcomes is not None:
-            cells = None if self._segments is None else self._segments.of(X, hashes, group_of_service(events.service))
+            cells = None if self._feedback is None else self._feedback.of(X, hashes, group_of_service(events.service))
             self.outcomes.add(ids, at_ns, answered, label, scores, cells)
 
         self._look_for_canaries(events, rows, at_ns, codes)
@@ -231,6 +241,15 @@ class ModelShard:
                 self._emit(self.watch.finding(rise, when, int(self.watch.table.n[rise.slot]) - later, events.id_of(row)))
         while len(self._windows) > self._settings.window.max_open:
             self._close(min(self._windows))
+
+    def forget(self, what: Forget) -> None:
+        """Forgets a client, or an event."""
+        self.touch()
+        if what.event_id:
+            self._pass_on_outcomes()  # whoever joins the labels forgets it there
+        else:
+            self.watch.forget(what.client)
+        self._sampler.forget(what.client, what.event_id)
 
     def _count_classes(self, window: OpenWindow, label: NDArray[np.int32]) -> None:
         if self._aligner.classes:
@@ -337,6 +356,8 @@ class ModelShard:
         end_ns = start_ns + self._length_ns
         self._close_slices(end_ns)
         self._closed_until_ns = max(self._closed_until_ns, end_ns)
+        if self._segments is not None:
+            self._segments.close()
         present = np.flatnonzero(window.client_n[: len(self.watch.table.names)])
         self._emit(
             WindowPartial(
@@ -353,6 +374,8 @@ class ModelShard:
                 suspect=window.suspect,
                 clients=window.clients,
                 counts=b"" if window.drift is None else window.drift.to_bytes(),
+                segments=window.segments_bytes(),
+                segments_other=dict(window.segments_other),
                 rejected=dict(window.rejected),
                 anomalies=dict(window.anomalies),
                 quality=window.quality.to_bytes(),
@@ -425,6 +448,7 @@ class ModelShard:
             "recent": self._recent.table,
             "producers": self._producers.dump(),
             "windows": [window.dump() for window in self._windows.values()],
+            "segments": None if self._segments is None else self._segments.dump(),
             "sampler": self._sampler.dump(),
             "answers": self._answers.dump(),
             "suspects": None if self.suspects is None else self.suspects.dump(),
@@ -446,6 +470,8 @@ class ModelShard:
         drift, triggers = (self.loaded.drift, self.loaded.triggers) if self.loaded and same else (None, None)
         for one in body["windows"]:
             self._windows[one["start_ns"]] = OpenWindow.load(one, drift, self.watch.capacity, triggers)
+        if same and self._segments is not None and body.get("segments") is not None:
+            self._segments.load(body["segments"])
         self._sampler.load(body["sampler"])
         if same and "answers" in body:
             self._answers.load(body["answers"])

@@ -16,6 +16,7 @@ from detectors.versions import VersionReport
 from schemas.windows import Finding
 from streams.burn import Burn
 from streams.saturation import Full
+from streams.segment_judge import Part
 
 _WHAT = {
     "extraction": "asks the model the way a copying program does",
@@ -86,17 +87,34 @@ def swarm(kind: str, family: str, members: int, onset_s: tuple[float, float], n_
     )
 
 
-def drift(report: DriftReport, model: str, version: str) -> str:
-    """The sentence for drift: which variables, how far, how sure."""
+def drift(report: DriftReport, model: str, version: str, part: Part | None = None) -> str:
+    """The sentence for drift: which variables, how far, how sure; where, if it is in a part of the traffic only."""
+    if part is not None:
+        said = drift(report, model, version)
+        return f"Only where {_short(part.name)} ({part.share:.0%} of the events): {said}"
     leading, model, version = leading_variables(report), _short(model), _short(version)
     if not leading:
         return f"The traffic of {model} {version} no longer looks like its reference (evidence e^{report.log_evidence:.1f})."
+    if report.jointly and report.pairs:
+        return _together(report, model, version)
     first = leading[0]
     others = f" and {len(leading) - 1} more" if len(leading) > 1 else ""
     size = f"PSI {first.psi:.3f}, W1 {first.w1:.2f} sd" if first.w1 else f"PSI {first.psi:.3f}"
     return (
         f"{_short(first.name)}{others} of {model} {version} {_MOVED[first.direction]}: {_short(first.detail, 2 * _NAME)} "
         f"({size}; evidence e^{report.log_evidence:.1f}, {report.n:,} events in the window)."
+    )
+
+
+def _together(report: DriftReport, model: str, version: str) -> str:
+    """The sentence for features that no longer go together as in the reference."""
+    pair = report.pairs[0]
+    others = f" (and {len(report.pairs) - 1} more pairs)" if len(report.pairs) > 1 else ""
+    before, after = pair.correlations
+    return (
+        f"{_short(pair.first)} and {_short(pair.second)}{others} of {model} {version} no longer go together as in the reference, whatever "
+        f"each does alone: on different sides of their medians in {pair.before:.0%} -> {pair.after:.0%} of the events, as correlation "
+        f"{before:.2f} -> {after:.2f} has it (evidence e^{report.log_evidence:.1f}, {report.n:,} events in the window)."
     )
 
 

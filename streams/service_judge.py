@@ -93,7 +93,7 @@ class ServiceJudge:
             summary=pages.access(report, first, self._model, self._version), log_evidence=report.log_evidence,
             evidence={"denied": report.denied, "requests": report.requests, "usual_per_10k": round(report.usual_per_10k, 2),
                       "clients": dict(first)},
-            n_events=requests,
+            n_events=requests, continues=report.severity == "page" and not report.opened,
         )  # fmt: skip
 
     def lifecycle(self, message: Lifecycle, at_ns: int) -> None:

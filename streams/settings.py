@@ -23,7 +23,7 @@ from streams import slo
 
 PREFIX = "INFERWATCH_"
 MASK = "***"
-_LISTS = {"urls", "flagged_classes", "known_customers", "teams", "key_ids", "digests", "by_model", "segments"}
+_LISTS = {"urls", "flagged_classes", "known_customers", "teams", "key_ids", "digests", "actions", "segments", "by_model"}
 SECRETS = {("kafka", "sasl_password"), ("membership", "key"), ("clickhouse", "password")}
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
@@ -150,6 +150,12 @@ class Drift(_Section, frozen=True):
     """What is too small to page for."""
 
     materiality: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.01
+    segments: tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=256)], ...] = ()
+    """Fields whose values are parts of the traffic to be judged on their own, each against its own past: ``service``, ``source``, or the
+    name of a categorical feature; two at most. They have a quarter of drift's budget together. Each part is learned for two days first."""
+    segments_most: Annotated[int, msgspec.Meta(ge=1, le=16)] = 8
+    """Values of a field that are followed, those with the most traffic; the others' events are counted. With many variables fewer:
+    400 / variables."""
 
 
 class Swarm(_Section, frozen=True):
@@ -227,6 +233,31 @@ class Exposure(_Section, frozen=True):
     """Predicted classes whose answers are counted for each client."""
 
 
+class Verdicts(_Section, frozen=True):
+    """What gateways are asked to do about clients whom a page names. Off: nothing is asked, and people cannot ask either."""
+
+    enabled: bool = False
+    actions: tuple[
+        Annotated[
+            str,
+            msgspec.Meta(
+                pattern=r"^(extraction|evasion|membership|access)=(observe|block|round\([0-6]\)|throttle\((?!0+(\.0+)?\))\d{1,9}(\.\d{1,6})?\))$"
+            ),
+        ],
+        ...,
+    ] = ()
+    """`family=action`, one entry a family (`extraction`, `evasion`, `membership`, `access`): `observe`, `round(digits)`,
+    `throttle(requests a minute)`, `block`. A family that is not named: `observe`."""
+    delay_min_s: Annotated[float, msgspec.Meta(ge=0, le=30 * 86_400)] = 600.0
+    """A judge's verdict does not hold before so long after the page ..."""
+    delay_max_s: Annotated[float, msgspec.Meta(ge=0, le=30 * 86_400)] = 3_600.0
+    """... and holds at the latest after so long, drawn for each client: what was noticed cannot be read off when it begins."""
+    length_s: Annotated[float, msgspec.Meta(ge=60, le=400 * 86_400)] = 86_400.0
+    """How long it holds. While its page is still open it is prolonged."""
+    clients: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
+    """Verdicts that one partition's judge keeps; beyond, new ones are counted and not issued."""
+
+
 class State(_Section, frozen=True):
     """Where snapshots live, and how often they are taken."""
 
@@ -271,6 +302,7 @@ class Settings(_Section, frozen=True):
     sampling: Sampling = Sampling()
     membership: Membership = Membership()
     exposure: Exposure = Exposure()
+    verdicts: Verdicts = Verdicts()
     state: State = State()
     metrics: Metrics = Metrics()
     log: Log = Log()
@@ -305,6 +337,13 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
         settings = msgspec.convert(tree, Settings, strict=False)
     except (msgspec.ValidationError, slo.ObjectiveError) as error:
         raise SettingsError(f"{path or 'settings'}: {error}") from error
+    verdicts = settings.verdicts
+    if verdicts.delay_max_s < verdicts.delay_min_s:
+        raise SettingsError(f"verdicts.delay_max_s: {verdicts.delay_max_s:g} is below verdicts.delay_min_s, {verdicts.delay_min_s:g}")
+    if len(settings.drift.segments) > 2:
+        raise SettingsError(
+            f"drift.segments: {', '.join(settings.drift.segments)[:300]} are {len(settings.drift.segments)} fields, at most 2"
+        )
     return check_budget(settings)
 
 
@@ -383,6 +422,16 @@ def mask_url(url: str) -> str:
 
 
 _IN_QUERY = re.compile(r"(?i)([?&][^=&#]*(?:password|passwd|secret|token|key)[^=&#]*=)([^&#\s]+)")
+
+
+def secret_of(variable: str, environ: Mapping[str, str]) -> str:
+    """A secret that is no setting: of this variable, or of the file that the variable with ``_FILE`` names; empty when there is neither.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    file = environ.get(f"{variable}_FILE", "")
+    return environ.get(variable, "") or (_read_secret(f"{variable}_FILE", file) if file else "")
 
 
 def _refuse_secrets(path: Path, tree: dict[str, Any]) -> None:

@@ -322,6 +322,18 @@ class ClientWatch:
             for k, (slot, row) in enumerate(zip(shown.tolist(), by_client, strict=True))
         ]
 
+    def forget(self, client: str) -> bool:
+        """Forgets a client; False when there is none of this name.
+
+        Everybody's rows are written anew with the next snapshot: older pieces, which others share, would hold the name.
+        """
+        slot = self.table.find(client)
+        if slot is None:
+            return False
+        self.journal.touch_first(len(self.table.names))
+        self.table.release(np.array([slot], np.int32))
+        return True
+
     def everybody(self) -> dict[str, Any]:
         """All clients at this moment, as columns: client, n, severity, ln evidence by family."""
         slots = np.array([slot for slot, name in enumerate(self.table.names) if name], np.intp)

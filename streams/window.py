@@ -17,6 +17,9 @@ from streams.kernels import count_events
 
 STATUSES = ("ok", "error", "unauthenticated", "forbidden", "rate_limited", "invalid_input")
 
+_SEGMENTS_BYTES = 512 * 1024
+"""Of a window's message, which may have a megabyte."""
+
 
 class OpenWindow:
     """Counts of one window. It only adds; nothing in it depends on the order of events.
@@ -32,6 +35,8 @@ class OpenWindow:
         self.start_ns = start_ns
         self.drift = None if drift is None else WindowCounts(drift)
         self.rare = None if triggers is None else RareCounts(triggers)
+        self.segments: dict[str, WindowCounts] = {}
+        self.segments_other: Counter[str] = Counter()
         self.quality = QualityCounts()
         self.n = self.late = self.suspect = self.clients_gone = 0
         self.rejected: Counter[str] = Counter()
@@ -56,6 +61,18 @@ class OpenWindow:
         status, latency_ms = plain(status), plain(latency_ms)
         count_events(slot, status, latency_ms, self.status, self.latency, self.client_n, self.client_errors, self.client_denied)
 
+    def segments_bytes(self) -> dict[str, bytes]:
+        """Counts of the segments, those with the most events first, as many as there is room for in a message; the rest is counted."""
+        out: dict[str, bytes] = {}
+        room = _SEGMENTS_BYTES
+        for name, counts in sorted(self.segments.items(), key=lambda one: -one[1].n):
+            blob = counts.to_bytes(dense=True)
+            if len(blob) <= room:
+                out[name], room = blob, room - len(blob)
+            else:
+                self.segments_other[name.partition("=")[0]] += counts.n
+        return out
+
     def resize(self, capacity: int) -> None:
         """Room for more client slots."""
         for name in ("client_n", "client_errors", "client_denied"):
@@ -74,6 +91,8 @@ class OpenWindow:
             "start_ns": self.start_ns,
             "drift": None if self.drift is None else self.drift.to_bytes(),
             "rare": None if self.rare is None else self.rare.to_bytes(),
+            "segments": {name: counts.to_bytes(dense=True) for name, counts in self.segments.items()},
+            "segments_other": dict(self.segments_other),
             "quality": self.quality.to_bytes(),
             "n": self.n,
             "late": self.late,
@@ -102,6 +121,8 @@ class OpenWindow:
             window.rare = RareCounts.from_bytes(body["rare"], triggers)
         if drift is not None and body["drift"] is not None:
             window.drift = WindowCounts.from_bytes(body["drift"], drift)
+            window.segments = {name: WindowCounts.from_bytes(blob, drift) for name, blob in body.get("segments", {}).items()}
+        window.segments_other = Counter(body.get("segments_other", {}))
         window.quality = QualityCounts.from_bytes(body["quality"])
         window.n, window.late, window.suspect = body["n"], body["late"], body["suspect"]
         window.clients_gone = body["clients_gone"]

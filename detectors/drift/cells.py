@@ -12,7 +12,7 @@ from detectors.drift.bins import BINS
 Kind = Literal["numeric", "categorical"]
 
 
-def ranges(starts: NDArray[np.int64], kinds: tuple[Kind, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def ranges(starts: NDArray[np.int64], kinds: tuple[Kind, ...]) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
     """First and last + 1 of every tested cell, and whose it is: each single cell, and the CDF cells x <= q of numeric variables."""
     low, high, variable = [], [], []
     for v, kind in enumerate(kinds):
@@ -21,7 +21,7 @@ def ranges(starts: NDArray[np.int64], kinds: tuple[Kind, ...]) -> tuple[NDArray[
         low += [*range(begin, end), *(begin for _ in inner)]
         high += [*range(begin + 1, end + 1), *inner]
         variable += [v] * (end - begin + len(inner))
-    return np.array(low, np.int64), np.array(high, np.int64), np.array(variable, np.int64)
+    return np.array(low, np.int32), np.array(high, np.int32), np.array(variable, np.int32)
 
 
 def tenths(starts: NDArray[np.int64], kinds: tuple[Kind, ...], counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -6,11 +6,14 @@ other, so the judge must know how much of a change comes from how many clients; 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from detectors.drift.reference import DriftReference
+from detectors.drift.sides import LANES, WORD, add_apart, bits_beyond
 from detectors.groups import GROUPS, bucket_of
 from detectors.state import StateError, pack, unpack
 
@@ -53,19 +56,27 @@ def _by_group(hashes, volumes, order, ends):  # type: ignore[no-untyped-def]  # 
 
 
 @njit(cache=True, nogil=True)
-def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup, lookup_starts, mean, scale, table, moments):  # type: ignore[no-untyped-def]  # compiled
+def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup, lookup_starts, mean, scale, table, moments, pairs, apart):  # type: ignore[no-untyped-def]  # compiled
     """Add `columns` (n, m) as variables first..first+m-1.
 
     Blocks of 240 events of one group, turned to columns first; then a threshold is compared with eight or sixteen events per instruction,
     and how many exceed it is a sum of 32-bit numbers: a cell's count is the difference of two of them. (`np.int32(a + np.int32(b))` keeps
     the compiler from summing in 64 bits, which halves the events per instruction.)
+
+    Of pairs (none when `apart` has no rows): which side of its split a value is on is a bit, and two features are apart in as many
+    events of a block as their words have different bits.
     """
     m = columns.shape[1]
     block = np.empty((_WIDTH, _BLOCK + _LANES), np.float32)
     beyond = np.empty(edges.shape[1], np.int32)
     limit, unit = np.float32(MOMENT_CLIP), np.float32(MOMENT_SCALE)
+    member, split, upper, pair_i, pair_j = pairs
+    paired, members = apart.shape[0] > 0, split.size
+    lanes = (members + LANES - 1) // LANES * LANES if paired else 0
+    words, totals = np.zeros(((_BLOCK + _LANES) // WORD, lanes), np.uint32), np.zeros((members, lanes), np.int32)
     begin = 0
     for g in range(GROUPS):
+        totals[:] = 0
         while begin < ends[g]:
             size = min(_BLOCK, ends[g] - begin)
             padded = (size + _LANES - 1) // _LANES * _LANES
@@ -87,6 +98,13 @@ def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup,
                     v = first + left + j
                     base = starts[v]
                     x = block[j]
+                    k_member = member[v] if paired else np.int64(-1)
+                    if k_member >= 0:
+                        if numeric[v]:
+                            for w in range(padded // WORD):
+                                words[w, k_member] = bits_beyond(x, w * WORD, split[k_member])
+                        else:
+                            words[:, k_member] = 0
                     if numeric[v]:
                         last, middle, per_sd = n_edges[v], mean[v], scale[v]
                         missing, total, squares = np.int32(0), np.int32(0), np.uint32(0)
@@ -127,7 +145,16 @@ def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup,
                             else:
                                 k = unseen
                             table[g, base + k] += 1
+                            if k_member >= 0:
+                                words[i // WORD, k_member] |= np.uint32(upper[base + k]) << np.uint32(i % WORD)
+            for w in range(padded // WORD if paired else 0):
+                row = words[w]
+                for a in range(members):
+                    for b in range((a + 1) // LANES * LANES, lanes, LANES):
+                        add_apart(totals[a], row, b, row[a])
             begin += size
+        for p in range(apart.shape[0]):
+            apart[p, g] += totals[pair_i[p], pair_j[p]]
 
 
 class WindowCounts:
@@ -139,9 +166,10 @@ class WindowCounts:
         volumes: int32, shape (1024,), events per hashed client, of events whose client is known; the group of bucket b is b mod 16.
         moments: int64, shape (V, 2), sums of z and z^2 in 1/65,536, z = (x - reference mean) / reference sd clipped at +-16; fixed point,
             so that addition associates exactly.
+        apart: int32, shape (P, 16), events in which a pair of features is apart, per client group (`pairs.py`).
 
     Cost: 0.03 us per event of 20 features in windows of 10,000, 0.11 with 10 scores and the class in batches of 500
-    (bench/drift_counts.py). Memory: 64 bytes a cell + 4 KB (20 features, 10 scores: 31 KB).
+    (bench/drift_counts.py). Memory: 64 bytes a cell and a pair, and 4 KB (20 features, 10 scores: 43 KB).
     """
 
     def __init__(self, reference: DriftReference) -> None:
@@ -150,6 +178,8 @@ class WindowCounts:
         self.table = np.zeros((GROUPS, reference.n_cells), np.int32)
         self.volumes = np.zeros(BUCKETS, np.int32)
         self.moments = np.zeros((len(reference.variables), 2), np.int64)
+        self.apart = np.zeros((len(reference.pairs), GROUPS), np.int32)
+        self._no_pairs = np.empty((0, GROUPS), np.int32)
         self._numeric = np.array([kind == "numeric" for kind in reference.kinds])
         self._mean, self._scale = reference.mean.astype(np.float32), (1.0 / reference.sd).astype(np.float32)
         self._no_volumes = np.empty(0, np.int32)
@@ -201,7 +231,7 @@ class WindowCounts:
             raise ValueError(f"clients must have shape ({n},), got {hashes.shape}")
         order, ends = np.empty(n, np.uint32), np.empty(GROUPS, np.int64)
         _by_group(hashes, self._no_volumes if clients is None else self.volumes, order, ends)
-        first = 0
+        first, pairs = 0, reference.pairs.tables
         for block in blocks:
             if not block.shape[1]:
                 continue
@@ -220,6 +250,8 @@ class WindowCounts:
                 self._scale,
                 self.table,
                 self.moments,
+                pairs,
+                self._no_pairs if first else self.apart,
             )
             first += block.shape[1]
         self.n += n
@@ -240,24 +272,32 @@ class WindowCounts:
         Raises:
             ValueError: when the cells differ.
         """
-        if other.table.shape != self.table.shape or other.moments.shape != self.moments.shape:
+        if other.table.shape != self.table.shape or other.moments.shape != self.moments.shape or other.apart.shape != self.apart.shape:
             raise ValueError(f"counts of {other.table.shape[1]} cells cannot be added to {self.table.shape[1]}: another reference")
         self.n += other.n
         self.table += other.table
         self.volumes += other.volumes
         self.moments += other.moments
+        self.apart += other.apart
 
     def clear(self) -> None:
         """Start the next window."""
         self.n = 0
-        for array in (self.table, self.volumes, self.moments):
+        for array in (self.table, self.volumes, self.moments, self.apart):
             array[:] = 0
 
-    def to_bytes(self) -> bytes:
-        """The counts as bytes, zeros left out (a quiet window of 400 cells is a few KB)."""
+    def to_bytes(self, *, dense: bool = False) -> bytes:
+        """The counts as bytes, zeros left out (a quiet window of 400 cells is a few KB).
+
+        Args:
+            dense: write all cells in as few bytes each as will do, which is less where most are busy.
+        """
         at = np.flatnonzero(self.table).astype(np.int32)
         busy = np.flatnonzero(self.volumes).astype(np.int32)
-        body = {"n": self.n, "cells": self.reference.n_cells, "at": at, "counts": self.table.ravel()[at]}
+        body: dict[str, Any] = {"n": self.n, "cells": self.reference.n_cells}
+        body |= {"table": _narrow(self.table)} if dense else {"at": at, "counts": self.table.ravel()[at]}
+        if self.apart.size:
+            body["apart"] = _narrow(self.apart)
         return pack(_KIND, _VERSION, body | {"buckets": busy, "volumes": self.volumes[busy], "moments": self.moments})
 
     @classmethod
@@ -274,12 +314,28 @@ class WindowCounts:
                 raise ValueError(f"{body['n']} events")
             if body["cells"] != reference.n_cells or body["moments"].shape != counts.moments.shape:
                 raise ValueError(f"counted in {body['cells']} cells, the reference has {reference.n_cells}")
-            parts = (counts.table.ravel(), body["at"], body["counts"]), (counts.volumes, body["buckets"], body["volumes"])
+            parts = [(counts.volumes, body["buckets"], body["volumes"])]
+            if "table" not in body:
+                parts.append((counts.table.ravel(), body["at"], body["counts"]))
+            elif body["table"].shape != counts.table.shape or body["table"].min() < 0:
+                raise ValueError("a table of another shape, or a negative count")
+            else:
+                counts.table[:] = body["table"]
             for array, at, values in parts:
                 if at.size and (at.min() < 0 or at.max() >= array.size or values.min() < 0):
                     raise ValueError("a cell outside the table, or a negative count")
                 array[at] = values
+            if counts.apart.size:
+                if body["apart"].shape != counts.apart.shape or body["apart"].min() < 0:
+                    raise ValueError(f"pairs of shape {body['apart'].shape}, the reference has {counts.apart.shape}")
+                counts.apart[:] = body["apart"]
             counts.n, counts.moments = int(body["n"]), np.asarray(body["moments"], np.int64)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise StateError(f"damaged {_KIND}: {error}") from error
         return counts
+
+
+def _narrow(counts: NDArray[np.int32]) -> NDArray[Any]:
+    """The same in one or two bytes each, where they fit."""
+    most = int(counts.max(initial=0))
+    return counts.astype(np.uint8 if most < 1 << 8 else np.uint16) if most < 1 << 16 else counts

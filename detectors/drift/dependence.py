@@ -61,6 +61,8 @@ class Look(NamedTuple):
     """Events per client group, shape (16,)."""
     extra: NDArray[np.float64]
     """sum n_c (n_c - 1) per group, shape (16,)."""
+    repeats: NDArray[np.float64]
+    """The same by event: the other events of its client that an event sees, shape (16,)."""
     weights: NDArray[np.float64]
     """1 / phi for single cells, shape (16, V)."""
     of_tilts: NDArray[np.float64]
@@ -80,11 +82,11 @@ class Dependence:
     def __init__(self, reference: DriftReference) -> None:
         V = len(reference.variables)
         self._starts, self._tenths, self._tenth_starts = reference.starts, reference.tenths, reference.tenth_starts
-        self._rows = np.add.reduceat(reference.counts, reference.starts[:-1])
-        self._variable = np.repeat(np.arange(V), np.diff(reference.starts))
+        sizes = np.diff(reference.starts)
+        rows = np.add.reduceat(reference.counts, reference.starts[:-1])
         # of the cells, of the normal scores, of their squares
         self._numerators, self._denominators = np.zeros((2, V, 3))
-        self.baseline = (reference.counts + 0.5) / (self._rows + 0.5 * np.diff(reference.starts))[self._variable]
+        self.baseline = (reference.counts + 0.5) / (rows + 0.5 * sizes).repeat(sizes)
         self.usual, self.recent = np.zeros(BUCKETS), np.zeros(BUCKETS)
         self._scores = _scores(reference)
         self.rho, self.rho_along, self.rho_tilts, self.loud = np.empty(V), np.empty((V, 2)), np.empty(V), np.ones(GROUPS)
@@ -97,7 +99,9 @@ class Dependence:
         weights, of_tilts = np.empty((2, GROUPS, self.rho.size))
         weigh(sizes, extra, self.rho, weights)
         weigh(sizes, extra, self.rho_tilts, of_tilts)
-        return Look(effective(counts.volumes, self.recent, RECENT_DECAY, self._rho), sizes, extra, weights, of_tilts)
+        return Look(
+            effective(counts.volumes, self.recent, RECENT_DECAY, self._rho), sizes, extra, extra / np.maximum(sizes, 1.0), weights, of_tilts
+        )
 
     def learn(self, counts: WindowCounts, look: Look) -> None:
         """Take a window that has been judged into account for the next ones."""
@@ -151,9 +155,9 @@ class Dependence:
         }
 
 
-def _scores(reference: DriftReference) -> NDArray[np.float64]:
+def _scores(reference: DriftReference) -> NDArray[np.float32]:
     """Normal score of the middle of each cell by its share, 0 for categories and missing, shape (n_cells,)."""
-    out = np.zeros(reference.n_cells)
+    out = np.zeros(reference.n_cells, np.float32)
     for v, kind in enumerate(reference.kinds):
         if kind == "numeric":
             known = slice(int(reference.starts[v]), int(reference.starts[v + 1]) - 1)

@@ -10,7 +10,7 @@ from detectors.groups import GROUPS
 _FAST = {"reassoc", "nnan", "nsz"}
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def volumes_of(volumes, extra):  # type: ignore[no-untyped-def]  # compiled
     """Sum n_c (n_c - 1) per group, chance collisions of the hash taken out, into `extra`, float64, shape (16,)."""
     per_group = volumes.size // GROUPS
@@ -27,7 +27,7 @@ def volumes_of(volumes, extra):  # type: ignore[no-untyped-def]  # compiled
         extra[g] = min(least, squares[g]) - known[g]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def weigh(sizes, extra, rho, out):  # type: ignore[no-untyped-def]  # compiled
     """1 / phi per group and variable, float64 in (0, 1], shape (16, V)."""
     for g in range(GROUPS):
@@ -36,7 +36,7 @@ def weigh(sizes, extra, rho, out):  # type: ignore[no-untyped-def]  # compiled
             out[g, v] = 1.0 / (1.0 + rho[v] * more)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def effective(volumes, recent, decay, rho):  # type: ignore[no-untyped-def]  # compiled
     """(sum L)^2 / sum L^2 over `decay` times the recent windows' worth and this one's; 0 while no client is known.
 
@@ -51,7 +51,7 @@ def effective(volumes, recent, decay, rho):  # type: ignore[no-untyped-def]  # c
     return total**2 / max(squares - total**2 / volumes.size, 0.05 * squares) if total > 0.0 else 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def remember(volumes, rho, usual, usual_decay, recent, recent_decay):  # type: ignore[no-untyped-def]  # compiled
     """Take a window's worth per bucket into the usual and the recent volumes."""
     for b in range(volumes.size):
@@ -61,7 +61,7 @@ def remember(volumes, rho, usual, usual_decay, recent, recent_decay):  # type: i
         recent[b] = recent_decay * recent[b] + worth
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def loud_groups(usual, dominant, out):  # type: ignore[no-untyped-def]  # compiled
     """0 for groups that usually send more than the share `dominant`, 1 for the others, into `out`, float64, shape (16,)."""
     out[:] = 0.0
@@ -73,7 +73,7 @@ def loud_groups(usual, dominant, out):  # type: ignore[no-untyped-def]  # compil
         out[g] = 1.0 if out[g] <= dominant * total else 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def infer(numerators, denominators, prior, weight, rho, along, largest):  # type: ignore[no-untyped-def]  # compiled
     """Posterior correlations of the cells, of both moments of the normal scores, and the largest of the three.
 
@@ -91,7 +91,7 @@ def infer(numerators, denominators, prior, weight, rho, along, largest):  # type
     return np.median(rho)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def excess(table, sizes, extra, weights, baseline, starts, tenths, tenth_starts, scores, prior_events, prior_rho, share_out, out):  # type: ignore[no-untyped-def]  # compiled
     """How far the groups of a window are from each other beyond chance, in units of what rho = 1 would give.
 

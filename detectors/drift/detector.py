@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from detectors.drift.counts import WindowCounts
 from detectors.drift.dependence import MIX_Z, Dependence, Look
 from detectors.drift.describe import Strongest, describe
-from detectors.drift.effect import EffectSizer, EffectSizes
+from detectors.drift.effect import EffectSizer
+from detectors.drift.joint import GAMMA_SHARE, SHARE, JointEvidence, PairDrift
 from detectors.drift.judging import cells_log_e, cumulate, limits, tilts_log_e
 from detectors.drift.reference import GAMMA, DriftReference
 from detectors.drift.report import DriftReport
@@ -43,10 +44,10 @@ _KIND, _VERSION = "drift.detector", 2
 
 
 class DriftDetector:
-    """Count Shiryaev-Roberts detector of marginal drift: features, scores, class mix, output value.
+    """Count Shiryaev-Roberts detector of drift: features, scores, class mix, output value, and how features go together.
 
-    Question: does the traffic of any variable lie outside its tolerance? Two kinds of alternatives, in one mixture of
-    `e_process.ShiryaevRoberts` with equal weight per variable:
+    Question: does the traffic of any variable, or of two features together, lie outside its tolerance? Three kinds of alternatives, in one
+    mixture of `e_process.ShiryaevRoberts` with equal weight per variable (nine tenths) and per pair (one tenth):
 
     - cells: the bins, below, above, missing, unseen, and the CDF cells (x <= q_j), each share against [low - delta, high + delta].
       [low, high] is the reference's Clopper-Pearson interval (gamma = 0.5 % over all cells and sides), widened in quadrature by the client
@@ -54,10 +55,11 @@ class DriftDetector:
       materiality. Per cell, side and odds in {1.3, 1.8, 3.0}: ln e = S ln(q/u) + (n-S) ln((1-q)/(1-u)).
     - tilts of a numeric variable's whole histogram (`tilts.py`): moved, stretched, two modes, heavier tails, each against the law in the
       tolerance that is hardest to tell from it. Here delta is the share of the events that may be elsewhere.
+    - how often two features lie on different sides of their medians (`joint.py`), which a change of their correlation moves.
 
     With a season in the reference, counts are first carried back to it from their hour (`season.py`).
 
-    Both are sums over client groups g with weights a_g = 1 / phi_g, *without the one or two groups that speak loudest* (the least of
+    All are sums over client groups g with weights a_g = 1 / phi_g, *without the one or two groups that speak loudest* (the least of
     several e-values is an e-value): what one or two clients do is no drift of the model. A group that usually sends more than half of the
     traffic is spared, so a gateway's drift is found. Small windows need no merging: the recursion adds them up.
 
@@ -72,8 +74,9 @@ class DriftDetector:
         materiality: delta, in points of probability; smaller moves are no news.
 
     Cost: 0.17 ms of CPU a window at 20 variables, 1.4 ms with the description; 5 ms a variable once. Memory: 24 bytes a component, 203
-    components a variable, and its alternatives: 1.1 MB at 100 variables (the snapshot has 0.5).
-    Misleads: correlation that changes while the marginals stay is not seen.
+    components a variable and 4 a pair, and its alternatives: 1.1 MB at 100 variables (the snapshot has 0.5).
+    Misleads: dependence that changes while all marginals and all pairs of sides stay is not seen; nor is a pair that is not among the 1,024
+    of a reference with more than 45 features.
     Source: Shin et al., "E-detectors", NEJSDS 2023; Kish, "Survey Sampling", 1965 (design effect).
 
     Raises:
@@ -100,19 +103,22 @@ class DriftDetector:
         cumulated = _cumulated(reference.counts)
         hits = cumulated[self.high] - cumulated[self.low]
         rows = np.add.reduceat(reference.counts, reference.starts[:-1])[self.variable]
-        self.p = hits / np.maximum(rows, 1)
-        lower, upper = reference.bounds(hits, rows, math.ceil(self.p.size / (1.0 - BALL_SHARE)))
-        self._swing, self._below, self._above = WANDER_Z * reference.wander, self.p - lower, upper - self.p
-        self.tilts = Tilts(reference, self._below, self._above, self._swing, materiality, BALL_SHARE * GAMMA)
-        self.sr = ShiryaevRoberts(self._log_weights(), page_threshold(windows, false_pages))
+        p = hits / np.maximum(rows, 1)
+        lower, upper = reference.bounds(hits, rows, math.ceil(p.size / (1.0 - BALL_SHARE - GAMMA_SHARE)))
+        swing, below, above = WANDER_Z * reference.wander, p - lower, upper - p
+        self.tilts = Tilts(reference, below, above, swing, materiality, BALL_SHARE * GAMMA)
+        # a tolerance that is off by 1e-7 is none the worse
+        self.p, self._swing, self._below, self._above = (array.astype(np.float32) for array in (p, swing, below, above))
+        self.joint = JointEvidence(reference, materiality, WANDER_Z)
+        self._marginal = 1.0 - SHARE if len(self.joint) else 1.0
+        self.sr = ShiryaevRoberts(self._log_weights(), page_threshold(windows, false_pages), np.float32)
         self.dependence = Dependence(reference)
         self._firsts = np.concatenate([[0], np.cumsum(np.bincount(self.variable))])
         self._sizer = EffectSizer(reference)
-        self._binomial = np.sqrt(self.p * (1.0 - self.p))
         self._report: DriftReport | None = None
 
     def _log_weights(self) -> NDArray[np.float64]:
-        """Of the cells' components, side and odds first, then of the tilts', variable first; equal per variable.
+        """Of the cells' components, side and odds first, of the tilts', variable first, equal per variable; then of the pairs'.
 
         What an alternative inside the tolerance would have goes to the variable's others.
         """
@@ -124,24 +130,27 @@ class DriftDetector:
         of_cells = np.log(cells / (np.bincount(self.variable) * _BOTH.size * V))[self.variable]
         of_tilts = np.full(tilts.shape, -np.inf)
         np.log(tilts / V, out=of_tilts, where=self.tilts.active)
-        return np.concatenate([np.tile(of_cells, _BOTH.size), of_tilts.ravel()])
+        marginal = np.concatenate([np.tile(of_cells, _BOTH.size), of_tilts.ravel()])
+        return np.concatenate([marginal + math.log(self._marginal), self.joint.log_weights()])
 
-    def _log_e(self, look: Look, table: NDArray[Any]) -> NDArray[np.float64]:
-        """Logarithm of e of every component, in the order of the weights; `table` is the counts', carried back from their hour.
+    def _log_e(self, counts: WindowCounts, look: Look, expected: NDArray[np.float64] | None) -> NDArray[np.float32]:
+        """Logarithm of e of every component, in the order of the weights; `expected` are the shares at the window's time.
 
         With q the probability whose odds are o times those of u, ln(q/u) - ln((1-q)/(1-u)) = ln o and ln((1-q)/(1-u)) = -ln(1 + u (o - 1)).
         """
-        dependence, tilts = self.dependence, self.tilts
+        dependence, tilts, season = self.dependence, self.tilts, self.reference.season
+        table = counts.table if season is None or expected is None else season.carry(counts.table, expected)
         few = MIX_Z / math.sqrt(look.clients) if look.clients else 0.0
         left_out = 0 if not look.clients else 1 if look.clients >= MANY_CLIENTS else 2
         cumulated = np.empty((GROUPS, table.shape[1] + 1))
         cumulate(table, cumulated)
         log_miss = np.empty((_BOTH.size, self.p.size))
         mix = few * np.sqrt(dependence.rho)[self.variable]
-        limits(self.p, self._below, self._above, self._binomial, mix, self._swing, self.materiality, _BOTH, log_miss)
+        limits(self.p, self._below, self._above, mix, self._swing, self.materiality, _BOTH, log_miss)
         np.log(log_miss, out=log_miss)
-        out = np.empty(self.sr.log_r.size)
-        of_cells, of_tilts = out[: log_miss.size].reshape(log_miss.shape), out[log_miss.size :].reshape(tilts.active.shape)
+        out = np.empty(self.sr.log_r.size, np.float32)
+        marginal = log_miss.size + tilts.active.size
+        of_cells, of_tilts = out[: log_miss.size].reshape(log_miss.shape), out[log_miss.size : marginal].reshape(tilts.active.shape)
         cells_log_e(
             cumulated,
             look.sizes,
@@ -157,6 +166,8 @@ class DriftDetector:
         )
         theirs = table, look.of_tilts, tilts.variables, self.reference.starts, tilts.log_w, tilts.top, tilts.slack, tilts.spread
         tilts_log_e(*theirs, few * np.sqrt(dependence.rho_tilts), tilts.active, dependence.loud, left_out, of_tilts)
+        if len(self.joint):
+            self.joint.log_e(counts, look, few, dependence.loud, left_out, out[marginal:])
         return out
 
     def step(self, counts: WindowCounts, span_s: tuple[float, float] | None = None) -> tuple[Severity, bool]:
@@ -182,10 +193,11 @@ class DriftDetector:
         return counts.n > 0
 
     def _judge(self, counts: WindowCounts, span_s: tuple[float, float] | None, look: Look) -> tuple[Severity, bool]:
-        season = self.reference.season
-        table = counts.table if season is None else season.carry(counts.table, self._expected(span_s))
-        verdict = self.sr.update(self._log_e(look, table), may_page=not self._why_not())
+        expected = None if self.reference.season is None else self._expected(span_s)
+        verdict = self.sr.update(self._log_e(counts, look, expected), may_page=not self._why_not())
         self.dependence.learn(counts, look)
+        if len(self.joint):
+            self.joint.learn(counts, look)
         return verdict
 
     def update(self, counts: WindowCounts, span_s: tuple[float, float] | None = None) -> DriftReport:
@@ -197,8 +209,8 @@ class DriftDetector:
         look = self.dependence.look(counts)
         severity, opened = self._judge(counts, span_s, look) if self._fits(counts) else ("page" if self.sr.open else "none", False)
         worth = float(np.median(look.sizes @ look.weights))
-        sizes = self._sizer(counts) if self.reference.season is None else self._sizer(counts, self._expected(span_s))
-        self._report = self._describe(counts, sizes, worth, look.clients, severity, opened)
+        expected = None if self.reference.season is None else self._expected(span_s)
+        self._report = self._describe(counts, expected, worth, look.clients, severity, opened)
         return self._report
 
     def _expected(self, span_s: tuple[float, float] | None) -> NDArray[np.float64]:
@@ -215,11 +227,16 @@ class DriftDetector:
             return f"{self.sr.steps} windows seen, pages start after {MIN_WINDOWS}"
         return ""
 
+    @property
+    def _first_pair(self) -> int:
+        """The first component of the pairs."""
+        return int(_BOTH.size * self.p.size + self.tilts.active.size)
+
     def _strongest(self) -> list[Strongest]:
         """Per variable: ln of its own mixture, when its strongest component began, and its strongest cell."""
-        V, cells = len(self.reference.variables), _BOTH.size * self.p.size
-        weighted, since = self.sr.log_r + self.sr.log_weights + math.log(V), self.sr.since
-        of_cells, of_tilts = weighted[:cells].reshape(_BOTH.size, -1), weighted[cells:].reshape(-1, PER_VARIABLE)
+        V, cells, marginal = len(self.reference.variables), _BOTH.size * self.p.size, self._first_pair
+        weighted, since = self.sr.log_r + self.sr.log_weights + math.log(V / self._marginal), self.sr.since
+        of_cells, of_tilts = weighted[:cells].reshape(_BOTH.size, -1), weighted[cells:marginal].reshape(-1, PER_VARIABLE)
         found = []
         tilt = dict(zip(self.tilts.variables.tolist(), range(len(of_tilts)), strict=True))
         index = np.arange(cells).reshape(_BOTH.size, -1)
@@ -236,14 +253,13 @@ class DriftDetector:
         return found
 
     def _describe(
-        self, counts: WindowCounts, sizes: EffectSizes, worth: float, clients: float, severity: Severity, opened: bool
+        self, counts: WindowCounts, expected: NDArray[np.float64] | None, worth: float, clients: float, severity: Severity, opened: bool
     ) -> DriftReport:
         sr, strongest = self.sr, self._strongest()
+        plain = expected is None or self.reference.is_derived  # a part is shown against what it was, its season included
+        sizes = self._sizer(counts) if plain else self._sizer(counts, expected)
         by_variable = np.array([one.log_evidence for one in strongest])
-        leading: tuple[str, ...] = ()
-        if severity != "none":
-            named = e_bh(by_variable, 0.05)[:10].tolist()
-            leading = tuple(self.reference.variables[v] for v in named or [int(by_variable.argmax())])
+        leading, pairs, jointly = self._leading(counts, by_variable, severity)
         why = self._why_not()
         return DriftReport(
             window=sr.steps,
@@ -256,11 +272,32 @@ class DriftDetector:
             log_ticket=sr.log_ticket,
             variables=describe(self.reference, sizes, counts.cells, strongest, self.dependence.rho),
             leading=leading,
-            since=strongest[int(by_variable.argmax())].since,
+            since=pairs[0].since if jointly else strongest[int(by_variable.argmax())].since,
             clients=clients,
             status="uncalibrated" if why else "calibrated",
             reason=why,
+            pairs=pairs,
+            jointly=jointly,
         )
+
+    def _leading(
+        self, counts: WindowCounts, by_variable: NDArray[np.float64], severity: Severity
+    ) -> tuple[tuple[str, ...], tuple[PairDrift, ...], bool]:
+        """Variables to show, pairs to show, and whether the pairs tell more than the variables."""
+        if severity == "none":
+            return (), (), False
+        names = self.reference.variables
+        named = [names[v] for v in e_bh(by_variable, 0.05)[:10].tolist()]
+        first = self._first_pair
+        found = self.joint.strongest(counts, self.sr.log_r[first:], self.sr.since[first:]) if len(self.joint) else ()
+        by_pair = np.array([pair.log_evidence for pair in found])
+        pairs = tuple(found[k] for k in e_bh(by_pair, 0.05)[:5].tolist())
+        alone = log_mean_exp(by_variable) + math.log(self._marginal)
+        if not found or log_mean_exp(by_pair) + math.log(SHARE) <= alone:
+            return tuple(named or [names[int(by_variable.argmax())]]), pairs, False
+        pairs = pairs or (found[int(by_pair.argmax())],)
+        apart = [name for pair in pairs for name in (pair.first, pair.second)]
+        return tuple(dict.fromkeys([*named, *apart]))[:10], pairs, True
 
     def report(self) -> DriftReport | None:
         """The verdict of the last window; None before the first."""
@@ -272,7 +309,10 @@ class DriftDetector:
 
     def snapshot(self) -> bytes:
         """The state as bytes, without the reference."""
-        return pack(_KIND, _VERSION, {"sr": self.sr.state(), "dependence": self.dependence.state(), "cells": self.reference.n_cells})
+        pairs = {"joint": self.joint.state()} if len(self.joint) else {}
+        return pack(
+            _KIND, _VERSION, {"sr": self.sr.state(), "dependence": self.dependence.state(), "cells": self.reference.n_cells} | pairs
+        )
 
     def restore(self, blob: bytes) -> None:
         """Continue a snapshot of a detector with the same reference, bit for bit; the budget and materiality are this detector's.
@@ -288,6 +328,8 @@ class DriftDetector:
             if body["cells"] != self.reference.n_cells:
                 raise ValueError(f"taken with {body['cells']} cells, the reference has {self.reference.n_cells}")
             self.dependence.restore(body["dependence"])
+            if len(self.joint):
+                self.joint.restore(body["joint"])
             self.sr.restore(body["sr"])
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"damaged {_KIND}: {error}") from error

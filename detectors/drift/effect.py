@@ -116,12 +116,12 @@ class EffectSizer:
                     # the outer bins reach to the extremes, but their mass sits near the inner edge
                     outer = np.array([first + 1, first + m - 1])
                     widths[outer] = np.minimum(widths[outer], 2.0 * reference.tails[v])
-        self._widths = widths
+        self._widths = widths.astype(np.float32)
         self._fold, self._fold_starts = reference.tenths, reference.tenth_starts[:-1]
         self._inside = np.ones(reference.n_cells, bool)
         self._inside[self._last[self._numeric]] = False
         self._past, self._past_folded = self._shares(reference.counts), np.add.reduceat(reference.counts, self._fold)
-        self._of = np.repeat(np.arange(self._sizes.size), self._sizes)
+        self._of = np.repeat(np.arange(self._sizes.size, dtype=np.int32), self._sizes)
         self._whole: Floats = reference.counts / np.maximum(np.add.reduceat(reference.counts, self._starts), 1)[self._of]
         self._center = self._medians(reference.counts)
 

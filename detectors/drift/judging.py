@@ -17,7 +17,7 @@ _FAST = {"reassoc", "nnan", "nsz"}
 """Sums and maxima in any order, so that they take several numbers per instruction; infinities stay what they are."""
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def cumulate(table, out):  # type: ignore[no-untyped-def]  # compiled
     """Events per group before each cell and in all, float64, shape (16, n_cells + 1)."""
     for g in range(GROUPS):
@@ -28,15 +28,14 @@ def cumulate(table, out):  # type: ignore[no-untyped-def]  # compiled
         out[g, table.shape[1]] = total
 
 
-@njit(cache=True, nogil=True)
-def limits(p, below, above, own, mix, swing, materiality, odds, out):  # type: ignore[no-untyped-def]  # compiled
+@njit(cache=True, nogil=True, error_model="numpy")
+def limits(p, below, above, mix, swing, materiality, odds, out):  # type: ignore[no-untyped-def]  # compiled
     """1 + u (o - 1) of every side and odds, and tested cell, u the edge of its tolerance; inf where that is 0 or 1.
 
     Args:
         p: the reference's share, shape (K,).
         below: how far its own error may put it lower, shape (K,).
         above: the same higher.
-        own: sqrt(p (1 - p)), shape (K,).
         mix: 3.5 sqrt(rho / clients) of its variable, shape (K,).
         swing: how far it may wander in time, shape (K,).
         materiality: delta.
@@ -45,7 +44,7 @@ def limits(p, below, above, own, mix, swing, materiality, odds, out):  # type: i
     """
     half = odds.size // 2
     for k in range(p.size):
-        spread = (mix[k] * own[k]) ** 2 + swing[k] ** 2
+        spread = mix[k] ** 2 * p[k] * (1.0 - p[k]) + swing[k] ** 2
         upper = p[k] + np.sqrt(above[k] ** 2 + spread) + materiality
         lower = p[k] - np.sqrt(below[k] ** 2 + spread) - materiality
         for s in range(half):
@@ -53,7 +52,7 @@ def limits(p, below, above, own, mix, swing, materiality, odds, out):  # type: i
             out[half + s, k] = 1.0 + lower * (odds[half + s] - 1.0) if lower > 0.0 else np.inf
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def cells_log_e(cumulated, sizes, weights, low, high, variable, log_odds, log_miss, loud, left_out, out):  # type: ignore[no-untyped-def]  # compiled
     """Logarithm of e of every side and odds, and tested cell; -inf where `log_miss` is infinite.
 
@@ -105,7 +104,7 @@ def cells_log_e(cumulated, sizes, weights, low, high, variable, log_odds, log_mi
                 out[s, k] = all_hits[k] * log_odds[s] - all_trials[k] * log_miss[s, k] - loudest[0, s, k] - loudest[1, s, k]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 def tilts_log_e(table, weights, variables, starts, log_w, top, slack, spread, mix, active, loud, left_out, out):  # type: ignore[no-untyped-def]  # compiled
     """Logarithm of e of every tilt; -inf where it is not active.
 
@@ -131,7 +130,8 @@ def tilts_log_e(table, weights, variables, starts, log_w, top, slack, spread, mi
         v = variables[u]
         begin, size = starts[v], starts[v + 1] - starts[v]
         for t in range(tilts):
-            log_top[t] = np.log(top[u, t] + np.sqrt(slack[u, t] ** 2 + (mix[v] * spread[u, t]) ** 2) - slack[u, t])
+            own = np.float64(slack[u, t])
+            log_top[t] = np.log(np.float64(top[u, t]) + np.sqrt(own**2 + (mix[v] * spread[u, t]) ** 2) - own)
         total[:], first[:], second[:] = 0.0, 0.0, 0.0
         for g in range(GROUPS):
             events = 0.0

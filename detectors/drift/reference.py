@@ -11,6 +11,8 @@ from scipy.special import betaincinv
 
 from detectors.drift.bins import MAX_CATEGORIES, MAX_EDGES, TOP_CATEGORIES, category_cells, numeric_edges
 from detectors.drift.cells import Kind, ranges, tenths
+from detectors.drift.pairs import PairCounts, Pairs
+from detectors.drift.pairs import fit as fit_pairs
 from detectors.drift.replayed import Certificate
 from detectors.drift.season import DAY_H, HOUR_S, WEEK_H, Season, packed
 from detectors.drift.wander import seasonal, wander_of
@@ -51,14 +53,16 @@ class DriftReference:
         edges: thresholds, float32, shape (V, 16), padded with +inf.
         mean, sd: of the finite reference values, float64, shape (V,); sd is 1 for constants and categories.
         tails: mean distance of the values in the lowest and the highest bin from its inner edge, in sd, float64, shape (V, 2).
-        low, high, variable: tested cells as ranges [low, high) of cells, and whose they are, int64, shape (K,): every single cell, and for
+        low, high, variable: tested cells as ranges [low, high) of cells, and whose they are, int32, shape (K,): every single cell, and for
             numeric variables the CDF cells x <= q.
         tenths, tenth_starts: first cell of every bin of about a tenth of the reference, and the first of those of each variable with their
             number at the end, int64: "below" and what lies up to the first decile are one bin, so are "above" and what lies past the last.
         wander: sd of the share of a tested cell between stretches of time, or half of its largest move,
             sampling noise and season taken out, float64, shape (K,).
         season: what each hour of the week looks like; None where the rows have no times, fewer than two days, or no season.
+        pairs: which pairs of features are watched, and how often they are apart (`pairs.py`); none in references of before.
         span_s: seconds from the first row to the last, 0 without times.
+        is_derived: whether it is of a part of the traffic, and its season the whole's.
         reason: why it is uncalibrated, or "".
         certificate: what a replay of its own days gave, if there was one.
 
@@ -86,6 +90,8 @@ class DriftReference:
         has_season: NDArray[np.bool_] | None = None,
         hours: NDArray[np.uint16] | None = None,
         certificate: Certificate | None = None,
+        pairs: PairCounts | None = None,
+        whole: Pairs | None = None,
     ) -> None:
         self.variables, self.kinds, self.n_features, self.n_scores, self.rows = variables, kinds, n_features, n_scores, rows
         self.edges, self.n_edges = edges, n_edges
@@ -111,6 +117,8 @@ class DriftReference:
         self.tenths, self.tenth_starts = tenths(self.starts, kinds, counts)
         if counts.shape != (self.n_cells,) or wander.shape != self.low.shape:
             raise ValueError(f"expected {self.n_cells} counts and {self.low.size} wanders, got {counts.shape} and {wander.shape}")
+        self.pairs: Pairs = Pairs(pairs or PairCounts.none(), counts, self.starts, kinds, edges, n_features, rows, whole)
+        self.is_derived = whole is not None
         self.span_s, self.season = span_s, None
         if has_season is not None and hours is not None and has_season.any():
             self.season = Season(counts, self.starts, np.array([kind == "numeric" for kind in kinds]), has_season, hours)
@@ -130,6 +138,25 @@ class DriftReference:
         """Take up what a replay of the reference's own days gave; one that pages more than its budget makes it uncalibrated."""
         self.certificate = certificate
         self.reason = self.reason or certificate.reason
+
+    def derived(
+        self, counts: NDArray[np.int64], rows: int, wander: NDArray[np.float64], pairs: PairCounts, mean: NDArray[np.float64], span_s: float
+    ) -> DriftReference:
+        """The reference of a part of the traffic, in these cells and pairs, carried by this season (`segments.py`).
+
+        Args:
+            counts: per cell.
+            rows: what they are worth.
+            wander: of the tested cells.
+            pairs: the same pairs, in the part.
+            mean: of the part's values.
+            span_s: time that it covers.
+        """
+        schema = self.variables, self.kinds, self.n_features, self.n_scores, rows, self.edges, self.n_edges, self.categories
+        tables = self.lookup, self.lookup_starts, counts, mean, self.sd, self.tails, wander, span_s
+        part = DriftReference(*schema, *tables, pairs=pairs, whole=self.pairs)
+        part.season = self.season
+        return part
 
     @classmethod
     def fit(
@@ -265,9 +292,11 @@ class DriftReference:
                 has_season[v] = True
                 hours.append(packed(found[0]))
                 wander.append(found[1])
+        kinds = tuple(c[1] for c in columns)
+        pairs = fit_pairs(cells[:d], counts[:d], kinds[:d], columns[0][4], blocks)
         return cls(
             tuple(c[0] for c in columns),
-            tuple(c[1] for c in columns),
+            kinds,
             d,
             n_scores,
             rows,
@@ -284,6 +313,7 @@ class DriftReference:
             span,
             has_season,
             np.concatenate(hours, axis=1),
+            pairs=pairs,
         )
 
     @property
@@ -321,6 +351,7 @@ class DriftReference:
             has_season, hours = self.season.active, self.season.shares
         body["certificate"] = list(self.certificate or ())
         body |= {"span_s": self.span_s, "has_season": has_season, "hours": hours}
+        body["pairs"] = list(self.pairs.kept)
         body |= {"variables": list(self.variables), "kinds": list(self.kinds), "categories": [list(c) for c in self.categories]}
         return pack(_KIND, _VERSION, body)
 
@@ -363,6 +394,10 @@ class DriftReference:
         if certificate and not (len(certificate) == len(Certificate._fields) and numbers and certificate[0] >= certificate[1]):
             raise ValueError("a certificate of something else")
         body["certificate"] = Certificate(*certificate) if certificate else None
+        pairs = body.get("pairs", [])
+        if [array.dtype.str for array in pairs] not in ([], ["<i4", "<i4", "<i8", "<f8", "<f8"]):
+            raise ValueError("pairs of something else")
+        body["pairs"] = PairCounts(*pairs) if pairs else None
         has_season, hours = body["has_season"], body["hours"]
         if not 0 <= body["span_s"] < np.inf or (
             has_season is not None and (has_season.dtype.str, has_season.shape, hours.dtype.str) != ("|b1", (V,), "<u2")

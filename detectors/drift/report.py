@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from detectors.drift.joint import PairDrift
 from detectors.e_process import Severity
 
 
@@ -59,10 +60,13 @@ class DriftReport(msgspec.Struct, frozen=True):
         log_evidence: ln M, the mixture over all variables.
         log_page, log_ticket: the levels it is compared with.
         variables: one entry per tracked variable, in the reference's order.
-        leading: names to show, strongest first (e-BH at 5 %, at most 10); empty when severity is "none".
+        leading: names to show, strongest first (e-BH at 5 %, at most 10), those of pairs after those that moved alone; empty when severity
+            is "none".
         since: window index at which the strongest evidence started.
         clients: effective number of clients lately.
         status, reason: "calibrated", or why only tickets are possible.
+        pairs: of features that no longer go together as in the reference, strongest first (e-BH at 5 %, at most 5).
+        jointly: whether the pairs tell more than the variables alone.
     """
 
     window: int
@@ -79,3 +83,5 @@ class DriftReport(msgspec.Struct, frozen=True):
     clients: float
     status: str
     reason: str
+    pairs: tuple[PairDrift, ...] = ()
+    jointly: bool = False

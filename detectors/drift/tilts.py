@@ -110,9 +110,8 @@ class Tilts:
     Attributes:
         variables: whose they are, int64, shape (U,).
         log_w: ln w, 0 in cells that a variable does not have, shape (U, C, PER_VARIABLE and some zeros).
-        top, slack, spread: parts of Z, see `log_top`, shape (U, PER_VARIABLE).
+        top, slack, spread: parts of Z, see `log_top`, float32, the first rounded up, shape (U, PER_VARIABLE).
         active: whether an alternative is far enough from the tolerance, shape (U, PER_VARIABLE).
-        growth: KL(Q || P*) in nats per row, shape (U, PER_VARIABLE).
     """
 
     def __init__(self, reference: DriftReference, below: Floats, above: Floats, swing: Floats, materiality: float, gamma: float) -> None:
@@ -120,7 +119,8 @@ class Tilts:
         self.variables = np.array([v for v, kind in enumerate(reference.kinds) if kind == "numeric" and reference.n_edges[v] > 2], np.int64)
         U, C = self.variables.size, int(np.diff(starts)[self.variables].max(initial=1))
         self.log_w = np.zeros((U, C, -(-PER_VARIABLE // LANES) * LANES), np.float32)
-        self.top, self.slack, self.spread, self.growth = np.ones((4, U, PER_VARIABLE))
+        self.top, self.slack, self.spread = np.ones((3, U, PER_VARIABLE), np.float32)
+        self.active = np.zeros((U, PER_VARIABLE), bool)
         index = {(int(a), int(b)): k for k, (a, b) in enumerate(zip(reference.low, reference.high, strict=True))}
         rows = np.arange(PER_VARIABLE)
         for u, v in enumerate(self.variables.tolist()):
@@ -149,10 +149,9 @@ class Tilts:
             chosen, at = w[best, rows], best * PER_VARIABLE + rows
             mean = chosen @ share
             self.log_w[u, :size, :PER_VARIABLE] = np.log(chosen).T
-            self.top[u], self.growth[u] = worst[at], growth[best, rows]
+            self.top[u], self.active[u] = np.nextafter(worst[at].astype(np.float32), np.float32(np.inf)), growth[best, rows] >= LEAST_GROWTH
             self.slack[u] = np.maximum(worst[at] - mean - range_[at], 0.0)
             self.spread[u] = np.sqrt(np.maximum(chosen**2 @ share - mean**2, 0.0))
-        self.active = self.growth >= LEAST_GROWTH
 
     def log_top(self, mix: Floats) -> Floats:
         """Natural logarithm of Z, shape (U, PER_VARIABLE).
@@ -160,4 +159,6 @@ class Tilts:
         Args:
             mix: 3.5 sqrt(rho / K) per variable, shape (V,).
         """
-        return np.asarray(np.log(self.top + np.hypot(self.slack, mix[self.variables, None] * self.spread) - self.slack), np.float64)
+        return np.asarray(
+            np.log(self.top.astype(np.float64) + np.hypot(self.slack, mix[self.variables, None] * self.spread) - self.slack), np.float64
+        )

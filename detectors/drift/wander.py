@@ -67,13 +67,30 @@ def wander_of(
     n = blocks.sum(axis=1)
     busy = n > 0.5
     hits, n = (cumulative[:, high] - cumulative[:, low])[busy], n[busy]
+    return between(hits, n, _binomial(hits, n) if variances is None else variances[busy])
+
+
+def _binomial(hits: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Binomial variances of counts, shape (B, K)."""
+    p = hits.sum(axis=0) / n.sum()
+    return np.asarray(p * (1.0 - p) * n[:, None], np.float64)
+
+
+def between(hits: NDArray[np.float64], n: NDArray[np.float64], variances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sd of shares between blocks of events, with what is sampling taken out, shape (K,).
+
+    Args:
+        hits: per block and share, shape (B, K).
+        n: events of the blocks, above 0, shape (B,).
+        variances: of the hits, as far as they are sampling, shape (B, K).
+    """
     p = hits.sum(axis=0) / n.sum()
     deviation = np.abs(hits / n[:, None] - p)
-    between = (n[:, None] * deviation**2).sum(axis=0) / n.sum()
-    noise = p * (1.0 - p) / n[:, None] if variances is None else variances[busy] / n[:, None] ** 2
+    spread = (n[:, None] * deviation**2).sum(axis=0) / n.sum()
+    noise = variances / n[:, None] ** 2
     # of B blocks, the weighted variance has expectation (B - 1) / B times that of a block's own when rows are independent
-    beyond = between - (1.0 - 1.0 / n.size) * (n[:, None] * noise).sum(axis=0) / n.sum()
-    # a cell's own estimate is noise where it is small; all cells together know better
+    beyond = spread - (1.0 - 1.0 / n.size) * (n[:, None] * noise).sum(axis=0) / n.sum()
+    # a share's own estimate is noise where it is small; all together know better
     together = max(float(beyond.sum()) / max(float((p * (1.0 - p)).sum()), 1e-300), 0.0) * p * (1.0 - p)
     beyond = np.maximum(beyond, TOGETHER_SHARE**2 * together)
     largest = (deviation * beyond / np.maximum(beyond + noise, 1e-300)).max(axis=0)

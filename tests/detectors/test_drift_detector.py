@@ -224,13 +224,29 @@ def test_a_window_without_events_changes_nothing() -> None:
     assert (report.n, report.severity, report.variables[0].psi) == (0, "none", 0.0)
 
 
+def _held(thing: object, seen: set[int]) -> int:
+    """Bytes of the arrays that an object holds, each once."""
+    if id(thing) in seen or isinstance(thing, str | bytes | type):
+        return 0
+    seen.add(id(thing))
+    if isinstance(thing, np.ndarray):
+        return _held(thing.base, seen) if isinstance(thing.base, np.ndarray) else int(thing.nbytes)
+    if isinstance(thing, dict):
+        return sum(_held(value, seen) for value in thing.values())
+    if isinstance(thing, list | tuple):
+        return sum(_held(value, seen) for value in thing)
+    return sum(_held(value, seen) for value in vars(thing).values()) if hasattr(thing, "__dict__") else 0
+
+
 def test_a_hundred_features_fit_into_a_megabyte() -> None:
-    X = np.random.default_rng(12).normal(size=(500, 100))
+    """Reference, detector and a window's counts together, pairs of features included."""
+    X = np.random.default_rng(12).normal(size=(2_000, 100))
     reference = DriftReference.fit(X, [f"f{j}" for j in range(100)], ["numeric"] * 100)
     detector, counts = detector_for(reference), WindowCounts(reference)
     counts.update(X[:400], clients=np.arange(400))
     detector.update(counts)
-    assert len(detector.snapshot()) + counts.table.nbytes + len(reference.to_bytes()) < 1_000_000
+    assert len(reference.pairs) == 1_024
+    assert 500_000 < _held([reference, detector, counts], set()) < 1_000_000
 
 
 def test_counts_snapshots_and_settings_that_do_not_fit_are_refused() -> None:
@@ -268,6 +284,7 @@ def test_the_compiled_evidence_is_what_the_formulas_say(clients: int) -> None:
     """Group by group in plain numpy, with the one or two loudest left out."""
     rng = np.random.default_rng(14)
     detector = detector_for(normal_reference())
+    lately = np.zeros(D), np.zeros(D)
     for _ in range(3):  # the second and third with learned correlations
         counts = WindowCounts(detector.reference)
         rows = (rng.normal(size=(900, D)) + 0.2).astype(np.float32)
@@ -295,7 +312,28 @@ def test_the_compiled_evidence_is_what_the_formulas_say(clients: int) -> None:
             told = cells @ tilts.log_w[u, : cells.shape[1], :PER_VARIABLE].astype(np.float64) - look.sizes[:, None] * top[u]
             groups = look.of_tilts[:, v, None] * told
             expected.append(np.where(tilts.active[u], groups.sum(axis=0) - loudest(groups, dependence.loud, left_out), -np.inf))
-        np.testing.assert_allclose(detector._log_e(look, counts.table), np.concatenate(expected), rtol=1e-9, atol=1e-8)
+        joint, of_pairs = detector.joint, []
+        pairs = joint.pairs
+        beyond = np.add.reduceat(counts.table * pairs.upper, detector.reference.starts[:-1], axis=1)
+        above = (look.weights * beyond).sum(axis=0), (look.weights * look.sizes[:, None]).sum(axis=0)
+        fewer = np.minimum(1, 100 / np.maximum(lately[1], 1e-12))
+        lately = fewer * lately[0] + above[0], fewer * lately[1] + above[1]
+        margins = (lately[0] + 10 * pairs.above) / (lately[1] + 10)
+        a, b = margins[pairs.i], margins[pairs.j]
+        apart = a + b - 2 * (a * b + pairs.kept.phi * np.sqrt(a * (1 - a) * b * (1 - b)))
+        kept, more = np.minimum(1, pairs.share / apart), np.maximum(0, (pairs.share - apart) / (1 - apart))
+        carried = kept * counts.apart.T + more * (look.sizes[:, None] - counts.apart.T)
+        share, swing = joint.pairs.share, detector.reference.pairs.kept.wander * 4.0
+        scatter = few * few * joint.rho * share * (1 - share) + swing**2
+        for odds in (1.4, 2.5, 1 / 1.4, 1 / 2.5):
+            own = joint._above if odds > 1 else joint._below
+            u = share + np.sign(odds - 1) * (np.sqrt(own**2 + scatter) + detector.materiality)
+            told = carried * np.log(odds) - look.sizes[:, None] * np.log(1 + u * (odds - 1))
+            groups = told / (1 + joint.rho * look.repeats[:, None])
+            of_pairs.append(groups.sum(axis=0) - loudest(groups, dependence.loud, left_out))
+        expected.append(np.array(of_pairs).T.ravel())
+        found = np.asarray(detector._log_e(counts, look, None), np.float64)
+        np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-6, atol=1e-5)
         detector.step(counts)
 
 

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
+from scipy.special import ndtr
 
-from bench.drift_laws import LAWS, Law
-from bench.drift_months import shares
+from bench.drift_laws import LAWS, STEP, Law
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
 from detectors.drift.season import carry, hours_of
 from detectors.drift.tilts import PER_VARIABLE, Tilts
@@ -20,6 +21,21 @@ Floats = NDArray[np.float64]
 HOUR, DAY = 3600.0, 86_400.0
 lawful = hypothesis_settings(deadline=None, max_examples=60)
 masses = st.lists(st.sampled_from([0.0, 0.0, 1e-6, 0.01, 0.3, 1.0, 5.0]), min_size=4, max_size=12)
+
+
+def shares(law: Law, edges: NDArray[np.float32], means: Floats) -> Floats:
+    """Probability of each cell of a numeric variable (below, bins, above, missing), shape (windows, cells)."""
+    x = edges.astype(np.float64)
+    if law.tied:
+        latent = STEP * (np.floor(x / STEP) + 0.5)
+    else:
+        # a float32 value is at most an edge when the number it was rounded from is at most half a step above it
+        x = 0.5 * (x + np.nextafter(edges, np.float32(np.inf)).astype(np.float64))
+        latent = np.log(np.maximum(x, 1e-300)) if law.skewed else x
+    z = latent[None, :] - law.width * means[:, None]
+    below = stats.t.cdf(z, 3) if law.name == "heavy tails" else ndtr(z)
+    full = np.column_stack([np.zeros(len(means)), below, np.ones(len(means)), np.ones(len(means))])
+    return np.asarray(np.maximum(np.diff(full, axis=1), 0.0), np.float64)
 
 
 def swinging(rng: np.random.Generator, at_s: Floats, width: int = 3, size: float = 0.7) -> NDArray[np.float32]:

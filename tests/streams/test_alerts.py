@@ -85,6 +85,18 @@ def test_a_renewal_of_what_never_opened_opens_nothing(heard: Heard) -> None:
     assert heard.said == []
 
 
+def test_an_episode_that_continues_opens_no_second_alert_unless_it_has_grown(heard: Heard) -> None:
+    heard.book.raise_("access", "", "page", 0, summary="s", log_evidence=20.0)
+    heard.book.settle(1_000)
+    heard.book.raise_("access", "", "page", 1_100, summary="s", log_evidence=20.0, continues=True)
+    assert len(heard.said) == 2
+    heard.book.raise_("access", "", "page", 1_100, summary="s", log_evidence=25.0, continues=True)
+    assert heard.states()[-1][0] == "firing"
+    heard.book.settle(2_500)
+    heard.book.raise_("access", "", "page", 2_600, summary="s", log_evidence=20.0)
+    assert heard.states()[-1][0] == "firing", "a fresh episode"
+
+
 def test_a_storm_is_bounded_and_counted(heard: Heard) -> None:
     for k in range(3 * MAX_OPEN):
         heard.book.raise_("extraction", f"c{k}", "page", 0, summary="s")

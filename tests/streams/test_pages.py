@@ -50,6 +50,24 @@ def test_drift_names_the_variable_its_size_and_the_window() -> None:
     assert "500 events in the window" in text
 
 
+def test_features_that_no_longer_go_together_are_a_sentence_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    reference = DriftReference.fit(rng.normal(size=(20_000, 3)), ["age", "income", "zip"], ["numeric"] * 3)
+    detector, report = DriftDetector(reference, false_pages=1, windows=8640), None
+    for _ in range(14):
+        rows = rng.normal(size=(500, 3))
+        rows[:, 1] = 0.8 * rows[:, 0] + 0.6 * rows[:, 1]
+        leaf = WindowCounts(reference)
+        leaf.update(rows, clients=rng.integers(0, 10**6, 500))
+        report = detector.update(leaf)
+    assert report is not None
+    assert report.jointly
+    text = pages.drift(report, "fraud", "7")
+    assert text.startswith("age and income of fraud 7 no longer go together as in the reference")
+    assert "medians in 50% -> " in text
+    assert "500 events in the window" in text
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [("missing", "changed in how often it is missing"), ("up", "moved up"), ("down", "moved down"), ("shape", "changed shape"),

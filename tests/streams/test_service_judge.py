@@ -89,6 +89,17 @@ def test_a_burst_of_refusals_pages_and_names_the_client() -> None:
     assert "most from client mallory (200)" in alerts(made)[-1].summary
 
 
+def test_a_pause_of_the_traffic_makes_no_second_page_of_the_same_burst() -> None:
+    line = ClientLine(client="mallory", n=200, errors=0, denied=200, repeats=0, severity="none", evidence={})
+    burst = {"n": 1_200, "status": {"ok": 1_000, "forbidden": 200}, "lines": [line]}
+    made = fed(*[{"n": 1_000}] * 14)
+    fed(burst, burst, made=made, first=14)
+    made.tick(START + 500 * LENGTH)
+    assert said(made)[-1] == ("access", "page", "resolved")
+    fed({"n": 10, "status": {"ok": 10}}, made=made, first=500)
+    assert [one for one in said(made) if one[1:] == ("page", "firing")] == [("access", "page", "firing")]
+
+
 def test_a_model_that_always_refuses_some_is_no_news() -> None:
     assert said(fed(*([{"n": 1_000, "status": {"ok": 950, "unauthenticated": 50}}] * 40))) == []
 
