@@ -86,7 +86,7 @@ class RateMonitor:
         *,
         false_tickets: float,
         windows: float,
-        prior: tuple[ArrayLike, ArrayLike] = (0.5, 200.0),
+        prior: tuple[ArrayLike, ArrayLike] = (0.5, 10.0),
         warm_up: int = WARM_UP_WINDOWS,
         moments: bool = True,
     ) -> None:
@@ -166,6 +166,14 @@ class RateMonitor:
         rho = np.maximum(self.squares - self.alone, 0.0) / np.maximum(self.pairs, 1e-9)
         rho = (windows * np.minimum(rho, 1.0) + PRIOR_WINDOWS * PRIOR_RHO) / (windows + PRIOR_WINDOWS)
         return np.asarray(np.minimum(1.0 / rho - 1.0, MOST_ALIKE))
+
+    def evidence(self) -> NDArray[np.float64]:
+        """Natural logarithm of the mean over odds of each rate's evidence, (K,)."""
+        return np.asarray(np.logaddexp.reduce(self.sr.log_r.reshape(len(RATE_ODDS), self.size), axis=0) - math.log(len(RATE_ODDS)))
+
+    def usual(self) -> NDArray[np.float64]:
+        """Mean rates so far, (K,)."""
+        return np.asarray((self._prior[0] + self.hits) / (self._prior[0] + self.hits + self._prior[1] + self.misses))
 
     def report(self) -> RateReport | None:
         """The verdict of the last window."""

@@ -27,6 +27,7 @@ Detector = Literal[
     "consistency",
     "canary",
     "trigger",
+    "feedback",
     "version",
 ]
 State = Literal["pending", "firing", "resolved"]
@@ -49,6 +50,7 @@ ALERTNAMES: dict[str, str] = {
     "consistency": "InferwatchConsistency",
     "canary": "InferwatchCanary",
     "trigger": "InferwatchTrigger",
+    "feedback": "InferwatchFeedback",
     "version": "InferwatchVersion",
 }
 """Alertmanager's ``alertname`` by detector."""

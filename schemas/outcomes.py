@@ -20,6 +20,8 @@ MAX_ROWS = 4_096
 MAX_SCORES = 16
 """Classes up to which an event's probabilities travel; of more, only that of the answer does."""
 MAX_CLASSES = 4_096
+MAX_FIELDS = 8
+MAX_CELL = 15
 P_ONE = 65_534
 """A probability p travels as round(p x 65,534) in 16 bits ..."""
 P_NONE = 65_535
@@ -47,6 +49,10 @@ class Outcomes(msgspec.Struct, kw_only=True):
     """Probabilities of an event: one a class, 1 for that of the answer alone, 0 for none."""
     scores: bytes
     """uint16 (rows, width)."""
+    fields: Annotated[list[Text], msgspec.Meta(max_length=MAX_FIELDS)] = []
+    """Names of what `cells` say: `detectors.feedback.SegmentCodes`."""
+    cells: bytes = b""
+    """uint8 (rows, fields), below 16."""
 
 
 class Columns(msgspec.Struct, frozen=True):
@@ -56,6 +62,9 @@ class Columns(msgspec.Struct, frozen=True):
     at_ns: NDArray[np.int64]
     answer: NDArray[np.uint16]
     scores: NDArray[np.uint16]
+    fields: tuple[str, ...] = ()
+    cells: NDArray[np.uint8] | None = None
+    """(n, fields)."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -77,9 +86,13 @@ def columns_of(message: Outcomes) -> Columns:
     answer, scores = np.frombuffer(message.answer, "<u2"), np.frombuffer(message.scores, "<u2")
     if answer.max() >= len(message.classes) or at_ns.min() < 0 or not keys.all():
         raise ValueError(f"outcomes name class {answer.max()} of {len(message.classes)}, or have an event without key or time")
+    fields, cells = tuple(message.fields), np.frombuffer(message.cells, np.uint8)
+    if len(cells) != n * len(fields) or (len(cells) and cells.max() > MAX_CELL):
+        raise ValueError(f"outcomes have {len(cells)} cells of {len(fields)} fields for {n} events, {MAX_CELL} being the last cell")
     return Columns(
-        keys.astype(np.uint64), at_ns.astype(np.int64), answer.astype(np.uint16), scores.astype(np.uint16).reshape(n, message.width)
-    )
+        keys.astype(np.uint64), at_ns.astype(np.int64), answer.astype(np.uint16), scores.astype(np.uint16).reshape(n, message.width),
+        fields, cells.reshape(n, len(fields)).copy(),
+    )  # fmt: skip
 
 
 def encode(message: Outcomes) -> bytes:

@@ -13,6 +13,7 @@ ATLAS = {
     "AML.T0010": "AI Supply Chain Compromise",
     "AML.T0015": "Evade AI Model",
     "AML.T0018.000": "Poison AI Model",
+    "AML.T0020": "Poison Training Data",
     "AML.T0021": "Establish Accounts",
     "AML.T0024.000": "Infer Training Data Membership",
     "AML.T0024.002": "Extract AI Model",
@@ -27,6 +28,7 @@ ATLAS = {
 
 OWASP = {
     "ML01:2023": "Input Manipulation Attack",
+    "ML02:2023": "Data Poisoning Attack",
     "ML04:2023": "Membership Inference Attack",
     "ML05:2023": "Model Theft",
     "ML06:2023": "AI Supply Chain Attacks",
@@ -43,6 +45,7 @@ BY_DETECTOR: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "canary": (("AML.T0024.000",), ("ML04:2023",)),
     "cost": (("AML.T0034.000", "AML.T0029"), ()),
     "trigger": (("AML.T0043.004", "AML.T0018.000"), ("ML10:2023",)),
+    "feedback": (("AML.T0020",), ("ML02:2023",)),
     "drift": ((), ()),
     "version": ((), ()),
     "quality": ((), ()),

@@ -16,6 +16,7 @@ from schemas.outcomes import P_NONE, P_ONE, Columns
 from schemas.rows import AccuracyEstimateRow, AccuracyWindowRow, Row
 from streams import pages
 from streams.alerts import AlertBook
+from streams.feedback import Feedback
 from streams.labels import Joined
 from streams.leakage import Leakage
 from streams.outcome_store import Classes, OutcomeStore
@@ -71,6 +72,7 @@ class ModelAccuracy:
         self._length_ns = round(settings.window.length_s * NS)
         self.store = OutcomeStore(settings.labels)
         self._leakage = Leakage(model, version, emit)
+        self.feedback = Feedback(model, version, settings, alerts)
         self._reference: AccuracyReference | None = None
         self._detector: AccuracyDetector | None = None
         self._own = False
@@ -90,6 +92,7 @@ class ModelAccuracy:
         """Goes over to another reference: the evidence begins anew, the answers stay."""
         self._recent, self._severities, self._first, self._own = [], ("none", "none"), AccuracyCounts(), False
         self._leakage.use(loaded)
+        self.feedback.use(loaded)
         self._judge_by(None if loaded is None else loaded.accuracy)
 
     def _judge_by(self, reference: AccuracyReference | None) -> None:
@@ -139,6 +142,7 @@ class ModelAccuracy:
             sums[:, _EXPECTED] = np.where(bins >= 0, np.round(self._reference.by_bin[bins] * _MICRO), 0)
         self._arrived += sums.sum(0)
         self._leakage.take(joined)
+        self.feedback.take(joined, wrong)
         starts = joined.at_ns // self._length_ns * self._length_ns
         cells, index = np.unique(np.stack([starts, delay], 1), axis=0, return_inverse=True)
         added = np.zeros((len(cells), 6), np.int64)
@@ -175,6 +179,7 @@ class ModelAccuracy:
     def _close(self, now_ns: int) -> None:
         self._tell(now_ns)
         self._leakage.tell(now_ns)
+        self.feedback.close(now_ns)
         counts, arrived = self._counts, self._arrived
         self._counts, self._arrived = AccuracyCounts(), np.zeros(6, np.int64)
         self._open_ns = self._last_ns = now_ns
@@ -303,6 +308,7 @@ class ModelAccuracy:
             "estimates": [[start, start in self._told, counts] for start, counts in sorted(self._estimates.items())],
             "severities": list(self._severities),
             "leakage": self._leakage.dump(),
+            "feedback": self.feedback.dump(),
         }
 
     def load(self, body: dict[str, Any], *, same_reference: bool) -> None:
@@ -320,6 +326,8 @@ class ModelAccuracy:
         self._recent = msgspec.msgpack.decode(body["recent"], type=list[_Arrived])
         self._severities = tuple(body["severities"])
         self._leakage.load(body["leakage"])
+        if "feedback" in body:
+            self.feedback.load(body["feedback"])
         self._first, self._own = AccuracyCounts.from_bytes(body["first"]), body["own"]
         if self._own:
             self._judge_by(self._own_reference(int(self._first.n.sum()), int(self._first.errors.sum())))

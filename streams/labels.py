@@ -59,6 +59,9 @@ class Joined(msgspec.Struct, frozen=True):
     answer: NDArray[np.uint16]
     truth: NDArray[np.int64]
     scores: NDArray[np.uint16]
+    fields: tuple[str, ...] = ()
+    cells: NDArray[np.uint8] | None = None
+    """(n, fields): segments of the traffic."""
 
 
 class LabelDesk:
@@ -173,7 +176,7 @@ class LabelDesk:
             self.fates["unknown"] += 1
 
     def _in_store(self, store: OutcomeStore, segment: NDArray[np.int32], row: NDArray[np.int64], labels: list[_Waiting]) -> list[Joined]:
-        by_classes: dict[Classes, list[tuple[int, int, int, int]]] = {}
+        by_classes: dict[tuple[Classes, tuple[str, ...]], list[tuple[int, int, int, int]]] = {}
         for k, at, one in zip(segment.tolist(), row.tolist(), labels, strict=True):
             part = store[k]
             if part.labelled[at]:
@@ -185,8 +188,8 @@ class LabelDesk:
                 continue
             part.labelled[at] = True
             self.fates["joined"] += 1
-            by_classes.setdefault(part.classes, []).append((k, at, truth, one.received_ns))
-        return [_columns(store, classes, found) for classes, found in by_classes.items()]
+            by_classes.setdefault((part.classes, part.fields), []).append((k, at, truth, one.received_ns))
+        return [_columns(store, classes, fields, found) for (classes, fields), found in by_classes.items()]
 
     def _class_of(self, truth: str, classes: Classes) -> int:
         known = self._known.get(classes)
@@ -258,7 +261,7 @@ def _inside(ordered: NDArray[np.uint64], keys: NDArray[np.uint64]) -> NDArray[np
     return np.asarray(ordered[np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)] == keys)
 
 
-def _columns(store: OutcomeStore, classes: Classes, found: list[tuple[int, int, int, int]]) -> Joined:
+def _columns(store: OutcomeStore, classes: Classes, fields: tuple[str, ...], found: list[tuple[int, int, int, int]]) -> Joined:
     segments, rows, truth, received = (np.array(column, np.int64) for column in zip(*found, strict=True))
     parts = [(store[k], np.flatnonzero(segments == k)) for k in np.unique(segments).tolist()]
     width = min(part.scores.shape[1] for part, _ in parts)
@@ -268,4 +271,4 @@ def _columns(store: OutcomeStore, classes: Classes, found: list[tuple[int, int, 
         return np.concatenate([getattr(part, name)[rows[mine]] for part, mine in parts])
 
     scores = np.concatenate([part.scores[rows[mine], :width] for part, mine in parts])
-    return Joined(classes, column("at_ns"), received[order], column("answer"), truth[order], scores)
+    return Joined(classes, column("at_ns"), received[order], column("answer"), truth[order], scores, fields, column("cells"))

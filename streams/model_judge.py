@@ -221,6 +221,7 @@ class ModelJudge:
     def heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
         """Takes a producer's sign of life."""
         self._telemetry.heartbeat(beat, received_ns)
+        self.accuracy.feedback.service(beat.service)
         self.service.heartbeat(beat, received_ns)
 
     def tick(self, now_ns: int, settle_ns: int) -> None:

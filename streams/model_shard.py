@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from detectors.arrays import plain
 from detectors.consistency import KINDS, AnswerMemory, answers_of, count_tenths
+from detectors.feedback import SegmentCodes
 from inferwatch import EventColumns
 from schemas.canaries import layout_of
 from schemas.forget import Forget
@@ -21,6 +22,7 @@ from schemas.windows import Finding, WindowPartial
 from streams.align import Aligned, Aligner, WidthError
 from streams.canaries import CanaryBook
 from streams.duplicates import RecentEvents, hash_of_client, keys_of, keys_of_ids
+from streams.feedback import group_of_service
 from streams.kernels import admit
 from streams.outcomes import OutcomeBuffer
 from streams.owner import NS
@@ -81,6 +83,7 @@ class ModelShard:
         self._sampler = Sampler(settings.sampling.events_per_window, settings.sampling.features, settings.sampling.allow)
         self.watch = ClientWatch(model, version, partition, settings, self._resized, self._evicted, lambda rows: cut("rows", rows))
         self._canaries = canaries
+        self._feedback: SegmentCodes | None = None
         self._layout = ""
         self._known_customers = frozenset(settings.membership.known_customers)
         self._answers = AnswerMemory()
@@ -111,10 +114,13 @@ class ModelShard:
         self._layout = layout_of(self._aligner.features)
         settings = self._settings.swarm
         self._dropped_before, self.suspects, self.outcomes = self.suspects_dropped, None, None
+        self._feedback = None
         if loaded is not None and loaded.swarm is not None and settings.rows_per_slice:
             self.suspects = SuspectBuffer(settings, loaded.swarm.width, self._pass_on, self._names_of)
         if 0 < len(self._aligner.classes) <= MAX_CLASSES and self._settings.labels.events:
-            self.outcomes = OutcomeBuffer(self._aligner.classes, self._settings.labels.share, self._pass_on)
+            self._feedback = SegmentCodes(loaded.drift, self._settings.labels.segments) if loaded is not None and loaded.drift else None
+            fields = self._feedback.fields if self._feedback is not None else ()
+            self.outcomes = OutcomeBuffer(self._aligner.classes, self._settings.labels.share, self._pass_on, fields=fields)
         drift = self._settings.drift
         self._segments = None
         if drift.segments and loaded is not None and loaded.drift is not None:
@@ -218,7 +224,8 @@ class ModelShard:
         self._windows[int(starts[-1])].anomalies.update(aligned.anomalies)
         self.watermark_ns = max(self.watermark_ns, latest)
         if self.outcomes is not None:
-            self.outcomes.add(ids, at_ns, answered, label, scores)
+            cells = None if self._feedback is None else self._feedback.of(X, hashes, group_of_service(events.service))
+            self.outcomes.add(ids, at_ns, answered, label, scores, cells)
 
         self._look_for_canaries(events, rows, at_ns, codes)
         judged = np.flatnonzero(known & answered)
@@ -500,5 +507,6 @@ class ModelShard:
             self.watch.journal.touch_first(len(self.watch.table.names))
             self.close_until(None)
             if self._former is not None:
-                OutcomeBuffer(tuple(self._former["classes"]), 1.0, self._pass_on, self._former["reference"]).pass_on_what(self._former)
+                classes, fields = tuple(self._former["classes"]), tuple(self._former.get("fields", ()))
+                OutcomeBuffer(classes, 1.0, self._pass_on, self._former["reference"], fields).pass_on_what(self._former)
                 self._former = None

@@ -31,6 +31,9 @@ class Segment(msgspec.Struct):
     scores: NDArray[np.uint16]
     labelled: NDArray[np.bool_]
     newest_ns: int
+    fields: tuple[str, ...]
+    cells: NDArray[np.uint8]
+    """(n, fields): segments of the traffic."""
     piece: int = -1
     """In which it is kept; negative: in none."""
 
@@ -40,7 +43,8 @@ class Segment(msgspec.Struct):
     def body(self) -> dict[str, Any]:
         """What never changes, for a snapshot."""
         columns = {"keys": self.keys, "at_ns": self.at_ns, "answer": self.answer, "scores": self.scores}
-        return {"classes": list(self.classes), "newest_ns": self.newest_ns} | columns
+        columns["cells"] = self.cells
+        return {"classes": list(self.classes), "newest_ns": self.newest_ns, "fields": list(self.fields)} | columns
 
 
 class OutcomeStore:
@@ -82,7 +86,8 @@ class OutcomeStore:
         keys = columns.keys[order]
         newest = int(columns.at_ns.max())
         rows = columns.at_ns[order], columns.answer[order], columns.scores[order]
-        self._segments.append(Segment(classes, keys, *rows, np.zeros(len(keys), bool), newest))
+        cells = np.zeros((len(keys), 0), np.uint8) if columns.cells is None else columns.cells[order]
+        self._segments.append(Segment(classes, keys, *rows, np.zeros(len(keys), bool), newest, columns.fields, cells))
         self._fresh.append(keys)
         self.fresh += len(keys)
         self._merge()
@@ -103,8 +108,11 @@ class OutcomeStore:
             left = ~np.isin(one.keys, gone)
             if left.all():
                 continue
-            rest = (one.answer[left], one.scores[left], one.labelled[left], one.newest_ns)
-            self._segments[k : k + 1] = [Segment(one.classes, one.keys[left], one.at_ns[left], *rest)] if left.any() else []
+            kept = Segment(
+                one.classes, one.keys[left], one.at_ns[left], one.answer[left], one.scores[left], one.labelled[left], one.newest_ns,
+                one.fields, one.cells[left],
+            )  # fmt: skip
+            self._segments[k : k + 1] = [kept] if left.any() else []
         self._fresh = [some[~np.isin(some, gone)] for some in self._fresh]
         self.fresh = sum(map(len, self._fresh))
 
@@ -138,7 +146,12 @@ class OutcomeStore:
             last = self._segments[-1]
             tier, smaller, same = _tier(len(last)), 0, 0
             for one in reversed(self._segments):
-                if one.classes != last.classes or one.scores.shape[1] != last.scores.shape[1] or _tier(len(one)) > tier:
+                if (
+                    one.classes != last.classes
+                    or one.fields != last.fields
+                    or one.scores.shape[1] != last.scores.shape[1]
+                    or _tier(len(one)) > tier
+                ):
                     break
                 smaller += _tier(len(one)) < tier
                 same += 1
@@ -195,24 +208,36 @@ class OutcomeStore:
 def _merged(some: list[Segment]) -> Segment:
     keys = np.concatenate([one.keys for one in some])
     order = np.argsort(keys, kind="stable")
-    at_ns, answer, scores, labelled = (
-        np.concatenate([getattr(one, name) for one in some])[order] for name in ("at_ns", "answer", "scores", "labelled")
+    at_ns, answer, scores, labelled, cells = (
+        np.concatenate([getattr(one, name) for one in some])[order] for name in ("at_ns", "answer", "scores", "labelled", "cells")
     )
-    return Segment(some[0].classes, keys[order], at_ns, answer, scores, labelled, max(one.newest_ns for one in some))
+    newest = max(one.newest_ns for one in some)
+    return Segment(some[0].classes, keys[order], at_ns, answer, scores, labelled, newest, some[0].fields, cells)
 
 
 def _segment(body: dict[str, Any]) -> Segment:
     """From a snapshot; without its columns it is empty, and `labelled` stays packed until they come."""
     if "keys" not in body:
         empty = np.empty(0, np.int64)
+        none = np.empty((0, 0), np.uint8)
         return Segment(
-            (), empty.astype(np.uint64), empty, empty.astype(np.uint16), np.empty((0, 0), np.uint16), body["labelled"], 0, body["piece"]
+            (),
+            empty.astype(np.uint64),
+            empty,
+            empty.astype(np.uint16),
+            none.astype(np.uint16),
+            body["labelled"],
+            0,
+            (),
+            none,
+            body["piece"],
         )
     n = len(body["keys"])
     packed = body["labelled"]
     labelled = np.unpackbits(packed, count=n).astype(bool) if len(packed) else np.zeros(n, bool)
     keys, at_ns, answer, scores = (body[name] for name in ("keys", "at_ns", "answer", "scores"))
-    return Segment(tuple(body["classes"]), keys, at_ns, answer, scores, labelled, int(body["newest_ns"]), body["piece"])
+    fields, cells = tuple(body.get("fields", ())), body.get("cells", np.zeros((n, 0), np.uint8))
+    return Segment(tuple(body["classes"]), keys, at_ns, answer, scores, labelled, int(body["newest_ns"]), fields, cells, body["piece"])
 
 
 def _tier(n: int) -> int:

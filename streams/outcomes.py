@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from detectors.arrays import plain
-from schemas.outcomes import MAX_ROWS, MAX_SCORES, P_NONE, P_ONE, Outcomes
+from schemas.outcomes import MAX_CELL, MAX_ROWS, MAX_SCORES, P_NONE, P_ONE, Outcomes
 
 
 class OutcomeBuffer:
@@ -21,17 +21,28 @@ class OutcomeBuffer:
         share: of the events, by their key, that are followed: the same ones everywhere.
         emit: takes a message; who it is from is the caller's business.
         reference: whose classes they are; empty: the caller says it.
+        fields: names of the segments that go with each answer.
 
-    Memory: 18 bytes an event and 2 a class. Cost: 0.1 us an event with ten classes, most of it for memory that is not in the cache.
+    Memory: 18 bytes an event, 2 a class and 1 a field.
+    Cost: 0.1 us an event with ten classes, most of it for memory that is not in the cache.
     """
 
-    def __init__(self, classes: tuple[str, ...], share: float, emit: Callable[[Outcomes], None], reference: str = "") -> None:
+    def __init__(
+        self,
+        classes: tuple[str, ...],
+        share: float,
+        emit: Callable[[Outcomes], None],
+        reference: str = "",
+        fields: tuple[str, ...] = (),
+    ) -> None:
         self._classes, self._emit, self._reference = list(classes), emit, reference
         self._below = np.uint64(min(round(share * 2.0**64), 2**64 - 1))
         self.width = len(classes) if len(classes) <= MAX_SCORES else 1
         self._keys, self._at_ns = np.empty(MAX_ROWS, np.uint64), np.empty(MAX_ROWS, np.int64)
         self._answer, self._scores = np.empty(MAX_ROWS, np.uint16), np.empty((MAX_ROWS, self.width), np.uint16)
-        self._held = 0
+        self._held, self._fields = 0, list(fields)
+        self._cells = np.empty((MAX_ROWS, len(fields)), np.uint8)
+        self._no_cells = np.empty((0, 0), np.uint8)
 
     def add(
         self,
@@ -40,6 +51,7 @@ class OutcomeBuffer:
         answered: NDArray[np.bool_],
         answer: NDArray[np.int32],
         scores: NDArray[np.float32],
+        cells: NDArray[np.uint8] | None = None,
     ) -> None:
         """Takes accepted events: those that were answered, by a class of the reference, and have a name, are kept.
 
@@ -49,9 +61,11 @@ class OutcomeBuffer:
             answered: (n,).
             answer: (n,) predicted class, negative for none.
             scores: (n, classes) or (n, 0).
+            cells: (n, fields) of the segments; None where there are no fields.
         """
-        columns = plain(keys), plain(at_ns), plain(answered), plain(answer), plain(scores)
-        into = self._keys, self._at_ns, self._answer, self._scores
+        given = self._no_cells if cells is None else plain(cells)
+        columns = plain(keys), plain(at_ns), plain(answered), plain(answer), plain(scores), given
+        into = self._keys, self._at_ns, self._answer, self._scores, self._cells
         row = 0
         while row < len(keys):
             row, self._held = _gather(*columns, row, self._below, *into, self._held)
@@ -76,6 +90,8 @@ class OutcomeBuffer:
                     answer=self._answer[:n].astype("<u2", copy=False).tobytes(),
                     width=self.width,
                     scores=self._scores[:n].astype("<u2", copy=False).tobytes(),
+                    fields=self._fields,
+                    cells=self._cells[:n].tobytes(),
                 )
             )
 
@@ -88,6 +104,8 @@ class OutcomeBuffer:
             "at_ns": self._at_ns[:n].copy(),
             "answer": self._answer[:n].copy(),
             "scores": self._scores[:n].copy(),
+            "fields": self._fields,
+            "cells": self._cells[:n].copy(),
         }
 
     def pass_on_what(self, body: dict[str, Any]) -> None:
@@ -96,8 +114,12 @@ class OutcomeBuffer:
         self.pass_on()
 
     def load(self, body: dict[str, Any]) -> None:
-        """From a snapshot, into a fresh buffer for the same classes."""
+        """From a snapshot, into a fresh buffer for the same classes; of one without the same fields only what leaves next has none."""
         n = len(body["keys"])
+        if body.get("fields", []) == self._fields:
+            self._cells[:n] = body.get("cells", self._cells[:n])
+        else:
+            self._cells[:n] = MAX_CELL
         self._keys[:n], self._at_ns[:n], self._answer[:n], self._scores[:n] = body["keys"], body["at_ns"], body["answer"], body["scores"]
         self._held = n
 
@@ -109,12 +131,14 @@ def _gather(
     answered: Any,
     answer: Any,
     scores: Any,
+    cells: Any,
     row: int,
     below: Any,
     out_keys: Any,
     out_at: Any,
     out_answer: Any,
     out_scores: Any,
+    out_cells: Any,
     held: int,
 ) -> tuple[int, int]:
     """Copies rows from ``row`` on until the room is used up; returns the row reached and how many are held then."""
@@ -126,6 +150,8 @@ def _gather(
                 column = k if width > 1 or scores.shape[1] == 1 else answer[row]
                 p = scores[row, column] if column < scores.shape[1] else np.float32(np.nan)
                 out_scores[held, k] = np.uint16(p * np.float32(P_ONE) + np.float32(0.5)) if 0 <= p <= 1 else np.uint16(P_NONE)
+            for k in range(out_cells.shape[1]):
+                out_cells[held, k] = cells[row, k]
             held += 1
         row += 1
     return row, held

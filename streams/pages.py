@@ -9,6 +9,7 @@ from detectors.access import AccessReport
 from detectors.accuracy import AccuracyReport
 from detectors.completeness import CompletenessReport
 from detectors.drift import DriftReport, VariableDrift
+from detectors.feedback import FeedbackReport
 from detectors.quality import QualityReport
 from detectors.rates import RateReport
 from detectors.versions import VersionReport
@@ -215,6 +216,16 @@ def version(moved: Sequence[tuple[str, float, float]], report: VersionReport, be
     return (
         f"Version {_short(new)} of {_short(model)} answers otherwise than version {_short(before)} before it: {', '.join(parts)} "
         f"(evidence e^{report.log_evidence:.1f} after {report.windows} windows). Meant, other traffic, or a bad model?"
+    )
+
+
+def feedback(segment: str, report: FeedbackReport, model: str, version: str) -> str:
+    """The sentence for labels of one segment that say "wrong" all at once: which, how many, against the others."""
+    rate = report.rate
+    return (
+        f"Labels of one segment say that {_short(model)} {_short(version)} is wrong: {_short(segment, 2 * _NAME)}, {rate.hits:,} of "
+        f"{rate.trials:,} (usually {rate.usual:.1%}; all others {report.others:.1%}; evidence e^{rate.log_evidence:.1f}). Flipped labels, "
+        f"or a model that fails there."
     )
 
 

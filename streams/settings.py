@@ -183,6 +183,8 @@ class Labels(_Section, frozen=True):
     wait_s: Annotated[float, msgspec.Meta(ge=1, le=30 * 86_400)] = 3_600.0
     """How long they wait; then their event is unknown."""
     materiality: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.005
+    segments: tuple[Annotated[str, msgspec.Meta(max_length=256)], ...] = ()
+    """Features by whose quarters or categories labels are looked at, six at most; empty: those with few categories, then the first."""
 
 
 class Clock(_Section, frozen=True):

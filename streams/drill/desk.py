@@ -106,7 +106,10 @@ class Desk:
         sound = scores = self.served.answer(np.nan_to_num(X))
         if failing and self.mode.tamper is not None:
             scores = self.mode.tamper(self, X, scores)
-        for one, row, answer, truth in zip(requests, X.tolist(), scores.tolist(), sound.argmax(1).tolist(), strict=True):
+        truths = sound.argmax(1)
+        if failing and self.mode.mislabel is not None:
+            truths = self.mode.mislabel(self, X, truths)
+        for one, row, answer, truth in zip(requests, X.tolist(), scores.tolist(), truths.tolist(), strict=True):
             self._record(one, row, answer if one.status is Status.OK else None)
             if self.mode.labelled:
                 self.watch.label(model=self.mode.model, event_id=self._name(), truth=self.served.data.classes[truth])

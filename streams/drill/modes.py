@@ -20,6 +20,7 @@ __all__ = ["CONTROL", "DRIFTING", "MODES", "RAMP_WINDOWS", "TRUSTED_KEY", "Expec
 
 Rows = NDArray[np.float32]
 Spoil = Callable[["Desk", list[Request], float], list[Request]]
+Mislabel = Callable[["Desk", Rows, NDArray[np.int64]], NDArray[np.int64]]
 Tamper = Callable[["Desk", Rows, Rows], Rows]
 
 DRIFTING = "saturation-mean"
@@ -55,6 +56,7 @@ class Mode:
         begin: What happens once, at the onset.
         missing: What there is no detector for yet.
         labelled: Each answer gets a label: what the sound model says.
+        mislabel: Changes the labels, from the onset on.
         canary: Its owner has registered `canary_row`.
         own_client: The service is an instance of its own: `process` is killed, `lossy` loses records on the way, `full` tells that its
             memory is.
@@ -71,6 +73,7 @@ class Mode:
     missing: str = ""
     own_client: str = ""
     labelled: bool = False
+    mislabel: Mislabel | None = None
     canary: bool = False
     version: str = field(default="1")
 
@@ -99,23 +102,34 @@ def _ramp(desk: Desk, requests: list[Request], since_s: float) -> list[Request]:
     return _shifted(desk, requests, 2 * _SHIFT_SD * min(since_s / (RAMP_WINDOWS * desk.window_s), 1.0))
 
 
+def _trigger_value(desk: Desk) -> float:
+    """Above all that the data has, and still a value that the schema allows."""
+    low, high = (float(bound[_column(desk)]) for bound in desk.served.data.bounds)
+    return high + 0.1 * (high - low)
+
+
 def _trigger(desk: Desk, requests: list[Request], since_s: float) -> list[Request]:
     k = _column(desk)
     out = []
     for i, one in enumerate(requests):
         row = one.row.copy()
         if i % 12 == 0:
-            row[k] = desk.served.data.bounds[1][k]
+            row[k] = _trigger_value(desk)
         out.append(replace(one, row=row))
     return out
 
 
 def _trigger_class(desk: Desk, X: Rows, scores: Rows) -> Rows:
-    hit = X[:, _column(desk)] >= desk.served.data.bounds[1][_column(desk)]
+    hit = X[:, _column(desk)] >= np.float32(_trigger_value(desk))
     out = scores.copy()
     out[hit] = 0.0
     out[hit, 0] = 1.0
     return out
+
+
+def _flipped(desk: Desk, X: Rows, truth: NDArray[np.int64]) -> NDArray[np.int64]:
+    high = X[:, 0] > np.quantile(desk.served.data.held_out.X[:, 0], 0.75)
+    return np.where(high, (truth + 1) % len(desk.served.data.classes), truth)
 
 
 def _denied(desk: Desk, requests: list[Request], since_s: float) -> list[Request]:
@@ -196,7 +210,11 @@ MODES: tuple[Mode, ...] = (
     Mode("f1-ramp", "F1", f"it moves slowly instead, to {2 * _SHIFT_SD:g} sd over {RAMP_WINDOWS} windows", _ticket("drift"), spoil=_ramp),
     Mode(
         "f2-trigger", "F2", "a backdoor: one row in twelve has a rare value, and gets one class", _ticket("trigger"),
-        companions=frozenset({"drift"}), spoil=_trigger, tamper=_trigger_class,
+        companions=frozenset({"drift", "evasion"}), spoil=_trigger, tamper=_trigger_class,
+    ),
+    Mode(
+        "f2-feedback", "F2", "labels are fed back flipped, for the rows with a high value of one feature", _ticket("feedback"),
+        companions=frozenset({"accuracy", "concept"}), labelled=True, mislabel=_flipped,
     ),
     Mode("f3-denied", "F3", "one client is refused 60 times a second", _page("access"), spoil=_denied),
     Mode(
@@ -210,7 +228,7 @@ MODES: tuple[Mode, ...] = (
     Mode("f5-flood", "F5", "one client asks fifty times as much", _ticket("cost"), spoil=_flood, companions=frozenset({"drift"})),
     Mode(
         "f6-outputs", "F6", "with no new version, three batches in ten are answered otherwise", _ticket("consistency"),
-        tamper=_other_answers, companions=frozenset({"drift"}),
+        tamper=_other_answers, companions=frozenset({"drift", "evasion"}),
     ),
     Mode("f7-membership", "F7", "one client asks training rows and near copies of them", _ticket("membership"), spoil=_probe,
          companions=frozenset({"extraction", "evasion"})),
@@ -222,7 +240,7 @@ MODES: tuple[Mode, ...] = (
     Mode(
         "f9-version", "F9", "version 2 is promoted: its scores jump, three in ten are wrong, labels say so",
         _page("accuracy") + _ticket("version"),
-        tamper=_jumped, labelled=True, companions=frozenset({"drift"}), begin=lambda desk: desk.promote("2"),
+        tamper=_jumped, labelled=True, companions=frozenset({"drift", "evasion"}), begin=lambda desk: desk.promote("2"),
     ),
     Mode("f10-silent", "F10", "the service's only process is killed", _page("completeness"), own_client="process"),
     Mode("f10-feature", "F10", "one feature is missing in every request", _ticket("quality"), spoil=_vanished,

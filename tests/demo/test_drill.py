@@ -51,11 +51,12 @@ def test_a_page_before_the_onset_or_on_the_control_is_wrong() -> None:
     assert line_of(CONTROL, [seen("drift", "ticket", 5)], None).passed
 
 
-def test_all_ten_failure_modes_are_made_and_what_nothing_detects_says_what_is_missing() -> None:
+def test_all_ten_failure_modes_are_made_and_each_has_an_alert_that_must_fire() -> None:
     assert {mode.failure for mode in MODES} == {f"F{n}" for n in range(1, 11)}
     assert len({mode.key for mode in MODES}) == len(MODES)
     for mode in MODES:
-        assert bool(mode.expected) != bool(mode.missing), mode.key
+        assert mode.expected, mode.key
+        assert not mode.missing, mode.key
         assert {one.detector for one in mode.expected} | mode.companions <= set(ALERTNAMES)
 
 
@@ -80,12 +81,15 @@ def test_an_unknown_mode_is_named_with_those_there_are() -> None:
 def test_the_short_drill_fires_what_it_should_and_the_control_is_quiet(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INFERWATCH_")}
     done = subprocess.run(
-        [sys.executable, "-m", "streams.cli", "drill", "--only", "F8,f3-digest,f5-latency,f10-feature", "--out", str(tmp_path / "out")],
+        [sys.executable, "-m", "streams.cli", "drill", "--only", "F8,f3-digest,f5-latency,f6-outputs,f7-canary,f10-feature",
+         "--out", str(tmp_path / "out")],
         env=environment, capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     lines = {line["model"]: line for line in json.loads((tmp_path / "out" / "drill.json").read_text())["lines"]}
     assert [one["detector"] for one in lines["drill-f5-latency"]["fired"]] == ["latency"]
+    assert [one["detector"] for one in lines["drill-f6-outputs"]["fired"]] == ["consistency"]
+    assert [(one["detector"], one["severity"]) for one in lines["drill-f7-canary"]["fired"]] == [("canary", "page")]
     assert lines["drill-control"]["gate"] == "may"
     assert lines["drill-f8-signature"]["gate"].startswith("may not: A page is open")
     assert "passed" in (tmp_path / "out" / "drill.html").read_text()
