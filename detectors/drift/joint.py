@@ -232,9 +232,9 @@ class JointEvidence:
             out: where it goes.
         """
         pairs, starts = self.pairs, self._reference.starts
-        margins = counts.table, look.sizes, look.weights, pairs.members, starts, pairs.upper, self._recent, RECENT_EVENTS, PRIOR_EVENTS, pairs.above
+        margins = counts.table, look.sizes, look.weights, pairs.members, starts, pairs.upper, self._recent
         kept, more = np.empty((2, len(self)))
-        _margins(*margins, self._p, pairs.kept.phi, pairs.i, pairs.j, self._lately, kept, more)
+        _margins(*margins, RECENT_EVENTS, PRIOR_EVENTS, pairs.above, self._p, pairs.kept.phi, pairs.i, pairs.j, self._lately, kept, more)
         log_miss = np.empty((len(self), ODDS.size))
         _limits(self.rho, self._p, self._below, self._above, self._swing, few, self._materiality, ODDS, log_miss)
         np.log(log_miss, out=log_miss)
