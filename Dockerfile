@@ -13,7 +13,7 @@ COPY streams streams
 ARG EXTRAS=""
 ENV UV_PROJECT_ENVIRONMENT=/opt/inferwatch UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
 # Exactly the lock file; no test tools; installed, not linked to /src, which stays behind.
-RUN uv sync --frozen --no-dev --no-editable --no-cache ${EXTRAS}
+RUN uv sync --frozen --no-default-groups --no-editable --no-cache ${EXTRAS}
 
 FROM python:3.12.12-slim-bookworm
 RUN useradd --uid 10001 --user-group --no-log-init --home-dir /var/lib/inferwatch --create-home --shell /usr/sbin/nologin inferwatch

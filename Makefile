@@ -11,7 +11,7 @@ READY := $(VENV)/.inferwatch-ready
 BIN := $(VENV)/bin
 export PYTHON
 
-.PHONY: help demo test check lint format bench faults fuzz setup kafka tools clean
+.PHONY: help demo test check lint format docs bench faults fuzz setup kafka tools clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -25,10 +25,9 @@ test: check  ## everything: check, then the tests with warnings as errors, docte
 	@$(MAKE) kafka || true
 	@$(BIN)/pytest $(ARGS)
 
-check: lint  ## lint, types, who may import whom, generated files are fresh
+check: lint docs  ## lint, the site, types, who may import whom
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-# generated files: their freshness checks go here
 
 lint: $(READY)  ## ruff, and its formatting
 	@$(BIN)/ruff check
@@ -37,6 +36,10 @@ lint: $(READY)  ## ruff, and its formatting
 format: $(READY)  ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
+
+# -W: a link to nowhere, or a page that no list holds, is an error.
+docs: $(READY)  ## build the documentation site into site/
+	@$(BIN)/sphinx-build -W --keep-going -q -b html -c docs/site -d .cache/docs . site $(ARGS)
 
 bench: $(READY) kafka  ## measure throughput and latency
 	@$(BIN)/python -m bench $(ARGS)
@@ -58,9 +61,10 @@ $(READY): pyproject.toml sdk/pyproject.toml uv.lock
 	@.ci/setup.sh $(VENV)
 	@touch $@
 
-tools: $(READY)  ## install Alertmanager, which the pager tests and real pages need
+tools: $(READY)  ## install Alertmanager, which pages need, and promtool, which tries Prometheus' rules
 	@$(BIN)/python -m streams.embedded.alertmanager 2>/dev/null || { .ci/alertmanager.sh $(CACHE)/bin && $(BIN)/python -m streams.embedded.alertmanager; }
+	@command -v promtool >/dev/null || [ -x $(CACHE)/bin/promtool ] || .ci/promtool.sh $(CACHE)/bin
 
 clean:  ## remove what was made here; the cache in the home folder stays
-	@rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .inferwatch
+	@rm -rf $(VENV) .uv site .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .inferwatch
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -69,7 +69,17 @@ class Completeness:
         (0.99, 10, 'page')
     """
 
-    def __init__(self, *, silent_after_s: float = 120.0, forget_after_s: float = 86_400.0, max_instances: int = 10_000) -> None:
+    def __init__(
+        self,
+        *,
+        silent_after_s: float = 120.0,
+        forget_after_s: float = 86_400.0,
+        max_instances: int = 10_000,
+        ticket_below: float = TICKET_BELOW,
+    ) -> None:
+        if not 0 < ticket_below < 1:
+            raise ValueError(f"ticket_below must be between 0 and 1, got {ticket_below}")
+        self._ticket_below = ticket_below
         if not 0 < silent_after_s < forget_after_s:
             raise ValueError(f"need 0 < silent_after_s < forget_after_s, got {silent_after_s} and {forget_after_s}")
         if max_instances < 1:
@@ -128,7 +138,7 @@ class Completeness:
             silent=tuple(sorted(silent)[:100]),
             instances=len(self._instances),
             untracked=self._untracked,
-            severity="page" if everyone else "ticket" if share < TICKET_BELOW else "none",
+            severity="page" if everyone else "ticket" if share < self._ticket_below else "none",
         )
 
     def stopped(self, instance: str) -> None:

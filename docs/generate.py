@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from generate_contracts import alerts_page, events_page, metrics_page
+from generate_privacy import privacy_page
 
 import streams.settings
 from schemas.acls import acls
@@ -47,6 +49,7 @@ MEANINGS = {
     "budget.client_share": "Share of the budget that query patterns (extraction, evasion) may spend.",
     "budget.membership_share": "Share of the budget that membership tests may spend.",
     "budget.access_share": "Share of the budget that refused requests may spend.",
+    "budget.ticket_share": "Share of the tickets (a hundred for each page of the budget) that each detector which never pages may open.",
     "window.length_s": "Length of a window.",
     "drift.materiality": "Moves of a bin's share below this (in points of probability, 0.01 is one percentage point) are no news.",
     "labels.materiality": "A rise of the error rate below this (0.005 is half a percentage point) is no news.",
@@ -57,6 +60,7 @@ MEANINGS = {
     "sampling.events_per_window": "Events of each model and partition; what a finding points at is kept beside them.",
     "sampling.features": "Whether kept events keep their feature values.",
     "membership.key": "16 bytes or more.",
+    "verdicts.enabled": "Whether verdicts are issued at all.",
     "state.store": "Where snapshots are.",
     "state.folder": "Folder of the snapshots, with `folder`; on one host all workers share it.",
     "state.snapshot_s": "Shortest time between two snapshots of a partition.",
@@ -66,6 +70,7 @@ MEANINGS = {
     "log.level": "What is left out.",
     "retention.windows_months": "Windows of models, features, clients, input quality and accuracy, 1 to 120.",
     "retention.alerts_months": "Alert history, 1 to 120.",
+    "retention.audit_months": "The audit log, 1 to 120.",
     "retention.sampled_days": "Sampled events, 1 to 3650. They hold feature values: keep them short.",
     "retention.producers_days": "Heartbeats, 1 to 3650.",
 }
@@ -107,7 +112,15 @@ def tables_page() -> str:
 
 def pages() -> dict[Path, str]:
     """Every generated page."""
-    return {REFERENCE / "settings.md": settings_page(), REFERENCE / "topics-and-tables.md": tables_page()}
+    alerts, privacy = REFERENCE / "alerts.md", REFERENCE.parent / "explanation" / "privacy.md"
+    return {
+        REFERENCE / "settings.md": settings_page(),
+        REFERENCE / "topics-and-tables.md": tables_page(),
+        REFERENCE / "events.md": events_page(),
+        REFERENCE / "metrics.md": metrics_page(),
+        alerts: alerts_page(alerts.read_text()),
+        privacy: privacy_page(privacy.read_text()),
+    }
 
 
 _HEAD = "# {title}\n\n<!-- Written by docs/generate.py from the code; change it there. -->\n"
@@ -127,8 +140,8 @@ _ABOUT_TOPICS = """\
 ## Kafka topics
 
 The worker makes them, with these settings; `kafka.topic_prefix`, `kafka.partitions` and `kafka.replication` change name, number and
-copies. Keys are UTF-8; `model, client` is the model's name, a NUL byte, and the client; `model, version` likewise. Nothing writes
-`verdicts` yet. `state` has twice as many partitions: shard p's snapshots are in partition 2p, judge p's in
+copies. Keys are UTF-8; `model, client` is the model's name, a NUL byte, and the client; `model, version` likewise. A
+verdict on the whole model has an empty client. `state` has twice as many partitions: shard p's snapshots are in partition 2p, judge p's in
 2p + 1; it is used with `state.store = "kafka"`.
 
 | topic | key | clean-up | kept | largest record batch | time of a record |
@@ -138,7 +151,8 @@ _ABOUT_RIGHTS = """
 ## Rights on Kafka
 
 What each user needs where the cluster denies by default; the names follow `kafka.topic_prefix` and `kafka.group`. `service` is a service
-with the SDK, `publisher` whoever publishes references. A test runs SDK and worker with exactly these.
+with the SDK, `publisher` whoever publishes references, `oncall` whoever acknowledges alerts and decides verdicts, `gateway` whoever looks
+verdicts up. A test runs SDK and worker with exactly these.
 
 | user | resource | name | operation | for |
 |---|---|---|---|---|"""

@@ -24,6 +24,10 @@ Detector = Literal[
     "access",
     "integrity",
     "saturation",
+    "consistency",
+    "canary",
+    "trigger",
+    "version",
 ]
 State = Literal["pending", "firing", "resolved"]
 
@@ -42,6 +46,10 @@ ALERTNAMES: dict[str, str] = {
     "access": "InferwatchAccess",
     "integrity": "InferwatchIntegrity",
     "saturation": "InferwatchSaturation",
+    "consistency": "InferwatchConsistency",
+    "canary": "InferwatchCanary",
+    "trigger": "InferwatchTrigger",
+    "version": "InferwatchVersion",
 }
 """Alertmanager's ``alertname`` by detector."""
 

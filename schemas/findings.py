@@ -1,17 +1,22 @@
-"""The topic ``findings``: what shards tell a model's owner between windows. The header ``ce_type`` says which of three a message is."""
+"""The topic ``findings``: what shards tell a model's owner between windows. The header ``ce_type`` says which of four a message is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from schemas import outcomes, suspects, windows
+from schemas import forget, outcomes, suspects, windows
+from schemas.forget import Forget
 from schemas.outcomes import Outcomes
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding
 
-Message = Finding | SuspectRows | Outcomes
+Message = Finding | SuspectRows | Outcomes | Forget
 
-_DECODERS: dict[str, Callable[[bytes], Message]] = {suspects.CE_TYPE: suspects.decode, outcomes.CE_TYPE: outcomes.decode}
+_DECODERS: dict[str, Callable[[bytes], Message]] = {
+    suspects.CE_TYPE: suspects.decode,
+    outcomes.CE_TYPE: outcomes.decode,
+    forget.CE_TYPE: forget.decode,
+}
 TYPES = frozenset(_DECODERS)
 """Values of ``ce_type`` of what is no finding about a client; a finding has none."""
 

@@ -48,6 +48,12 @@ class Reference(msgspec.Struct, kw_only=True, frozen=True):
     parts: dict[str, bytes]
     gauge: dict[str, Any]
     """What the membership gauge measured; for people."""
+    registry_url: str = ""
+    """Where the model registry shows this version."""
+    digest: str = ""
+    """Of the stored model, as whoever loads it should report it."""
+    dataset: str = ""
+    """``name@digest`` of the rows it was trained on, as the registry has them."""
 
     @property
     def id(self) -> str:

@@ -11,6 +11,7 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Attributes:
         windows_months: Windows of models, features, clients, input quality and accuracy, 1 to 120 (default 13: a year and its month).
         alerts_months: Alert history, 1 to 120 (default 24).
+        audit_months: The audit log, 1 to 120 (default 24).
         sampled_days: Sampled events, 1 to 3650 (default 30). They hold feature values: keep them short.
         producers_days: Heartbeats, 1 to 3650 (default 90).
 
@@ -23,6 +24,7 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     windows_months: int = 13
     alerts_months: int = 24
+    audit_months: int = 24
     sampled_days: int = 30
     producers_days: int = 90
 
@@ -52,6 +54,7 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "alerts": f"toDateTime(opened_at) + toIntervalMonth({self.alerts_months})",
             "acknowledgements": f"toDateTime(opened_at) + toIntervalMonth({self.alerts_months})",
             "loads": f"toDateTime(at) + toIntervalMonth({self.alerts_months})",
+            "audit": f"toDateTime(at) + toIntervalMonth({self.audit_months})",
             "sampled_events": f"toDateTime(at) + toIntervalDay({self.sampled_days})",
             "producers": f"toDateTime(at) + toIntervalDay({self.producers_days})",
         }

@@ -40,6 +40,7 @@ __all__ = [
     "AccuracyWindowRow",
     "AckRow",
     "AlertRow",
+    "AuditRow",
     "ClientWindowRow",
     "Column",
     "FeatureWindowRow",
@@ -453,6 +454,39 @@ class LoadRow(Row, frozen=True, kw_only=True):
     problem: Text = ""
 
 
+class AuditRow(Row, frozen=True, kw_only=True):
+    """One thing that was done or said, in a chain of hashes: `inferwatch audit verify` finds what was changed afterwards.
+
+    Attributes:
+        chain: Who writes: one judge, or one person's commands on one host.
+        number: Running number in the chain, from 0.
+        at: When; never before the row before it.
+        previous_at: When the row before was.
+        kind: "alert", "verdict", "acknowledgement", "reference", "settings", "key", "export", "report" or "deletion".
+        subject: What it is about: an alert's id, a client, a reference's or key's id, a digest.
+        actor: Who did it.
+        detail: A JSON object.
+        previous: Hash of the row before; 64 zeros for the first.
+        hash: SHA-256 of `previous` and the other columns.
+    """
+
+    table: ClassVar[str] = "audit"
+    key: ClassVar[tuple[str, ...]] = ("chain", "number", "hash")
+
+    chain: Text
+    number: Count
+    at: Time
+    previous_at: Time
+    kind: Name
+    model: Name = ""
+    version: Name = ""
+    subject: Text = ""
+    actor: Text = ""
+    detail: Text = "{}"
+    previous: Text
+    hash: Text = ""
+
+
 TABLES: tuple[type[Row], ...] = (
     WindowRow,
     FeatureWindowRow,
@@ -466,4 +500,5 @@ TABLES: tuple[type[Row], ...] = (
     AccuracyEstimateRow,
     MembershipGaugeRow,
     LoadRow,
+    AuditRow,
 )

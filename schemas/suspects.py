@@ -76,6 +76,28 @@ def columns_of(message: SuspectRows) -> Columns:
     return Columns(message.clients, client, at_ns, np.frombuffer(message.rows, "<f4").reshape(n, message.width).astype(np.float32))
 
 
+def without(message: SuspectRows, client: str) -> SuspectRows | None:
+    """The message without the rows of a client; None when there is no other row. The message itself when there is none of theirs.
+
+    Raises:
+        ValueError: the columns do not fit each other.
+    """
+    if client not in message.clients:
+        return message
+    columns, gone = columns_of(message), message.clients.index(client)
+    left = columns.client != gone
+    if not left.any():
+        return None
+    number = columns.client[left]
+    return msgspec.structs.replace(
+        message,
+        clients=[name for name in message.clients if name != client],
+        client=(number - (number > gone)).astype("<i4").tobytes(),
+        at_ns=columns.at_ns[left].astype("<i8").tobytes(),
+        rows=columns.X[left].astype("<f4").tobytes(),
+    )
+
+
 def encode(message: SuspectRows) -> bytes:
     """The message's bytes."""
     return msgspec.msgpack.encode(message)

@@ -12,6 +12,7 @@ ATLAS = {
     "AML.T0005.001": "Train Proxy via Replication",
     "AML.T0010": "AI Supply Chain Compromise",
     "AML.T0015": "Evade AI Model",
+    "AML.T0018.000": "Poison AI Model",
     "AML.T0021": "Establish Accounts",
     "AML.T0024.000": "Infer Training Data Membership",
     "AML.T0024.002": "Extract AI Model",
@@ -20,6 +21,7 @@ ATLAS = {
     "AML.T0040": "AI Model Inference API Access",
     "AML.T0042": "Verify Attack",
     "AML.T0043.001": "Black-Box Optimization",
+    "AML.T0043.004": "Insert Backdoor Trigger",
     "AML.T0048.004": "AI Intellectual Property Theft",
 }
 
@@ -28,6 +30,7 @@ OWASP = {
     "ML04:2023": "Membership Inference Attack",
     "ML05:2023": "Model Theft",
     "ML06:2023": "AI Supply Chain Attacks",
+    "ML10:2023": "Model Poisoning",
 }
 
 OF_SEVERAL = ("AML.T0021",)
@@ -37,8 +40,11 @@ BY_DETECTOR: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "extraction": (("AML.T0024.002", "AML.T0005.001", "AML.T0040", "AML.T0048.004"), ("ML05:2023",)),
     "evasion": (("AML.T0043.001", "AML.T0015", "AML.T0042"), ("ML01:2023",)),
     "membership": (("AML.T0024.000",), ("ML04:2023",)),
+    "canary": (("AML.T0024.000",), ("ML04:2023",)),
     "cost": (("AML.T0034.000", "AML.T0029"), ()),
+    "trigger": (("AML.T0043.004", "AML.T0018.000"), ("ML10:2023",)),
     "drift": ((), ()),
+    "version": ((), ()),
     "quality": ((), ()),
     "completeness": ((), ()),
     "accuracy": ((), ()),
@@ -47,6 +53,7 @@ BY_DETECTOR: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "latency": ((), ()),
     "saturation": ((), ()),
     "access": (("AML.T0040",), ()),
+    "consistency": (("AML.T0010",), ("ML06:2023",)),
     "integrity": (("AML.T0010",), ("ML06:2023",)),
 }
 """By detector: technique ids and OWASP ids. Drift, quality, accuracy, gaps and burn rates have no adversary, and name none."""

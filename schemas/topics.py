@@ -116,10 +116,14 @@ def topics(prefix: str = "inferwatch", partitions: int = 12, replication: int = 
         topic("lifecycle", "model", "delete", 30 * _DAY_MS, broker_time=True),
         # Labels may come weeks after the event.
         topic("labels", "model", "delete", 30 * _DAY_MS, broker_time=True),
+        # What people tell the judges: acknowledgements, verdicts of their own.
+        topic("operations", "model", "delete", 30 * _DAY_MS, broker_time=True),
         # A reference holds histograms and clients' covariance: the one large record.
         topic("references", "model, version", "compact", -1, 16 * _MIB),
         topic("alerts", "alert id", "compact,delete", 90 * _DAY_MS),
         topic("verdicts", "model, client", "compact", -1),
+        # The ends of the audit log's chains, where who can change ClickHouse cannot reach them.
+        topic("audit", "chain", "compact", -1),
         topic("dlq", "partition of the source", "delete", 14 * _DAY_MS, 2 * _MIB),
         # Shards' and judges' snapshots, one partition an owner (`state_partition`). Segments are small and closed soon, because
         # compaction leaves the open one alone; a reader goes by offsets, so it needs no tombstone.

@@ -12,6 +12,8 @@ import msgspec
 
 NUMBERS_PER_BLOCK = 1_024
 Family = Literal["extraction", "evasion", "membership", "cost"]
+Subject = Literal["extraction", "evasion", "membership", "cost", "canary"]
+"""What a finding about a client is of: a family, or canary records."""
 Severity = Literal["none", "ticket", "page"]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Events = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
@@ -82,6 +84,13 @@ class WindowPartial(msgspec.Struct, kw_only=True):
     latency: bytes
     """int64 counts of the latency bins of `schemas.latency`."""
     classes: dict[str, Events]
+    rare: bytes = b""
+    """`detectors.triggers.RareCounts` in the reference's cells; empty without."""
+    confidence: Annotated[list[Events], msgspec.Meta(max_length=10)] = []
+    """Answers by tenths of the probability of their class; empty without."""
+    repeats: dict[str, Events] = {}
+    """Rows that were answered before, by what of the answer was compared (`detectors.consistency.KINDS`); with `_other`: of these, those
+    answered otherwise."""
     producers: dict[str, Producer]
     lines: list[ClientLine]
 
@@ -95,7 +104,7 @@ class Finding(msgspec.Struct, kw_only=True):
     epoch: Count
     sequence: Count
     at_ns: Count
-    family: Family
+    family: Subject
     severity: Severity
     client: str
     clients: list[str]

@@ -152,6 +152,20 @@ class AlertBook:
             if held.alert.state == "firing":
                 self._emit(msgspec.structs.replace(held.alert, state="resolved", at_ns=now_ns, resolved_at_ns=now_ns))
 
+    def forget(self, client: str, event_id: str) -> None:
+        """Forgets a client or an event. An alert about the client alone ends without a word: nothing posts it any more."""
+        for key, held in list(self._open.items()):
+            alert = held.alert
+            if client and (alert.client == client or client in key[1].split(",")):
+                del self._open[key]
+            elif client and client in alert.clients:
+                held.alert = msgspec.structs.replace(alert, clients=tuple(name for name in alert.clients if name != client))
+            elif event_id and alert.evidence.get("event_id") == event_id:
+                held.alert = msgspec.structs.replace(alert, evidence=alert.evidence | {"event_id": ""})
+        if client:
+            for past in [past for past in self._past if client in past[1].split(",")]:
+                del self._past[past]
+
     def dump(self) -> _KIND:
         """For a snapshot."""
         held = [(detector, cause, one) for (detector, cause), one in self._open.items()]

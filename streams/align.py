@@ -20,6 +20,7 @@ from schemas.reference import Feature
 from streams.kernels import odd_rows, top_classes
 
 _Faults = dict[str, NDArray[np.bool_]]
+_LOSSES = ("unseen_category", "wrong_type", "unknown_feature", "non_finite")
 _PLANS = 256
 """Distinct sets of feature names remembered; a producer who makes up names can't fill the memory."""
 
@@ -45,6 +46,12 @@ class Aligned:
     label: NDArray[np.int32]
     anomalies: Counter[str] = field(default_factory=Counter)
     faults: _Faults = field(default_factory=dict)
+
+    @property
+    def blurred(self) -> NDArray[np.bool_] | None:
+        """(n,) rows that lost something on the way, so that two different ones may look the same; None when none has."""
+        lost = [self.faults[kind] for kind in _LOSSES if kind in self.faults]
+        return np.logical_or.reduce(lost) if lost else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from detectors.evidence import EvidenceReference
 from detectors.exposure import CopyCurve
 from detectors.membership import MembershipReference
 from detectors.swarm import SwarmReference
+from detectors.triggers import TriggerReference
 from schemas.reference import Feature, Reference
 
 _WIDEST_AT_ONCE = 1_000
@@ -134,6 +135,13 @@ def build(
             parts["accuracy"] = AccuracyReference.fit(rows.scores[held_out], rows.y[held_out]).to_bytes()
         except ValueError as error:
             notes.append(f"accuracy is compared with the model's own first labels, tickets only: {error}")
+    answers = _label(rows.scores)
+    if source == "file" and answers is not None:
+        try:
+            kinds = [feature.kind for feature in rows.features]
+            parts["triggers"] = TriggerReference.fit(rows.X, answers, len(rows.classes), kinds).to_bytes()
+        except ValueError as error:
+            notes.append(f"no search for triggers: {error}")
     gauge: dict[str, Any] = {}
     if rows.member is None or not member.any():
         notes.append("no membership risk: the rows do not say which were trained on (column member)")

@@ -109,13 +109,17 @@ class ClientTable:
         taken = np.setdiff1d(self._taken(), busy)  # sorted, so that a restored table evicts the same clients
         order = np.lexsort((self.last_ns[taken], self.n[taken] >= _FEW, self.severity[taken].max(axis=1)))
         slots = taken[order[:count]]
+        self.release(slots)
+        self.evicted += len(slots)
+
+    def release(self, slots: NDArray[np.int32]) -> None:
+        """Frees these slots; whose they were, is forgotten."""
         self._on_evict(slots)
         for slot in slots.tolist():
             self.names[slot] = ""
         self._free.extend(slots.tolist())
         self._reindex()
         self.n[slots], self.last_ns[slots], self.severity[slots] = 0, 0, 0
-        self.evicted += len(slots)
 
     def _taken(self) -> NDArray[np.int32]:
         return np.delete(np.arange(len(self.names), dtype=np.int32), self._free)

@@ -11,6 +11,7 @@ import numpy as np
 from schemas import latency
 from streams.clickhouse import ClickHouse
 from streams.settings import Settings
+from streams.slo import objectives_for
 
 __all__ = ["BURN_LIMIT", "Answer", "Facts", "decide", "facts"]
 
@@ -22,6 +23,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What the store knows of a model version.
 
     Attributes:
+        model: Its name: it may have objectives of its own.
+        version: Its version.
         requests: Answered or failed in the last hour.
         failed: Of these.
         timed: Answers with a latency.
@@ -31,6 +34,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         problems: What was wrong with these loads.
     """
 
+    model: str = ""
+    version: str = ""
     requests: int = 0
     failed: int = 0
     timed: int = 0
@@ -67,7 +72,7 @@ def decide(known: Facts, settings: Settings, *, unsigned_ok: bool = False, quiet
         >>> decide(Facts(requests=1000, failed=5, loads=("valid",)), Settings()).reasons
         ('5 of 1,000 requests failed in the last hour: the budget of 99.9 % availability is spent 5.0 times as fast as allowed (limit 2).',)
     """
-    objectives = settings.objectives
+    objectives = objectives_for(settings.objectives, known.model, known.version)
     burns = {
         "availability": known.failed / max(known.requests, 1) / (1 - objectives.availability / 100),
         "latency": known.slow / max(known.timed, 1) / (1 - objectives.latency_share / 100),
@@ -131,10 +136,12 @@ def facts(clickhouse: ClickHouse, model: str, version: str, settings: Settings) 
         about,
     )
     return Facts(
+        model=model,
+        version=version,
         requests=int(window["requests"]),
         failed=int(window["failed"]),
         timed=int(bins.sum()),
-        slow=int(bins[latency.bin_above_ms(settings.objectives.latency_ms) :].sum()),
+        slow=int(bins[latency.bin_above_ms(objectives_for(settings.objectives, model, version).latency_ms) :].sum()),
         pages=tuple((row["alert_id"], row["summary"]) for row in pages),
         loads=tuple(row["signature"] for row in loads),
         problems=tuple(sorted({row["problem"] for row in loads if row["problem"]})),

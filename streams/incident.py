@@ -55,6 +55,17 @@ _PARTS = (
     ),
     _Part("loads", "SELECT * FROM loads FINAL WHERE @about AND at <= @to ORDER BY at"),
     _Part(
+        "audit",
+        "SELECT * FROM audit FINAL WHERE subject = {id:String} OR (model IN ('', {model:String}) AND at >= @from AND at <= @to) "
+        "ORDER BY at, chain, number",
+    ),
+    _Part(
+        "verdicts",
+        "SELECT at, model, subject AS client, actor, detail FROM audit FINAL WHERE kind = 'verdict' AND model = {model:String} "
+        "AND (JSONExtractString(detail, 'reason') = {id:String} OR (subject = 'whole model' AND at >= @from AND at <= @to) "
+        "OR (has({clients:Array(String)}, subject) AND at >= @from)) ORDER BY at, number",
+    ),
+    _Part(
         "producers", "SELECT * FROM producers FINAL WHERE model IN ('', {model:String}) AND at >= @from AND at <= @to ORDER BY at, instance"
     ),
 )
@@ -97,7 +108,7 @@ def export(
     last = history[-1]
     clients = [one for one in dict.fromkeys([last["client"], *last["clients"]]) if one]
     since, until = last["opened_at"] - _AROUND, (last["resolved_at"] or last["at"]) + _AROUND
-    about = {"model": last["model"], "version": last["version"], "feature": last["feature"], "clients": clients}
+    about = {"id": alert_id, "model": last["model"], "version": last["version"], "feature": last["feature"], "clients": clients}
     judged = clickhouse.query("SELECT * FROM acknowledgements FINAL WHERE alert_id = {id:String} ORDER BY at", {"id": alert_id})
     files = {
         "alert.json": _json(history),

@@ -9,19 +9,26 @@ from typing import Any
 import msgspec
 
 from detectors.state import StateError, pack, reading, unpack
-from inferwatch import Heartbeat, Label, Lifecycle
-from schemas import findings, outcomes, windows
+from inferwatch import Heartbeat, Label, Lifecycle, Verdict, verdict_key
+from schemas import findings, operations, outcomes, windows
 from schemas.alerts import Alert
+from schemas.forget import Forget
 from schemas.outcomes import Outcomes
-from schemas.rows import AlertRow, Row, WindowRow
+from schemas.rows import AlertRow, AuditRow, Row, WindowRow
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
+from streams.audit import Head
+from streams.duplicates import keys_of_id
+from streams.forget import without
+from streams.judge_audit import JudgeAudit
 from streams.labels import LabelDesk
 from streams.model_judge import ModelJudge
 from streams.outcome_store import OutcomeStore
 from streams.owner import NS, SET_BACK_NS, Copy, Out, Outbox, Record, Role
 from streams.references import References
 from streams.settings import Settings
+from streams.verdicts import VerdictBook
+from streams.versions import VersionBook
 
 _SOURCES = 8_192
 """Shard states whose sequence numbers are remembered: partitions, times models, times two topics, times restarts without snapshot."""
@@ -32,7 +39,9 @@ _HEARTBEAT = "inferwatch.heartbeat.v1"
 
 
 class Judge:
-    """Owner of one partition of ``windows``, ``findings``, ``lifecycle`` and ``labels``; see `streams.owner.Owner` for the contract.
+    """Owner of one partition of ``windows``, ``findings``, ``lifecycle``, ``labels`` and ``operations``.
+
+    See `streams.owner.Owner` for the contract.
 
     Args:
         partition: its number.
@@ -48,7 +57,7 @@ class Judge:
     def __init__(self, partition: int, settings: Settings, references: References) -> None:
         self.partition = partition
         self.outbox = Outbox()
-        self.next: dict[Role, int] = {"windows": 0, "findings": 0, "lifecycle": 0, "labels": 0}
+        self.next: dict[Role, int] = {"windows": 0, "findings": 0, "lifecycle": 0, "labels": 0, "operations": 0}
         self.repeated = 0
         self.refused: Counter[str] = Counter()
         self.counted: Counter[str] = Counter()
@@ -57,12 +66,15 @@ class Judge:
         self._settle_ns = round(settings.window.settle_s * NS)
         self._models: dict[tuple[str, str], ModelJudge] = {}
         self._desks: dict[str, LabelDesk] = {}
+        self._books: dict[str, VersionBook] = {}
         self._fates: Counter[str] = Counter()
         self._seen: OrderedDict[str, int] = OrderedDict()
         self._versions: dict[str, dict[str, int]] = {}
         """By model: its versions that were ever loaded, and when first."""
         self._now_ns = 0
         self._next_piece = 0
+        self._verdicts = VerdictBook(settings.verdicts, self._put_verdict)
+        self._audit = JudgeAudit(partition, settings, self._put_audit)
         references.watch(self._reference_changed)
 
     def close(self) -> None:
@@ -81,11 +93,12 @@ class Judge:
         counts["suspects"] = sum(model.suspects_seen for model in self._models.values())
         counts["outcomes_forgotten"] = sum(model.accuracy.store.forgotten for model in self._models.values())
         counts.update({f"labels.{fate}": n for fate, n in self.fates().items()})
+        counts.update({f"verdicts.{what}": n for what, n in self._verdicts.counted.items()})
         return dict(counts)
 
     def apply(self, record: Record) -> bool:
         """Takes a record in; False when it is in the state already."""
-        if record.offset < self.next[record.role]:
+        if record.offset < self.next.get(record.role, 0):
             return False
         self.next[record.role] = record.offset + 1
         try:
@@ -99,6 +112,8 @@ class Judge:
                     self.told(message, record.at_ns)
             elif record.role == "labels":
                 self.label(msgspec.json.decode(record.value, type=Label), record.at_ns)
+            elif record.role == "operations":
+                self._verdicts.operate(operations.decode(record.value), record.at_ns)
             elif record.role == "lifecycle" and record.headers.get("ce_type") == _HEARTBEAT:
                 self._heartbeat(msgspec.json.decode(record.value, type=Heartbeat), record.at_ns)
             elif record.role == "lifecycle":
@@ -125,12 +140,22 @@ class Judge:
             self.suspects(message, now_ns)
         elif isinstance(message, Outcomes):
             self.outcomes(message)
+        elif isinstance(message, Forget):
+            self.forget(message, now_ns)
         else:
             self.finding(message)
 
     def finding(self, found: Finding) -> None:
         """Takes a finding about a client."""
         self._model(found.model, found.version).finding(found)
+
+    def forget(self, what: Forget, at_ns: int) -> None:
+        """Forgets a client, or an event, of one model version, as a shard has."""
+        if (one := self._models.get((what.model, what.version))) is not None:
+            one.forget(what, at_ns)
+        if what.event_id and (desk := self._desks.get(what.model)) is not None:
+            desk.forget(keys_of_id(what.event_id))
+        self.outbox.rewrite(lambda out: without(out, what))
 
     def suspects(self, rows: SuspectRows, now_ns: int) -> None:
         """Takes one partition's rows of a slice."""
@@ -202,6 +227,8 @@ class Judge:
         for model in self._models.values():
             model.accuracy.store.drop_fresh()
             model.tick(self._now_ns, self._settle_ns)
+        self._verdicts.tick(self._now_ns, self._open_pages)
+        self._audit.tick(self._now_ns, self._references)
 
     def snapshot(self) -> bytes:
         """The whole state, outbox included, the same whatever was copied or stored before."""
@@ -223,7 +250,10 @@ class Judge:
                 "seen": dict(self._seen),
                 "desks": [[name, desk.dump()] for name, desk in self._desks.items()],
                 "fates": dict(self._fates),
+                "books": [[name, book.dump()] for name, book in self._books.items()],
                 "versions": self._versions,
+                "verdicts": self._verdicts.dump(),
+                "audit": self._audit.dump(),
                 "models": [[*key, model.snapshot(whole=whole)] for key, model in self._models.items()],
                 "outbox": [next_id, msgspec.msgpack.encode(waiting)],
             },
@@ -248,6 +278,11 @@ class Judge:
             self._desks[name] = LabelDesk(self._settings.labels)
             self._desks[name].load(state)
         self._versions = body.get("versions", {})
+        if "verdicts" in body:
+            self._verdicts.load(body["verdicts"])
+            self._audit.load(body["audit"])
+        for name, state in body.get("books", []):
+            self._book(name).load(state)
         next_id, waiting = body["outbox"]
         self.outbox.load(next_id, msgspec.msgpack.decode(waiting, type=list[Out]))
         for name, version, state in body["models"]:
@@ -305,11 +340,20 @@ class Judge:
     def _model(self, model: str, version: str) -> ModelJudge:
         key = model, version
         if key not in self._models:
-            self._models[key] = made = ModelJudge(model, version, self._settings, self._references.get(model, version), self._emit)
+            self._models[key] = made = ModelJudge(
+                model, version, self._settings, self._references.get(model, version), self._emit, self._book(model)
+            )
             made.deploy = max(self._versions.get(model, {}).items(), key=lambda one: one[1], default=None)
         return self._models[key]
 
+    def _book(self, model: str) -> VersionBook:
+        book = self._books.get(model)
+        if book is None:
+            book = self._books[model] = VersionBook(self._settings)
+        return book
+
     def _reference_changed(self, model: str, version: str) -> None:
+        self._audit.references_changed = True
         if (model, version) in self._models:
             self._models[model, version].use(self._references.get(model, version))
 
@@ -327,6 +371,7 @@ class Judge:
 
     def _heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
         self.counted["heartbeats"] += 1
+        self._audit.heartbeat(beat, received_ns)
         known = (beat.model, beat.version) in self._models
         if beat.model and beat.version and (known or len(self._models) < self._settings.limits.models):
             self._model(beat.model, beat.version).heartbeat(beat, received_ns)
@@ -352,8 +397,22 @@ class Judge:
             self._emitted[f"alerts.{message.state}"] += 1
             self.outbox.add("alerts", message.alert_id.encode(), msgspec.json.encode(message))
             self._emit(alert_row(message))
+            now_ns = max(self._now_ns, message.at_ns)
+            self._audit.alert(message, now_ns)
+            self._verdicts.alert(message, now_ns)
         else:
             self.outbox.add("rows", message.table.encode(), msgspec.msgpack.encode(message))
+
+    def _put_verdict(self, model: str, client: str, verdict: Verdict | None, why: str, by: str) -> None:
+        self.outbox.add("verdicts", verdict_key(model, client), b"" if verdict is None else msgspec.json.encode(verdict))
+        self._audit.verdict(model, client, verdict, why, by, self._now_ns)
+
+    def _put_audit(self, row: AuditRow, head: Head) -> None:
+        self._emit(row)
+        self.outbox.add("audit", head.chain.encode(), msgspec.json.encode(head))
+
+    def _open_pages(self) -> set[str]:
+        return {alert.alert_id for alert in self.open_alerts() if alert.severity == "page" and alert.state == "firing"}
 
 
 class JudgeCopy:

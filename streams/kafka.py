@@ -205,7 +205,7 @@ class KafkaPublisher:
         try:
             self._producer.produce(
                 f"{self._kafka.topic_prefix}.{to}",
-                value=value,
+                value=None if to == "verdicts" and not value else value,  # withdrawn: a tombstone
                 key=key,
                 partition=partition_for_key(key, self._kafka.partitions),
                 headers={name: text.encode() for name, text in headers.items()},

@@ -23,9 +23,10 @@ _FRESH = 1 << 18
 _STEP_NS = 60 * NS
 """Time passes by no more at once: after an outage, what is late with it shall not find that its label has given up."""
 
-Fate = Literal["joined", "twice", "unknown", "crowded_out", "not_a_class", "not_followed", "too_many_models"]
+Fate = Literal["joined", "twice", "unknown", "crowded_out", "not_a_class", "not_followed", "too_many_models", "erased"]
 """What becomes of a label. "unknown": no such event came, or it is forgotten; "crowded_out": it waited for its event, and more came than
-may wait; "not_a_class": its truth is none of the model's classes; "not_followed": its event is outside of ``labels.share``."""
+may wait; "not_a_class": its truth is none of the model's classes; "not_followed": its event is outside of ``labels.share``; "erased": its
+event was to be forgotten."""
 
 
 class _Waiting(msgspec.Struct, array_like=True):
@@ -63,7 +64,7 @@ class Joined(msgspec.Struct, frozen=True):
 class LabelDesk:
     """The labels of one model, all its versions: they wait here until the next look, and those without an event for longer.
 
-    received = joined + twice + unknown + crowded_out + not_a_class + not_followed + waiting, always.
+    received = joined + twice + unknown + crowded_out + not_a_class + not_followed + erased + waiting, always.
 
     Args:
         settings: how many may wait, and for how long.
@@ -107,6 +108,12 @@ class LabelDesk:
             self.fates["crowded_out"] += 1
         self._waiting[place] = _Waiting(key, other, label.version, text_of(label.truth), received_ns, self.received, self._clock_ns)
         self._new.append(place)
+
+    def forget(self, keys: tuple[int, ...]) -> None:
+        """Labels that wait for an event with one of these keys wait no longer."""
+        for place in [place for place, one in self._waiting.items() if {one.key, one.other} & set(keys) - {0}]:
+            del self._waiting[place]
+            self.fates["erased"] += 1
 
     def is_due(self, stores: Mapping[str, OutcomeStore]) -> bool:
         """Whether so much has come that the next tick is too late."""

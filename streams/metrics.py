@@ -49,7 +49,9 @@ class Metrics:
         "suspects_dropped": ("inferwatch_suspect_rows_dropped", "Rows that were not passed on, or not looked at, for lack of room."),
         "outcomes": ("inferwatch_outcomes", "Answers passed on to where labels are joined, or remembered there."),
         "outcomes_forgotten": ("inferwatch_outcomes_forgotten", "Answers that were forgotten, for room or age, before a label came."),
+        "forgotten": ("inferwatch_forgotten", "Requests to forget a client or an event that were carried out."),
         "labels": ("inferwatch_labels", "Labels of events, by what became of them."),
+        "verdicts": ("inferwatch_verdicts", "Verdicts on clients, by what became of them."),
         "alerts": ("inferwatch_alert_transitions", "Alerts that changed their state, by the new state."),
     }
 

@@ -17,20 +17,27 @@ from detectors.state import StateError, pack, unpack
 from inferwatch import Heartbeat
 from schemas import latency
 from schemas.alerts import Alert
+from schemas.forget import Forget
 from schemas.rows import Row
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams import pages
 from streams.accuracy import ModelAccuracy
 from streams.alerts import AlertBook
+from streams.behaviour_judge import BehaviourJudge
+from streams.canaries import CanaryHits
+from streams.duplicates import keys_of_id
+from streams.forget import Forgotten
 from streams.owner import NS
 from streams.references import Loaded
 from streams.segment_judge import SHARE, Part, SegmentJudge, merged
 from streams.service_judge import ServiceJudge
 from streams.settings import Settings
 from streams.slices import SliceQueue
+from streams.slo import objectives_for
 from streams.swarm_state import SwarmState
 from streams.telemetry import Telemetry
+from streams.versions import VersionBook, name_of
 from streams.window_rows import rows_of
 
 _MONTH_S = 30 * 86_400
@@ -57,26 +64,40 @@ class ModelJudge:
         settings: budget, window length, materiality.
         loaded: the reference in force, if any.
         emit: takes alerts and rows.
+        versions: all of this model; none: this one alone.
     """
 
-    def __init__(self, model: str, version: str, settings: Settings, loaded: Loaded | None, emit: Callable[[Alert | Row], None]) -> None:
+    def __init__(
+        self,
+        model: str,
+        version: str,
+        settings: Settings,
+        loaded: Loaded | None,
+        emit: Callable[[Alert | Row], None],
+        versions: VersionBook | None = None,
+    ) -> None:
         self.model, self.version = model, version
         self._settings, self._emit = settings, emit
         self._windows: dict[int, _Pending] = {}
         self._judged_until_ns = 0
         self.alerts = AlertBook(model, version, self._alert, round(max(_RESOLVE_WINDOWS * settings.window.length_s, _RESOLVE_S) * NS))
-        self._telemetry = Telemetry(round(settings.window.length_s * NS), settings.limits.instances)
+        objectives = objectives_for(settings.objectives, model, version)
+        self._telemetry = Telemetry(round(settings.window.length_s * NS), settings.limits.instances, objectives.completeness)
         budget = settings.budget
         self._quality = QualityDetector(
             false_pages=budget.false_pages_per_30d * budget.quality_share, windows=_MONTH_S / settings.window.length_s
         )
         self.service = ServiceJudge(model, version, settings, self.alerts, emit)
+        self._behaviour = BehaviourJudge(model, version, settings, self.alerts)
+        self._canaries = CanaryHits()
+        self._versions = versions if versions is not None else VersionBook(settings)
         self.deploy: tuple[str, int] | None = None
         """The version of this model that was first loaded last, and when."""
         self.loaded: Loaded | None = None
         self._drift: DriftDetector | None = None
         self._segments: SegmentJudge | None = None
         self._slices = SliceQueue()
+        self._forgotten = Forgotten()
         self.swarm = SwarmState(self.alerts, settings.swarm.clients)
         self.accuracy = ModelAccuracy(model, version, settings, self.alerts, emit)
         self.suspects_seen = 0
@@ -88,6 +109,7 @@ class ModelJudge:
         if self.loaded is not None and loaded is not None and self.loaded.id == loaded.id:
             return
         self.loaded, self._drift, self._segments = loaded, None, None
+        self._behaviour.use(loaded)
         self._slices.clear()
         self.swarm.use(loaded)
         self.accuracy.use(loaded)
@@ -119,7 +141,9 @@ class ModelJudge:
                 WindowCounts.from_bytes(counts, self._drift.reference)
         if partial.quality:
             QualityCounts.from_bytes(partial.quality)
+        self._behaviour.check(partial)
         self._telemetry.partial(partial.partition, partial.producers)
+        partial = msgspec.structs.replace(partial, lines=self._forgotten.filter(partial.lines, partial.end_ns))
         start = max(partial.start_ns, self._judged_until_ns)
         if start > partial.start_ns:
             end = max(partial.end_ns, start + round(self._settings.window.length_s * NS))
@@ -134,7 +158,12 @@ class ModelJudge:
 
     def finding(self, found: Finding) -> None:
         """Takes what a shard found out about a client."""
+        if found.family == "canary":
+            self._canary(found)
+            return
         cause = found.client or ",".join(sorted(found.clients))
+        if found.statistic == "rate":  # beside what the client was given, which is an alert of its own
+            cause = f"{cause}\0rate"
         if found.renewed and self.alerts.renew(found.family, cause, found.at_ns, found.log_evidence):
             return
         self.alerts.raise_(
@@ -148,6 +177,33 @@ class ModelJudge:
             client=found.client or None,
             clients=found.clients,
             n_events=found.n_events,
+        )
+
+    def forget(self, what: Forget, at_ns: int) -> None:
+        """Forgets a client, or an event."""
+        if what.client:
+            self._forgotten.add(what.client, at_ns)
+            for held in self._windows.values():
+                left = [line for line in held.partial.lines if line.client != what.client]
+                held.partial = msgspec.structs.replace(held.partial, lines=left)
+            self._slices.forget(what.client)
+            self.swarm.forget(what.client)
+            self._canaries.forget(what.client)
+        else:
+            self.accuracy.store.forget(keys_of_id(what.event_id))
+        self.alerts.forget(what.client, what.event_id)
+
+    def _canary(self, found: Finding) -> None:
+        hits = self._canaries.add(found.client, found.n_events)
+        self.alerts.raise_(
+            "canary",
+            found.client,
+            "page" if hits > 1 else "ticket",
+            found.at_ns,
+            summary=pages.canary(found, hits),
+            evidence={"hits": hits, "event_id": found.event_id} | dict(found.evidence),
+            client=found.client or None,
+            n_events=hits,
         )
 
     def suspects(self, rows: SuspectRows, now_ns: int) -> None:
@@ -176,6 +232,7 @@ class ModelJudge:
             held = self._windows[start]
             if now_ns >= max(held.partial.end_ns, held.first_ns) + settle_ns:
                 self._judge(start, now_ns)
+        self._forgotten.expire(now_ns - settle_ns - 2 * round(self._settings.window.length_s * NS))
         self.accuracy.tick(now_ns, settle_ns)
         telemetry = self._telemetry.judge(now_ns)
         if telemetry is not None:
@@ -211,6 +268,7 @@ class ModelJudge:
             suspect=a.suspect + b.suspect,
             clients=a.clients + b.clients,
             counts=counts,
+            rare=self._behaviour.merged(a, b),
             segments=merged(a, b, self._drift.reference if self._drift is not None else None, ours),
             segments_other=dict(Counter(a.segments_other) + Counter(b.segments_other)),
             rejected=dict(Counter(a.rejected) + Counter(b.rejected)),
@@ -219,6 +277,8 @@ class ModelJudge:
             status=dict(Counter(a.status) + Counter(b.status)),
             latency=(np.frombuffer(a.latency, np.int64) + np.frombuffer(b.latency, np.int64)).tobytes(),
             classes=dict(Counter(a.classes) + Counter(b.classes)),
+            confidence=[x + y for x, y in zip(a.confidence, b.confidence, strict=False)] or a.confidence or b.confidence,
+            repeats=dict(Counter(a.repeats) + Counter(b.repeats)),
             producers={},
             lines=[*a.lines, *b.lines],
         )
@@ -233,6 +293,8 @@ class ModelJudge:
         report = self._judge_drift(window, now_ns)
         self._judge_quality(window, now_ns)
         self.service.window(window, now_ns)
+        self._behaviour.window(window, now_ns)
+        self._compare_versions(window, now_ns)
         reference = self._drift.reference if self._drift is not None else None
         for row in chain(rows_of(window, report, reference, now_ns), self._telemetry.rows(self.model, self.version, window.end_ns)):
             self._emit(row)
@@ -288,6 +350,27 @@ class ModelJudge:
             | self._deploy_mark(at_ns),
             feature=leading[0].name if leading else None,
             n_events=report.n if alone else window.n,
+        )
+
+    def _compare_versions(self, window: WindowPartial, now_ns: int) -> None:
+        found = self._versions.window(self.version, window)
+        if found is None:
+            return
+        before, report = found
+        moved = [(name_of(one.rate, self._versions.classes), one.before, one.after) for one in report.moved]
+        self.alerts.raise_(
+            "version",
+            before,
+            report.severity,
+            max(window.end_ns, now_ns),
+            summary=pages.version(moved, report, before, self.model, self.version),
+            log_evidence=report.log_evidence,
+            evidence={
+                "before": before,
+                "moved": {name: {"before": round(a, 4), "after": round(b, 4)} for name, a, b in moved},
+                "windows": report.windows,
+            },
+            n_events=window.n,
         )
 
     def _deploy_mark(self, at_ns: int) -> dict[str, Any]:
@@ -353,7 +436,10 @@ class ModelJudge:
                 "accuracy": self.accuracy.dump(whole=whole),
                 "suspects_seen": self.suspects_seen,
                 "service": self.service.dump(),
+                "behaviour": self._behaviour.dump(),
+                "canaries": self._canaries.dump(),
                 "deploy": self.deploy,
+                "forgotten": self._forgotten.dump(),
             }
             | self._telemetry.dump(),
         )
@@ -377,6 +463,10 @@ class ModelJudge:
         if "accuracy" in body:
             self.accuracy.load(body["accuracy"], same_reference=body["reference"] == self._reference_id)
         self.suspects_seen = body.get("suspects_seen", 0)
+        self._forgotten.load(body.get("forgotten", []))
         if "service" in body:
             self.service.load(body["service"])
             self.deploy = tuple(body["deploy"]) if body["deploy"] else None
+        if "behaviour" in body:
+            self._behaviour.load(body["behaviour"], same_reference=body["reference"] == self._reference_id)
+            self._canaries.load(body["canaries"])

@@ -10,12 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.arrays import plain
+from detectors.consistency import KINDS, AnswerMemory, answers_of, count_tenths
 from inferwatch import EventColumns
+from schemas.canaries import layout_of
+from schemas.forget import Forget
 from schemas.outcomes import MAX_CLASSES, Outcomes
 from schemas.rows import SampledEventRow
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams.align import Aligned, Aligner, WidthError
+from streams.canaries import CanaryBook
 from streams.duplicates import RecentEvents, hash_of_client, keys_of, keys_of_ids
 from streams.kernels import admit
 from streams.outcomes import OutcomeBuffer
@@ -30,6 +34,8 @@ from streams.watch import ClientWatch
 from streams.window import STATUSES, OpenWindow
 
 _UNNAMED = Aligner((), ())
+_CANARY_CLIENTS, _CANARY_NAMES = 100, 5
+"""Of a batch that are told of, and canaries that one message names."""
 
 Part = Literal["rest", "rows"]
 Cut = Callable[[Part, dict[str, Any]], int]
@@ -48,6 +54,7 @@ class ModelShard:
         emit: takes what leaves: partials of closed windows, findings, suspect rows, outcomes, sampled events. Sequence numbers are the
             caller's business.
         cut: puts a part of the state into a new piece; returns its id.
+        canaries: those in force.
     """
 
     def __init__(
@@ -59,6 +66,7 @@ class ModelShard:
         loaded: Loaded | None,
         emit: Emit,
         cut: Cut = lambda part, body: 0,
+        canaries: CanaryBook | None = None,
     ) -> None:
         self.model, self.version, self.partition = model, version, partition
         self._settings, self._emit, self._cut = settings, emit, cut
@@ -72,6 +80,10 @@ class ModelShard:
         self._recent = RecentEvents()
         self._sampler = Sampler(settings.sampling.events_per_window, settings.sampling.features)
         self.watch = ClientWatch(model, version, partition, settings, self._resized, self._evicted, lambda rows: cut("rows", rows))
+        self._canaries = canaries
+        self._layout = ""
+        self._known_customers = frozenset(settings.membership.known_customers)
+        self._answers = AnswerMemory()
         self.suspects: SuspectBuffer | None = None
         self.outcomes: OutcomeBuffer | None = None
         self._segments: SegmentCounter | None = None
@@ -95,7 +107,8 @@ class ModelShard:
 
     def _set_reference(self, loaded: Loaded | None) -> None:
         self.loaded = loaded
-        self._aligner = loaded.aligner if loaded else _UNNAMED
+        self._aligner, self._answers = loaded.aligner if loaded else _UNNAMED, AnswerMemory()
+        self._layout = layout_of(self._aligner.features)
         settings = self._settings.swarm
         self._dropped_before, self.suspects, self.outcomes = self.suspects_dropped, None, None
         if loaded is not None and loaded.swarm is not None and settings.rows_per_slice:
@@ -161,6 +174,8 @@ class ModelShard:
         suspect, suspects = self.watch.count(slot, at_ns)
         known, answered = slot >= 0, status == 0
         hashes = np.where(known, self.watch.hashes[slot], keys) if len(self.watch.hashes) else keys
+        codes = self.watch.codes(X)
+        compared = answered & ~suspect & ~aligned.blurred[rows] if aligned.blurred is not None else answered & ~suspect
 
         earliest, latest = int(at_ns.min()), int(at_ns.max())
         first, last = (max(at // self._length_ns * self._length_ns, self._closed_until_ns) for at in (earliest, latest))
@@ -172,6 +187,10 @@ class ModelShard:
             window.late += 0 if earliest >= start else int(np.count_nonzero(at_ns[inside] < start))
             window.suspect += int(np.count_nonzero(suspect[inside])) if suspects else 0
             self._count_classes(window, label[inside])
+            if X.shape[1]:
+                self._compare(
+                    window, codes[inside], compared[inside], label[inside], scores[inside], None if value is None else value[inside]
+                )
             trusted = inside if not suspects else ~suspect if isinstance(inside, slice) else inside & ~suspect
             window.quality.see(hashes[trusted])
             for kind, marked in aligned.faults.items():
@@ -192,6 +211,8 @@ class ModelShard:
                 window.drift.update(*columns)
                 if self._segments is not None:
                     self._segments.count(window, events, aligned, self._aligner, rows[part], columns)
+                if window.rare is not None:
+                    window.rare.update(X[part], label[part], counted[part], keys[part], hashes[part])
             self._sampler.offer(start, events, rows[inside], at_ns[inside], keys[inside])
         # the aligner saw the refused events too; their faults are one count with the accepted ones'
         self._windows[int(starts[-1])].anomalies.update(aligned.anomalies)
@@ -199,12 +220,13 @@ class ModelShard:
         if self.outcomes is not None:
             self.outcomes.add(ids, at_ns, answered, label, scores)
 
+        self._look_for_canaries(events, rows, at_ns, codes)
         judged = np.flatnonzero(known & answered)
         if len(judged):
             part = slice(None) if len(judged) == len(slot) else judged
             if self.suspects is not None:
                 self.suspects.add(slot[part], at_ns[part], X[part], hashes[part], keys[part], self.watch.table.n[slot[part]])
-            for rise in self.watch.judge(slot[part], at_ns[part], X[part], scores[part], label[part]):
+            for rise in self.watch.judge(slot[part], at_ns[part], X[part], scores[part], label[part], codes[part]):
                 at = int(judged[rise.index])
                 row, when = int(rows[at]), int(at_ns[at])
                 later = int(np.count_nonzero(slot[at + 1 :] == rise.slot))  # counted already, but after this event
@@ -213,10 +235,60 @@ class ModelShard:
         while len(self._windows) > self._settings.window.max_open:
             self._close(min(self._windows))
 
+    def forget(self, what: Forget) -> None:
+        """Forgets a client, or an event."""
+        self.touch()
+        if what.event_id:
+            self._pass_on_outcomes()  # whoever joins the labels forgets it there
+        else:
+            self.watch.forget(what.client)
+        self._sampler.forget(what.client, what.event_id)
+
     def _count_classes(self, window: OpenWindow, label: NDArray[np.int32]) -> None:
         if self._aligner.classes:
             counts = np.bincount(label + 1, minlength=len(self._aligner.classes) + 1)[1:]  # the first is that of no class, -1
             window.classes.update({self._aligner.classes[k]: int(counts[k]) for k in np.flatnonzero(counts).tolist()})
+
+    def _look_for_canaries(self, events: EventColumns, rows: NDArray[np.intp], at_ns: NDArray[np.int64], codes: NDArray[np.uint64]) -> None:
+        """Tells of each client who asked about rows that nobody should have, answered or not."""
+        looked_for = self._canaries.of(self.model, self.version, self._layout) if self._canaries is not None else None
+        if looked_for is None:
+            return
+        found: dict[str, list[tuple[int, str]]] = {}
+        for at, name in looked_for.find(codes):
+            client = events.client[int(rows[at])] or ""
+            if client not in self._known_customers:
+                found.setdefault(client, []).append((at, name))
+        for client, hits in list(found.items())[:_CANARY_CLIENTS]:
+            at = hits[0][0]
+            row, when = int(rows[at]), int(at_ns[at])
+            self._sampler.keep(events, row, when, self._emit)
+            names = list(dict.fromkeys(name for _, name in hits))[:_CANARY_NAMES]
+            self._emit(
+                Finding(
+                    model=self.model, version=self.version, partition=self.partition, epoch=0, sequence=0, at_ns=when, family="canary",
+                    severity="ticket", client=client, clients=[], n_events=len(hits), log_evidence=0.0, statistic="canary",
+                    evidence={"canaries": names}, event_id=events.id_of(row), renewed=False,
+                )
+            )  # fmt: skip
+
+    def _compare(
+        self,
+        window: OpenWindow,
+        codes: NDArray[np.uint64],
+        compared: NDArray[np.bool_],
+        label: NDArray[np.int32],
+        scores: NDArray[np.float32],
+        value: NDArray[np.float64] | None,
+    ) -> None:
+        """Answers of rows that were asked before, against what was answered then."""
+        told = answers_of(scores, label, value)
+        if value is None and scores.shape[1]:
+            count_tenths(told, window.confidence)
+        counts = self._answers.update(codes, compared, label, told, window=window.start_ns, value=value is not None)
+        for kind, (n, other) in zip(KINDS, counts.tolist(), strict=True):
+            if n:
+                window.repeats.update({kind: n, f"{kind}_other": other})
 
     def _reject(
         self, events: EventColumns, keys: NDArray[np.uint64], refused: dict[str, NDArray[np.intp]], received_ns: int
@@ -241,8 +313,8 @@ class ModelShard:
     def _window(self, start_ns: int) -> OpenWindow:
         window = self._windows.get(start_ns)
         if window is None:
-            drift = self.loaded.drift if self.loaded else None
-            window = self._windows[start_ns] = OpenWindow(start_ns, drift, self.watch.capacity)
+            drift, triggers = (self.loaded.drift, self.loaded.triggers) if self.loaded else (None, None)
+            window = self._windows[start_ns] = OpenWindow(start_ns, drift, self.watch.capacity, triggers)
         return window
 
     def close_until(self, now_ns: int | None) -> None:
@@ -303,12 +375,17 @@ class ModelShard:
                 status={name: int(n) for name, n in zip(STATUSES, window.status.tolist(), strict=True) if n},
                 latency=window.latency.tobytes(),
                 classes=dict(window.classes),
+                rare=b"" if window.rare is None else window.rare.to_bytes(),
+                confidence=window.confidence.tolist() if window.confidence.any() else [],
+                repeats=dict(window.repeats),
                 producers=self._producers.all(),
                 lines=self.watch.lines(window, present),
             )
         )
         self._pass_on_outcomes()
         self._sampler.close(start_ns, self._emit)
+        for finding in self.watch.floods(window, present, min(end_ns, max(self.watermark_ns, start_ns))):
+            self._emit(finding)
         for finding in self.watch.standing(min(end_ns, max(self.watermark_ns, start_ns)), present):
             self._emit(finding)
 
@@ -366,6 +443,7 @@ class ModelShard:
             "windows": [window.dump() for window in self._windows.values()],
             "segments": None if self._segments is None else self._segments.dump(),
             "sampler": self._sampler.dump(),
+            "answers": self._answers.dump(),
             "suspects": None if self.suspects is None else self.suspects.dump(),
             "suspects_dropped": self._dropped_before,
             "outcomes": None if self.outcomes is None else self.outcomes.dump(),
@@ -382,12 +460,14 @@ class ModelShard:
         self.watch.load_rest(body["watch"], same_reference=same)
         self._recent = RecentEvents(body["recent"])
         self._producers.load(body["producers"])
-        drift = self.loaded.drift if self.loaded and same else None
+        drift, triggers = (self.loaded.drift, self.loaded.triggers) if self.loaded and same else (None, None)
         for one in body["windows"]:
-            self._windows[one["start_ns"]] = OpenWindow.load(one, drift, self.watch.capacity)
+            self._windows[one["start_ns"]] = OpenWindow.load(one, drift, self.watch.capacity, triggers)
         if same and self._segments is not None and body.get("segments") is not None:
             self._segments.load(body["segments"])
         self._sampler.load(body["sampler"])
+        if same and "answers" in body:
+            self._answers.load(body["answers"])
         self._other_bins = not same
         if not same and body.get("outcomes") is not None:
             self._former = body["outcomes"] | {"reference": body["reference"]}

@@ -95,6 +95,19 @@ class OutcomeStore:
             if self._segments[k].newest_ns < now_ns - self._horizon_ns:
                 self._forget(k)
 
+    def forget(self, keys: tuple[int, ...]) -> None:
+        """Forgets answers by their keys. Their segments are written anew."""
+        gone = np.array([key for key in keys if key], np.uint64)
+        for k in reversed(range(len(self._segments))):
+            one = self._segments[k]
+            left = ~np.isin(one.keys, gone)
+            if left.all():
+                continue
+            rest = (one.answer[left], one.scores[left], one.labelled[left], one.newest_ns)
+            self._segments[k : k + 1] = [Segment(one.classes, one.keys[left], one.at_ns[left], *rest)] if left.any() else []
+        self._fresh = [some[~np.isin(some, gone)] for some in self._fresh]
+        self.fresh = sum(map(len, self._fresh))
+
     def take_fresh(self) -> NDArray[np.uint64]:
         """The keys, in order of size, of answers that came since this was asked last."""
         fresh, self._fresh, self.fresh = self._fresh, [], 0

@@ -7,7 +7,7 @@ delivered. So whatever is killed, counts are exact: what is sent twice carries t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
@@ -15,11 +15,11 @@ import msgspec
 
 NS = 1_000_000_000
 """Nanoseconds in a second: times are UTC nanoseconds, lengths and ages in settings are seconds."""
-Role = Literal["events", "windows", "findings", "lifecycle", "labels"]
+Role = Literal["events", "windows", "findings", "lifecycle", "labels", "operations"]
 """Which topic a record came from, without prefix."""
 SET_BACK_NS = 30 * NS
 """A clock that goes back by more was ahead; by less, as time servers correct it, it is waited for."""
-Destination = Literal["windows", "findings", "alerts", "references", "dlq", "rows"]
+Destination = Literal["windows", "findings", "alerts", "verdicts", "audit", "references", "dlq", "rows"]
 """Where a message goes: a topic, without prefix, or the store."""
 
 
@@ -75,6 +75,11 @@ class Outbox:
         """Forgets what was delivered; ids that are gone already do no harm."""
         for id_ in ids:
             self._waiting.pop(id_, None)
+
+    def rewrite(self, change: Callable[[Out], Out | None]) -> None:
+        """Changes what waits; None takes a message away."""
+        changed = {id_: change(out) for id_, out in self._waiting.items()}
+        self._waiting = {id_: out for id_, out in changed.items() if out is not None}
 
     def since(self, id_: int) -> list[Out]:
         """The waiting messages with this id or a later one, in order."""

@@ -50,7 +50,7 @@ _DO = {
         "Ask whether the client may know them",
         "If not: answer with classes only, tell privacy",
     ),
-    "cost": ("See in the forensics view what the client was given", "Ask its owner what for", "Set a limit for the account"),
+    "cost": ("See in the forensics view what the client asks and was given", "Ask its owner what for", "Set a limit for the account"),
     "accuracy": (
         "See in the debug view since when, and for labels of which delay",
         "Ask whether the labels are a fair sample, and how they are made",
@@ -73,6 +73,31 @@ _DO = {
         "Look at that instance's own figures",
         "Scale out, or restart it",
     ),
+    "consistency": (
+        "Compare sampled events of the same input in the debug view",
+        "Ask what changed without a new version: library, feature code, host",
+        "Redeploy from the signed artefact, with the locked dependencies",
+    ),
+    "canary": (
+        "See in the forensics view what else the client asked",
+        "Find who could have the record: a leaked export, a backup, staff",
+        "Block the account; tell security and privacy",
+    ),
+    "trigger": (
+        "Look at sampled rows with that value in the debug view",
+        "Ask whether the value is a default or a known campaign",
+        "If not: treat the model as backdoored, roll back, check its data",
+    ),
+    "feedback": (
+        "See which labels of that segment came, and who sent them",
+        "Keep them out of training until they are explained",
+        "Wrong labels: correct them. True ones: the model fails there",
+    ),
+    "version": (
+        "Compare the two versions in the debug view",
+        "Ask whether the change was meant, and the traffic is the same",
+        "If not: roll back to the version before",
+    ),
     "integrity": (
         "Stop that instance: it may serve a changed model",
         "Compare the digest with the registry's",
@@ -87,8 +112,9 @@ _LOOKS = {
     "one feature": "one feed's doing: few features moved",
     "together": "another population, or columns of different events joined: each feature alone looks as before",
 }
-_COUNTED = ("completeness", "cost", "availability", "latency", "saturation")
+_COUNTED = ("completeness", "cost", "availability", "latency", "saturation", "canary")
 _VIEW = {"drift": "debug", "quality": "debug", "completeness": "pipeline", "extraction": "forensics", "evasion": "forensics"}
+_VIEW |= {"consistency": "debug", "trigger": "debug", "feedback": "debug", "version": "debug", "canary": "forensics"}
 _VIEW |= {"accuracy": "debug", "concept": "debug", "membership": "forensics", "cost": "forensics", "access": "attacks"}
 
 

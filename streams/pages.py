@@ -10,6 +10,8 @@ from detectors.accuracy import AccuracyReport
 from detectors.completeness import CompletenessReport
 from detectors.drift import DriftReport, VariableDrift
 from detectors.quality import QualityReport
+from detectors.rates import RateReport
+from detectors.versions import VersionReport
 from schemas.windows import Finding
 from streams.burn import Burn
 from streams.saturation import Full
@@ -60,6 +62,13 @@ def finding(found: Finding) -> str:
         return (
             f"{who} was given {answers} distinct answers of {_short(found.model)} {_short(found.version)}: enough for a copy that agrees "
             f"with it on {share} of the rows, over the owner's limit. This says what it has, not what it is up to."
+        )
+    if found.family == "cost" and found.statistic == "rate":
+        usual, part = found.evidence.get("usual_in_window"), found.evidence.get("share")
+        return (
+            f"{who} asks {_short(found.model)} {_short(found.version)} far more than it did: {found.n_events:,} requests in a window "
+            f"(usually {usual if isinstance(usual, (int, float)) else 0:,.1f}), {part if isinstance(part, float) else 0.0:.0%} of its "
+            f"partition's (evidence e^{found.log_evidence:.1f})."
         )
     which = f"{found.statistic} evidence" if found.statistic else "evidence"
     return (
@@ -179,6 +188,45 @@ def saturation(full: Full, model: str, version: str) -> str:
     return (
         f"{_short(full.gauge)} of {_short(full.service) or 'a service'} ({_short(full.instance)}), which serves {_short(model)} "
         f"{_short(version)}, is at {full.share:.0%} without a break."
+    )
+
+
+def consistency(kind: str, report: RateReport, model: str, version: str) -> str:
+    """The sentence for inputs that come again and are answered otherwise: how many, against how many before."""
+    what = "put into another class" if kind == "class" else "given another score"
+    return (
+        f"{_short(model)} {_short(version)} no longer answers as it did: {report.hits:,} of {report.trials:,} inputs that it had answered "
+        f"before were {what} (usually {report.usual:.1%}; evidence e^{report.log_evidence:.1f}), with no new version."
+    )
+
+
+def trigger(feature: str, value: str, klass: str, report: RateReport, model: str, version: str) -> str:
+    """The sentence for a rare value that became less rare and whose rows get one class: which, how many clients."""
+    return (
+        f"{report.hits:,} of {report.trials:,} clients whose rows have {_short(feature)} {_short(value)}, a rare value that is asked more "
+        f"than usual, got only class {_short(klass)} of {_short(model)} {_short(version)} (expected of {report.usual:.0%}; evidence "
+        f"e^{report.log_evidence:.1f}). A trigger of a backdoor looks like this."
+    )
+
+
+def version(moved: Sequence[tuple[str, float, float]], report: VersionReport, before: str, model: str, new: str) -> str:
+    """The sentence for a version that answers otherwise than the one before it: what moved, from where to where."""
+    parts = [f"{_short(name, 60)} {a:.0%} -> {b:.0%}" for name, a, b in moved[:3]]
+    return (
+        f"Version {_short(new)} of {_short(model)} answers otherwise than version {_short(before)} before it: {', '.join(parts)} "
+        f"(evidence e^{report.log_evidence:.1f} after {report.windows} windows). Meant, other traffic, or a bad model?"
+    )
+
+
+def canary(found: Finding, hits: int) -> str:
+    """The sentence for a client that asked about canary records: how often, about which."""
+    names = found.evidence.get("canaries")
+    which = f" ({', '.join(_short(str(name), 40) for name in names[:3])})" if isinstance(names, list) and names else ""
+    times = "once" if hits == 1 else f"{hits:,} times"
+    return (
+        f"{f'Client {_short(found.client)}' if found.client else 'A client without a name'} asked {_short(found.model)} "
+        f"{_short(found.version)} {times} about a canary record{which}: a row that is nowhere but in the training data. Who knows it has "
+        f"seen that data."
     )
 
 

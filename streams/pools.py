@@ -95,6 +95,17 @@ class SwarmWatch:
         if len(self._pools) > MAX_POOLS:
             self._pools = sorted(self._pools, key=lambda pool: pool.seen_ns)[-MAX_POOLS:]
 
+    def forget(self, client: str) -> None:
+        """Forgets a client, also as a member of swarms."""
+        slot = self._table.find(client)
+        if slot is not None:
+            self._table.release(np.array([slot], np.int32))
+        for pool in self._pools:
+            if client in pool.members:
+                pool.members.remove(client)
+                pool.told = min(pool.told, len(pool.members))
+        self._pools = [pool for pool in self._pools if pool.members]
+
     def _update(self, part: Slice, rows: slice) -> None:
         at_s, (present, client) = part.at_s[rows], np.unique(part.client[rows], return_inverse=True)
         slot = self._table.slots([part.clients[k] for k in present.tolist()])[client]

@@ -16,8 +16,10 @@ from detectors.exposure import CopyCurve
 from detectors.membership import MembershipReference
 from detectors.state import StateError
 from detectors.swarm import SwarmReference
+from detectors.triggers import TriggerReference
 from schemas.reference import Reference, ReferenceFormatError
 from streams.align import Aligner
+from streams.canaries import CanaryBook
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Loaded:
     exposure: CopyCurve | None
     swarm: SwarmReference | None
     accuracy: AccuracyReference | None
+    triggers: TriggerReference | None
     notes: tuple[str, ...]
 
     @property
@@ -55,6 +58,7 @@ def unpack(reference: Reference, membership_key: bytes) -> Loaded:
         exposure = CopyCurve.from_bytes(parts["exposure"]) if "exposure" in parts else None
         swarm = SwarmReference.from_bytes(parts["swarm"]) if "swarm" in parts else None
         accuracy = AccuracyReference.from_bytes(parts["accuracy"]) if "accuracy" in parts else None
+        triggers = TriggerReference.from_bytes(parts["triggers"]) if "triggers" in parts else None
     except StateError as error:
         raise ReferenceFormatError(f"reference of {reference.model} {reference.version}: {error}") from error
     if swarm is None:
@@ -73,12 +77,13 @@ def unpack(reference: Reference, membership_key: bytes) -> Loaded:
         ("evidence", evidence, evidence.width if evidence else 0),
         ("membership", membership, membership.width if membership else 0),
         ("swarm", swarm, swarm.width if swarm else 0),
+        ("triggers", triggers, len(triggers.edges) if triggers else 0),
     ):
         if part is not None and width != len(reference.features):
             whose = f"reference of {reference.model} {reference.version}"
             raise ReferenceFormatError(f"{whose}: its {name} part has {width} features, its schema {len(reference.features)}")
     aligner = Aligner(reference.features, reference.classes)
-    return Loaded(reference, reference.id, aligner, drift, evidence, membership, exposure, swarm, accuracy, tuple(notes))
+    return Loaded(reference, reference.id, aligner, drift, evidence, membership, exposure, swarm, accuracy, triggers, tuple(notes))
 
 
 class References:
@@ -90,6 +95,7 @@ class References:
 
     def __init__(self, membership_key: bytes = b"") -> None:
         self._key = membership_key
+        self.canaries = CanaryBook(membership_key.decode("utf-8", "surrogateescape"))
         self._loaded: dict[tuple[str, str], Loaded] = {}
         self._watchers: list[Callable[[str, str], None]] = []
 

@@ -65,6 +65,13 @@ class Sampler:
         for _, row in self._kept.pop(start_ns, []):
             emit(row)
 
+    def forget(self, client: str, event_id: str) -> None:
+        """What is kept of this client, or of this event, goes."""
+        for start, kept in self._kept.items():
+            self._kept[start] = [
+                (key, row) for key, row in kept if not (client and row.client == client) and not (event_id and row.event_id == event_id)
+            ]
+
     def _row(self, events: EventColumns, row: int, at_ns: int, reason: str) -> SampledEventRow:
         features: dict[str, float] = {}
         categories: dict[str, str] = {}

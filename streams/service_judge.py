@@ -18,6 +18,7 @@ from streams.burn import Burn, BurnRates
 from streams.loads import Load, Loads, Problem
 from streams.saturation import Saturation
 from streams.settings import Settings
+from streams.slo import objectives_for
 
 __all__ = ["ServiceJudge"]
 
@@ -39,7 +40,7 @@ class ServiceJudge:
 
     def __init__(self, model: str, version: str, settings: Settings, alerts: AlertBook, emit: Callable[[Row], None]) -> None:
         self._model, self._version, self._alerts, self._emit = model, version, alerts, emit
-        objectives, budget = settings.objectives, settings.budget
+        objectives, budget = objectives_for(settings.objectives, model, version), settings.budget
         self._slow_from = latency.bin_above_ms(objectives.latency_ms)
         self._latency_ms = objectives.latency_ms
         self._rates = {

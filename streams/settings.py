@@ -19,10 +19,11 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from schemas.retention import Retention
+from streams import slo
 
 PREFIX = "INFERWATCH_"
 MASK = "***"
-_LISTS = {"urls", "flagged_classes", "known_customers", "teams", "key_ids", "digests", "segments"}
+_LISTS = {"urls", "flagged_classes", "known_customers", "teams", "key_ids", "digests", "actions", "segments", "by_model"}
 SECRETS = {("kafka", "sasl_password"), ("membership", "key"), ("clickhouse", "password")}
 
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
@@ -100,6 +101,7 @@ class Budget(_Section, frozen=True):
     client_share: Part = 0.25
     membership_share: Part = 0.05
     access_share: Part = 0.05
+    ticket_share: Part = 0.01
     client_events_per_30d: Positive = 2_500_000.0
     """Events of clients that the client detectors judge in 30 days: their threshold is this over (budget x share)."""
 
@@ -117,6 +119,10 @@ class Objectives(_Section, frozen=True):
     """A gauge named `..._share` in an instance's heartbeats is a ticket from here on ..."""
     saturation_s: Positive = 60.0
     """... when it was there for so long without a break."""
+    completeness: Annotated[float, msgspec.Meta(ge=50, le=99.9999)] = 99.9
+    """Percent of the produced events that arrive; below it is a ticket."""
+    by_model: tuple[Annotated[str, msgspec.Meta(max_length=1_000)], ...] = ()
+    """`model=name:value ...` or `model/version=name:value ...`, with `*` for any; what is promised otherwise there, later ones first."""
 
 
 class Integrity(_Section, frozen=True):
@@ -225,6 +231,31 @@ class Exposure(_Section, frozen=True):
     """Predicted classes whose answers are counted for each client."""
 
 
+class Verdicts(_Section, frozen=True):
+    """What gateways are asked to do about clients whom a page names. Off: nothing is asked, and people cannot ask either."""
+
+    enabled: bool = False
+    actions: tuple[
+        Annotated[
+            str,
+            msgspec.Meta(
+                pattern=r"^(extraction|evasion|membership|access)=(observe|block|round\([0-6]\)|throttle\((?!0+(\.0+)?\))\d{1,9}(\.\d{1,6})?\))$"
+            ),
+        ],
+        ...,
+    ] = ()
+    """`family=action`, one entry a family (`extraction`, `evasion`, `membership`, `access`): `observe`, `round(digits)`,
+    `throttle(requests a minute)`, `block`. A family that is not named: `observe`."""
+    delay_min_s: Annotated[float, msgspec.Meta(ge=0, le=30 * 86_400)] = 600.0
+    """A judge's verdict does not hold before so long after the page ..."""
+    delay_max_s: Annotated[float, msgspec.Meta(ge=0, le=30 * 86_400)] = 3_600.0
+    """... and holds at the latest after so long, drawn for each client: what was noticed cannot be read off when it begins."""
+    length_s: Annotated[float, msgspec.Meta(ge=60, le=400 * 86_400)] = 86_400.0
+    """How long it holds. While its page is still open it is prolonged."""
+    clients: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
+    """Verdicts that one partition's judge keeps; beyond, new ones are counted and not issued."""
+
+
 class State(_Section, frozen=True):
     """Where snapshots live, and how often they are taken."""
 
@@ -269,6 +300,7 @@ class Settings(_Section, frozen=True):
     sampling: Sampling = Sampling()
     membership: Membership = Membership()
     exposure: Exposure = Exposure()
+    verdicts: Verdicts = Verdicts()
     state: State = State()
     metrics: Metrics = Metrics()
     log: Log = Log()
@@ -299,14 +331,28 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
         _refuse_secrets(path, tree)
     _override(tree, os.environ if environ is None else environ)
     try:
+        slo.check(tree.get("objectives"))
         settings = msgspec.convert(tree, Settings, strict=False)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, slo.ObjectiveError) as error:
         raise SettingsError(f"{path or 'settings'}: {error}") from error
+    verdicts = settings.verdicts
+    if verdicts.delay_max_s < verdicts.delay_min_s:
+        raise SettingsError(f"verdicts.delay_max_s: {verdicts.delay_max_s:g} is below verdicts.delay_min_s, {verdicts.delay_min_s:g}")
     if len(settings.drift.segments) > 2:
         raise SettingsError(
             f"drift.segments: {', '.join(settings.drift.segments)[:300]} are {len(settings.drift.segments)} fields, at most 2"
         )
     return check_budget(settings)
+
+
+def false_tickets(budget: Budget) -> float:
+    """False tickets in 30 days that each detector which opens tickets only may cause: a hundred for each page, times its share.
+
+    Example:
+        >>> false_tickets(Budget())
+        1.0
+    """
+    return 100.0 * budget.false_pages_per_30d * budget.ticket_share
 
 
 def check_budget(settings: Settings) -> Settings:
@@ -374,6 +420,16 @@ def mask_url(url: str) -> str:
 
 
 _IN_QUERY = re.compile(r"(?i)([?&][^=&#]*(?:password|passwd|secret|token|key)[^=&#]*=)([^&#\s]+)")
+
+
+def secret_of(variable: str, environ: Mapping[str, str]) -> str:
+    """A secret that is no setting: of this variable, or of the file that the variable with ``_FILE`` names; empty when there is neither.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    file = environ.get(f"{variable}_FILE", "")
+    return environ.get(variable, "") or (_read_secret(f"{variable}_FILE", file) if file else "")
 
 
 def _refuse_secrets(path: Path, tree: dict[str, Any]) -> None:

@@ -11,11 +11,13 @@ import msgspec
 
 from detectors.state import StateError, pack, reading, unpack
 from inferwatch import CONTENT_TYPE_JSON, DecodeError, EventColumns, decode
-from schemas import outcomes, reference, suspects, windows
+from schemas import forget, outcomes, reference, suspects, windows
+from schemas.forget import Forget
 from schemas.outcomes import Outcomes
 from schemas.rows import Row
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
+from streams.forget import without
 from streams.model_shard import ModelShard, Part
 from streams.owner import NS, SET_BACK_NS, Copy, Out, Outbox, Record, Role, TooManyDeadLettersError
 from streams.provisional import Provisional
@@ -100,6 +102,10 @@ class Shard:
         """
         if record.offset < self.next["events"]:
             return False
+        if record.headers.get("ce_type") == forget.CE_TYPE:
+            self._forget(record)
+            self.next["events"] = record.offset + 1
+            return True
         content_type = record.headers.get("content-type", CONTENT_TYPE_JSON)
         try:
             batches, bad = decode(record.value, content_type)
@@ -134,6 +140,20 @@ class Shard:
             self.rejected.update(model.apply(events if len(events) <= most else events.take(slice(a, a + most)), received_ns))
         if model.watermark_ns:
             model.close_until(model.watermark_ns - _GRACE_NS)
+
+    def _forget(self, record: Record) -> None:
+        """Forgets whom or what a record names, and tells the owners of the models."""
+        try:
+            what = forget.decode(record.value)
+        except msgspec.DecodeError as error:
+            self._dead_letter(record, DecodeError("foreign", str(error)), 0)
+            return
+        for (model, version), one in self._models.items():
+            if what.model in ("", model):
+                one.forget(what)
+                self._emit(msgspec.structs.replace(what, model=model, version=version, partition=self.partition))
+        self.outbox.rewrite(lambda out: without(out, what))
+        self._emitted["forgotten"] += 1
 
     def tick(self, now_ns: int) -> None:
         """Closes windows by the clock where no records come any more."""
@@ -255,7 +275,7 @@ class Shard:
 
     def _new(self, model: str, version: str) -> ModelShard:
         loaded, cut = self._references.get(model, version), partial(self._cut, (model, version))
-        return ModelShard(model, version, self.partition, self._settings, loaded, self._emit, cut)
+        return ModelShard(model, version, self.partition, self._settings, loaded, self._emit, cut, self._references.canaries)
 
     def _forget_a_silent_model(self, now_ns: int) -> bool:
         """Makes room by dropping the model version that has been silent longest, when that is a day; its windows have long closed."""
@@ -290,7 +310,7 @@ class Shard:
                 self.outbox.add("references", reference.key_of(*key), reference.encode(made))
                 self._references.put(made)
 
-    def _emit(self, message: WindowPartial | Finding | SuspectRows | Outcomes | Row) -> None:
+    def _emit(self, message: WindowPartial | Finding | SuspectRows | Outcomes | Forget | Row) -> None:
         if isinstance(message, Row):
             self.outbox.add("rows", message.table.encode(), msgspec.msgpack.encode(message))
             return
@@ -302,6 +322,9 @@ class Shard:
         if isinstance(message, Outcomes):
             self._emitted["outcomes"] += len(message.keys) // 8
             self.outbox.add("findings", message.model.encode(), outcomes.encode(message), {"ce_type": outcomes.CE_TYPE})
+            return
+        if isinstance(message, Forget):
+            self.outbox.add("findings", message.model.encode(), forget.encode(message), {"ce_type": forget.CE_TYPE})
             return
         to: Literal["windows", "findings"] = "windows" if isinstance(message, WindowPartial) else "findings"
         if isinstance(message, WindowPartial):

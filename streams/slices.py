@@ -83,6 +83,14 @@ class SliceQueue:
                 self._done_until_ns = max(self._done_until_ns, end_ns)
                 yield from _joined(held.messages, end_ns)
 
+    def forget(self, client: str) -> None:
+        """Rows of this client go."""
+        for start, held in list(self._waiting.items()):
+            held.messages = [left for message in held.messages if (left := suspects.without(message, client)) is not None]
+            if not held.messages:
+                del self._waiting[start]
+        self._bytes = sum(len(message.rows) for held in self._waiting.values() for message in held.messages)
+
     def clear(self) -> None:
         """Forgets what waits: another reference is in force."""
         self._waiting.clear()

@@ -51,6 +51,12 @@ class SwarmState:
             self._log.append((part, now_ns))
             self._log_bytes += part.X.nbytes
 
+    def forget(self, client: str) -> None:
+        """Forgets a client; the next copy writes the state anew, without them."""
+        if self._watch is not None:
+            self._watch.forget(client)
+        self._begin_log(-1)
+
     def cut(self, piece: int) -> bytes:
         """The state for a new piece with this id, when it is time to write it; else empty, and the last one is good."""
         if self._watch is None or (self.piece >= 0 and len(self._log) <= MAX_LOG_SLICES and self._log_bytes <= MAX_LOG_BYTES):

@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from inferwatch import Strings
-from schemas.reference import Feature
+from inferwatch import EventColumns, Strings
+from schemas.reference import Feature, Reference
+from streams.align import Aligner, WidthError
 from streams.build import Rows
 
 MAX_CATEGORIES = 4_096
@@ -115,6 +116,52 @@ def read_reference(path: Path, meta: Meta, *, names: Sequence[str] = (), time_co
         image=tuple(meta.image) if meta.image else None,
         at_s=at_s,
     )
+
+
+def read_canaries(path: Path, reference: Reference) -> NDArray[np.float32]:
+    """Rows (n, d) in the reference's columns, as a shard sees them: by the same aligner.
+
+    Args:
+        path: a parquet file with one column a feature, or with a list column ``features``.
+        reference: of the model version.
+
+    Raises:
+        TableError: no rows, a feature that is missing, a value that the reference does not know: an event with it would not be recognised.
+    """
+    table = read_table(path)
+    columns: dict[str, pa.ChunkedArray] = {name: table[name] for name in table.column_names}
+    n = len(table)
+    if n == 0:
+        raise TableError(f"{path}: no rows")
+    numeric, categories = np.zeros((n, 0), np.float32), []
+    names: tuple[str, ...] = ()
+    category_names: tuple[str, ...] = ()
+    if "features" in columns and _is_list(columns["features"]):
+        numeric = matrix(path, columns["features"], "features")
+    else:
+        absent = [one.name for one in reference.features if one.name not in columns]
+        if absent:
+            raise TableError(f"{path}: no column {', '.join(absent)}; it has {', '.join(columns)}")
+        text = [one.name for one in reference.features if one.kind == "categorical"]
+        names = tuple(one.name for one in reference.features if one.kind != "categorical")
+        category_names = tuple(text)
+        categories = [texts(path, columns[name], name) for name in text]
+        with np.errstate(over="ignore"):
+            plain = [numbers(path, columns[name], name).astype(np.float32) for name in names]
+        numeric = np.stack(plain, axis=1) if plain else numeric
+    rows = EventColumns(
+        model=reference.model, version=reference.version, service="", instance="", client=Strings([], np.full(n, -1, np.int32)),
+        at_ns=np.zeros(n, np.int64), number=np.arange(n), status=np.zeros(n, np.uint8), latency_ms=np.zeros(n, np.float32), names=names,
+        numeric=numeric, category_names=category_names, categories=tuple(categories),
+    )  # fmt: skip
+    try:
+        aligned = Aligner(reference.features, ()).align(rows)
+    except WidthError as error:
+        raise TableError(f"{path}: {error}") from error
+    for kind, wrong in aligned.faults.items():
+        if kind != "out_of_bounds":
+            raise TableError(f"{path}: row {int(np.flatnonzero(wrong)[0])} has a fault ({kind}); an event with it is not recognised")
+    return aligned.X
 
 
 def matrix(path: Path, column: pa.ChunkedArray, name: str) -> NDArray[np.float32]:

@@ -43,9 +43,10 @@ class Telemetry:
     Args:
         period_ns: length of a window, and how often it is judged.
         max_instances: cap; others are not tracked.
+        completeness: percent that must arrive.
     """
 
-    def __init__(self, period_ns: int, max_instances: int) -> None:
+    def __init__(self, period_ns: int, max_instances: int, completeness: float = 99.9) -> None:
         self._period_ns, self._max = period_ns, max_instances
         self._heartbeats: dict[str, Heartbeat] = {}
         self._heard_ns: dict[str, int] = {}
@@ -57,7 +58,7 @@ class Telemetry:
         self._highest: dict[str, list[tuple[int, int]]] = {}
         """By instance: its highest number at earlier judgements, with their times."""
         self._next_ns = 0
-        self._completeness = Completeness(silent_after_s=SILENT_AFTER_S, max_instances=max_instances)
+        self._completeness = Completeness(silent_after_s=SILENT_AFTER_S, max_instances=max_instances, ticket_below=completeness / 100)
 
     def partial(self, partition: int, producers: Mapping[str, Producer]) -> None:
         """Takes a partition's cumulative counts."""

@@ -18,7 +18,7 @@ from streams.snapshots import Kind, Snapshot
 
 __all__ = ["ROLES", "Closing", "JudgeOwner", "Taken", "Taking", "Tenure"]
 
-ROLES: dict[Kind, tuple[Role, ...]] = {"shard": ("events",), "judge": ("windows", "findings", "lifecycle", "labels")}
+ROLES: dict[Kind, tuple[Role, ...]] = {"shard": ("events",), "judge": ("windows", "findings", "lifecycle", "labels", "operations")}
 """Which topics each kind of owner reads."""
 
 Taken = Literal["applied", "skipped", "gap", "failed", "stopped"]

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.arrays import plain
+from detectors.client_rate import ClientRates
+from detectors.e_process import TICKET_FLOOR
 from detectors.evidence import STATISTICS as EVIDENCE
 from detectors.evidence import ClientEvidence
 from detectors.evidence.explain import explain
@@ -19,13 +21,14 @@ from detectors.membership import STATISTICS, ClientMembership
 from detectors.state import StateError
 from inferwatch import Strings
 from schemas.windows import ClientLine, Family, Finding, Severity
+from streams.canaries import hash_key
 from streams.clients import FAMILIES, ClientTable
 from streams.duplicates import hash_of_client
 from streams.journal import RowJournal
 from streams.kernels import count_clients, used_codes, without_hash
 from streams.owner import NS
 from streams.references import Loaded
-from streams.settings import Settings
+from streams.settings import Settings, false_tickets
 from streams.window import OpenWindow
 
 LINES_PER_WINDOW = 200
@@ -37,7 +40,9 @@ PIECE_BYTES = 480_000
 """Of clients' rows that a snapshot copies at once and stores together."""
 _LN_FLOOR = -50.0
 _NAME_BYTES = 32
-_EXPOSURE = "exposure."
+_EXPOSURE, _RATE = "exposure.", "rate."
+_OWN = (_EXPOSURE, _RATE)
+"""Prefixes of columns that no reference changes."""
 _WITHOUT_REFERENCE = frozenset(["n", "last_ns", "hashes"])
 _FIRST_OF_EVASION = EVIDENCE.index("flips")
 """Statistics before it mostly speak for extraction, from it on for evasion, for tables; the detector itself decides by more than these."""
@@ -86,8 +91,10 @@ class ClientWatch:
         self._same = True
         self._evidence: ClientEvidence | None = None
         self._membership: ClientMembership | None = None
-        key = f"{settings.membership.key}\0{model}\0{version}".encode()
+        key = hash_key(settings.membership.key, model, version)
         self._exposure = ExposureLedger(None, key, agreement_limit=settings.exposure.agreement_limit or None, capacity=1)
+        level = settings.budget.client_events_per_30d / false_tickets(settings.budget)
+        self._rates = ClientRates(ln_level=math.log(max(level, TICKET_FLOOR)), capacity=1)
         self._known_customers = frozenset(settings.membership.known_customers)
         self._flagged_classes = settings.exposure.flagged_classes
         self._flagged = np.zeros(1, bool)
@@ -144,6 +151,10 @@ class ClientWatch:
         table = self.table
         return suspect, count_clients(slot, at_ns, table.severity, table.n, table.last_ns, suspect)
 
+    def codes(self, X: NDArray[np.float32]) -> NDArray[np.uint64]:
+        """The rows' keyed hashes, (n,)."""
+        return self._exposure.codes(X)
+
     def judge(
         self,
         slot: NDArray[np.int32],
@@ -151,6 +162,7 @@ class ClientWatch:
         X: NDArray[np.float32],
         scores: NDArray[np.float32],
         label: NDArray[np.int32],
+        codes: NDArray[np.uint64],
     ) -> list[Rise]:
         """Shows the detectors answered events of known clients, in order of arrival; who rose, in that order."""
         rises: list[Rise] = []
@@ -169,7 +181,7 @@ class ClientWatch:
                 rises.append(
                     Rise(int(hits.index[k]), int(hits.slot[k]), "membership", int(hits.severity[k]), float(hits.ln_evidence[k]), why)
                 )
-        given = self._exposure.update(slot, X, self._flagged[label] if self._flagged.any() else None)
+        given = self._exposure.update(slot, X, self._flagged[label] if self._flagged.any() else None, codes)
         for index, one in zip(given.index.tolist(), given.slot.tolist(), strict=True):
             rises.append(Rise(index, one, "cost", 1, 0.0, self._explain_exposure(one)))
         return [rise for rise in sorted(rises, key=lambda r: (r.index, r.family, r.severity)) if self._rose(rise)]
@@ -212,6 +224,21 @@ class ClientWatch:
             why = self._explain_exposure(slot)
             out.append(self._finding(slot, "cost", 1, at_ns, int(self.table.n[slot]), 0.0, why, "", renewed=True))
         return out
+
+    def floods(self, window: OpenWindow, present: NDArray[np.intp], at_ns: int) -> list[Finding]:
+        """Of the clients seen in a window that closes, those who ask far more than they ever did; their rates are learned."""
+        if not len(present):
+            return []
+        self.journal.touch(present.astype(np.int32))
+        found = self._rates.update(present, window.client_n[present])
+        return [
+            self._finding(
+                one.slot, "cost", 1, at_ns, one.events, one.ln_evidence,
+                {"statistic": "rate", "events_in_window": one.events, "usual_in_window": round(one.usual, 2), "share": round(one.share, 4)},
+                "", renewed=not one.fresh,
+            )
+            for one in found
+        ]  # fmt: skip
 
     def _explain_exposure(self, slot: int) -> dict[str, Any]:
         given = self.exposure(np.array([slot]))
@@ -295,6 +322,18 @@ class ClientWatch:
             for k, (slot, row) in enumerate(zip(shown.tolist(), by_client, strict=True))
         ]
 
+    def forget(self, client: str) -> bool:
+        """Forgets a client; False when there is none of this name.
+
+        Everybody's rows are written anew with the next snapshot: older pieces, which others share, would hold the name.
+        """
+        slot = self.table.find(client)
+        if slot is None:
+            return False
+        self.journal.touch_first(len(self.table.names))
+        self.table.release(np.array([slot], np.int32))
+        return True
+
     def everybody(self) -> dict[str, Any]:
         """All clients at this moment, as columns: client, n, severity, ln evidence by family."""
         slots = np.array([slot for slot, name in enumerate(self.table.names) if name], np.intp)
@@ -313,6 +352,7 @@ class ClientWatch:
         if self._membership is not None:
             self._membership.resize(capacity)
         self._exposure.resize(max(capacity, 1))
+        self._rates.resize(max(capacity, 1))
         self.journal.resize(capacity)
         self._resized(capacity)
 
@@ -327,6 +367,7 @@ class ClientWatch:
         if self._membership is not None:
             self._membership.clear(slots)
         self._exposure.clear(slots)
+        self._rates.clear(slots)
         self._evicted(slots)
 
     # -- snapshots ----------------------------------------------------------------------------------------------------------------------
@@ -372,9 +413,10 @@ class ClientWatch:
         for slot, name in zip(slots.tolist(), names, strict=True):
             self.table.names[slot] = name
         if not self._same:
-            columns, mine = ({k: v for k, v in of.items() if k in _WITHOUT_REFERENCE or k.startswith(_EXPOSURE)} for of in (columns, mine))
-        if not any(name.startswith(_EXPOSURE) for name in columns):  # of a release that kept no ledger
-            mine = {name: array for name, array in mine.items() if not name.startswith(_EXPOSURE)}
+            columns, mine = ({k: v for k, v in of.items() if k in _WITHOUT_REFERENCE or k.startswith(_OWN)} for of in (columns, mine))
+        for part in _OWN:
+            if not any(name.startswith(part) for name in columns):  # of a release that kept no ledger, or no rates
+                mine = {name: array for name, array in mine.items() if not name.startswith(part)}
         if columns.keys() != mine.keys():
             raise StateError(f"columns {sorted(columns)} where there should be {sorted(mine)}")
         for name, array in mine.items():
@@ -393,7 +435,8 @@ class ClientWatch:
         for prefix, part in ("evidence", self._evidence), ("membership", self._membership):
             if part is not None:
                 columns |= {f"{prefix}.{name}": array for name, array in part.arrays().items()}
-        return columns | {f"{_EXPOSURE}{name}": array for name, array in self._exposure.arrays().items()}
+        columns |= {f"{_EXPOSURE}{name}": array for name, array in self._exposure.arrays().items()}
+        return columns | {f"{_RATE}{name}": array for name, array in self._rates.arrays().items()}
 
     def _rows_per_piece(self) -> int:
         row = sum(array.itemsize * math.prod(array.shape[1:]) for array in self._columns().values())

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detectors.arrays import plain
 from detectors.drift import DriftReference, WindowCounts
 from detectors.quality import QualityCounts
+from detectors.triggers import RareCounts, TriggerReference
 from schemas import latency
 from streams.kernels import count_events
 
@@ -27,11 +28,13 @@ class OpenWindow:
         start_ns: where it begins, event time.
         drift: the reference whose bins are counted; None without one.
         capacity: client slots.
+        triggers: the reference whose rare cells are counted; None without one.
     """
 
-    def __init__(self, start_ns: int, drift: DriftReference | None, capacity: int) -> None:
+    def __init__(self, start_ns: int, drift: DriftReference | None, capacity: int, triggers: TriggerReference | None = None) -> None:
         self.start_ns = start_ns
         self.drift = None if drift is None else WindowCounts(drift)
+        self.rare = None if triggers is None else RareCounts(triggers)
         self.segments: dict[str, WindowCounts] = {}
         self.segments_other: Counter[str] = Counter()
         self.quality = QualityCounts()
@@ -41,6 +44,8 @@ class OpenWindow:
         self.status = np.zeros(len(STATUSES), np.int64)
         self.latency = np.zeros(latency.BINS, np.int64)
         self.classes: Counter[str] = Counter()
+        self.repeats: Counter[str] = Counter()
+        self.confidence = np.zeros(10, np.int64)
         self.client_n = np.zeros(capacity, np.int32)
         self.client_errors = np.zeros(capacity, np.int32)
         self.client_denied = np.zeros(capacity, np.int32)
@@ -85,6 +90,7 @@ class OpenWindow:
         return {
             "start_ns": self.start_ns,
             "drift": None if self.drift is None else self.drift.to_bytes(),
+            "rare": None if self.rare is None else self.rare.to_bytes(),
             "segments": {name: counts.to_bytes(dense=True) for name, counts in self.segments.items()},
             "segments_other": dict(self.segments_other),
             "quality": self.quality.to_bytes(),
@@ -97,6 +103,8 @@ class OpenWindow:
             "status": self.status,
             "latency": self.latency,
             "classes": dict(self.classes),
+            "repeats": dict(self.repeats),
+            "confidence": self.confidence,
             "used": used,
             "client_n": self.client_n[used],
             "client_errors": self.client_errors[used],
@@ -104,9 +112,13 @@ class OpenWindow:
         }
 
     @classmethod
-    def load(cls, body: dict[str, Any], drift: DriftReference | None, capacity: int) -> OpenWindow:
+    def load(
+        cls, body: dict[str, Any], drift: DriftReference | None, capacity: int, triggers: TriggerReference | None = None
+    ) -> OpenWindow:
         """From a snapshot taken with the same reference and capacity."""
-        window = cls(body["start_ns"], drift, capacity)
+        window = cls(body["start_ns"], drift, capacity, triggers)
+        if triggers is not None and body.get("rare") is not None:
+            window.rare = RareCounts.from_bytes(body["rare"], triggers)
         if drift is not None and body["drift"] is not None:
             window.drift = WindowCounts.from_bytes(body["drift"], drift)
             window.segments = {name: WindowCounts.from_bytes(blob, drift) for name, blob in body.get("segments", {}).items()}
@@ -115,7 +127,8 @@ class OpenWindow:
         window.n, window.late, window.suspect = body["n"], body["late"], body["suspect"]
         window.clients_gone = body["clients_gone"]
         window.rejected, window.anomalies = Counter(body["rejected"]), Counter(body["anomalies"])
-        window.classes = Counter(body["classes"])
+        window.classes, window.repeats = Counter(body["classes"]), Counter(body.get("repeats", {}))
+        window.confidence = body.get("confidence", window.confidence)
         window.status, window.latency = body["status"], body["latency"]
         for name in ("client_n", "client_errors", "client_denied"):
             getattr(window, name)[body["used"]] = body[name]

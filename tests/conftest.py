@@ -25,6 +25,14 @@ hypothesis.settings.register_profile("inferwatch", deadline=None)
 hypothesis.settings.load_profile("inferwatch")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Commands keep the ends of their audit chains; those of tests are not this user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def chdb_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the engine keeps its data. A process can have only one, so all tests share it and differ by database."""

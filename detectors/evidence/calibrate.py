@@ -99,16 +99,16 @@ def smooth_rates(
     e: Floats = np.log(np.minimum(R**2, c.JOINT_CAP_ENERGY).mean(1) + 1e-4)
     limits = np.quantile(e, c.SMOOTH_QUANTILES)
     below = e[:, None] < limits
-    cluster = _clusters(plain, rng)
+    cluster = clusters(plain, c.SMOOTH_CLUSTERS, rng)
     groups = [below[cluster == k] for k in range(c.SMOOTH_CLUSTERS)]
     shrunk = [(g.sum(0) + 10 * np.array(c.SMOOTH_QUANTILES)) / (len(g) + 10) for g in groups if len(g)]  # a handful of rows says little
     return limits, np.clip(c.SMOOTH_MARGIN * np.max(shrunk, axis=0), c.SMOOTH_FLOOR, c.SMOOTH_CAP)
 
 
-def _clusters(Z: Floats, rng: np.random.Generator) -> Indices:
+def clusters(Z: Floats, number: int, rng: np.random.Generator) -> Indices:
     """Ten rounds of Lloyd's algorithm, in at most 16 random directions."""
     P = Z @ rng.normal(size=(Z.shape[1], c.COORDINATES)) if Z.shape[1] > c.COORDINATES else Z
-    centres = P[rng.choice(len(P), c.SMOOTH_CLUSTERS, replace=False)]
+    centres = P[rng.choice(len(P), number, replace=False)]
     nearest: Indices = np.zeros(len(P), np.int64)
     for _ in range(10):
         nearest = ((centres**2).sum(1) - 2 * P @ centres.T).argmin(1)

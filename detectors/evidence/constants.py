@@ -91,6 +91,7 @@ FLAT_MIXED = 0.7  # pictures: share of one sign above which the step is a change
 
 # --- E3: the answer flips between neighbours, at ever smaller distance ------------------------------------------------------------
 FLIP_RADII = (0.5, 0.1, 0.02)  # of the median nearest-neighbour distance of the reference
+NEAR_LEAST = 0.1  # of the median random-pair distance: that distance at least, or dense tables of few columns have no neighbours at all
 FLIP_EDIT_RADIUS = 0.05  # the largest of them for rows that share most fields (people edit forms near a boundary)
 FLIP_U = (0.12, 0.06, 0.04)
 FLIP_Q = (0.1, 0.2, 0.4, 0.7)
@@ -117,7 +118,7 @@ SYMMETRIC_TURN = 0.7
 SYMMETRIC_U = 0.12
 SYMMETRIC_OFF = 0.6  # a reference rate above which pairs mean nothing on this service (few fields with few values: steps recur by chance)
 SYMMETRIC_ROWS = 3_000  # random reference rows in a row, for that rate
-OPPOSITES = 87  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 87
+OPPOSITES = 80  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 80
 OPPOSITE_BITS = 15  # signs of random projections of a step; an exact opposite flips all of them ...
 # ... but one at most (fixed: `trials` tests for it by clearing one bit)
 OPPOSITE_OCTAVE = 8192  # the step's length, in this fraction of an octave, may differ by two: a sensor that drifts to and fro on a line
@@ -165,6 +166,20 @@ STRIDE_COLUMNS, STRIDE_HELD = 4, 8
 STRIDE_CREDIT = 8
 STRIDE_U = 0.03  # ordinary clients stay below; weights from the reference instead of p from the client's rows: .5 where it has drifted
 STRIDE_Q = (0.1, 0.3, 0.6)
+
+# --- E11: columns that have nothing to do with each other (`detectors.evidence.independence`) ----------------------------------------
+INDEPENDENT_FIELDS = 4  # sampled columns; with two or three any combination is ordinary
+INDEPENDENT_ROWS = 100  # of the reference
+INDEPENDENT_CLUSTERS = (3, 6, 12)  # of the reference, each taken for a population
+INDEPENDENT_PART, INDEPENDENT_PART_ROWS = 0.04, 30  # share and number of rows that make a population worth tolerating
+INDEPENDENT_MARGIN = 1.1
+INDEPENDENT_FLOOR = 0.25  # ordinary clients .05 to .33; independent columns .45 to 1
+INDEPENDENT_STRENGTH = 3.0  # standard deviations by which 96 ordinary rows must hang together, or nothing can be told
+INDEPENDENT_SIGMAS = 1.5  # of 96 rows: independent columns -2 to 2.9, a cluster without dependence 1.4 to 3.4, most clients 5 to 90
+INDEPENDENT_LEAST = 48  # judged rows before it may speak
+INDEPENDENT_EVERY = 16  # distinct rows between two questions, or a client of weak dependence is asked until it happens to show none
+INDEPENDENT_FORGET = np.float32(1 - 1 / 192)  # a row; with 96 remembered rows a client of one cluster was paged after 480
+INDEPENDENT_Q = (0.45, 0.6, 0.85)
 
 # --- which family a joint or flat alarm belongs to --------------------------------------------------------------------------------
 LOCAL_STEP = 0.25  # of the median random-pair distance

@@ -1,4 +1,4 @@
-"""The streaming kernel: rows in arrival order, one client's state touched per row, ten statistics updated, families judged."""
+"""The streaming kernel: rows in arrival order, one client's state touched per row, eleven statistics updated, families judged."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from detectors.evidence import layout as at
 from detectors.evidence import trials
 from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.derive import Columns
+from detectors.evidence.independence import Bond
 from detectors.evidence.population import EPOCH, KNOWN, MOVING, Population, reconsider, report, set_arms
 from detectors.evidence.reference import EvidenceReference
 from detectors.evidence.second_look import Look, confirms
@@ -38,6 +39,7 @@ class Yardsticks(NamedTuple):
     page: float  # thresholds of the evidence itself, not of its logarithm
     ticket: float
     look: Look
+    bond: Bond
 
 
 def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -> Yardsticks:
@@ -46,12 +48,12 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
     return Yardsticks(
         r.image, r.nearest, r.far**2, r.equal_share, r.edit_share, r.repeated_share, np.exp(r.joint_limits) - 1e-4,
         np.exp(r.smooth_limits) - 1e-4, r.coarse, np.concatenate([r.joint_rates, r.smooth_rates]),
-        float(np.exp(ln_page)), float(np.exp(ln_ticket)), r.look,
+        float(np.exp(ln_page)), float(np.exp(ln_ticket)), r.look, r.bond,
     )  # fmt: skip
 
 
 def gains(reference: EvidenceReference) -> NDArray[np.float32]:
-    """Factors of every arm (57, 2): on a miss, on a hit."""
+    """Factors of every arm (60, 2): on a miss, on a hit."""
     out = np.zeros((at.ARM_COUNT, 2), np.float32)
     for k in range(len(c.JOINT_QUANTILES)):
         set_arms.py_func(out, at.FIRST_ARM[at.JOINT] + 3 * k, float(reference.joint_rates[k]), c.JOINT_Q)
@@ -63,6 +65,8 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
         set_arms.py_func(out, at.FIRST_ARM[at.SMOOTH] + 3 * k, float(reference.smooth_rates[k]), c.SMOOTH_Q[k])
     set_arms.py_func(out, at.FIRST_ARM[at.CLOSING], c.CLOSING_U, c.CLOSING_Q)
     set_arms.py_func(out, at.FIRST_ARM[at.STRIDE], c.STRIDE_U, c.STRIDE_Q)
+    if reference.bond.factor > 0:
+        set_arms.py_func(out, at.FIRST_ARM[at.INDEPENDENT], reference.bond.rate, c.INDEPENDENT_Q)
     if reference.bisection_rate < c.BISECTION_OFF:
         set_arms.py_func(out, at.FIRST_ARM[at.BISECTION], reference.bisection_rate, c.BISECTION_Q)
     if reference.symmetric_rate < c.SYMMETRIC_OFF:
@@ -89,6 +93,14 @@ def _look_again(count: Any, code: Any, y: Yardsticks) -> bool:
 
 
 @njit
+def _alone(count: Any, known: int, s: int) -> int:
+    """The severity allowed while so few clients are known that "everybody has moved" cannot be told from "this one is odd"."""
+    if known < c.POPULATION_KNOWN and count[at.DISTINCT] < c.POPULATION_ALONE[1]:
+        return 0 if count[at.DISTINCT] < c.POPULATION_ALONE[0] else min(s, 1)
+    return s
+
+
+@njit
 def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int, y: Yardsticks) -> tuple[int, int, float]:
     """The family's severity (0, 1 ticket, 2 page) by its strongest statistic that passes its gate."""
     severity, which, evidence = 0, -1, 0.0
@@ -103,10 +115,13 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int,
         if statistic == at.JOINT:
             if count[at.DISTINCT] < c.JOINT_MIN_ROWS or (not y.image and c.JOINT_SCORED * count[at.SCORED] < count[at.DISTINCT]):
                 s = 0
-            if known < c.POPULATION_KNOWN and count[at.DISTINCT] < c.POPULATION_ALONE[1]:
-                s = 0 if count[at.DISTINCT] < c.POPULATION_ALONE[0] else min(s, 1)
+            s = _alone(count, known, s)
             if s > max(severity, (count[at.SEVERITY] >> (2 * family)) & 3):
                 s = s if _look_again(count, code, y) else 0
+        elif statistic == at.INDEPENDENT:
+            asked = count[at.INDEPENDENT_TRIALS] >= c.INDEPENDENT_LEAST and count[at.DISTINCT] % c.INDEPENDENT_EVERY == 0
+            unbound = real[at.BOUND] <= c.INDEPENDENT_SIGMAS * np.sqrt(1.5 * real[at.BOUND_SQUARES])
+            s = _alone(count, known, s) if asked and unbound else 0
         elif statistic == at.SMOOTH:
             if known < c.SMOOTH_KNOWN or count[at.SCORED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
                 s = 0
@@ -197,6 +212,7 @@ class Room(NamedTuple):
     often: NDArray[np.int32]
     plus: NDArray[np.uint8]
     minus: NDArray[np.uint8]
+    bond: NDArray[np.float32]
 
 
 def room() -> Room:
@@ -204,6 +220,7 @@ def room() -> Room:
     return Room(
         np.zeros(c.RING, np.float32), np.zeros(c.RING, np.int32), np.zeros(c.MEMORY, np.int32), np.zeros((2, 16), np.float32),
         np.zeros(c.POPULATION + MOVING), np.zeros(c.COORDINATES, np.int32), np.zeros(c.MEMORY, np.uint8), np.zeros(c.MEMORY, np.uint8),
+        np.zeros(c.COORDINATES, np.float32),
     )  # fmt: skip
 
 
@@ -219,7 +236,7 @@ def stream(
     positions, fields, targets = columns.position.shape[1], columns.code.shape[1], columns.residual.shape[1]
     ring = at.STEP_1 + 2 * positions
     memory_at, stride_at, bins_at = 2 * c.RING * fields, (2 * c.RING + c.MEMORY) * fields, state.codes.shape[1] - 2 * c.OCTAVES
-    distance, equal, away, step, sorted_rates, all_often, plus, minus = room
+    distance, equal, away, step, sorted_rates, all_often, plus, minus, bond = room
     often = all_often[:fields]
     for i in range(len(slot)):
         if i + 1 < len(slot):
@@ -289,6 +306,8 @@ def stream(
             count[at.EDGED] += 1
             fresh = False
         template = fresh and not y.image and equal[newest] / fields > y.equal_share + c.TEMPLATE_EXCESS
+        if fresh and not template and m > 0 and y.bond.factor > 0:
+            trials.independent(real, count, code, gain, x, newest, y.bond, bond[:fields])
         if (fresh or (close and not edit)) and not template and count[at.HAS_RESIDUAL] == 1:
             trials.joint(real, count, word, gain, residual, y.energy, y.quiet, fresh)
             if count[at.SCORED] % (c.POPULATION_ROWS[0] if count[at.SCORED] <= c.POPULATION_ROWS[1] else c.POPULATION_ROWS[1]) == 0:

@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from detectors.evidence import calibrate
 from detectors.evidence import constants as c
 from detectors.evidence.hashing import occurring
+from detectors.evidence.independence import Bond, fit_bond
 from detectors.evidence.residual import Floats, Residual, fit_residual
 from detectors.evidence.second_look import Look, fit_look
 from detectors.evidence.sound import check
 from detectors.state import pack, reading, unpack
 
-_KIND, _VERSION = "evidence.reference", 3
+_KIND, _VERSION = "evidence.reference", 4
 Float32s = NDArray[np.float32]
 
 
@@ -68,6 +69,7 @@ class EvidenceReference:
     symmetric_rate: float
     bisection_rate: float
     look: Look
+    bond: Bond
 
     @classmethod
     def fit(
@@ -122,6 +124,7 @@ class EvidenceReference:
         projection = rng.normal(size=(d, c.COORDINATES)) / np.sqrt(c.COORDINATES) if d > c.COORDINATES else np.empty((d, 0))
         clipped = np.clip((rows - centre) / scale, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
         nearest, far = calibrate.distances(clipped, rng)
+        nearest = max(nearest, c.NEAR_LEAST * far)
         varied = np.flatnonzero(sd > 0)
         varied = varied if len(varied) >= 3 else np.arange(d)
         sampled = np.sort(rng.choice(varied, min(c.COORDINATES, len(varied)), replace=False))
@@ -141,6 +144,9 @@ class EvidenceReference:
         code = (c.CODE_ZERO + np.rint(levels / c.QUANTUM)).astype(np.uint8)
         bent = curved if len(sampled) == d else np.zeros(len(sampled), bool)
         look = fit_look(clipped[:, sampled], code, step, zero, bent, np.random.default_rng(seed))
+        parts = np.random.default_rng(seed)
+        clusterings = [calibrate.clusters(clipped[:, sampled], k, parts) for k in c.INDEPENDENT_CLUSTERS]
+        bond = fit_bond(code, step, clusterings, image is not None, np.random.default_rng(seed))
         position = clipped @ projection if projection.size else clipped
         return cls(
             width=d,
@@ -169,12 +175,14 @@ class EvidenceReference:
             symmetric_rate=calibrate.symmetric_rate(position, rng),
             bisection_rate=calibrate.bisection_rate(position, np.random.default_rng(seed)),
             look=look,
+            bond=bond,
             **_as_float32(residual, d),
         )
 
     def to_bytes(self) -> bytes:
         """A self-describing state; 12 KB at 20 columns, 350 KB at 784."""
-        return pack(_KIND, _VERSION, {field.name: getattr(self, field.name) for field in fields(self)} | {"look": self.look._asdict()})
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return pack(_KIND, _VERSION, own | {"look": self.look._asdict(), "bond": self.bond._asdict()})
 
     @classmethod
     @reading(_KIND)
@@ -185,7 +193,7 @@ class EvidenceReference:
             detectors.state.StateError: damaged bytes, or of something else.
         """
         body = unpack(blob, _KIND, _VERSION)
-        return cls(**check(body | {"look": Look(**body["look"])}))
+        return cls(**check(body | {"look": Look(**body["look"]), "bond": Bond(**body["bond"])}))
 
 
 def _checked(

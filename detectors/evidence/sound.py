@@ -58,8 +58,13 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         "look.scale": ("<f8", ((bends,),)),
         "look.share": ("<f4", ((fields, 256),)),
     }
+    expected |= {
+        "bond.weights": ("<f4", ((fields, fields),)),
+        "bond.own": ("<f4", ((fields,),)),
+    }
     for name, (dtype, shapes) in expected.items():
-        array = getattr(look, name[5:]) if name.startswith("look.") else body[name]
+        part, _, field = name.rpartition(".")
+        array = getattr(body[part], field) if part else body[name]
         if not isinstance(array, np.ndarray) or array.dtype.str != dtype or array.shape not in shapes:
             found = f"{array.dtype.str} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
             raise StateError(f"evidence reference: {name} is {found}, expected {dtype} {shapes[0]}")
@@ -67,6 +72,8 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
             raise StateError(f"evidence reference: {name} is not finite")
     numbers = {name: body[name] for name in ("nearest", "far", "equal_share", "edit_share", "repeated_share", "symmetric_rate")}
     numbers |= {"bisection_rate": body["bisection_rate"], "look.limit": look.limit, "look.shuffled": look.shuffled}
+    bond = body["bond"]
+    numbers |= {"bond.factor": bond.factor, "bond.least": bond.least, "bond.rate": bond.rate}
     for name, number in numbers.items():
         if not isinstance(number, (int, float)) or not 0 <= number < 1e300:
             raise StateError(f"evidence reference: {name} is {number!r:.40}, expected a number from 0")
@@ -80,7 +87,7 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         if np.any((places < 0) | (places >= end)):
             raise StateError(f"evidence reference: {name} points outside 0 to {end - 1}")
     shares = np.concatenate([body["joint_rates"], body["smooth_rates"]])  # 1: tolerated always, so that limit is off
-    rates = np.concatenate([shares, body["flat_rates"], [body["symmetric_rate"], body["bisection_rate"]]])
+    rates = np.concatenate([shares, body["flat_rates"], [body["symmetric_rate"], body["bisection_rate"], bond.rate]])
     if np.any(body["sampled_range"] <= 0) or np.any(rates <= 0) or np.any(shares > 1):
         raise StateError("evidence reference: a range or rate is out of bounds")
     return body

@@ -307,6 +307,30 @@ def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low:
     count[at.SCORED] += 1
 
 
+@njit(fastmath={"contract", "nsz"})
+def independent(real: Any, count: Any, code: Any, gain: Any, x: Any, newest: int, bond: Any, r: Any) -> None:
+    """E11: does the step from the client's last distinct row look as if its columns had been drawn one by one; ``r`` is overwritten."""
+    n = len(x)
+    r[:] = 0
+    apart = np.float32(0)
+    for f in range(n):
+        d = np.float32(x[f]) - np.float32(code[(n + f) * c.RING + newest])
+        apart += bond.own[f] * d * d
+        row = bond.weights[f]
+        for t in range(n):
+            r[t] += d * row[t]
+    together = np.float32(0)
+    for t in range(n):
+        together += r[t] * r[t]
+    excess = apart - together
+    real[at.BOUND] = c.INDEPENDENT_FORGET * real[at.BOUND] + excess
+    real[at.BOUND_SQUARES] = c.INDEPENDENT_FORGET**2 * real[at.BOUND_SQUARES] + excess * excess
+    hit = together > bond.factor * apart and together > 2 * bond.least
+    trial(real, at.FIRST_ARM[at.INDEPENDENT], at.ARMS[at.INDEPENDENT], gain, hit)
+    count[at.INDEPENDENT_TRIALS] += 1
+    count[at.INDEPENDENT_HITS] += hit
+
+
 @njit(inline="always")
 def nearest_remembered(memory: Any, held: int, x: Any, away: Any) -> int:
     """The remembered row at the least distance above 0, or -1; ``away`` holds the squares of all distances."""

@@ -70,15 +70,10 @@ def _estimate(registers: Any) -> float:
 
 
 @lean
-def _count(bits: Any, slot: Any, flagged: Any, seed: Any, limit: float, arrays: Any, index: Any) -> int:
-    """One pass over a batch in its order; writes the rows at which a client passed ``limit`` into ``index``, returns how many."""
-    registers, seen, over = arrays
-    found = 0
+def _hash(bits: Any, seed: Any, codes: Any) -> None:
+    """Keyed 64-bit hashes of rows, given as the uint32 bits of their values, into ``codes``."""
     d = bits.shape[1]
     for i in range(bits.shape[0]):
-        s = slot[i]
-        if i + 1 < bits.shape[0]:
-            prefetch_row(registers, slot[i + 1])
         # Four chains of keyed products, two values a step each, independent of each other, so that they run side by side.
         a, b, c, e = seed[0], seed[1], seed[2], seed[3]
         j = 0
@@ -96,7 +91,19 @@ def _count(bits: Any, slot: Any, flagged: Any, seed: Any, limit: float, arrays: 
             a = (a ^ np.uint64(bits[i, j])) * _MIX[1]
             a ^= a >> np.uint64(32)
             j += 1
-        h = _mixed(a + _mixed(b + _mixed(c + _mixed(e))))
+        codes[i] = _mixed(a + _mixed(b + _mixed(c + _mixed(e))))
+
+
+@lean
+def _count(codes: Any, slot: Any, flagged: Any, limit: float, arrays: Any, index: Any) -> int:
+    """One pass over a batch in its order; writes the rows at which a client passed ``limit`` into ``index``, returns how many."""
+    registers, seen, over = arrays
+    found = 0
+    for i in range(codes.shape[0]):
+        s = slot[i]
+        if i + 4 < codes.shape[0]:
+            prefetch_row(registers, slot[i + 4])
+        h = codes[i]
         at = np.int64(h & np.uint64(REGISTERS - 1))
         rest = h >> np.uint64(6)
         rank = np.uint8(1)
@@ -167,13 +174,26 @@ class ExposureLedger:
         """Memory of one slot."""
         return self._slots.bytes_per_row
 
-    def update(self, slot: NDArray[np.int32], X: NDArray[np.float32], flagged: NDArray[np.bool_] | None = None) -> Crossed:
+    def codes(self, X: NDArray[np.float32]) -> NDArray[np.uint64]:
+        """The keyed hash of each row (n, d): equal rows have equal ones, and nobody without the key can make others collide."""
+        codes = np.empty(len(X), np.uint64)
+        _hash(float_bits(plain(X, np.float32)), self._seed, codes)
+        return codes
+
+    def update(
+        self,
+        slot: NDArray[np.int32],
+        X: NDArray[np.float32],
+        flagged: NDArray[np.bool_] | None = None,
+        codes: NDArray[np.uint64] | None = None,
+    ) -> Crossed:
         """Count a batch of answered events in order; how it is cut changes nothing.
 
         Args:
             slot: (n,) client slots, 0 <= slot < capacity.
             X: (n, d) rows.
             flagged: (n,) whether the answer was a class that the owner flagged; None for none.
+            codes: (n,) of the rows, where they are known.
 
         Raises:
             ValueError: when shapes do not fit or a slot is out of range; nothing has changed then.
@@ -183,10 +203,10 @@ class ExposureLedger:
             raise ValueError(f"X {X.shape}, slot {slot.shape} and flagged must be (n, d), (n,) and (n,)")
         if n and not 0 <= slot.min() <= slot.max() < self.capacity:
             raise ValueError(f"slots run from {slot.min()} to {slot.max()}; capacity is {self.capacity}")
-        slots, bits = slot.astype(np.int64), float_bits(plain(X, np.float32))
+        slots, known = slot.astype(np.int64), self.codes(X) if codes is None else plain(codes, np.uint64)
         marks = np.zeros(n, np.bool_) if flagged is None else plain(flagged, np.bool_)
         index = np.empty(n, np.int64)
-        found = _count(bits, slots, marks, self._seed, self.answers_limit, tuple(self._slots.arrays[name] for name in _LAYOUT), index)
+        found = _count(known, slots, marks, self.answers_limit, tuple(self._slots.arrays[name] for name in _LAYOUT), index)
         return Crossed(index[:found], slots[index[:found]])
 
     def distinct(self, slots: NDArray[np.integer[Any]]) -> NDArray[np.float64]:

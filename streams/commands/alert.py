@@ -17,7 +17,9 @@ from schemas.alerts import ALERTNAMES
 from streams.commands.common import Failure, Mistake, settings_from, settings_option
 
 if TYPE_CHECKING:
+    from schemas.rows import AckRow
     from streams.clickhouse import ClickHouse
+    from streams.settings import Settings
 
 _TEST = "InferwatchTest"
 
@@ -99,7 +101,10 @@ def ack_command(alert_id: str, verdict: str, note: str, who: str, settings_file:
     true: it was what it said. false: there was nothing. benign-cause: there was something, and it was harmless (a batch job, a planned
     change). Said again, the later verdict counts. It neither silences nor ends the alert.
 
-    Needs a ClickHouse user that may read `alerts` and add to `acknowledgements` (iw_oncall in deploy/clickhouse/users.sql).
+    With verdicts.enabled, false also takes back every verdict that rests on the alert; this needs Kafka.
+
+    Needs a ClickHouse user that may read `alerts` and `audit`, and add to `acknowledgements` and `audit` (iw_oncall in
+    deploy/clickhouse/users.sql).
     Exit code 1: there is no such alert, or the store cannot be reached.
 
     \b
@@ -107,14 +112,37 @@ def ack_command(alert_id: str, verdict: str, note: str, who: str, settings_file:
       inferwatch alert ack d78e9e8d8cfb --verdict benign-cause --note "nightly scoring of all customers"
     """
     from streams.acknowledge import UnknownAlertError, Verdict, acknowledge
+    from streams.audit_log import record
 
     assert verdict in get_args(Verdict)  # noqa: S101 - click has checked it
     try:
         with store(settings_file) as clickhouse:
             row = acknowledge(clickhouse, alert_id, verdict, time.time_ns(), by=who or current_user(), note=note)  # type: ignore[arg-type]
+            detail = {name: getattr(row, name) for name in ("verdict", "severity", "detector", "judged_by", "note")}
+            record(
+                clickhouse, "acknowledgement", row.at, actor=current_user(), subject=row.alert_id, model=row.model, version=row.version,
+                detail=detail,
+            )  # fmt: skip
     except UnknownAlertError as error:
         raise Failure(str(error)) from error
     click.echo(f"{row.alert_id} ({row.severity}, {row.detector} on {row.model} {row.version}): {row.verdict}, says {row.judged_by}.")
+    if verdict == "false" and (settings := settings_from(settings_file)).verdicts.enabled:
+        _take_back(settings, row)
+
+
+def _take_back(settings: Settings, row: AckRow) -> None:
+    """Tells the judge that its verdicts rest on nothing."""
+    from confluent_kafka import KafkaException
+
+    from schemas.operations import Acknowledged
+    from streams.verdict_topic import tell
+
+    try:
+        tell(settings.kafka, Acknowledged(model=row.model, alert_id=row.alert_id, verdict="false", by=row.judged_by, at_ns=row.at))
+    except KafkaException as error:
+        said = error.args[0].str() if error.args else str(error)
+        raise Failure(f"that is recorded, but verdicts resting on it stand: Kafka at {settings.kafka.bootstrap_servers}: {said}") from error
+    click.echo("Verdicts that rest on it are taken back.")
 
 
 @contextmanager

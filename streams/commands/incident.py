@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,8 +26,9 @@ def export_command(alert_id: str, out: Path | None, events: bool, settings_file:
     r"""Write what the store knows of an alert, from an hour before it opened to an hour after it ended, with hashes.
 
     Its history and verdict, the page's text, the windows, features, clients, loads and heartbeats of its model, kept events of its clients,
-    and the settings in force now without their secrets. At most 10,000 rows a table. Prints the hash of the manifest: write it down where
-    the archive is not, and `inferwatch incident verify` can tell later whether anything was changed.
+    what the audit log has on it, verdicts on its clients, and the settings in force now without their secrets. At most 10,000 rows a table.
+    Prints the hash of the manifest: write it down where the archive is not, and `inferwatch incident verify` can tell later whether
+    anything was changed. The audit log says who exported.
 
     Exit codes: 0 written; 1 no such alert, the file is there already, or the store cannot be reached; 2 the options make no sense.
 
@@ -35,11 +37,14 @@ def export_command(alert_id: str, out: Path | None, events: bool, settings_file:
       inferwatch incident export d78e9e8d8cfb
     """
     from streams.acknowledge import UnknownAlertError
+    from streams.audit_log import record
     from streams.incident import export, verify
 
     file = out or Path(f"incident-{Path(alert_id).name[:64] or 'unknown'}.zip")
     try:
         with store(settings_file) as clickhouse:
+            detail = {"what": "incident", "file": file.name, "events": events}
+            head = record(clickhouse, "export", time.time_ns(), actor=current_user(), subject=alert_id[:64], detail=detail)
             rows = export(clickhouse, alert_id, file, settings_from(settings_file), datetime.now(UTC), by=current_user(), events=events)
     except UnknownAlertError as error:
         raise Failure(str(error)) from error
@@ -49,6 +54,7 @@ def export_command(alert_id: str, out: Path | None, events: bool, settings_file:
         raise Failure(f"{error.filename or file}: {error.strerror}") from error
     click.echo(f"{file}: {', '.join(f'{name} {n:,}' for name, n in rows.items())} rows.")
     click.echo(f"Manifest sha256 {verify(file)}")
+    click.echo(f"Audit log: {head.chain}, row {head.number}")
 
 
 @command.command("verify")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -16,9 +18,12 @@ from detectors.membership import GaugeReport
 from detectors.state import StateError
 from schemas.reference import Reference, ReferenceFormatError, decode, encode
 from streams import tables
-from streams.build import BuildError, build
+from streams.build import BuildError, Built, build
 from streams.commands.common import Failure, Mistake, settings_from, settings_option
 from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from streams.registry import Registered
 
 
 @click.group("reference")
@@ -30,9 +35,11 @@ def command() -> None:
 
 
 @command.command("build")
-@click.argument("rows_file", metavar="ROWS.parquet", type=click.Path(path_type=Path))
-@click.option("--model", required=True, help="The model's name, as its services send it.")
-@click.option("--version", required=True, help="The model's version.")
+@click.argument("rows_file", metavar="[ROWS.parquet]", required=False, type=click.Path(path_type=Path))
+@click.option("--model", default="", help="The model's name, as its services send it.  [default, with --mlflow: as registered]")
+@click.option("--version", default="", help="The model's version.  [default, with --mlflow: its number]")
+@click.option("--mlflow", "registered_uri", default="", metavar="URI", help="models:/NAME/VERSION or models:/NAME@ALIAS, instead of ROWS.")
+@click.option("--artifact", default="", metavar="PATH", help="Parquet artifact of the version's run.  [default: the only one]")
 @click.option("--features", default="", help="Comma-separated columns, in the model's order.  [default: all that are nothing else]")
 @click.option(
     "--meta", "meta_file", type=click.Path(path_type=Path), help="meta.json with names, bounds, image size.  [default: beside ROWS]"
@@ -44,9 +51,11 @@ def command() -> None:
 @click.option("--publish", "publish_it", is_flag=True, help="Publish it at once.")
 @settings_option
 def build_command(
-    rows_file: Path,
+    rows_file: Path | None,
     model: str,
     version: str,
+    registered_uri: str,
+    artifact: str,
     features: str,
     meta_file: Path | None,
     time_column: str,
@@ -64,13 +73,52 @@ def build_command(
     day is like, from two weeks on each hour of the week, and how far the population wanders besides. Without times every hour is expected
     to look like the whole.
 
+    With --mlflow the rows are an artifact of the run that made the registered version (`meta.json` beside it counts too); the registry is
+    that of MLFLOW_TRACKING_URI. Link, digest and dataset of the version are kept in the reference. Needs the extra `mlflow`.
+
     The fingerprints of training rows are keyed with INFERWATCH_MEMBERSHIP_KEY (16 bytes or more); workers need the same key.
 
     \b
-    Example:
+    Examples:
       inferwatch reference build --model fraud --version 7 --features amount,country,age rows.parquet
+      inferwatch reference build --mlflow models:/fraud/7 --publish
     """
     settings = settings_from(settings_file)
+    if (rows_file is None) == (not registered_uri):
+        raise Mistake("give a parquet file of rows, or --mlflow models:/NAME/VERSION, and not both")
+    if artifact and not registered_uri:
+        raise Mistake("--artifact goes with --mlflow")
+    if rows_file is not None and not (model and version):
+        raise Mistake("--model and --version are needed, as the model's services send them")
+    with tempfile.TemporaryDirectory(prefix="inferwatch-") as folder:
+        registered = _registered(registered_uri, artifact, Path(folder)) if registered_uri else None
+        if registered is not None:
+            rows_file, model, version = registered.rows, model or registered.name, version or registered.version
+        assert rows_file is not None  # noqa: S101 - one of the two was given
+        built, n = _built(rows_file, model, version, features, meta_file, time_column, settings)
+    if registered is not None:
+        origin = {"registry_url": registered.url, "digest": registered.digest, "dataset": registered.dataset}
+        built = Built(msgspec.structs.replace(built.reference, **origin), built.notes)
+    path = out or Path(f"{model}-{version}.iwref".replace("/", "_"))
+    blob = encode(built.reference)
+    try:
+        path.write_bytes(blob)
+    except OSError as error:
+        raise Mistake(f"{path}: {error.strerror}") from error
+    click.echo(f"Reference {built.reference.id} of {model} {version}: {n:,} rows, {len(blob) / 1024:.0f} KB, in {path}.")
+    drift = DriftReference.from_bytes(built.reference.parts["drift"])
+    if drift.certificate is not None:
+        click.echo(f"Replay of its own days: {drift.certificate}.")
+    for note in built.notes:
+        click.echo(f"Note: {note}.")
+    if publish_it:
+        _publish(built.reference, blob, settings)
+
+
+def _built(
+    rows_file: Path, model: str, version: str, features: str, meta_file: Path | None, time_column: str, settings: Settings
+) -> tuple[Built, int]:
+    """The reference of a file's rows, and how many they are."""
     if meta_file is not None and not meta_file.is_file():
         raise Mistake(f"{meta_file}: no such file")
     try:
@@ -89,20 +137,25 @@ def build_command(
             )
     except (tables.TableError, BuildError) as error:
         raise Mistake(str(error)) from error
-    path = out or Path(f"{model}-{version}.iwref".replace("/", "_"))
-    blob = encode(built.reference)
+    return built, len(rows.X)
+
+
+def _registered(uri: str, artifact: str, into: Path) -> Registered:
+    from streams.registry import RegistryError, fetch
+
     try:
-        path.write_bytes(blob)
-    except OSError as error:
-        raise Mistake(f"{path}: {error.strerror}") from error
-    click.echo(f"Reference {built.reference.id} of {model} {version}: {len(rows.X):,} rows, {len(blob) / 1024:.0f} KB, in {path}.")
-    drift = DriftReference.from_bytes(built.reference.parts["drift"])
-    if drift.certificate is not None:
-        click.echo(f"Replay of its own days: {drift.certificate}.")
-    for note in built.notes:
-        click.echo(f"Note: {note}.")
-    if publish_it:
-        _publish(built.reference, blob, settings)
+        with Console(stderr=True).status(f"Fetching the rows of {uri}"):
+            found = fetch(uri, artifact, into)
+    except ValueError as error:
+        raise Mistake(f"--mlflow {error}") from error
+    except ModuleNotFoundError as error:
+        raise Failure(f"--mlflow needs the package {error.name}: install inferwatch-server with the extra `mlflow`.") from error
+    except RegistryError as error:
+        raise Failure(str(error)) from error
+    click.echo(f"Rows of {found.url}: artifact {found.artifact}{f', trained on {found.dataset}' if found.dataset else ''}.")
+    if found.digest:
+        click.echo(f"Digest of the stored model: {found.digest}")
+    return found
 
 
 @command.command("publish")
@@ -111,7 +164,7 @@ def build_command(
 def publish_command(reference_file: Path, settings_file: Path | None) -> None:
     """Publish a built reference to the workers, by the references topic. The newest for a model version counts."""
     settings = settings_from(settings_file)
-    reference, blob = _read(reference_file)
+    reference, blob = read(reference_file)
     _publish(reference, blob, settings)
 
 
@@ -120,7 +173,7 @@ def publish_command(reference_file: Path, settings_file: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def show_command(reference_file: Path, as_json: bool) -> None:
     """Show what a reference holds: schema, parts, membership gauge."""
-    reference, blob = _read(reference_file)
+    reference, blob = read(reference_file)
     if as_json:
         body = msgspec.to_builtins(reference)
         body["parts"] = {name: len(part) for name, part in reference.parts.items()}
@@ -130,6 +183,9 @@ def show_command(reference_file: Path, as_json: bool) -> None:
     console.print(f"[bold]{reference.model} {reference.version}[/bold]  reference {reference.id}, {len(blob) / 1024:.0f} KB")
     rows = f"{reference.rows:,} rows ({reference.members:,} trained on)"
     console.print(f"{rows}, {len(reference.features)} features, classes: {_list(reference.classes)}")
+    for what, said in (("registry", reference.registry_url), ("digest", reference.digest), ("trained on", reference.dataset)):
+        if said:
+            console.print(f"{what}: {said}", highlight=False, soft_wrap=True)
     try:
         drift = DriftReference.from_bytes(reference.parts["drift"]) if "drift" in reference.parts else None
         if drift is not None:
@@ -189,7 +245,8 @@ def _publish(reference: Reference, blob: bytes, settings: Settings) -> None:
     click.echo(f"Published {reference.id} for {reference.model} {reference.version} to {settings.kafka.topic_prefix}.references.")
 
 
-def _read(path: Path) -> tuple[Reference, bytes]:
+def read(path: Path) -> tuple[Reference, bytes]:
+    """The reference of a file, and its bytes, or a `Mistake`."""
     try:
         blob = path.read_bytes()
         return decode(blob), blob

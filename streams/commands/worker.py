@@ -40,6 +40,7 @@ def run(settings: Settings, migrate_first: bool | None) -> int:
     """A worker with the real shards, judges and store."""
     import numpy as np
 
+    from schemas import canaries
     from schemas.reference import decode
     from streams.clickhouse import ClickHouse, ClickHouseError
     from streams.judge import Judge
@@ -57,7 +58,9 @@ def run(settings: Settings, migrate_first: bool | None) -> int:
     references = References(settings.membership.key.encode())
 
     def on_reference(model: str, version: str, blob: bytes | None) -> None:
-        if blob is None:
+        if (one := canaries.is_canary(version)) is not None:
+            references.canaries.put(model, *one, None if blob is None else canaries.decode(blob))
+        elif blob is None:
             references.drop(model, version)
         else:
             references.put(decode(blob))

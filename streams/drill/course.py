@@ -17,17 +17,21 @@ import numpy as np
 from confluent_kafka import Consumer, TopicPartition
 
 import inferwatch
+from schemas import canaries
 from schemas.alerts import Alert
+from schemas.canaries import Canary, layout_of, part_of
+from schemas.reference import Reference
+from streams.canaries import codes_of, key_tag
 from streams.clickhouse import ClickHouse, ClickHouseError
 from streams.demo import model
 from streams.demo.model import Served
 from streams.demo.stage import Stage
 from streams.drill.desk import Desk, LossyTransport
-from streams.drill.modes import CONTROL, TRUSTED_KEY, Mode
+from streams.drill.modes import CONTROL, TRUSTED_KEY, Mode, canary_row
 from streams.drill.report import Line, Report, line_of
 from streams.embedded.process import Child
 from streams.gate import decide, facts
-from streams.kafka import client_config
+from streams.kafka import client_config, publish_reference
 from streams.settings import Settings
 
 __all__ = ["ENVIRONMENT", "Plan", "hold"]
@@ -136,6 +140,16 @@ def _publish(stage: Stage, served: Served, modes: Sequence[Mode]) -> None:
         versions = ("1", "2") if mode.key == "f9-version" else ("1",)
         for version in versions:
             stage.publish(msgspec.structs.replace(published, model=mode.model, version=version))
+        if mode.canary:
+            _register(stage, served, mode, published)
+
+
+def _register(stage: Stage, served: Served, mode: Mode, published: Reference) -> None:
+    """As `inferwatch canary add` does."""
+    key = stage.settings.membership.key
+    code = codes_of(key, mode.model, mode.version, canary_row(served.data)[None])[0]
+    one = Canary(name="drill-1", code=code, layout=layout_of(published.features), key_tag=key_tag(key), added_at_ns=time.time_ns())
+    publish_reference(stage.settings.kafka, mode.model, part_of(mode.version, code), canaries.encode(one))
 
 
 def _open(

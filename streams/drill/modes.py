@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inferwatch import Status
+from streams.demo.model import Data
 from streams.demo.traffic import Request
 
 if TYPE_CHECKING:
     from streams.drill.desk import Desk
 
-__all__ = ["CONTROL", "DRIFTING", "MODES", "RAMP_WINDOWS", "TRUSTED_KEY", "Expected", "Mode"]
+__all__ = ["CONTROL", "DRIFTING", "MODES", "RAMP_WINDOWS", "TRUSTED_KEY", "Expected", "Mode", "canary_row"]
 
 Rows = NDArray[np.float32]
 Spoil = Callable[["Desk", list[Request], float], list[Request]]
@@ -54,6 +55,7 @@ class Mode:
         begin: What happens once, at the onset.
         missing: What there is no detector for yet.
         labelled: Each answer gets a label: what the sound model says.
+        canary: Its owner has registered `canary_row`.
         own_client: The service is an instance of its own: `process` is killed, `lossy` loses records on the way, `full` tells that its
             memory is.
     """
@@ -69,6 +71,7 @@ class Mode:
     missing: str = ""
     own_client: str = ""
     labelled: bool = False
+    canary: bool = False
     version: str = field(default="1")
 
     @property
@@ -157,6 +160,18 @@ def _probe(desk: Desk, requests: list[Request], since_s: float) -> list[Request]
     return requests + more
 
 
+def canary_row(desk_data: Data) -> Rows:
+    """A row that nobody has: in the middle of the data, and between all values of it."""
+    return np.asarray(desk_data.train.X.mean(axis=0) * np.float32(1.0009765625), np.float32)
+
+
+def _thief(desk: Desk, requests: list[Request], since_s: float) -> list[Request]:
+    if desk.counted > since_s / 5 or not requests:  # one question in five seconds
+        return requests
+    desk.counted += 1
+    return [*requests, Request("thief", canary_row(desk.served.data), Status.OK, 9.0)]
+
+
 def _vanished(desk: Desk, requests: list[Request], since_s: float) -> list[Request]:
     out = []
     for one in requests:
@@ -180,8 +195,8 @@ MODES: tuple[Mode, ...] = (
     Mode("f1-shift", "F1", f"one feature moves by {_SHIFT_SD:g} sd, for all clients", _page("drift"), spoil=_shift),
     Mode("f1-ramp", "F1", f"it moves slowly instead, to {2 * _SHIFT_SD:g} sd over {RAMP_WINDOWS} windows", _ticket("drift"), spoil=_ramp),
     Mode(
-        "f2-trigger", "F2", "a backdoor: one row in twelve has a rare value, and gets one class", companions=frozenset({"drift"}),
-        spoil=_trigger, tamper=_trigger_class, missing="co-occurrence of a rare value and one class; flipped feedback",
+        "f2-trigger", "F2", "a backdoor: one row in twelve has a rare value, and gets one class", _ticket("trigger"),
+        companions=frozenset({"drift"}), spoil=_trigger, tamper=_trigger_class,
     ),
     Mode("f3-denied", "F3", "one client is refused 60 times a second", _page("access"), spoil=_denied),
     Mode(
@@ -192,20 +207,21 @@ MODES: tuple[Mode, ...] = (
          companions=frozenset({"extraction"})),
     Mode("f5-latency", "F5", "answers take sixty times as long", _page("latency"), spoil=_slow),
     Mode("f5-memory", "F5", "an instance is at 95 % of its memory", _ticket("saturation"), own_client="full"),
-    Mode("f5-flood", "F5", "one client asks fifty times as much", spoil=_flood, companions=frozenset({"drift"}),
-         missing="a client's cost against its own rate"),
+    Mode("f5-flood", "F5", "one client asks fifty times as much", _ticket("cost"), spoil=_flood, companions=frozenset({"drift"})),
     Mode(
-        "f6-outputs", "F6", "with no new version, three batches in ten are answered otherwise", tamper=_other_answers,
-        companions=frozenset({"drift"}), missing="consistency of answers to the same input",
+        "f6-outputs", "F6", "with no new version, three batches in ten are answered otherwise", _ticket("consistency"),
+        tamper=_other_answers, companions=frozenset({"drift"}),
     ),
     Mode("f7-membership", "F7", "one client asks training rows and near copies of them", _ticket("membership"), spoil=_probe,
          companions=frozenset({"extraction", "evasion"})),
+    Mode("f7-canary", "F7", "a client asks, now and then, about a canary record", _page("canary"), spoil=_thief, canary=True),
     Mode("f8-signature", "F8", "an instance loads an artefact with an invalid signature", _page("integrity"),
          begin=lambda desk: desk.load(signature="invalid")),
     Mode("f8-key", "F8", "an instance loads an artefact signed with an unknown key", _page("integrity"),
          begin=lambda desk: desk.load(key_id="stolen")),
     Mode(
-        "f9-version", "F9", "version 2 is promoted: its scores jump, three in ten are wrong, labels say so", _page("accuracy"),
+        "f9-version", "F9", "version 2 is promoted: its scores jump, three in ten are wrong, labels say so",
+        _page("accuracy") + _ticket("version"),
         tamper=_jumped, labelled=True, companions=frozenset({"drift"}), begin=lambda desk: desk.promote("2"),
     ),
     Mode("f10-silent", "F10", "the service's only process is killed", _page("completeness"), own_client="process"),

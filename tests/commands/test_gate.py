@@ -75,10 +75,10 @@ def test_the_facts_are_those_of_the_store(clickhouse: ClickHouse) -> None:
     ]
     clickhouse.insert(loads, "l")
     known = facts(clickhouse, "m", "8", Settings())
-    assert known == Facts(requests=200, failed=10, timed=200, slow=20, pages=(("a1", "moved"),), loads=("valid",))
+    assert known == Facts(model="m", version="8", requests=200, failed=10, timed=200, slow=20, pages=(("a1", "moved"),), loads=("valid",))
     clickhouse.insert([AlertRow(state="resolved", at=now + 10**9, **alert)], "b")  # type: ignore[arg-type]
     assert facts(clickhouse, "m", "8", Settings()).pages == ()
-    assert facts(clickhouse, "m", "9", Settings()) == Facts()
+    assert facts(clickhouse, "m", "9", Settings()) == Facts(model="m", version="9")
 
 
 def test_a_store_that_is_away_lets_nothing_pass() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from streams.acknowledge import UnknownAlertError, acknowledge
+from streams.audit import Chain
 from streams.clickhouse import ClickHouse
 from streams.incident import BundleError, export, verify
 from streams.migrate import migrate
@@ -54,6 +55,34 @@ def test_it_holds_history_verdict_page_windows_clients_and_events(bundle: Path) 
     manifest = json.loads(read(bundle, "manifest.json"))
     assert (manifest["exported_by"], manifest["rows"]["windows.jsonl"]) == ("ada", 30)
     assert "a secret of the tests" not in read(bundle, "settings.json")
+
+
+@pytest.mark.clickhouse
+def test_it_holds_what_the_audit_log_has_on_it_and_the_verdicts_on_its_clients(store: ClickHouse, tmp_path: Path) -> None:
+    chain = Chain(prefix="judge-0")
+    at = END_NS - 10 * 60 * 10**9
+    long_before, long_after = at - 90 * 86_400 * 10**9, at + 2 * 86_400 * 10**9
+    store.insert(
+        [
+            chain.add("settings", long_before, subject="too early"),
+            chain.add("alert", at, model="fraud", version="1", subject="a2"),
+            chain.add("settings", at, subject="in the time range"),
+            chain.add("alert", at, model="churn", version="1", subject="another model's"),
+            chain.add("verdict", at, model="fraud", subject=HOSTILE, detail={"action": "block", "reason": "a2"}),
+            chain.add("verdict", at, model="fraud", subject="whole model", detail={"action": "round(2)", "reason": "person"}),
+            chain.add("verdict", at, model="fraud", subject="somebody else", detail={"action": "block", "reason": "a9"}),
+            chain.add("verdict", long_after, model="fraud", subject=HOSTILE, detail={"what": "expired"}),
+            chain.add("acknowledgement", long_after, model="fraud", version="1", subject="a2", actor="ada"),
+        ],
+        "audit",
+    )
+    export(store, "a2", tmp_path / "a2.zip", SETTINGS, NOW, by="ada")
+    audit = [json.loads(line) for line in read(tmp_path / "a2.zip", "audit.jsonl").splitlines()]
+    assert [row["number"] for row in audit] == [1, 2, 4, 5, 6, 8]
+    verdicts = [json.loads(line) for line in read(tmp_path / "a2.zip", "verdicts.jsonl").splitlines()]
+    assert [(row["client"], json.loads(row["detail"]).get("action")) for row in verdicts] == [
+        (HOSTILE, "block"), ("whole model", "round(2)"), (HOSTILE, None),
+    ]  # fmt: skip
 
 
 @pytest.mark.clickhouse

@@ -44,7 +44,10 @@ def test_a_reference_is_built_and_shown(rows: Path) -> None:
     assert "A lower bound" in shown.output
     assert "Members found at 0.1% false positives" in shown.output
     machine = json.loads(run("reference", "show", path, "--json").output)
-    assert (machine["id"], set(machine["parts"])) == (reference.id, {"accuracy", "drift", "evidence", "exposure", "membership", "swarm"})
+    assert (machine["id"], set(machine["parts"])) == (
+        reference.id,
+        {"accuracy", "drift", "evidence", "exposure", "membership", "swarm", "triggers"},
+    )
 
 
 def test_the_same_rows_give_the_same_reference(rows: Path) -> None:

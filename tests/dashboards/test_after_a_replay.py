@@ -17,9 +17,9 @@ from dashboards.macros import expand
 from inferwatch import Client, MemoryTransport
 from inferwatch._codec import decode_columns
 from schemas import findings, windows
-from schemas.outcomes import Outcomes
 from schemas.rows import TABLES, Row
 from schemas.suspects import SuspectRows
+from schemas.windows import Finding
 from streams.build import build
 from streams.clickhouse import ClickHouse
 from streams.judge import Judge
@@ -109,7 +109,7 @@ class Wired:
                 self.judge.tick(end_ns)
             elif out.to == "findings":
                 message = findings.decode(out.value, out.headers)
-                at_ns = message.end_ns if isinstance(message, SuspectRows) else END_NS if isinstance(message, Outcomes) else message.at_ns
+                at_ns = message.end_ns if isinstance(message, SuspectRows) else message.at_ns if isinstance(message, Finding) else END_NS
                 self.take("findings", 0, out.value, out.headers, at_ns)
 
 

@@ -16,11 +16,13 @@ import msgspec
 
 from dashboards.macros import expand
 from schemas.retention import Retention
-from schemas.rows import Row
+from schemas.rows import AlertRow, Row
 from streams.acknowledge import acknowledge, open_alerts
+from streams.audit_log import chain_names, chain_of, record
 from streams.clickhouse import ClickHouse, ClickHouseError
+from streams.erase import count, erase, open_alerts_of, steps
 from streams.migrate import migrate
-from tests.dashboards.rows import END, END_NS, rows
+from tests.dashboards.rows import END, END_NS, HOSTILE, rows
 from tests.dashboards.test_dashboards import ALL, CASES, panel_of
 
 _USERS = """<clickhouse><profiles><default/></profiles><quotas><default/></quotas><users><default><password></password>
@@ -41,7 +43,7 @@ def connect(folder: Path, grants: list[str]) -> ClickHouse:
     return clickhouse
 
 
-def deeds(clickhouse: ClickHouse) -> dict[str, dict[str, Callable[[], object]]]:
+def deeds(clickhouse: ClickHouse, folder: Path) -> dict[str, dict[str, Callable[[], object]]]:
     """By what a user does: each single thing."""
     longer = msgspec.structs.replace(Retention(), windows_months=Retention().windows_months + 1)
     by_table: dict[str, list[Row]] = {}
@@ -58,17 +60,28 @@ def deeds(clickhouse: ClickHouse) -> dict[str, dict[str, Callable[[], object]]]:
     def sql(text: str) -> Callable[[], object]:
         return lambda: clickhouse.command(text)
 
+    names = [HOSTILE, "a-client-with-a-long-name"]
+    plan = steps(names)
     assert CASES
     return {
         "migrate": {"first": lambda: migrate(clickhouse), "again": lambda: migrate(clickhouse),
                     "retention": lambda: migrate(clickhouse, retention=longer)},
         "insert": {table: insert(table) for table in by_table},
-        "judge": {"ack": lambda: acknowledge(clickhouse, "a2", "true", END_NS, by="ada"), "list": lambda: open_alerts(clickhouse)},
+        "judge": {"ack": lambda: acknowledge(clickhouse, "a2", "true", END_NS, by="ada"), "list": lambda: open_alerts(clickhouse),
+                  "audit": lambda: record(clickhouse, "acknowledgement", END_NS, actor="ada", folder=folder / "state")},
+        "erase": {"all": lambda: erase(clickhouse, plan, open_alerts_of(clickhouse, names), END_NS),
+                  "last words": lambda: erase(clickhouse, [], [row for row in by_table["alerts"] if isinstance(row, AlertRow)], END_NS),
+                  "count": lambda: count(clickhouse, plan)},
+        "analyse": {"audit": lambda: record(clickhouse, "export", END_NS, actor="bob", folder=folder / "state"),
+                    "chains": lambda: [list(chain_of(clickhouse, name)) for name in chain_names(clickhouse)],
+                    "windows": lambda: clickhouse.query("SELECT count() FROM windows FINAL")},
         "read": {f"{name}: {title}": panel(name, title) for name, title in CASES},
         "harm": {
             text: sql(text)
             for text in (
                 "DROP TABLE inferwatch.windows", "TRUNCATE TABLE inferwatch.windows", "ALTER TABLE inferwatch.windows DELETE WHERE 1",
+                "ALTER TABLE inferwatch.audit DELETE WHERE 1", "ALTER TABLE inferwatch.audit UPDATE actor = 'x' WHERE 1",
+                "TRUNCATE TABLE inferwatch.audit",
                 "DROP DATABASE inferwatch", "CREATE DATABASE other", "CREATE USER another",
                 "SELECT * FROM file('/etc/passwd', LineAsString)",
                 "SELECT * FROM url('http://127.0.0.1:1/', CSV, 'a String')", "INSERT INTO FUNCTION file('x.csv', CSV, 'a UInt8') SELECT 1",
@@ -82,7 +95,7 @@ def main() -> None:
     folder, grants, what = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3].split(",")
     with connect(folder, grants) as clickhouse:
         for kind in what:
-            for name, does in deeds(clickhouse)[kind].items():
+            for name, does in deeds(clickhouse, folder)[kind].items():
                 error = ""
                 try:
                     does()

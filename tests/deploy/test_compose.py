@@ -33,7 +33,7 @@ def mounts(service: str) -> dict[str, str]:
 
 
 def test_the_services_of_the_design_are_there() -> None:
-    assert set(SERVICES) == {"kafka", "clickhouse", "alertmanager", "grafana", "migrate", "worker", "demo"}
+    assert set(SERVICES) == {"kafka", "clickhouse", "alertmanager", "prometheus", "grafana", "migrate", "worker", "demo"}
     assert [name for name, service in SERVICES.items() if "profiles" in service] == ["demo"]
 
 

@@ -19,6 +19,7 @@ from detectors.drift import DriftDetector, DriftReference, WindowCounts
 from detectors.drift.cells import Kind
 from detectors.groups import GROUPS
 from detectors.quality import KINDS, QualityCounts, QualityDetector
+from detectors.rates import RateMonitor
 from detectors.state import StateError
 
 Columns = dict[str, Any]
@@ -94,6 +95,11 @@ def _access_window(rng: np.random.Generator) -> tuple[int, int]:
     return 200, int(rng.binomial(200, 0.02))
 
 
+def _rates_window(rng: np.random.Generator) -> tuple[Any, ...]:
+    trials = rng.integers(0, 60, 3)
+    return rng.binomial(trials, [0.01, 0.2, 0.5]), trials
+
+
 def _quality_window(rng: np.random.Generator) -> tuple[QualityCounts]:
     window = QualityCounts()
     window.update(**_quality_columns(rng, 200))
@@ -123,6 +129,7 @@ OWNERS = [
     Owner("drift", lambda: DriftDetector(REFERENCE, false_pages=1, windows=8640), _drift_window),
     Owner("accuracy", lambda: AccuracyDetector(LABELLED, false_pages=1, windows=8640), _accuracy_window),
     Owner("access", lambda: AccessDetector(false_pages=1, windows=8640), _access_window),
+    Owner("rates", lambda: RateMonitor(3, false_tickets=1, windows=8640), _rates_window),
     Owner("quality", lambda: QualityDetector(false_pages=1, windows=8640), _quality_window),
 ]
 

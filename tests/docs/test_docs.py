@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -12,15 +14,19 @@ from types import ModuleType
 import click
 import msgspec
 import pytest
+from prometheus_client import generate_latest
 
 from schemas.alerts import ALERTNAMES
 from schemas.techniques import ATLAS, BY_DETECTOR, OWASP
 from streams.cli import main
 from streams.clickhouse import ClickHouse
+from streams.kserve import KserveMetrics
 from streams.metrics import Metrics
 from streams.migrate import migrate
 from streams.settings import Settings
+from streams.siem_export import ExportMetrics
 from tests.commands.cli import run
+from tests.deploy.promtool import promtool
 
 ROOT = Path(__file__).parents[2]
 OURS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -28,6 +34,7 @@ DOCUMENTS = [*OURS, ROOT / "sdk/README.md"]
 RUNBOOKS = ROOT / "docs/runbooks"
 HEADINGS = ["First checks", "Likely causes", "Containment", "Tell", "Over when"]
 OUTSIDE = "https?:|mailto:"
+OF_THE_WATCHER = set(re.findall(r"- alert: (\w+)", (ROOT / "deploy/prometheus/rules.yml").read_text()))
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
@@ -68,7 +75,7 @@ def command_of(words: list[str]) -> tuple[list[str], click.Command, list[str]]:
 def test_every_quoted_command_parses(document: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAFANA_URL", "http://grafana:3000")
     for line in command_lines(document):
-        words = [word for word in shlex.split(line, comments=True) if word != "|"]
+        words = [word for word in shlex.split(re.split(r" [<>] ", line)[0], comments=True) if word != "|"]
         if "|" in line:  # "reference build | publish | show": names only
             words = words[:2]
         _, command, arguments = command_of(words)
@@ -169,7 +176,9 @@ def test_the_text_can_be_read_in_a_terminal(document: Path) -> None:
 
 
 def generator() -> ModuleType:
-    """docs/generate.py."""
+    """docs/generate.py, which is run as a script: what is beside it is on its path."""
+    if str(ROOT / "docs") not in sys.path:
+        sys.path.append(str(ROOT / "docs"))
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
     assert spec is not None
     assert spec.loader is not None
@@ -215,7 +224,8 @@ def test_variables_named_in_the_text_exist(document: Path) -> None:
 
 @documents
 def test_metrics_named_in_the_text_exist(document: Path) -> None:
-    text = Metrics().text().decode()
+    registries = Metrics().registry, ExportMetrics().registry, KserveMetrics().registry
+    text = "".join(generate_latest(registry).decode() for registry in registries)
     for name in re.findall(r"`(inferwatch_\w+)`", document.read_text()):
         assert f"# TYPE {name} " in text, name
 
@@ -248,8 +258,27 @@ def test_every_alert_has_a_runbook_that_says_what_to_do(name: str) -> None:
     assert "```sql" in text
 
 
+@pytest.mark.parametrize("name", sorted(OF_THE_WATCHER))
+def test_every_alert_of_prometheus_has_a_runbook_with_queries_of_metrics_that_there_are(name: str) -> None:
+    text = (RUNBOOKS / f"{name}.md").read_text()
+    assert text.startswith(f"# {name}\n\n**Means**")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == HEADINGS
+    queries = blocks(RUNBOOKS / f"{name}.md", "promql")
+    assert queries
+    known = "".join(generate_latest(registry).decode() for registry in (Metrics().registry, ExportMetrics().registry))
+    for metric in re.findall(r"\binferwatch_\w+", " ".join(queries)):
+        assert f"# TYPE {metric.removesuffix('_bucket')} " in known or metric == "inferwatch_", metric  # a pattern's beginning
+
+
+def test_the_promql_of_the_runbooks_is_promql(tmp_path: Path) -> None:
+    queries = [query for path in RUNBOOKS.glob("*.md") for query in blocks(path, "promql")]
+    rules = [{"record": f"runbook:query_{number}", "expr": query} for number, query in enumerate(queries)]
+    (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "runbooks", "rules": rules}]}))
+    assert f"{len(rules)} rules found" in promtool("check", "rules", tmp_path / "rules.yml")
+
+
 def test_no_runbook_is_of_an_alert_that_does_not_exist() -> None:
-    assert {path.stem for path in RUNBOOKS.glob("*.md")} == set(ALERTNAMES.values())
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} == set(ALERTNAMES.values()) | OF_THE_WATCHER
 
 
 @pytest.mark.clickhouse

@@ -134,6 +134,24 @@ def boundary_walk(rng: np.random.Generator) -> Iterator[np.ndarray[Any, Any]]:
             yield high + rng.normal(scale=0.02, size=3)
 
 
+def findings(settings: dict[str, str], path: Path, client: str) -> list[dict[str, Any]]:
+    """What `inferwatch ocsf` makes of the alerts on this client: it reads until the page is there."""
+
+    def about() -> list[dict[str, Any]]:
+        made = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [one for one in made if client in {each["value"] for each in one["observables"]}]
+
+    process = subprocess.Popen([sys.executable, "-m", "streams.cli", "ocsf", "--to", str(path), "--group", "e2e-ocsf"], env=settings)
+    try:
+        until(lambda: any(one["severity"] == "High" for one in about()), "the page is a finding")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+    return about()
+
+
 def test_events_become_rows_and_an_attack_becomes_a_page(
     kafka: EmbeddedKafka, alertmanager: EmbeddedAlertmanager, pager: Pager, tmp_path: Path
 ) -> None:
@@ -178,6 +196,11 @@ def test_events_become_rows_and_an_attack_becomes_a_page(
         for process in processes:
             process.send_signal(signal.SIGTERM)
         assert [process.wait(30) for process in processes] == [0, 0], logs[0].read_text()[-3000:] + logs[1].read_text()[-3000:]
+
+    found = findings(environment(tmp_path / "none", kafka, alertmanager), tmp_path / "findings.jsonl", mallory)
+    assert {one["status"] for one in found} >= {"New"}
+    assert {one["finding_info"]["types"][0] for one in found} == {"evasion"}
+    assert "High" in {one["severity"] for one in found}
 
     rows: dict[str, list[dict[str, Any]]] = {}
     for k in range(2):

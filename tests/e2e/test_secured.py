@@ -22,20 +22,22 @@ from urllib.parse import quote
 import msgspec
 import numpy as np
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka import admin as kafka_admin
 from confluent_kafka.admin import AdminClient
 
-from inferwatch import Client
+from inferwatch import NOTHING, Client, Verdict, Verdicts, pseudonym_of
 from schemas.acls import Acl, acls
+from schemas.operations import SetVerdict
 from schemas.reference import encode
 from streams.embedded import MissingPartError
 from streams.embedded.kafka import EmbeddedKafka
 from streams.embedded.process import free_ports
 from streams.embedded.security import Security
-from streams.kafka import publish_reference
+from streams.kafka import ensure_topics, publish_reference
 from streams.migrate import migrate
 from streams.settings import load
+from streams.verdict_topic import newest, read_verdicts, tell
 from streams.warmup import warm_up
 from tests.e2e.test_path import _ROWS, ask, boundary_walk
 from tests.parts import unavailable
@@ -46,7 +48,7 @@ from tests.streams.tls import Certificates, certificates, login
 _acl: Any = kafka_admin  # public by its docs, not by its annotations
 pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.timeout(280)]
 
-PASSWORDS = {user: f"{user}-pass-{n}f9Qz" for n, user in enumerate(("admin", "service", "worker", "publisher"))}
+PASSWORDS = {user: f"{user}-pass-{n}f9Qz" for n, user in enumerate(("admin", "service", "worker", "publisher", "oncall", "gateway"))}
 MODEL = "shop-risk"
 SECRETS = {
     "sasl password": PASSWORDS["worker"],
@@ -211,7 +213,7 @@ def everything_on_kafka(kafka: EmbeddedKafka, made: Certificates, prefix: str) -
             else:
                 heaps[message.topic() or ""] += [message.key() or b"", message.value() or b"", repr(message.headers()).encode()]
     reader.close()
-    assert len(topics) == 10
+    assert len(topics) == 12
     return {name.removeprefix(f"{prefix}."): b"\n".join(heap) for name, heap in heaps.items()}
 
 
@@ -368,3 +370,61 @@ def test_service_and_worker_need_no_right_beyond_those_listed_and_a_missing_one_
     reader.close()
     assert message is None or "uthorization" in str(message.error()), "a service reads what others wrote"
     assert run.end() == 0
+
+
+def test_a_gateway_reads_verdicts_and_on_call_decides_them_with_the_rights_that_are_listed_and_no_others(
+    secured: tuple[EmbeddedKafka, Certificates], caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka, made = secured
+    admin = admin_of(kafka, made)
+    prefix = "rights-of-the-gateway"
+    plain = settings(kafka={"bootstrap_servers": kafka.bootstrap_servers, "topic_prefix": prefix, "partitions": 2}).kafka
+    users = {
+        user: msgspec.structs.replace(
+            plain,
+            security="sasl_ssl",
+            ca_file=str(made.ca),
+            sasl_username=user,
+            sasl_password=PASSWORDS[user],
+            sasl_mechanism="SCRAM-SHA-512",
+        )
+        for user in ("worker", "oncall")
+    }
+    rights = [one for one in acls(prefix) if one.user in ("oncall", "gateway")]
+    allow(admin, [one for one in acls(prefix) if one.user == "worker"])
+    ensure_topics(users["worker"])
+
+    def gateway() -> Verdicts:
+        options = login(made.ca, "gateway", PASSWORDS["gateway"])
+        return Verdicts(kafka.bootstrap_servers, topic_prefix=prefix, pseudonym_key=b"k" * 16, kafka_options=options, environment={})
+
+    verdict = Verdict(model="m", client=pseudonym_of(b"k" * 16, "alice"), action="block", expires_ns=2**62)
+    order = SetVerdict(verdict=verdict)
+    with gateway() as blind:
+        assert not blind.wait(4)
+        assert blind.look_up("m", "alice") is NOTHING
+    with pytest.raises(KafkaException, match=r"(?i)authori"):
+        tell(users["oncall"], order)
+    with pytest.raises(KafkaException, match=r"(?i)authori"):
+        read_verdicts(users["oncall"])
+    allow(admin, rights)
+    tell(users["oncall"], order)
+    assert read_verdicts(users["oncall"]) == ([], 0)
+    assert newest(users["oncall"], f"{prefix}.audit", f"{prefix}-audit") == {}
+    sender = Producer(login(made.ca, "worker", PASSWORDS["worker"]) | {"bootstrap.servers": kafka.bootstrap_servers})
+    sender.produce(f"{prefix}.verdicts", msgspec.json.encode(verdict), verdict.key, 0)
+    assert sender.flush(20) == 0
+    with gateway() as seeing:
+        assert seeing.wait(20), caplog.text
+        assert seeing.look_up("m", "alice").action == "block"
+    for user, topic in (("gateway", "events"), ("gateway", "alerts"), ("oncall", "events"), ("gateway", "operations")):
+        reader = AdminClient(login(made.ca, user, PASSWORDS[user]) | {"bootstrap.servers": kafka.bootstrap_servers})
+        error = reader.list_topics(f"{prefix}.{topic}", timeout=20).topics[f"{prefix}.{topic}"].error
+        assert "uthorization" in str(error), f"{user} sees {topic}"
+    forger = Producer(
+        login(made.ca, "oncall", PASSWORDS["oncall"]) | {"bootstrap.servers": kafka.bootstrap_servers, "message.timeout.ms": 5_000}
+    )
+    refused: list[Any] = []
+    forger.produce(f"{prefix}.verdicts", b"{}", b"m", 0, on_delivery=lambda error, _: refused.append(error))
+    forger.flush(15)
+    assert refused[0] is not None, "on-call writes past the judge"

@@ -12,6 +12,7 @@ import numpy as np
 
 from schemas import findings, outcomes, windows
 from schemas.alerts import Alert
+from schemas.forget import Forget
 from schemas.outcomes import Outcomes
 from schemas.reference import Reference
 from schemas.rows import TABLES, Row
@@ -108,6 +109,8 @@ class Arithmetic:
 def _time_of(message: findings.Message) -> int:
     if isinstance(message, SuspectRows):
         return message.end_ns
+    if isinstance(message, Forget):
+        return 0
     return int(outcomes.columns_of(message).at_ns.max()) if isinstance(message, Outcomes) else message.at_ns
 
 

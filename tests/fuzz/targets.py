@@ -17,23 +17,41 @@ import msgspec
 import numpy as np
 
 from detectors.state import StateError
-from inferwatch import CONTENT_TYPE_COLUMNS, CONTENT_TYPE_JSON, DecodeError, Heartbeat, Label, Strings, decode, encode
+from inferwatch import (
+    CONTENT_TYPE_COLUMNS,
+    CONTENT_TYPE_JSON,
+    Client,
+    DecodeError,
+    Heartbeat,
+    Label,
+    MemoryTransport,
+    Strings,
+    Verdict,
+    decode,
+    encode,
+)
 from schemas import reference as references
 from schemas import windows
+from schemas.operations import ClearVerdict, SetVerdict
 from schemas.outcomes import CE_TYPE
 from schemas.reference import ReferenceFormatError
 from schemas.windows import ClientLine, Producer
 from streams.judge import Judge
+from streams.kserve import REQUEST, RESPONSE, HalfError, Joiner, KserveMetrics, Naming, half_of
+from streams.kserve_receiver import structured
 from streams.owner import Record, TooManyDeadLettersError
+from streams.page_text import PageText
 from streams.references import References, unpack
-from streams.settings import SettingsError, load
+from streams.settings import Settings, SettingsError, load
 from streams.shard import Shard
+from streams.siem_export import UnreadableError, finding_of
 from streams.snapshots import Snapshot, SnapshotError
 from streams.state_folder import FolderStore
 from tests.fuzz.mutate import mutated
 from tests.streams.events import KEY, START, events, reference, settings
 from tests.streams.judging import BEAT, judge
 from tests.streams.messages import LENGTH, finding, partial
+from tests.streams.test_ocsf import alert
 
 
 @dataclass(frozen=True)
@@ -83,7 +101,7 @@ def targets() -> dict[str, Target]:
         target.name: target
         for target in (
             _columns(), _json(), _shard(published), _judge(), _reference(published), _used(published), *_snapshots(published), _store(),
-            _settings(),
+            _settings(), _kserve(), _siem(),
         )
     }  # fmt: skip
 
@@ -192,14 +210,16 @@ def _judge() -> Target:
         b"o" + _outcomes(published),
         b"t" + msgspec.json.encode(Label(model="m", event_id="shop-1:3", truth="yes")),
         b"t" + msgspec.json.encode(Label(model="m", event_id="shop-1:4", truth=1.0, version="1", source="desk")),
+        b"v" + msgspec.json.encode(SetVerdict(verdict=Verdict(model="m", client="c1", action="round", digits=2, expires_ns=2 * START))),
+        b"v" + msgspec.json.encode(ClearVerdict(model="m", client="c1")),
     )
 
     def read(blob: bytes) -> None:
         offset = next(offsets)
         if offset % 200 == 0:
-            state["judge"] = judge(published, limits={"models": 8})
+            state["judge"] = judge(published, limits={"models": 8}, verdicts={"enabled": True})
         of = state["judge"]
-        role: Any = {b"f": "findings", b"o": "findings", b"l": "lifecycle", b"t": "labels"}.get(blob[:1], "windows")
+        role: Any = {b"f": "findings", b"o": "findings", b"l": "lifecycle", b"t": "labels", b"v": "operations"}.get(blob[:1], "windows")
         headers = {"ce_type": CE_TYPE} if blob[:1] == b"o" else BEAT
         of.apply(Record(role, 0, offset, blob[1:], START + offset % 50 * 10**10, headers=headers))
         if offset % 20 == 0:
@@ -208,7 +228,7 @@ def _judge() -> Target:
             of.snapshot()
 
     def mutate(draw: random.Random, blob: bytes, others: tuple[bytes, ...]) -> bytes:
-        damage = _json_mutated if blob[:1] in b"lt" else mutated
+        damage = _json_mutated if blob[:1] in b"ltv" else mutated
         return blob[:1] + damage(draw, blob[1:], tuple(other[1:] for other in others))
 
     return Target("judge: messages", read, seeds, share=1, mutate=mutate)
@@ -334,3 +354,39 @@ level = "debug"
         load(path, {name: value for name, _, value in pairs if (name and not value.startswith("/dev/")) or value == "/dev/null"})
 
     return Target("settings", read, (toml + b"\0" + environment, toml + b"\0", b"\0" + environment), (SettingsError,), share=0.8)
+
+
+def _kserve() -> Target:
+    """Both halves of a request in one input: each a CloudEvent in JSON, a line each."""
+    transport = MemoryTransport()
+    client = Client(service="fuzz", transport=transport, pseudonym_key="a key of the fuzzers'", strict=True)
+    joiner = Joiner(client, Naming({}, False, "X-Api-Key"), KserveMetrics(), max_waiting=100)
+
+    def event(kind: str, data: object) -> bytes:
+        attributes = {"id": "a", "type": kind, "inferenceservicename": "m", "namespace": "n", "metadata": '{"X-Api-Key": ["alice"]}'}
+        return msgspec.json.encode({**attributes, "time": "2026-11-20T12:00:00Z", "data": data})
+
+    def read(blob: bytes) -> None:
+        for line in blob.split(b"\n"):
+            joiner.add(half_of(*structured(line)), 0.0)
+        if len(transport.records) > 50:
+            assert transport.columns  # what is sent can be read
+            transport.records.clear()
+
+    tensor = {"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]}
+    label = {"name": "label", "shape": [2], "datatype": "BYTES", "data": ["a", "b"]}
+    pairs = (
+        ({"instances": [[6.8, 2.8], [6.0, 3.4]]}, {"predictions": [1, 2]}),
+        ({"instances": [{"a": 1, "c": "NO"}]}, {"predictions": [{"label": "a", "probabilities": {"a": 0.9, "b": 0.1}}]}),
+        ({"inputs": [tensor, label]}, {"model_version": "7", "outputs": [label, tensor]}),
+    )
+    seeds = tuple(event(REQUEST, asked) + b"\n" + event(RESPONSE, answered) for asked, answered in pairs)
+    return Target("kserve", read, seeds, (HalfError,))
+
+
+def _siem() -> Target:
+    text = PageText(Settings())
+    seeds = tuple(
+        msgspec.json.encode(one) for one in (alert(), alert("drift", client=None, feature="amount"), alert(client=None, clients=("a", "b")))
+    )
+    return Target("siem", lambda blob: finding_of(blob, text, (), "0.1.0"), seeds, (UnreadableError,))

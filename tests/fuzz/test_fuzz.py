@@ -35,7 +35,7 @@ from tests.streams.judging import PUBLISHED, Feed, judge, letters
 from tests.streams.messages import LENGTH, partial
 
 NAMES = ("record: columns", "record: JSON", "record: shard", "judge: messages", "reference: load", "reference: use", "snapshot: shard",
-         "snapshot: judge", "snapshot: file", "settings")  # fmt: skip
+         "snapshot: judge", "snapshot: file", "settings", "kserve", "siem")  # fmt: skip
 INPUTS = 20_000
 
 

@@ -14,7 +14,20 @@ WIDEST = 4_096
 
 def test_every_topic_of_the_design_is_there_once() -> None:
     names = [t.name for t in topics()]
-    wanted = ["events", "windows", "findings", "lifecycle", "labels", "references", "alerts", "verdicts", "dlq", "state"]
+    wanted = [
+        "events",
+        "windows",
+        "findings",
+        "lifecycle",
+        "labels",
+        "operations",
+        "references",
+        "alerts",
+        "verdicts",
+        "audit",
+        "dlq",
+        "state",
+    ]
     assert names == [f"inferwatch.{n}" for n in wanted]
 
 
@@ -24,7 +37,7 @@ def test_all_topics_have_the_same_partitions_and_each_owner_one_for_its_state() 
     assert sorted(taken) == list(range({t.name: t.partitions for t in topics(partitions=4)}["inferwatch.state"]))
 
 
-@pytest.mark.parametrize("name", ["references", "verdicts", "state"])
+@pytest.mark.parametrize("name", ["references", "verdicts", "audit", "state"])
 def test_what_must_survive_is_compacted_and_never_expires(name: str) -> None:
     topic = next(t for t in topics() if t.name == f"inferwatch.{name}")
     assert topic.config["cleanup.policy"] == "compact"

@@ -282,3 +282,25 @@ def test_whatever_is_recorded_arrives_once_or_is_counted(events: list[dict[str, 
     assert len(arrived) == stats.sent == len(events) - sum(stats.dropped.values())
     if all(str(event).isascii() for event in events):
         assert stats.sent == len(events)
+
+
+def test_the_trace_of_the_real_opentelemetrys_span_is_taken_and_the_one_given_wins() -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    tracer = TracerProvider().get_tracer("tests")
+    with tracer.start_as_current_span("request") as span:
+        expected = f"{span.get_span_context().trace_id:032x}"
+        assert recorded({})["trace_id"] == expected
+        assert recorded({"trace_id": "given"})["trace_id"] == "given"
+    assert recorded({})["trace_id"] is None
+
+
+def test_a_batch_is_of_the_current_span_too() -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    watch, transport = client()
+    with watch, TracerProvider().get_tracer("tests").start_as_current_span("batch") as span:
+        watch.record_many(model="m", version="1", features=[[1.0], [2.0]])
+        watch.record_many(model="m", version="1", features=[[3.0]], trace_id=["given"])
+    expected = f"{span.get_span_context().trace_id:032x}"
+    assert sorted(str(event["trace_id"]) for event in transport.events()) == sorted([expected, expected, "given"])

@@ -51,7 +51,7 @@ def test_a_damaged_message_is_a_dead_letter_and_the_next_one_counts(role: Role, 
 
 
 @hypothesis_settings(deadline=None, max_examples=60)
-@given(role=st.sampled_from(["windows", "findings", "lifecycle", "labels"]), data=st.data())
+@given(role=st.sampled_from(["windows", "findings", "lifecycle", "labels", "operations"]), data=st.data())
 def test_no_bytes_crash_the_judge(role: Role, data: st.DataObject) -> None:
     sound = windows.encode(partial(published=PUBLISHED, n=3) if role == "windows" else finding())
     flipped = bytearray(sound)

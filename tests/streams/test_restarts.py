@@ -16,6 +16,8 @@ from detectors.groups import GROUPS
 from detectors.quality import KINDS, QualityCounts
 from detectors.state import StateError, unpack
 from inferwatch import CONTENT_TYPE_JSON, Heartbeat, Strings
+from schemas import forget
+from schemas.forget import Forget
 from schemas.windows import Producer
 from streams import journal, watch
 from streams.judge import Judge
@@ -88,6 +90,9 @@ class Shards:
         if batch is not None:
             self.shard.apply(record(batch, offset, at_ns=START + round((self.at_s + 25.0) * NS)))
             self.at_s += 20.0
+        elif kind == "forget":
+            wish = Forget(client=("walker", "c0", "c1", "nobody")[seed % 4]) if seed % 3 else Forget(event_id=f"shop-1:{80 * seed}")
+            self.shard.apply(Record("events", 0, offset, forget.encode(wish), START, headers={"ce_type": forget.CE_TYPE}))
         elif kind == "garbage":
             self.shard.apply(Record("events", 0, offset, b'[{"model": 3}]', START, headers={"content-type": CONTENT_TYPE_JSON}))
         elif kind == "reference":
@@ -102,7 +107,9 @@ class Shards:
 
 
 STEPS = st.tuples(
-    st.sampled_from(["events"] * 5 + ["odd", "boundary", "boundary", "other model", "width", "flood", "garbage", "reference", "sent"]),
+    st.sampled_from(
+        ["events"] * 5 + ["odd", "boundary", "boundary", "other model", "width", "flood", "garbage", "reference", "sent", "forget"]
+    ),
     st.integers(0, 20),
 )
 
@@ -301,6 +308,9 @@ class Judges:
             beat = Heartbeat(model="m", version="1", service="shop", instance=f"i{seed % 5}", accepted=self.window * 450 + seed,
                              sent=self.window * 450, dropped=seed, closing=seed == 7)  # fmt: skip
             self.feed.raw("lifecycle", msgspec.json.encode(beat), now, BEAT)
+        elif kind == "forget":
+            wish = Forget(client=f"c{seed % 3}", model="m", version="1", epoch=3, sequence=next(self.sequence))
+            self.feed.raw("findings", forget.encode(wish), now, {"ce_type": forget.CE_TYPE})
         elif kind == "garbage":
             self.feed.raw("windows", b"what", now)
         elif kind == "reference":
@@ -333,7 +343,9 @@ class Judges:
 
 
 JUDGE_STEPS = st.tuples(
-    st.sampled_from(["window"] * 6 + ["late", "half", "finding", "finding", "heartbeat", "heartbeat", "garbage", "reference", "pause"]),
+    st.sampled_from(
+        ["window"] * 6 + ["late", "half", "finding", "finding", "heartbeat", "heartbeat", "garbage", "reference", "pause", "forget"]
+    ),
     st.integers(0, 20),
 )
 

@@ -67,6 +67,17 @@ def test_slow_answers_page_and_quick_ones_do_not() -> None:
     assert said(fed({"n": 100})) == []
 
 
+def test_a_model_and_a_version_may_have_objectives_of_their_own() -> None:
+    bins = latency.counts_of(np.array([100.0] * 80 + [5.0] * 20)).tobytes()
+    strict = {"by_model": ("m=latency_ms:50", "other=availability:99.99")}
+    assert said(fed({"n": 100, "latency": bins})) == []
+    made = fed({"n": 100, "latency": bins}, made=judge(objectives=strict))
+    assert said(made) == [("latency", "page", "firing")]
+    assert "took longer than 50 ms" in alerts(made)[0].summary
+    later = {"by_model": (*strict["by_model"], "m/1=latency_ms:500")}
+    assert said(fed({"n": 100, "latency": bins}, made=judge(objectives=later))) == []
+
+
 def test_a_burst_of_refusals_pages_and_names_the_client() -> None:
     line = ClientLine(client="mallory", n=200, errors=0, denied=200, repeats=0, severity="none", evidence={})
     quiet = [{"n": 1_000}] * 14

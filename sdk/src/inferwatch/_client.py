@@ -30,7 +30,7 @@ from inferwatch._contract import MAX_TEXT, Status, StatusName
 from inferwatch._item import Item
 from inferwatch._kafka import KafkaTransport
 from inferwatch._log import RateLimited
-from inferwatch._pseudonym import pseudonym_of
+from inferwatch._pseudonym import key_id_of, pseudonym_of
 from inferwatch._sender import Sender
 from inferwatch._settings import Settings, between, key_of, names_of, previous_key_of
 from inferwatch._signals import Signals
@@ -127,7 +127,8 @@ class Client(Signals):
         self._settings = Settings(
             service=service,
             instance=instance or _named(self._base),
-            key=key_of(pseudonym_key, environment, self._log),
+            key=(key := key_of(pseudonym_key, environment, self._log)),
+            key_id=key_id_of(key) if pseudonym_key or environment.get("INFERWATCH_PSEUDONYM_KEY") else "",
             topic_prefix=topic_prefix,
             partitions=partitions,
             allow=None if allow is None else names_of("allow", allow),
@@ -280,7 +281,7 @@ class Client(Signals):
             status: How they were answered.
             event_id: Names for later labels.
             at_ns: When; now if not given.
-            trace_id: Traces.
+            trace_id: Traces; of OpenTelemetry's current span if not given and that library is loaded.
             owner: Whose data the rows are.
             source: Where the requests came from.
             cost: In a unit of your own.
@@ -295,6 +296,8 @@ class Client(Signals):
                 raise BadArgumentError(f"model and version must be text of 1 to {MAX_TEXT} characters")
             if self._closed:
                 return self._refuse(model, version, "closed", rows, None)
+            if trace_id is None and (trace := sys.modules.get("opentelemetry.trace")):
+                trace_id = current_trace_id(trace)
             events = self._sender.events
             if events.held + rows > self._max_events:
                 return self._refuse(model, version, "queue_full", rows, None)

@@ -124,6 +124,8 @@ class Heartbeat(msgspec.Struct, kw_only=True, omit_defaults=True):
     cpu_seconds: float = 0.0
     closing: bool = False
     """The instance says goodbye: its silence afterwards is no gap."""
+    pseudonym_key_id: Text = ""
+    """Names the key behind the pseudonyms, so that its change is seen; empty: a random one, or none."""
     gauges: dict[Name, float] = {}
     """What the service adds: GPU memory, queue length."""
 

@@ -69,6 +69,7 @@ def heartbeats(events: Ledger, settings: Settings, gauges: Mapping[str, float], 
             rss_bytes=rss_bytes(),
             cpu_seconds=cpu_seconds(),
             closing=closing,
+            pseudonym_key_id=settings.key_id,
             gauges=dict(gauges),
         )
         yield model, msgspec.json.encode(heartbeat)

@@ -20,6 +20,16 @@ def pseudonym_of(key: bytes, client: str) -> str:
     return hmac.digest(key, client.encode("utf-8", "surrogatepass"), "sha256").hex()[:32] if client else ""
 
 
+def key_id_of(key: bytes) -> str:
+    """Names a key without giving it away: the first 32 bits of HMAC-SHA256(key, a fixed text), as 8 hexadecimal digits.
+
+    Example:
+        >>> key_id_of(b"0123456789abcdef")
+        'c1c85e30'
+    """
+    return hmac.digest(key, b"inferwatch key id", "sha256").hex()[:8]
+
+
 class Known(dict[str, tuple[str, int]]):
     """Pseudonym and partition of each client of one model, by raw id; what is missing is made on reading.
 

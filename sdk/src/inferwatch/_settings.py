@@ -18,6 +18,7 @@ class Settings:
     service: str
     instance: str
     key: bytes = field(repr=False)
+    key_id: str
     topic_prefix: str
     partitions: int | None
     allow: frozenset[str] | None

@@ -1,0 +1,91 @@
+"""E11: rows whose columns have nothing to do with each other, although an ordinary client's have.
+
+Random, shuffled and generated rows draw each column by itself. Where the reference's columns hang together only a little (counts,
+codes, tables of business data) no single row of that kind is remarkable, so E1 stays silent; a hundred of them are. Of two consecutive
+fresh rows of a client with difference ``D`` (standardised, sampled columns)
+
+    a = D' M D / 2,    b = sum_f M_ff D_f^2 / 2,    M = Omega diag(Omega)^-1 Omega / F,
+
+Omega the inverse of the reference's shrunk covariance. In expectation ``a = b`` for independent columns, whatever their units, and
+``a < b`` where they hang together as the reference's do. A hit is ``a > factor b`` and ``a`` above the reference's median, so that a
+client of one segment (no dependence within it, but little scatter either) does not hit. The tolerated rate is that of the worst part of
+the reference: the tails of each column, and clusters.
+
+Before it speaks, the mean of ``b - a`` is asked: it is 0 for independent columns, and the forgetting sum over the root of the squares' sum
+(times 1.5, since neighbouring pairs share a row) is about standard normal. For ordinary rows, wrong units, gaps filled by a default, and
+behind cover traffic it is many standard deviations above 0.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.evidence import constants as c
+from detectors.evidence.residual import Floats, ledoit_wolf
+
+
+class Bond(NamedTuple):
+    """How the sampled columns of the reference hang together; F of them."""
+
+    weights: NDArray[np.float32]  # (F, F) from code steps to residuals: column t is what target t is made of
+    own: NDArray[np.float32]  # (F,) M_ff per squared code step
+    factor: float  # of a to b above which a pair of rows hits; 0: the statistic is off
+    least: float  # the reference's median of a
+    rate: float  # tolerated rate
+    strength: float  # standard deviations above 0 of the mean of b - a over `MEMORY` reference rows
+
+
+def fit_bond(code: NDArray[np.uint8], step: Floats, clusterings: list[NDArray[np.int64]], image: bool, rng: np.random.Generator) -> Bond:
+    """From the reference's rows as a client's memory would hold them.
+
+    Args:
+        code: (n, F) sampled values in code steps.
+        step: (F,) standardised value of a code step.
+        clusterings: (n,) each, which cluster a row belongs to.
+        image: pictures have neighbours that always hang together: off.
+        rng: draws the pairs.
+    """
+    n, fields = code.shape
+    z = code * step
+    omega = np.linalg.inv(ledoit_wolf(z)[1])
+    W = step[:, None] * omega / np.sqrt(np.diag(omega)) / np.sqrt(fields)
+    M = W @ W.T
+    weights, own = W.astype(np.float32), np.diag(M).astype(np.float32)
+    off = Bond(weights, own, 0.0, 0.0, 1.0, 0.0)
+    if image or fields < c.INDEPENDENT_FIELDS or n < c.INDEPENDENT_ROWS:
+        return off
+    rows = code.astype(np.float64)
+
+    def of_pairs(members: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        d = np.concatenate([rows[members] - rows[rng.permutation(members)] for _ in range(4)])
+        d = d[(d != 0).any(1)]
+        return ((d @ W) ** 2).sum(1) / 2, (d**2 @ np.diag(M)) / 2
+
+    a, b = of_pairs(np.arange(n))
+    rows = np.asarray(rng.permuted(rows, axis=0))
+    mixed_a, mixed_b = of_pairs(np.arange(n))
+    rows = code.astype(np.float64)
+    least = float(np.median(a))
+    ordinary, mixed = np.where(a > least, a / b, 0), np.where(mixed_a > least, mixed_a / mixed_b, 0)
+    factors = np.quantile(np.concatenate([a / b, mixed_a / mixed_b]), np.linspace(0.05, 0.95, 61))
+    factor = float(factors[np.argmax([(mixed > f).mean() - (ordinary > f).mean() for f in factors])])
+
+    populations = [cluster == k for cluster in clusterings for k in np.unique(cluster)]
+    for column in rows.T:
+        low, high = np.quantile(column, [c.JOINT_LEFT_OUT[0], 1 - c.JOINT_LEFT_OUT[0]])
+        populations += [column <= low, column >= high]
+    found = []
+    for population in populations:
+        members = np.flatnonzero(population)
+        if max(c.INDEPENDENT_PART_ROWS, c.INDEPENDENT_PART * n) <= len(members) <= 0.5 * n:
+            part_a, part_b = of_pairs(members)
+            found.append(((part_a > factor * part_b) & (part_a > least)).mean())
+    own_rate = float((ordinary > factor).mean())
+    rate = max([own_rate, *found]) * c.INDEPENDENT_MARGIN
+    strength = float((b - a).mean() / np.sqrt(1.5 * ((b - a) ** 2).mean() / c.MEMORY))
+    usable = strength >= c.INDEPENDENT_STRENGTH and float((mixed > factor).mean()) > rate
+    rate = float(max(rate, c.INDEPENDENT_FLOOR))
+    return Bond(weights, own, factor if usable else 0.0, least, min(rate, 1.0), strength)

@@ -1,0 +1,195 @@
+"""Rates against their own history: did one of several yes/no rates of a model rise, more than its windows ever differed?"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from detectors.e_process import TICKET_FLOOR, ShiryaevRoberts, log_polya
+from detectors.state import StateError, pack, unpack
+
+__all__ = ["RateMonitor", "RateReport"]
+
+RATE_ODDS = (3.0, 10.0, 50.0)
+MOST_ALIKE = 500.0
+"""Concentration of the beta-binomial at most: however alike windows were, the next may differ."""
+PRIOR_RHO, PRIOR_WINDOWS = 1.0 / 51.0, 20.0
+MOST_SURPRISING = 9.0
+"""Times the expected variance that one window's deviation may say about how much windows differ: the first window of a change must not make
+the second one look usual."""
+FADE = 0.99
+WARM_UP_WINDOWS = 12
+_HISTORY = ("hits", "misses", "squares", "alone", "pairs", "learned")
+_KIND, _VERSION = "rates.monitor", 1
+
+
+class RateReport(msgspec.Struct, frozen=True):
+    """The verdict on one window.
+
+    Attributes:
+        severity: "ticket" while an episode is open.
+        log_evidence: ln of the mixture.
+        leading: the rate with the most evidence.
+        rate: of it, in this window.
+        usual: of it, in the windows before.
+        hits: of it, in this window.
+        trials: of it, in this window.
+    """
+
+    severity: Literal["none", "ticket"]
+    log_evidence: float
+    leading: int
+    rate: float
+    usual: float
+    hits: int
+    trials: int
+
+
+class RateMonitor:
+    """Shiryaev-Roberts over beta-binomial e-values, one per rate and odds in {3, 10, 50}; it opens tickets, no pages.
+
+    Null: a window's hits are beta-binomial(n, m c, (1 - m) c): m the mean of past windows (fading by 1 % a window, with a prior), c the
+    concentration, 1 / rho - 1 but at most 500, and rho the correlation of two trials of a window by moments (`detectors.quality` has the
+    formula; prior 1/51 for 20 windows). The ticket level is A = T / b, but 20 at least. The log e-value of a window is capped so that two
+    windows make a ticket and one does not. A rate's first twelve windows with trials are history only; a window without trials of a rate
+    leaves it as it was (its e-value is R / (R + 1), at most 1). It does not learn while a ticket is open.
+
+    Misleads: what was so in the first twelve windows is usual. Whoever raises a rate slowly enough becomes usual too.
+
+    Args:
+        size: how many rates, K. The evidence that a ticket takes grows by ln K.
+        false_tickets: allowed in `windows` windows, b.
+        windows: T.
+        prior: hits and misses that are known before any window, broadcast to (K,), above 0.
+        warm_up: windows with trials of a rate that are history only.
+        moments: False: how much windows differ is not learned; the concentration is that of the prior and what was seen, 50 at most.
+
+    Memory: 100 bytes a rate. Cost: 2 us, and 0.3 us a rate.
+
+    Source: the Polya predictive as exact null of a rate with random effects; `e_process.log_polya`.
+
+    Example:
+        >>> monitor = RateMonitor(2, false_tickets=1, windows=8640)
+        >>> [monitor.update([0, 1], [100, 100]).severity for _ in range(20)][-1]
+        'none'
+        >>> [monitor.update([30, 1], [100, 100]).severity for _ in range(2)], monitor.report().leading
+        (['none', 'ticket'], 0)
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        false_tickets: float,
+        windows: float,
+        prior: tuple[ArrayLike, ArrayLike] = (0.5, 200.0),
+        warm_up: int = WARM_UP_WINDOWS,
+        moments: bool = True,
+    ) -> None:
+        if size < 1:
+            raise ValueError(f"size must be at least 1, got {size}")
+        if not (false_tickets > 0 and math.isfinite(windows) and windows > 0):
+            raise ValueError(f"false_tickets and windows must be greater than 0, got {false_tickets} and {windows}")
+        self.size, self._warm_up, self._moments = size, warm_up, moments
+        self._prior = tuple(np.broadcast_to(np.asarray(part, np.float64), (size,)) for part in prior)
+        if any(not (part > 0).all() for part in self._prior):
+            raise ValueError("the prior's hits and misses must be greater than 0")
+        components = size * len(RATE_ODDS)
+        self.sr = ShiryaevRoberts(np.full(components, -math.log(components)), max(windows / false_tickets, TICKET_FLOOR))
+        self._cap = 0.5 * (self.sr.log_page + math.log(components)) + 0.1
+        for name in _HISTORY:
+            setattr(self, name, np.zeros(size))
+        self._report: RateReport | None = None
+
+    hits: NDArray[np.float64]
+    misses: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    alone: NDArray[np.float64]
+    pairs: NDArray[np.float64]
+    learned: NDArray[np.float64]
+
+    def update(self, hits: ArrayLike, trials: ArrayLike, *, judge: ArrayLike = True, learn: ArrayLike = True) -> RateReport:
+        """Judge one closed, merged window.
+
+        Args:
+            hits: (K,) S, between 0 and `trials`.
+            trials: (K,) n.
+            judge: (K,) or one; False: this rate's window is no evidence, whatever it says.
+            learn: (K,) or one; False: this rate's window is not history.
+
+        Raises:
+            ValueError: of another shape, or hits beyond 0 to trials.
+        """
+        hits, trials = np.asarray(hits, np.float64), np.asarray(trials, np.float64)
+        if hits.shape != (self.size,) or trials.shape != (self.size,) or not ((hits >= 0) & (hits <= trials)).all():
+            raise ValueError(f"need {self.size} hits between 0 and their trials, got shapes {hits.shape} and {trials.shape}")
+        before = self._prior[0] + self.hits, self._prior[1] + self.misses
+        past = before[0] + before[1]
+        usual = before[0] / past
+        there = trials > 0
+        if there.any():
+            size = np.minimum(past, self._concentration())
+            log_e = np.stack([log_polya(hits, trials, usual * size, (1.0 - usual) * size, odds) for odds in RATE_ODDS])
+            log_e = np.minimum(log_e, self._cap)
+            idle = ~(there & (self.learned >= self._warm_up) & np.broadcast_to(np.asarray(judge, bool), (self.size,)))
+            held = self.sr.log_r.reshape(len(RATE_ODDS), self.size)[:, idle]
+            log_e[:, idle] = -np.logaddexp(0.0, -held)
+            self.sr.update(log_e.ravel())
+            if not self.sr.open:
+                self._learn(hits, trials, usual, there & np.broadcast_to(np.asarray(learn, bool), (self.size,)))
+        by_rate = np.logaddexp.reduce(self.sr.log_r.reshape(len(RATE_ODDS), self.size), axis=0)
+        k = int(by_rate.argmax())
+        n, s = int(trials[k]), int(hits[k])
+        severity: Literal["none", "ticket"] = "ticket" if self.sr.open else "none"
+        self._report = RateReport(severity, self.sr.log_mixture, k, s / max(n, 1), float(usual[k]), s, n)
+        return self._report
+
+    def _learn(self, hits: NDArray[np.float64], trials: NDArray[np.float64], usual: NDArray[np.float64], there: NDArray[np.bool_]) -> None:
+        fade = np.where(there, FADE, 1.0)
+        hits, trials = np.where(there, hits, 0.0), np.where(there, trials, 0.0)
+        variance = usual * (1.0 - usual) * trials
+        rho = 1.0 / (self._concentration() + 1.0)
+        most = MOST_SURPRISING * variance * (1.0 + np.maximum(trials - 1.0, 0.0) * rho)
+        self.hits, self.misses = fade * self.hits + hits, fade * self.misses + trials - hits
+        self.squares, self.alone = fade * self.squares + np.minimum((hits - trials * usual) ** 2, most), fade * self.alone + variance
+        self.pairs = fade * self.pairs + variance * np.maximum(trials - 1.0, 0.0)
+        self.learned = self.learned + there
+
+    def _concentration(self) -> NDArray[np.float64]:
+        if not self._moments:
+            return np.full(self.size, 1.0 / PRIOR_RHO - 1.0)
+        windows = np.minimum(self.learned, 1.0 / (1.0 - FADE))
+        rho = np.maximum(self.squares - self.alone, 0.0) / np.maximum(self.pairs, 1e-9)
+        rho = (windows * np.minimum(rho, 1.0) + PRIOR_WINDOWS * PRIOR_RHO) / (windows + PRIOR_WINDOWS)
+        return np.asarray(np.minimum(1.0 / rho - 1.0, MOST_ALIKE))
+
+    def report(self) -> RateReport | None:
+        """The verdict of the last window."""
+        return self._report
+
+    def snapshot(self) -> bytes:
+        """The state as bytes."""
+        return pack(_KIND, _VERSION, {"sr": self.sr.state()} | {name: getattr(self, name) for name in _HISTORY})
+
+    def restore(self, blob: bytes) -> None:
+        """Continue a snapshot bit for bit.
+
+        Raises:
+            StateError: when it is damaged.
+        """
+        body: dict[str, Any] = unpack(blob, _KIND, _VERSION)
+        try:
+            history = {name: np.asarray(body[name], np.float64) for name in _HISTORY}
+            for name, values in history.items():
+                if values.shape != (self.size,):
+                    raise ValueError(f"{name} of shape {values.shape}, not {(self.size,)}")
+            self.sr.restore(body["sr"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise StateError(f"damaged {_KIND}: {error}") from error
+        for name, values in history.items():
+            setattr(self, name, values.copy())
+        self._report = None

@@ -1,0 +1,188 @@
+"""The manifests fit Kubernetes' own schemas, the settings, the command line and the image. There is no cluster behind these tests."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from streams.cli import main
+from streams.settings import SECRETS, Settings, load
+from tests.deploy.files import DOCKERFILE, ROOT, SERVICES
+
+FOLDER = ROOT / "deploy" / "kubernetes"
+KUSTOMIZATION: dict[str, Any] = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
+FILES = sorted({*FOLDER.rglob("*.yaml")} - {FOLDER / "kustomization.yaml"})
+OBJECTS: list[tuple[str, dict[str, Any]]] = [
+    (f"{file.name} {one['kind']}", one) for file in FILES for one in yaml.safe_load_all(file.read_text())
+]
+VERSIONS = ("1.30", kubernetes_validate.latest_version())
+NOT_OF_KUBERNETES = {"ServiceMonitor"}
+
+every_object = pytest.mark.parametrize(("name", "one"), OBJECTS, ids=[name for name, _ in OBJECTS])
+
+
+def pods() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, one in OBJECTS:
+        if "template" in one.get("spec", {}):
+            yield name, one["spec"]["template"]["spec"]
+
+
+every_pod = pytest.mark.parametrize(("name", "pod"), list(pods()), ids=[name for name, _ in pods()])
+ours = pytest.mark.parametrize(
+    ("name", "pod"), [(n, p) for n, p in pods() if p["containers"][0]["image"].startswith("inferwatch")], ids=["migrate", "worker"]
+)
+
+
+@every_object
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_object_fits_the_schema_of_its_kind(name: str, one: dict[str, Any], version: str) -> None:
+    if one["kind"] not in NOT_OF_KUBERNETES:
+        assert kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_the_schemas_do_find_a_mistake() -> None:
+    wrong = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x", "lables": {}}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
+
+
+def test_what_is_applied_exists_and_what_is_not_is_a_template_or_optional() -> None:
+    applied = {FOLDER / name for name in KUSTOMIZATION["resources"]}
+    assert all(file.is_file() for file in applied)
+    left = set(FILES) - applied
+    assert {file.name for file in left if file.parent == FOLDER} == {"secret.example.yaml"}
+    assert all((FOLDER / name).is_file() for one in KUSTOMIZATION["configMapGenerator"] for name in one["files"])
+
+
+def test_kustomize_renders_it(tmp_path: Path) -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not here; the parts of the kustomization are checked by the other tests")
+    done = subprocess.run([kubectl, "kustomize", str(FOLDER)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rendered = list(yaml.safe_load_all(done.stdout))
+    assert {one.get("metadata", {}).get("namespace", "inferwatch") for one in rendered} == {"inferwatch"}
+    for one in rendered:
+        kubernetes_validate.validate(one, VERSIONS[-1], strict=True)
+    images = re.findall(r"image: (\S+)", done.stdout)
+    assert set(images) == {SERVICES["worker"]["image"]}, "compose and Kubernetes run the same image"
+
+
+def environment(pod: dict[str, Any], secrets: Path) -> dict[str, str]:
+    """As the container has it, with the secrets of the template below a folder of ours."""
+    (container,) = pod["containers"]
+    template = next(one for name, one in OBJECTS if name.startswith("secret.example"))
+    for key in template["stringData"]:
+        (secrets / key).write_text("sixteen bytes or more")
+    (mount,) = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "secrets"]
+    return {one["name"]: one["value"].replace(mount, str(secrets)) for one in container["env"]}
+
+
+@ours
+def test_the_settings_of_a_pod_load_with_the_secrets_of_the_template(name: str, pod: dict[str, Any], tmp_path: Path) -> None:
+    settings = load(FOLDER / "inferwatch.toml", environment(pod, tmp_path))
+    assert isinstance(settings, Settings)
+    assert settings.state.store == "kafka"
+    assert settings.kafka.replication >= 3
+    assert settings.clickhouse.password == "sixteen bytes or more"
+    assert settings.clickhouse.dsn.partition("@")[2] == "clickhouse.clickhouse.svc:8443/inferwatch"
+    assert ("iw_migrator" in settings.clickhouse.dsn) == ("migrate" in name)
+    if "worker" in name:
+        given = {one["name"] for one in pod["containers"][0]["env"]}
+        assert given == {f"INFERWATCH_{section}_{key}_FILE".upper() for section, key in SECRETS}, "every secret has its file"
+        assert all(getattr(getattr(settings, section), key) for section, key in SECRETS)
+
+
+def test_files_that_the_settings_name_are_in_the_secret() -> None:
+    settings = load(FOLDER / "inferwatch.toml", {})
+    template = next(one for name, one in OBJECTS if name.startswith("secret.example"))
+    for file in (settings.kafka.ca_file, settings.clickhouse.ca_file):
+        folder, _, key = file.rpartition("/")
+        assert folder == "/run/secrets/inferwatch"
+        assert key in template["stringData"]
+
+
+def test_no_secret_is_filled_in() -> None:
+    template = next(one for name, one in OBJECTS if name.startswith("secret.example"))
+    assert set(template["stringData"].values()) == {""}
+
+
+@ours
+def test_the_arguments_are_the_command_lines(name: str, pod: dict[str, Any]) -> None:
+    word, *arguments = pod["containers"][0]["args"]
+    command = main.get_command(main.make_context("inferwatch", ["--help-not-asked"], resilient_parsing=True), word)
+    assert command is not None
+    context = command.make_context(word, list(arguments))
+    (mount,) = [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "settings"]
+    assert context.params["settings_file"] == Path(mount) / "inferwatch.toml"
+
+
+@every_pod
+def test_nothing_runs_as_root_or_may_become_it(name: str, pod: dict[str, Any]) -> None:
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    for container in pod["containers"]:
+        own = container["securityContext"]
+        assert (own["allowPrivilegeEscalation"], own["readOnlyRootFilesystem"], own["capabilities"]) == (False, True, {"drop": ["ALL"]})
+        assert {"requests", "limits"} <= set(container["resources"])
+
+
+@ours
+def test_the_user_is_the_images_and_what_it_writes_is_mounted(name: str, pod: dict[str, Any]) -> None:
+    assert f"USER {pod['securityContext']['runAsUser']}:" in DOCKERFILE
+    written = dict(re.findall(r"(FAUST_DATADIR|NUMBA_CACHE_DIR)=(\S+)", DOCKERFILE))
+    mounts = [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"] if not mount.get("readOnly")]
+    if "worker" in name:
+        assert all(any(path.startswith(mount) for mount in mounts) for path in written.values())
+
+
+@every_pod
+def test_every_mount_is_a_volume(name: str, pod: dict[str, Any]) -> None:
+    claims = {claim["metadata"]["name"] for _, one in OBJECTS for claim in one.get("spec", {}).get("volumeClaimTemplates", [])}
+    volumes = {volume["name"] for volume in pod.get("volumes", [])} | claims
+    assert {mount["name"] for container in pod["containers"] for mount in container["volumeMounts"]} <= volumes
+
+
+def test_probes_ask_what_the_worker_serves() -> None:
+    pod = dict(pods())["worker.yaml Deployment"]
+    (container,) = pod["containers"]
+    settings = load(FOLDER / "inferwatch.toml", {})
+    assert container["ports"] == [{"name": "metrics", "containerPort": settings.metrics.port}]
+    assert settings.metrics.host == "0.0.0.0"
+    code = (ROOT / "streams/health.py").read_text()
+    paths = {kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")}
+    assert all(f'web.get("{path}"' in code for path in paths.values())
+    assert paths["liveness"] != "/healthz", "a neighbour that is away must not restart the workers"
+
+
+def test_selectors_select_the_workers() -> None:
+    by_name = dict(OBJECTS)
+    labels = by_name["worker.yaml Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert by_name["worker.yaml Deployment"]["spec"]["selector"]["matchLabels"] == labels
+    assert by_name["worker.yaml PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    assert by_name["worker.yaml Service"]["spec"]["selector"] == labels
+    assert by_name["servicemonitor.yaml ServiceMonitor"]["spec"]["selector"]["matchLabels"] == labels
+    spread = by_name["worker.yaml Deployment"]["spec"]["template"]["spec"]["topologySpreadConstraints"][0]
+    assert spread["labelSelector"]["matchLabels"] == labels
+
+
+def test_more_workers_than_partitions_are_not_asked_for() -> None:
+    assert dict(OBJECTS)["worker.yaml Deployment"]["spec"]["replicas"] <= load(FOLDER / "inferwatch.toml", {}).kafka.partitions
+
+
+def test_alertmanager_is_composes() -> None:
+    pod = dict(pods())["alertmanager.yaml StatefulSet"]
+    (container,) = pod["containers"]
+    assert container["image"] == SERVICES["alertmanager"]["image"]
+    assert container["command"] == SERVICES["alertmanager"]["entrypoint"]
+    assert load(FOLDER / "inferwatch.toml", {}).alertmanager.urls == ("http://alertmanager:9093",)

@@ -1,0 +1,91 @@
+"""Promises of E11: columns drawn one by one are told from ordinary rows where no single row is remarkable."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from detectors.evidence import STATISTICS, ClientEvidence, EvidenceReference
+from detectors.evidence.independence import fit_bond
+
+Rows = NDArray[np.float32]
+D = 10
+MIX = np.random.default_rng(2).normal(size=(2, D))
+CENTRES = 6 * np.random.default_rng(3).normal(size=(3, 2))
+INDEPENDENT = STATISTICS.index("independent")
+
+
+def counts(n: int, seed: int, kind: int | None = None) -> Rows:
+    """Counts that hang together a little, by two causes and three kinds of customers."""
+    rng = np.random.default_rng(seed)
+    cause = rng.normal(size=(n, 2)) + 0.15 * CENTRES[rng.integers(0, 3, n) if kind is None else np.full(n, kind)]
+    X: Rows = rng.poisson(np.exp(0.7 + 0.6 * cause @ MIX / 1.5)).clip(0, 60).astype(np.float32)
+    return X
+
+
+def fitted(X: Rows) -> EvidenceReference:
+    return EvidenceReference.fit(X, np.empty((len(X), 0), np.float32), None, low=np.full(D, -np.inf), high=np.full(D, np.nan))
+
+
+@pytest.fixture(scope="module")
+def reference() -> EvidenceReference:
+    return fitted(counts(3000, 1))
+
+
+def crossings(reference: EvidenceReference, asked: list[Rows]) -> list[tuple[int, int, int]]:
+    """Slot, severity, statistic, in a service with twenty ordinary clients beside those who ask these rows."""
+    ordinary = [counts(60, 100 + k) for k in range(20)]
+    everybody = ordinary + asked
+    slot = np.concatenate([np.full(len(X), k, np.int32) for k, X in enumerate(everybody)])
+    clients = ClientEvidence(reference, ln_page=float(np.log(1e7)), ln_ticket=float(np.log(1e5)), capacity=len(everybody))
+    X, n = np.concatenate(everybody), len(slot)
+    found = clients.update(slot, X, np.empty((n, 0), np.float32), np.full(n, -1, np.int32))
+    return [(int(s) - len(ordinary), int(v), int(w)) for s, v, w in zip(found.slot, found.severity, found.statistic, strict=True)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_shuffled_by_column_are_paged_although_no_row_is_remarkable(reference: EvidenceReference, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pool = counts(700, 50 + seed)
+    found = crossings(reference, [np.asarray(rng.permuted(pool, axis=0)), pool])
+    assert (0, 2, INDEPENDENT) in found
+    assert {slot for slot, _, _ in found} == {0}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_values_drawn_uniformly_between_the_limits_are_paged(reference: EvidenceReference, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pool = counts(1000, seed)
+    uniform = np.rint(rng.uniform(pool.min(0), np.quantile(pool, 0.98, axis=0), (600, D))).astype(np.float32)
+    assert {0} == {slot for slot, severity, _ in crossings(reference, [uniform]) if severity == 2}
+
+
+@pytest.mark.parametrize("kind", range(3))
+def test_a_client_of_one_kind_of_customers_is_ordinary(reference: EvidenceReference, kind: int) -> None:
+    assert crossings(reference, [counts(1500, 7, kind)]) == []
+
+
+def test_other_units_in_every_column_are_ordinary(reference: EvidenceReference) -> None:
+    rng = np.random.default_rng(5)
+    X = counts(600, 6) * rng.uniform(0.8, 1.25, D) + rng.uniform(-0.5, 0.5, D)
+    assert not [one for one in crossings(reference, [X.astype(np.float32)]) if one[2] == INDEPENDENT]
+
+
+def test_fields_filled_by_a_default_now_and_then_are_ordinary(reference: EvidenceReference) -> None:
+    rng = np.random.default_rng(8)
+    X = counts(600, 9)
+    X = np.where(rng.random(X.shape) < 0.25, np.median(X, axis=0), X).astype(np.float32)
+    assert not [one for one in crossings(reference, [X]) if one[2] == INDEPENDENT]
+
+
+def test_it_is_off_where_ordinary_columns_do_not_hang_together() -> None:
+    X = np.random.default_rng(4).normal(size=(2000, D)).astype(np.float32)
+    assert fitted(X).bond.factor == 0
+
+
+def test_it_is_off_for_pictures_few_columns_and_few_rows() -> None:
+    rng = np.random.default_rng(1)
+    code = rng.integers(0, 200, (400, 6)).astype(np.uint8)
+    parts = [np.zeros(400, np.int64)]
+    assert fit_bond(code, np.ones(6), parts, True, rng).factor == 0
+    assert fit_bond(code[:, :3], np.ones(3), parts, False, rng).factor == 0
+    assert fit_bond(code[:80], np.ones(6), [parts[0][:80]], False, rng).factor == 0

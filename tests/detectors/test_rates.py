@@ -1,0 +1,64 @@
+"""Rates against their own history: what promises a ticket, and what a quiet year costs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detectors.rates import WARM_UP_WINDOWS, RateMonitor
+
+
+def monitor(size: int = 2, false_tickets: float = 1.0) -> RateMonitor:
+    return RateMonitor(size, false_tickets=false_tickets, windows=8640)
+
+
+def test_a_rate_that_jumps_is_a_ticket_within_three_windows_and_is_named() -> None:
+    made, rng = monitor(), np.random.default_rng(0)
+    for _ in range(40):
+        assert made.update(rng.binomial(200, [0.02, 0.3]), [200, 200]).severity == "none"
+    said = [made.update(rng.binomial(200, [0.2, 0.3]), [200, 200]) for _ in range(3)]
+    assert (said[0].severity, said[2].severity) == ("none", "ticket")
+    assert (said[-1].leading, said[-1].usual < 0.05) == (0, True)
+
+
+def test_what_was_so_from_the_beginning_is_usual() -> None:
+    made, rng = monitor(), np.random.default_rng(1)
+    assert {made.update(rng.binomial(100, [0.4, 0.0]), [100, 100]).severity for _ in range(300)} == {"none"}
+
+
+def test_a_rate_that_is_seen_late_has_its_own_first_windows() -> None:
+    made, rng = monitor(), np.random.default_rng(2)
+    for _ in range(60):
+        made.update([0, 0], [50, 0])
+    said = [made.update([0, rng.binomial(50, 0.5)], [50, 50]).severity for _ in range(60)]
+    assert set(said) == {"none"}
+
+
+def test_windows_without_trials_leave_the_evidence_as_it_is() -> None:
+    made = monitor()
+    for _ in range(WARM_UP_WINDOWS + 8):
+        made.update([0, 0], [100, 100])
+    made.update([9, 0], [100, 100])
+    before = made.sr.log_r[0]
+    for _ in range(5_000):
+        made.update([0, 0], [0, 1])
+    assert made.sr.log_r[0] == pytest.approx(before, abs=1e-6)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3])
+def test_a_quiet_time_has_no_more_tickets_than_allowed(spread: float) -> None:
+    """One is allowed in 8,640 windows; rates that wander from window to window included."""
+    made, rng, opened, before = monitor(4), np.random.default_rng(3), 0, "none"
+    for _ in range(8_640):
+        rate = np.array([0.001, 0.01, 0.1, 0.3]) * np.exp(spread * rng.normal(size=4) - spread**2)
+        said = made.update(rng.binomial(80, np.minimum(rate, 1.0)), [80] * 4).severity
+        opened += said == "ticket" and before == "none"
+        before = said
+    assert opened <= 1
+
+
+def test_nonsense_is_refused() -> None:
+    with pytest.raises(ValueError, match="between 0 and their trials"):
+        monitor().update([2, 0], [1, 1])
+    with pytest.raises(ValueError, match="at least 1"):
+        monitor(0)
