@@ -50,6 +50,10 @@ class AlertBook:
         """Alerts that are not resolved."""
         return [one.alert for one in self._open.values()]
 
+    def is_open(self, detector: Detector) -> bool:
+        """Whether an alert of this detector is open, whatever its cause."""
+        return any(held == detector for held, _ in self._open)
+
     def raise_(
         self,
         detector: Detector,

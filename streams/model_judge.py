@@ -331,6 +331,8 @@ class ModelJudge:
             log_evidence=report.log_evidence,
             evidence={
                 "since_window": report.since,
+                "since_ns": max(window.start_ns - (report.window - 1 - report.since) * (window.end_ns - window.start_ns), 0),
+                "looks_like": "data fault" if self.alerts.is_open("quality") else report.looks_like,
                 "n_effective": round(report.n_effective, 1),
                 "log_page": round(report.log_page, 2),
                 "status": "uncalibrated: provisional reference" if loaded is not None and loaded.provisional else report.status,

@@ -7,7 +7,9 @@ whatever is in the alert.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from dashboards.grafana import uid_of
@@ -103,6 +105,13 @@ _DO = {
     ),
 }
 """The first three things to do, by detector; the runbook has the rest."""
+_LOOKS = {
+    "data fault": "a fault of the data: missing or unknown values, or faulty requests",
+    "population": "another population: several features moved at once",
+    "answers": "the model's doing: its answers moved, its inputs did not",
+    "one feature": "one feed's doing: few features moved",
+    "together": "another population, or columns of different events joined: each feature alone looks as before",
+}
 _COUNTED = ("completeness", "cost", "availability", "latency", "saturation", "canary")
 _VIEW = {"drift": "debug", "quality": "debug", "completeness": "pipeline", "extraction": "forensics", "evasion": "forensics"}
 _VIEW |= {"consistency": "debug", "trigger": "debug", "feedback": "debug", "version": "debug", "canary": "forensics"}
@@ -174,7 +183,7 @@ class PageText:
         lines = [
             self.first_line(alert),
             self._sure(alert),
-            f"Size: {alert.n_events:,} events. Since {_time(alert.opened_at_ns)}.{self._who(alert)}{_deploy(alert)}",
+            f"Size: {alert.n_events:,} events. Since {_time(_began(alert))}.{self._who(alert)}{_deploy(alert)}",
         ]
         do = _DO.get(alert.detector, ())
         if do and alert.resolved_at_ns is None:
@@ -183,6 +192,11 @@ class PageText:
         optional = [f"ATLAS {', '.join(alert.techniques[:3])}; OWASP {', '.join(alert.owasp[:2]) or 'none'}"] if alert.techniques else []
         link = self.dashboard(alert)
         optional += [f"Dashboard: {link}"] if link and len(link) <= _URL else []
+        place = 3
+        for line in _moved(alert):
+            if len("\n".join([*lines, line])) <= LONGEST:
+                lines.insert(place, line)
+                place += 1
         for line in reversed(optional):  # the link before the ids, when there is not room for both
             if len("\n".join([*lines, line])) <= LONGEST:
                 lines.append(line)
@@ -226,6 +240,43 @@ def _deploy(alert: Alert) -> str:
     loaded = deploy.get("loaded_at_ns")
     when = f" was first loaded at {_time(loaded)}" if isinstance(loaded, int) else " is new"
     return f" Version {_cut(clean(str(deploy.get('version', ''))), 40)}{when}: is its reference published?"
+
+
+def _began(alert: Alert) -> int:
+    """When drift's evidence began to grow; of others, when the alert opened."""
+    began = alert.evidence.get("since_ns") if alert.detector == "drift" else None
+    return min(began, alert.opened_at_ns) if isinstance(began, int) and began > 0 else alert.opened_at_ns
+
+
+def _moved(alert: Alert) -> list[str]:
+    """Lines on drift: what it looks like, the first variable's quantiles, its cells that moved most, and where."""
+    evidence = alert.evidence
+    if alert.detector != "drift":
+        return []
+    looks = None if isinstance(evidence.get("deploy"), dict) else _LOOKS.get(str(evidence.get("looks_like")))  # the first line says it
+    lines = [f"Looks like {looks}."] if looks else []
+    variables = evidence.get("variables")
+    first = variables[0] if isinstance(variables, list | tuple) and variables and isinstance(variables[0], dict) else {}
+    together = evidence.get("looks_like") == "together"
+    rows = [row for row in _triples(first.get("quantiles")) if all(isinstance(x, int | float) for x in row)]
+    if rows and not together:
+        shown = "/".join(f"{100 * row[0]:.0f}" for row in rows)
+        before, after = ("/".join(f"{row[k]:.3g}" for row in rows) for k in (1, 2))
+        lines.append(f"Quantiles {shown} % of {_cut(clean(str(first.get('name', ''))), 40)}: {before} -> {after}.")
+    cells = [row for row in _triples(first.get("moves")) if all(isinstance(x, int | float) for x in row[1:])]
+    if cells and not together:
+        lines.append("Most: " + "; ".join(f"{_cut(clean(str(what)), 40)} {a:.1%} -> {b:.1%}" for what, a, b in cells) + ".")
+    told = evidence.get("segments")
+    segments = [one for one in told if isinstance(one, dict)] if isinstance(told, list | tuple) else []
+    segments = [one for one in segments if isinstance(one.get("share"), int | float)]
+    if segments:
+        parts = (f"{_cut(clean(str(one.get('segment', ''))), 40)} ({one['share']:.0%} of the events)" for one in segments[:3])
+        lines.append(f"Where: {', '.join(parts)}.")
+    return lines
+
+
+def _triples(rows: object) -> list[Sequence[Any]]:
+    return [row for row in rows if isinstance(row, list | tuple) and len(row) == 3] if isinstance(rows, list | tuple) else []
 
 
 def _cut(text: str, longest: int) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.drift.effect import EffectSizes
+from detectors.drift.moves import cell_name, moves, quantiles
 from detectors.drift.reference import DriftReference
 from detectors.drift.report import VariableDrift
 
 SHIFTED_SD = 0.1
 """Mean shift in reference sd from which a drift has a direction."""
+
+TABLES = 5
+"""Leading variables that are shown in detail."""
 
 
 class Strongest:
@@ -31,7 +36,7 @@ def describe(
         begin = int(reference.starts[v])
         before = float(sizes.expected[best.low : best.high].sum())
         after = float(cells[best.low : best.high].sum() / max(int(sizes.n[v]), 1))
-        what, direction = _cell(reference, v, best.low - begin, best.high - begin)
+        what, direction = cell_name(reference, v, best.low - begin, best.high - begin), _direction(reference, v, best.low - begin)
         numeric = reference.kinds[v] == "numeric"
         shift = float(sizes.shift[v])
         if direction == "shape" and abs(shift) >= SHIFTED_SD:
@@ -61,22 +66,24 @@ def describe(
     return tuple(entries)
 
 
-def _cell(reference: DriftReference, v: int, low: int, high: int) -> tuple[str, str]:
-    """Name of the cells [low, high) of variable v, and the direction of a move there ("shape": ask the mean)."""
-    name = reference.variables[v]
+def with_tables(
+    reference: DriftReference, sizes: EffectSizes, cells: NDArray[np.int64], entries: tuple[VariableDrift, ...], leading: tuple[str, ...]
+) -> tuple[VariableDrift, ...]:
+    """The entries, those of the leading variables with their quantiles and the cells that moved most."""
+    out = list(entries)
+    after = cells.astype(np.float64)
+    for v, entry in enumerate(entries):
+        if entry.name in leading[:TABLES]:
+            table = quantiles(reference, v, sizes.expected, after), moves(reference, v, sizes.expected, after)
+            out[v] = msgspec.structs.replace(entry, quantiles=table[0], moves=table[1])
+    return tuple(out)
+
+
+def _direction(reference: DriftReference, v: int, low: int) -> str:
+    """Of a move of the cells of variable v from `low` on ("shape": ask the mean)."""
     size = int(reference.starts[v + 1] - reference.starts[v])
     if low == size - 1:
-        return f"{name} missing", "missing"
+        return "missing"
     if reference.kinds[v] == "categorical":
-        if low == size - 2:
-            return f"{name} unseen", "unseen"
-        members = np.flatnonzero(reference.lookup[reference.lookup_starts[v] : reference.lookup_starts[v + 1]] == low)
-        return f"{name} = {reference.categories[v][members[0]] if members.size == 1 else 'other'}", "mix"
-    edges, last = reference.edges[v], int(reference.n_edges[v])
-    if high - low > 1:
-        return f"{name} <= {edges[high - 1]:.4g}", "shape"
-    if low == 0:
-        return f"{name} below {edges[1]:.4g}" if last > 1 else f"{name} low", "shape"
-    if low == last:
-        return f"{name} above {edges[last - 1]:.4g}", "shape"
-    return f"{edges[low - 1]:.4g} < {name} <= {edges[low]:.4g}", "shape"
+        return "unseen" if low == size - 2 else "mix"
+    return "shape"

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from detectors.drift.counts import WindowCounts
 from detectors.drift.dependence import MIX_Z, Dependence, Look
-from detectors.drift.describe import Strongest, describe
+from detectors.drift.describe import Strongest, describe, with_tables
 from detectors.drift.effect import EffectSizer
 from detectors.drift.joint import GAMMA_SHARE, SHARE, JointEvidence, PairDrift
 from detectors.drift.judging import cells_log_e, cumulate, limits, tilts_log_e
+from detectors.drift.moves import likeness
 from detectors.drift.reference import GAMMA, DriftReference
 from detectors.drift.report import DriftReport
 from detectors.drift.tilts import PER_VARIABLE, WEIGHTS, Tilts
@@ -261,6 +262,11 @@ class DriftDetector:
         by_variable = np.array([one.log_evidence for one in strongest])
         leading, pairs, jointly = self._leading(counts, by_variable, severity)
         why = self._why_not()
+        variables = describe(self.reference, sizes, counts.cells, strongest, self.dependence.rho)
+        looks_like = None
+        if leading:
+            variables = with_tables(self.reference, sizes, counts.cells, variables, leading)
+            looks_like = likeness(self.reference, leading, {one.name: one.direction for one in variables}, jointly=jointly)
         return DriftReport(
             window=sr.steps,
             n=counts.n,
@@ -270,7 +276,7 @@ class DriftDetector:
             log_evidence=sr.log_mixture,
             log_page=sr.log_page,
             log_ticket=sr.log_ticket,
-            variables=describe(self.reference, sizes, counts.cells, strongest, self.dependence.rho),
+            variables=variables,
             leading=leading,
             since=pairs[0].since if jointly else strongest[int(by_variable.argmax())].since,
             clients=clients,
@@ -278,6 +284,7 @@ class DriftDetector:
             reason=why,
             pairs=pairs,
             jointly=jointly,
+            looks_like=looks_like,
         )
 
     def _leading(

@@ -70,7 +70,7 @@ _FAST = {"reassoc", "nnan", "nsz"}
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _margins(table, weights, members, starts, upper, recent, most, prior, usual, share, phi, pair_i, pair_j, lately, kept, more):  # type: ignore[no-untyped-def]  # compiled
+def _margins(table, sizes, weights, members, starts, upper, recent, most, prior, usual, share, phi, pair_i, pair_j, lately, kept, more):  # type: ignore[no-untyped-def]  # compiled
     """What an event that is apart, and one that is not, counts as, given the margins of the last events and this window.
 
     `lately` gets the events above the split and in all per member, `most` of them of before this window: `recent` of the next one.
@@ -78,14 +78,20 @@ def _margins(table, weights, members, starts, upper, recent, most, prior, usual,
     above, spread = np.empty(members.size), np.empty(members.size)
     for k in range(members.size):
         v = members[k]
-        beyond, total = 0.0, 0.0
+        begin, end = starts[v], starts[v + 1]
+        while upper[begin] == 0 and begin < end - 1:
+            begin += 1
+        while upper[end - 1] == 0 and end > begin + 1:
+            end -= 1
+        beyond, total, sides = 0.0, 0.0, upper[begin:end]
         for g in range(GROUPS):
-            hits, n = 0, 0
-            for c in range(starts[v], starts[v + 1]):
-                n += table[g, c]
-                hits += table[g, c] * upper[c]
+            if sizes[g] == 0.0:
+                continue
+            hits, mine = np.int32(0), table[g, begin:end]
+            for c in range(sides.size):
+                hits = np.int32(hits + mine[c] * np.int32(sides[c]))
             beyond += weights[g, v] * hits
-            total += weights[g, v] * n
+            total += weights[g, v] * sizes[g]
         keep = min(1.0, most / max(recent[k, 1], 1e-12))
         lately[k, 0], lately[k, 1] = keep * recent[k, 0] + beyond, keep * recent[k, 1] + total
         above[k] = (lately[k, 0] + prior * usual[k]) / (lately[k, 1] + prior)
@@ -226,9 +232,9 @@ class JointEvidence:
             out: where it goes.
         """
         pairs, starts = self.pairs, self._reference.starts
-        margins = counts.table, look.weights, pairs.members, starts, pairs.upper, self._recent, RECENT_EVENTS, PRIOR_EVENTS, pairs.above
+        margins = counts.table, look.sizes, look.weights, pairs.members, starts, pairs.upper, self._recent
         kept, more = np.empty((2, len(self)))
-        _margins(*margins, self._p, pairs.kept.phi, pairs.i, pairs.j, self._lately, kept, more)
+        _margins(*margins, RECENT_EVENTS, PRIOR_EVENTS, pairs.above, self._p, pairs.kept.phi, pairs.i, pairs.j, self._lately, kept, more)
         log_miss = np.empty((len(self), ODDS.size))
         _limits(self.rho, self._p, self._below, self._above, self._swing, few, self._materiality, ODDS, log_miss)
         np.log(log_miss, out=log_miss)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from detectors.drift.joint import PairDrift
+from detectors.drift.moves import Likeness, Move, Quantile
 from detectors.e_process import Severity
 
 
@@ -26,6 +27,8 @@ class VariableDrift(msgspec.Struct, frozen=True):
         reference_center, center: reference and window median (numeric) or the share of the cell that moved most (categorical).
         detail: one line for people, such as "share of x <= 3.1: 0.30 -> 0.52".
         rho: intra-client correlation used.
+        quantiles: of a leading numeric variable, before and after.
+        moves: cells of a leading variable that moved most.
     """
 
     name: str
@@ -46,6 +49,8 @@ class VariableDrift(msgspec.Struct, frozen=True):
     center: float
     detail: str
     rho: float
+    quantiles: tuple[Quantile, ...] = ()
+    moves: tuple[Move, ...] = ()
 
 
 class DriftReport(msgspec.Struct, frozen=True):
@@ -66,6 +71,7 @@ class DriftReport(msgspec.Struct, frozen=True):
         clients: effective number of clients lately.
         status, reason: "calibrated", or why only tickets are possible.
         pairs: of features that no longer go together as in the reference, strongest first (e-BH at 5 %, at most 5).
+        looks_like: what the leading variables look like (`moves.likeness`); None when severity is "none".
         jointly: whether the pairs tell more than the variables alone.
     """
 
@@ -85,3 +91,4 @@ class DriftReport(msgspec.Struct, frozen=True):
     reason: str
     pairs: tuple[PairDrift, ...] = ()
     jointly: bool = False
+    looks_like: Likeness | None = None

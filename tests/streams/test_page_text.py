@@ -55,6 +55,45 @@ def test_drift_after_a_deploy_says_so_at_once() -> None:
     assert "Version 8 was first loaded at 2026-09-21 14:13:20 UTC: is its reference published?" in text
 
 
+def test_drift_says_since_when_what_it_looks_like_how_far_and_where() -> None:
+    first = {
+        "name": "amount",
+        "quantiles": [[0.05, 1.0, 2.0], [0.5, 10.0, 25.123], [0.95, 99.0, 250.0]],
+        "moves": [["amount > 99", 0.05, 0.31], ["amount missing", 0.0, 0.02]],
+    }
+    evidence = {
+        "since_ns": OPENED - HOUR,
+        "looks_like": "population",
+        "variables": [first],
+        "segments": [{"segment": "region=eu", "share": 0.125}],
+    }
+    text = WORDS.text(alert(detector="drift", client=None, summary="amount of fraud 7 moved up.", evidence=evidence))
+    lines = text.splitlines()
+    assert lines[2] == "Size: 240 events. Since 2026-09-21 13:13:20 UTC."
+    assert lines[3] == "Looks like another population: several features moved at once."
+    assert lines[4] == "Quantiles 5/50/95 % of amount: 1/10/99 -> 2/25.1/250."
+    assert lines[5] == "Most: amount > 99 5.0% -> 31.0%; amount missing 0.0% -> 2.0%."
+    assert lines[6] == "Where: region=eu (12% of the events)."
+    assert lines[7].startswith("Do: 1. ")
+    assert len(text) <= LONGEST
+    deployed = WORDS.text(alert(detector="drift", evidence=evidence | {"deploy": {"version": "8", "loaded_at_ns": OPENED}}))
+    assert deployed.startswith("New version 8: ")
+    assert "Looks like" not in deployed
+
+
+@given(
+    evidence=st.dictionaries(
+        st.sampled_from(["since_ns", "looks_like", "variables", "segments", "deploy"]),
+        st.recursive(st.none() | st.integers() | st.floats() | st.text(max_size=300), lambda x: st.lists(x, max_size=4) | st.dictionaries(
+            st.sampled_from(["name", "quantiles", "moves", "segment", "share", "version"]), x, max_size=4), max_leaves=12),
+    )
+)  # fmt: skip
+def test_whatever_the_evidence_of_drift_is_the_text_is_short_and_whole(evidence: dict[str, Any]) -> None:
+    text = WORDS.text(alert(detector="drift", evidence=evidence))
+    assert len(text) <= LONGEST
+    assert "Runbook: " in text
+
+
 def test_a_provisional_reference_is_not_sold_as_sure() -> None:
     assert "uncalibrated" in WORDS.text(alert(severity="ticket", evidence={"uncalibrated": "the reference is provisional"}))
 
