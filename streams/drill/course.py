@@ -49,13 +49,13 @@ class Plan:
     """How long, and how much.
 
     Attributes:
-        warm_windows: Of ordinary traffic; the detectors learn what is usual in twelve.
+        warm_windows: Of ordinary traffic; the detectors learn what is usual in twelve, and a client's own rate takes as long.
         failing_s: Of failures; silence takes more than a minute to tell.
         rate: Ordinary requests a second and model, at least 50.
         seed: Of data, training and traffic.
     """
 
-    warm_windows: int = 16
+    warm_windows: int = 30
     failing_s: float = 150.0
     rate: float = 80.0
     seed: int = 1

@@ -61,7 +61,7 @@ def test_the_model_has_learned_something(served: model.Served) -> None:
 
 def test_the_reference_has_a_part_for_every_detector(served: model.Served) -> None:
     published = model.reference_of(served, "1", KEY, 0)
-    assert set(published.parts) == {"accuracy", "drift", "evidence", "exposure", "membership", "swarm"}
+    assert set(published.parts) == {"accuracy", "drift", "evidence", "exposure", "membership", "swarm", "triggers"}
     assert (published.rows, published.members) == (1200, 600)
     assert published.features[0].low is not None
     assert published.features[0].low < served.data.bounds[0][0]
