@@ -63,7 +63,7 @@ def privacy_page(page: str) -> str:
             if fields & columns
         )
         if table is AuditRow:
-            said = "pseudonyms, in what is said of alerts and verdicts"
+            said = "who did what to which alert; no client"
             out.append(
                 f"| ClickHouse `{table.table}` | {said} | {_kept(table.table)} | {_readers(table.table)} | kept; the deletion is entered |"
             )

@@ -11,7 +11,7 @@ from schemas.erasure import ERASED, FREE_TEXT, MIN_IN_TEXT, holders
 from schemas.rows import AlertRow
 from streams.clickhouse import ClickHouse
 
-__all__ = ["Step", "count", "erase", "kept_in_audit", "open_alerts_of", "steps"]
+__all__ = ["Step", "count", "erase", "open_alerts_of", "steps"]
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -97,16 +97,6 @@ def open_alerts_of(clickhouse: ClickHouse, names: Sequence[str], model: str = ""
         )
         for row in rows
     ]
-
-
-def kept_in_audit(clickhouse: ClickHouse, names: Sequence[str]) -> int:
-    """Rows of the audit log that name these clients. They stay: a chain of hashes from which a row is taken proves nothing any more."""
-    long = [name for name in names if len(name) >= MIN_IN_TEXT]
-    if not long:
-        return 0
-    where = " OR ".join(f"subject = {_text(name)} OR position(detail, {_text(name)}) > 0" for name in long)
-    (row,) = clickhouse.query(f"SELECT count() AS n FROM audit FINAL WHERE {where}")  # noqa: S608 - quoted by `_text`
-    return int(row["n"])
 
 
 def erase(clickhouse: ClickHouse, what: Sequence[Step], last_words: Sequence[AlertRow], at_ns: int) -> None:

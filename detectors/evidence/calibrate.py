@@ -209,20 +209,24 @@ def bisection_rate(G: Floats, rng: np.random.Generator) -> float:
     return float(max(c.BISECTION_U, 2 * hits / c.BISECTION_ROWS))
 
 
-def flat_rates(Y: Floats, limit: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
-    """E2's tolerated rates (3,): how often the step from a reference row to the nearest of MEMORY others is that flat.
+def flat_rates(Y: Floats, limit: NDArray[np.bool_], edit_share: float, rng: np.random.Generator) -> Floats:
+    """E2's tolerated rates (3,): how often the step from a reference row to the nearest of FLAT_LEAST or MEMORY others is that flat.
 
     Args:
         Y: (n, fields) sampled values in units of their range.
         limit: (n, fields) where the value is the column's minimum or maximum.
+        edit_share: rows that share so much with one of the last RING are no trials: where few fields have few values those are most,
+            and the others are flat far more often.
         rng: draws the rows.
     """
     n, fields = Y.shape
     least = 3 if fields < 8 else fields // 2
     found = []
-    for _ in range(40):
-        others = Y[rng.choice(n, min(c.MEMORY, n - 1), replace=False)]
+    for k in range(80):
+        others = Y[rng.choice(n, min((c.FLAT_LEAST, c.MEMORY)[k % 2], n - 1), replace=False)]
         for a in rng.integers(0, n, 8):
+            if (others[: c.RING] == Y[a]).mean(1).max() >= edit_share:
+                continue
             step = np.abs(others - Y[a])
             step = step[step.sum(1) > 0]
             if not len(step):
@@ -231,4 +235,4 @@ def flat_rates(Y: Floats, limit: NDArray[np.bool_], rng: np.random.Generator) ->
             moved = nearest[(nearest > 1e-4) | ~limit[a]]
             found.append(moved.mean() / np.sqrt((moved**2).mean()) if len(moved) >= least else 0.0)
     rates = (np.array(found)[:, None] > c.FLATNESS).mean(0) if found else np.ones(3)
-    return np.maximum(c.FLAT_U, 2 * rates)
+    return np.maximum(c.FLAT_U, 2 * rates + c.FLAT_UNSURE / max(len(found), 1))

@@ -85,6 +85,8 @@ POPULATION_STEP = 0.02  # smaller moves of the tolerated rate are ignored
 # --- E2: every column moved by the same amount away from an earlier row (Jacobian sign steps) -------------------------------------
 FLATNESS = (0.90, 0.95, 0.98)  # mean / rms of abs(delta): 1 for a sign step, .80 for Gaussian steps
 FLAT_U = 0.05
+FLAT_UNSURE = 2  # over the number of reference rows looked at: few trials say little about how often it happens by chance
+FLAT_LEAST = 32  # remembered rows before a step is a trial: the nearest of a handful is any row
 FLAT_OFF = 0.7  # a reference rate above which flatness means nothing on this service (few three-valued columns)
 FLAT_Q = (0.15, 0.4, 0.8)
 FLAT_MIXED = 0.7  # pictures: share of one sign above which the step is a change of exposure
@@ -129,6 +131,7 @@ OPPOSITE_EQUAL = 0.5  # share of unchanged fields above which a step is an edit;
 SYMMETRIC_Q = (0.25, 0.4, 0.8)
 
 # --- E6: flips between consecutive rows that share most fields (walks on whole numbers) -------------------------------------------
+LATTICE_FIELDS = 3  # with two columns, one of them filled by a default, every step shares half of the fields
 LATTICE_EQUAL = 0.5
 LATTICE_EXCESS = 0.1
 LATTICE_U = 0.25

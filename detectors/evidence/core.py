@@ -71,7 +71,7 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
         set_arms.py_func(out, at.FIRST_ARM[at.BISECTION], reference.bisection_rate, c.BISECTION_Q)
     if reference.symmetric_rate < c.SYMMETRIC_OFF:
         set_arms.py_func(out, at.FIRST_ARM[at.SYMMETRIC], reference.symmetric_rate, c.SYMMETRIC_Q)
-    if not reference.image:
+    if not reference.image and len(reference.sampled) >= c.LATTICE_FIELDS:
         set_arms.py_func(out, at.FIRST_ARM[at.LATTICE], c.LATTICE_U, c.LATTICE_Q)
     set_arms.py_func(out, at.FIRST_ARM[at.TWO_VALUED], c.TWO_VALUED_U, c.TWO_VALUED_Q)
     return out
@@ -125,6 +125,7 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int,
         elif statistic == at.SMOOTH:
             if known < c.SMOOTH_KNOWN or count[at.SCORED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
                 s = 0
+            s = min(s, 1) if y.image else s  # dimmed pictures have less of everything
         elif statistic in (at.FLIPS, at.CLOSING, at.LATTICE):
             filled = touched = total = lagged = largest = octaves = two = far = 0
             for k in range(c.OCTAVES):

@@ -137,7 +137,7 @@ class EvidenceReference:
         edit_share = c.EDIT_SHARE_NARROW if len(sampled) <= 5 else min(max(c.EDIT_SHARE, equal_share + 0.01), 0.99)
         repeated_share = calibrate.repeated_share(H, smallest[sampled], largest[sampled], rng)
         limit = (smallest[sampled] + 1e-9 >= H) | (largest[sampled] - 1e-9 <= H)
-        flat_rates = calibrate.flat_rates(H / spread[sampled], limit, rng)
+        flat_rates = calibrate.flat_rates(H / spread[sampled], limit, edit_share, rng)
         step = c.QUANTUM * spread[sampled] / scale[sampled]
         zero = (smallest[sampled] - centre[sampled]) / scale[sampled] - c.CODE_ZERO * step
         levels = np.clip((H - smallest[sampled]) / spread[sampled], c.CODE_LOW, c.CODE_HIGH)

@@ -390,7 +390,7 @@ def steps(
     held = min(count[at.REMEMBERED], c.MEMORY)
     parent = nearest_remembered(memory, held, x, away)
     if parent >= 0:
-        if fresh:
+        if fresh and held >= c.FLAT_LEAST:
             flat_step(real, count, memory, gain, x, limit, image, parent, away[parent])
         last = (count[at.REMEMBERED] - 1) % c.MEMORY
         hit = stride(memory, held, last, parent, kept, x, limit, plus, minus)

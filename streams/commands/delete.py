@@ -59,7 +59,7 @@ def command(
     """
     from schemas.forget import Forget
     from streams.audit_log import record
-    from streams.erase import count, erase, kept_in_audit, open_alerts_of, steps
+    from streams.erase import count, erase, open_alerts_of, steps
 
     if sum(map(bool, (client, client_id, event))) != 1:
         raise Mistake("give one of --client, --client-id and --event")
@@ -84,8 +84,6 @@ def command(
             if any(before.values()):
                 erase(clickhouse, what, open_alerts_of(clickhouse, names, model), time.time_ns())
             _report(before, {step.table: step.verb for step in what})
-            if kept := kept_in_audit(clickhouse, names):
-                click.echo(f"audit: {kept:,} rows name them and are kept until they expire; the log would prove nothing without them")
             left = {table: n for table, n in count(clickhouse, what).items() if n}
             if left:
                 raise Failure(f"rows came meanwhile: {left}. Does the service still send them? Run it again.")

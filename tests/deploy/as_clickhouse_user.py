@@ -20,7 +20,7 @@ from schemas.rows import AlertRow, Row
 from streams.acknowledge import acknowledge, open_alerts
 from streams.audit_log import chain_names, chain_of, record
 from streams.clickhouse import ClickHouse, ClickHouseError
-from streams.erase import count, erase, kept_in_audit, open_alerts_of, steps
+from streams.erase import count, erase, open_alerts_of, steps
 from streams.migrate import migrate
 from tests.dashboards.rows import END, END_NS, HOSTILE, rows
 from tests.dashboards.test_dashboards import ALL, CASES, panel_of
@@ -69,8 +69,7 @@ def deeds(clickhouse: ClickHouse, folder: Path) -> dict[str, dict[str, Callable[
         "insert": {table: insert(table) for table in by_table},
         "judge": {"ack": lambda: acknowledge(clickhouse, "a2", "true", END_NS, by="ada"), "list": lambda: open_alerts(clickhouse),
                   "audit": lambda: record(clickhouse, "acknowledgement", END_NS, actor="ada", folder=folder / "state")},
-        "erase": {"audit": lambda: (kept_in_audit(clickhouse, names),
-                                    record(clickhouse, "deletion", END_NS, actor="eve", folder=folder / "state")),
+        "erase": {"audit": lambda: record(clickhouse, "deletion", END_NS, actor="eve", folder=folder / "state"),
                   "all": lambda: erase(clickhouse, plan, open_alerts_of(clickhouse, names), END_NS),
                   "last words": lambda: erase(clickhouse, [], [row for row in by_table["alerts"] if isinstance(row, AlertRow)], END_NS),
                   "count": lambda: count(clickhouse, plan)},

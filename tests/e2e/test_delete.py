@@ -113,7 +113,7 @@ def until(fact: Callable[[], object], what: str, stage: Stage, timeout_s: float 
 
 
 def everything(clickhouse: ClickHouse) -> str:
-    """Every column of every stored row of every table but the audit log, which keeps what it says; older tellings of a row among them."""
+    """Every column of every stored row, older tellings among them, of every table but the audit log, which is told of exports meanwhile."""
     return "\n".join(str(row) for table in TABLES if table is not AuditRow for row in clickhouse.query(f"SELECT * FROM {table.table}"))
 
 
@@ -191,8 +191,8 @@ def test_a_deleted_client_is_in_no_table_and_no_state_and_the_others_are_untouch
 
         (entry,) = clickhouse.query("SELECT subject, detail FROM audit FINAL WHERE kind = 'deletion'")
         assert mallory not in str(entry)
+        assert mallory not in str(clickhouse.query("SELECT * FROM audit")), "no row of the audit log names anybody"
         assert '"client_windows"' in entry["detail"]
-        assert re.search(r"^audit: [1-9]\d* rows name them and are kept", done.stdout, re.MULTILINE)
         chains = subprocess.run(
             [sys.executable, "-m", "streams.cli", "audit", "verify"], env=one.environment, capture_output=True, text=True, timeout=60
         )
