@@ -539,3 +539,14 @@ def test_a_form_filled_field_by_field_is_no_box(reference: EvidenceReference) ->
             asked.append(row)
     clients = many(np.array(asked, np.float32), reference)
     assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("two_valued")] < LN_TICKET
+
+
+def test_first_rows_of_columns_of_three_values_are_no_steps() -> None:
+    def asked(n: int, seed: int) -> Rows:
+        rng = np.random.default_rng(seed)
+        X: Rows = np.digitize(rng.normal(size=(n, 1)) + rng.normal(size=(n, 9)), [-0.7, 0.7]).astype(np.float32)
+        return X
+
+    reference = EvidenceReference.fit(asked(2000, 1), nothing(2000), None, low=np.zeros(9), high=np.full(9, 2.0))
+    slot = np.repeat(np.arange(300), 12).astype(np.int32)
+    assert feed(make(reference, capacity=300), slot, asked(3600, 2), []) == []
