@@ -41,6 +41,7 @@ WARM_UP_WINDOWS = 12
 USUAL_AFTER = 24
 """Windows in a row in which a cell was crowded; then it is no longer rare, and becomes history."""
 FADE = 0.99
+_MOST = float(np.finfo(np.float32).max)
 _REFERENCE, _LEAF, _MONITOR, _VERSION = "triggers.reference", "triggers.counts", "triggers.monitor", 1
 
 
@@ -103,7 +104,7 @@ class TriggerReference:
                 rare[j, : len(few)] = [code for _, code in few]
                 rare[j, 3] = most
             elif len(there):
-                edges[j] = np.quantile(there, QUANTILES)
+                edges[j] = np.quantile(np.clip(there.astype(np.float64), -_MOST, _MOST), QUANTILES)
         made = cls(edges, rare, common, missing, np.zeros((d, CELLS, classes), np.int64) + 0)
         _count(plain(X), plain(label), edges, rare, common, missing, made.counts)
         return made

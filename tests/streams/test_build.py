@@ -39,7 +39,7 @@ def whole() -> Built:
 
 
 def test_rows_that_allow_everything_give_every_part_and_no_note(whole: Built) -> None:
-    assert set(whole.reference.parts) == {"accuracy", "drift", "evidence", "exposure", "membership", "swarm"}
+    assert set(whole.reference.parts) == {"accuracy", "drift", "evidence", "exposure", "membership", "swarm", "triggers"}
     assert whole.notes == ()
     assert (whole.reference.rows, whole.reference.members) == (_N, _N // 2)
     assert whole.reference.gauge
@@ -178,4 +178,4 @@ def test_rows_at_the_ends_of_32_bits_are_rows_like_others(scale: float) -> None:
     rows = Rows(features=(Feature(name="a"), Feature(name="b")), X=X, scores=scores, classes=("no", "yes"),
                 y=scores.argmax(1).astype(np.int32), member=np.arange(400) < 200)  # fmt: skip
     made = build("m", "1", rows, membership_key=b"k" * 16, built_at_ns=0).reference
-    assert set(made.parts) == {"accuracy", "drift", "evidence", "exposure", "membership", "swarm"}
+    assert set(made.parts) == {"accuracy", "drift", "evidence", "exposure", "membership", "swarm", "triggers"}
