@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from detectors.e_process import Severity, ShiryaevRoberts, log_polya, page_threshold
 from detectors.groups import GROUPS, count_groups
-from detectors.state import StateError, pack, unpack
+from detectors.state import StateError, arrays_like, pack, unpack
 
 KINDS = (
     "missing",
@@ -281,10 +281,7 @@ class QualityDetector:
         """
         body: dict[str, Any] = unpack(blob, _KIND, _VERSION)
         try:
-            history = {name: np.asarray(body[name], np.float64) for name in _HISTORY}
-            for name, values in history.items():
-                if values.shape != getattr(self, name).shape:
-                    raise ValueError(f"{name} of shape {values.shape}, not {getattr(self, name).shape}")
+            history = arrays_like(self, _HISTORY, body)
             windows, learned, material = float(body["windows"]), int(body["learned"]), bool(body["material"])
             self.sr.restore(body["sr"])
         except (KeyError, TypeError, ValueError) as error:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from detectors.e_process import TICKET_FLOOR, ShiryaevRoberts, log_polya
-from detectors.state import StateError, pack, unpack
+from detectors.state import StateError, arrays_like, pack, unpack
 
 __all__ = ["RateMonitor", "RateReport"]
 
@@ -191,10 +191,7 @@ class RateMonitor:
         """
         body: dict[str, Any] = unpack(blob, _KIND, _VERSION)
         try:
-            history = {name: np.asarray(body[name], np.float64) for name in _HISTORY}
-            for name, values in history.items():
-                if values.shape != (self.size,):
-                    raise ValueError(f"{name} of shape {values.shape}, not {(self.size,)}")
+            history = arrays_like(self, _HISTORY, body)
             self.sr.restore(body["sr"])
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"damaged {_KIND}: {error}") from error

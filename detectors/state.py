@@ -7,7 +7,7 @@ message instead of being misread. Arrays travel as dtype, shape and raw little-e
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -82,6 +82,19 @@ def reading(what: str) -> Iterator[None]:
         raise
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError, msgspec.MsgspecError) as error:
         raise StateError(f"damaged {what}: {type(error).__name__}: {error}") from error
+
+
+def arrays_like(owner: object, names: Iterable[str], body: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
+    """The arrays of a snapshot that take the place of the owner's of these names.
+
+    Raises:
+        KeyError, TypeError, ValueError: one is missing, holds no numbers, or has another shape than the owner's.
+    """
+    found = {name: np.asarray(body[name], np.float64) for name in names}
+    for name, values in found.items():
+        if values.shape != getattr(owner, name).shape:
+            raise ValueError(f"{name} of shape {values.shape}, not {getattr(owner, name).shape}")
+    return found
 
 
 def _encode_array(value: Any) -> msgspec.msgpack.Ext:

@@ -22,9 +22,8 @@ from streams.leakage import Leakage
 from streams.outcome_store import Classes, OutcomeStore
 from streams.owner import NS
 from streams.references import Loaded
-from streams.settings import Settings
+from streams.settings import Settings, windows_in_30d
 
-MONTH_S = 30 * 86_400
 OWN_LABELS = 1_000
 """The first labels of a model whose reference has no true classes: what comes later is compared with them, and opens tickets only."""
 _MAX_CELLS = 20_000
@@ -102,7 +101,7 @@ class ModelAccuracy:
             self._detector = AccuracyDetector(
                 reference,
                 false_pages=budget.false_pages_per_30d * budget.accuracy_share,
-                windows=MONTH_S / settings.window.length_s,
+                windows=windows_in_30d(settings.window),
                 materiality=settings.labels.materiality,
                 may_page=not self._own,
             )

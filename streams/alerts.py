@@ -17,7 +17,7 @@ MAX_OPEN = 1_000
 _REMEMBERED = 10_000
 _GROWTH = 4.605170185988092
 """Ln 100: how much a resolved cause's evidence must have grown before it opens again without a fresh crossing."""
-_RANK: dict[Severity, int] = {"none": 0, "ticket": 1, "page": 2}
+RANK: dict[Severity, int] = {"none": 0, "ticket": 1, "page": 2}
 _KIND = dict[str, Any]
 
 
@@ -101,11 +101,11 @@ class AlertBook:
         state: State = "pending" if pending and held is None else "firing"
         if held is not None:
             held.renewed_ns, held.log_evidence = max(held.renewed_ns, at_ns), max(held.log_evidence, log_evidence)
-            rises = _RANK[severity] > _RANK[held.alert.severity] or (held.alert.state == "pending" and state == "firing")
+            rises = RANK[severity] > RANK[held.alert.severity] or (held.alert.state == "pending" and state == "firing")
             if not rises and not grown:
                 return
             self.grown += not rises
-            severity = severity if _RANK[severity] > _RANK[held.alert.severity] else held.alert.severity
+            severity = severity if RANK[severity] > RANK[held.alert.severity] else held.alert.severity
         elif len(self._open) >= MAX_OPEN:
             self.suppressed += 1
             return

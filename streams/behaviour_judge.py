@@ -12,11 +12,9 @@ from schemas.windows import WindowPartial
 from streams import pages
 from streams.alerts import AlertBook
 from streams.references import Loaded
-from streams.settings import Settings, false_tickets
+from streams.settings import Settings, false_tickets, windows_in_30d
 
 __all__ = ["BehaviourJudge"]
-
-_MONTH_S = 30 * 86_400
 
 
 class BehaviourJudge:
@@ -31,7 +29,7 @@ class BehaviourJudge:
 
     def __init__(self, model: str, version: str, settings: Settings, alerts: AlertBook) -> None:
         self._model, self._version, self._alerts = model, version, alerts
-        self._false_tickets, self._windows = false_tickets(settings.budget), _MONTH_S / settings.window.length_s
+        self._false_tickets, self._windows = false_tickets(settings.budget), windows_in_30d(settings.window)
         self._repeats = RateMonitor(len(KINDS), false_tickets=self._false_tickets, windows=self._windows)
         self._loaded: Loaded | None = None
         self._triggers: TriggerMonitor | None = None

@@ -14,11 +14,10 @@ from streams import pages
 from streams.alerts import AlertBook
 from streams.labels import Joined
 from streams.references import Loaded
-from streams.settings import Settings, false_tickets
+from streams.settings import Settings, false_tickets, windows_in_30d
 
 __all__ = ["Feedback", "group_of_service"]
 
-_MONTH_S = 30 * 86_400
 _SERVICES = 1_000
 
 
@@ -40,7 +39,7 @@ class Feedback:
 
     def __init__(self, model: str, version: str, settings: Settings, alerts: AlertBook) -> None:
         self._model, self._version, self._settings, self._alerts = model, version, settings, alerts
-        self._law = {"false_tickets": false_tickets(settings.budget), "windows": _MONTH_S / settings.window.length_s}
+        self._law = {"false_tickets": false_tickets(settings.budget), "windows": windows_in_30d(settings.window)}
         self._codes: SegmentCodes | None = None
         self._monitor: FeedbackMonitor | None = None
         self._cells: list[NDArray[np.uint8]] = []

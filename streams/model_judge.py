@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from detectors.completeness import CompletenessReport
 from detectors.drift import DriftDetector, DriftReport, WindowCounts
-from detectors.quality import QualityCounts, QualityDetector, QualityReport
+from detectors.quality import QualityCounts, QualityDetector
 from detectors.state import StateError, pack, unpack
 from inferwatch import Heartbeat
 from schemas import latency
@@ -32,7 +32,7 @@ from streams.owner import NS
 from streams.references import Loaded
 from streams.segment_judge import SHARE, Part, SegmentJudge, merged
 from streams.service_judge import ServiceJudge
-from streams.settings import Settings
+from streams.settings import Settings, windows_in_30d
 from streams.slices import SliceQueue
 from streams.slo import objectives_for
 from streams.swarm_state import SwarmState
@@ -40,7 +40,6 @@ from streams.telemetry import Telemetry
 from streams.versions import VersionBook, name_of
 from streams.window_rows import rows_of
 
-_MONTH_S = 30 * 86_400
 _RESOLVE_WINDOWS, _RESOLVE_S = 12, 300.0
 """Windows, and seconds, without renewal after which an alert is over: both must have passed."""
 _MAX_PENDING = 64
@@ -85,7 +84,7 @@ class ModelJudge:
         self._telemetry = Telemetry(round(settings.window.length_s * NS), settings.limits.instances, objectives.completeness)
         budget = settings.budget
         self._quality = QualityDetector(
-            false_pages=budget.false_pages_per_30d * budget.quality_share, windows=_MONTH_S / settings.window.length_s
+            false_pages=budget.false_pages_per_30d * budget.quality_share, windows=windows_in_30d(settings.window)
         )
         self.service = ServiceJudge(model, version, settings, self.alerts, emit)
         self._behaviour = BehaviourJudge(model, version, settings, self.alerts)
@@ -119,7 +118,7 @@ class ModelJudge:
             self._drift = DriftDetector(
                 loaded.drift,
                 false_pages=budget.false_pages_per_30d * budget.drift_share * (1.0 - SHARE if apart else 1.0),
-                windows=_MONTH_S / window.length_s,
+                windows=windows_in_30d(window),
                 materiality=self._settings.drift.materiality,
             )
 
@@ -319,7 +318,7 @@ class ModelJudge:
         alone = bool(parts) and (whole.severity == "none" or (whole.severity, parts[0].report.severity) == ("ticket", "page"))
         report = parts[0].report if alone else whole
         severity = "ticket" if report.severity == "page" and loaded is not None and loaded.provisional else report.severity
-        if severity == "none" or self._goes_on("drift", report, at_ns):
+        if severity == "none":
             return
         leading = pages.leading_variables(report)
         self.alerts.raise_(
@@ -351,6 +350,7 @@ class ModelJudge:
             | self._deploy_mark(at_ns),
             feature=leading[0].name if leading else None,
             n_events=report.n if alone else window.n,
+            continues=report.severity == "page" and not report.opened,
         )
 
     def _compare_versions(self, window: WindowPartial, now_ns: int) -> None:
@@ -382,8 +382,6 @@ class ModelJudge:
 
     def _judge_quality(self, window: WindowPartial, now_ns: int) -> None:
         report = self._quality.update(QualityCounts.from_bytes(window.quality) if window.quality else QualityCounts())
-        if self._goes_on("quality", report, max(window.end_ns, now_ns)):
-            return
         self.alerts.raise_(
             "quality",
             "",
@@ -393,12 +391,8 @@ class ModelJudge:
             log_evidence=report.log_evidence,
             evidence={"per_10k": report.rates, "usual_per_10k": report.usual, "since_window": report.since},
             n_events=report.received,
+            continues=report.severity == "page" and not report.opened,
         )
-
-    def _goes_on(self, detector: Literal["drift", "quality"], report: DriftReport | QualityReport, at_ns: int) -> bool:
-        """Whether this is an episode that was paged before: after a pause in the traffic it is no second page, unless it has grown."""
-        continues = report.severity == "page" and not report.opened
-        return continues and self.alerts.renew(detector, "", at_ns, report.log_evidence)
 
     def _judge_telemetry(self, report: CompletenessReport, now_ns: int) -> None:
         cause = "silent" if report.severity == "page" else "gap"

@@ -6,9 +6,7 @@ import math
 
 from dashboards.scope import Objectives
 from detectors.e_process import page_threshold
-from streams.settings import Settings
-
-_MONTH_S = 30 * 86_400.0
+from streams.settings import Settings, windows_in_30d
 
 
 def objectives(settings: Settings) -> Objectives:
@@ -26,5 +24,5 @@ def objectives(settings: Settings) -> Objectives:
         availability=settings.objectives.availability,
         latency_p95_ms=settings.objectives.latency_ms,
         ln_page_client=math.log(budget.client_events_per_30d / (budget.false_pages_per_30d * budget.client_share)),
-        ln_page_drift=math.log(page_threshold(_MONTH_S / settings.window.length_s, budget.false_pages_per_30d * budget.drift_share)),
+        ln_page_drift=math.log(page_threshold(windows_in_30d(settings.window), budget.false_pages_per_30d * budget.drift_share)),
     )

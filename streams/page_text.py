@@ -15,14 +15,13 @@ from urllib.parse import quote, urlencode
 from dashboards.grafana import uid_of
 from detectors.e_process import page_threshold
 from schemas.alerts import Alert
-from streams.settings import Settings
+from streams.settings import Settings, windows_in_30d
 
 __all__ = ["LONGEST", "PageText", "clean"]
 
 LONGEST = 1_000
 """Characters of the whole text; PagerDuty, Slack and telephones show as many."""
 _FIRST, _URL = 300, 220
-_MONTH_S = 30 * 86_400.0
 _DO = {
     "drift": (
         "See in the debug view which features moved, and since when",
@@ -134,7 +133,7 @@ class PageText:
     def __init__(self, settings: Settings) -> None:
         self._routing, budget = settings.routing, settings.budget
         self._teams = dict(entry.rpartition("=")[::2] for entry in settings.routing.teams)
-        windows, allowed = _MONTH_S / settings.window.length_s, budget.false_pages_per_30d
+        windows, allowed = windows_in_30d(settings.window), budget.false_pages_per_30d
         client = math.log(budget.client_events_per_30d / (allowed * budget.client_share))
         self._allowed = allowed
         self._ln_page = {

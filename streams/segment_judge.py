@@ -9,15 +9,13 @@ import msgspec
 from detectors.drift import DriftReference, DriftReport, WindowCounts
 from detectors.drift.segments import Segment
 from schemas.windows import WindowPartial
+from streams.alerts import RANK
 from streams.owner import NS
-from streams.segments import most_of
-from streams.settings import Settings
+from streams.segments import DECAY, most_of
+from streams.settings import Settings, windows_in_30d
 
 SHARE = 0.25
 """Of drift's budget, for all segments together, when any are asked for."""
-_MONTH_S = 30 * 86_400
-_DECAY = 0.995
-_RANK = {"none": 0, "ticket": 1, "page": 2}
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -42,7 +40,7 @@ class SegmentJudge:
         drift, budget = settings.drift, settings.budget
         self._reference = reference
         self._most = most_of(drift.segments_most, len(reference.variables)) * len(drift.segments)
-        self._windows = _MONTH_S / settings.window.length_s
+        self._windows = windows_in_30d(settings.window)
         self._false_pages = budget.false_pages_per_30d * budget.drift_share * SHARE / max(self._most, 1)
         self._materiality = drift.materiality
         self._segments: dict[str, Segment] = {}
@@ -58,14 +56,14 @@ class SegmentJudge:
         """
         parts = []
         for name in self._traffic:
-            self._traffic[name] *= _DECAY
+            self._traffic[name] *= DECAY
         for name, blob in sorted(window.segments.items()):
             counts = WindowCounts.from_bytes(blob, self._reference)
             segment = self._of(name, counts.n)
             report = segment.update(counts, (window.start_ns / NS, window.end_ns / NS)) if segment is not None else None
             if report is not None:
                 parts.append(Part(name, counts.n / max(window.n, 1), report))
-        return sorted(parts, key=lambda part: (-_RANK[part.report.severity], -part.report.log_evidence, part.name))
+        return sorted(parts, key=lambda part: (-RANK[part.report.severity], -part.report.log_evidence, part.name))
 
     def _of(self, name: str, n: int) -> Segment | None:
         traffic = self._traffic

@@ -13,7 +13,7 @@ from inferwatch import EventColumns
 from streams.align import Aligned, Aligner
 from streams.window import OpenWindow
 
-_DECAY = 0.995
+DECAY = 0.995
 """Of a value's traffic at a window's end: half of it counts after 138 windows, so that a night does not change places."""
 _TRACKED = 4
 """Times the values that are followed: others that may take their place."""
@@ -102,7 +102,7 @@ class SegmentCounter:
         """A window has ended."""
         for field, traffic in self._traffic.items():
             for value in traffic:
-                traffic[value] *= _DECAY
+                traffic[value] *= DECAY
             followed = self._followed[field]
             others = [value for value in traffic if value not in followed]
             if others and followed:

@@ -17,12 +17,11 @@ from streams.alerts import AlertBook
 from streams.burn import Burn, BurnRates
 from streams.loads import Load, Loads, Problem
 from streams.saturation import Saturation
-from streams.settings import Settings
+from streams.settings import Settings, windows_in_30d
 from streams.slo import objectives_for
 
 __all__ = ["ServiceJudge"]
 
-_MONTH_S = 30 * 86_400
 _NAMED = 3
 """Clients that an access alert names."""
 
@@ -48,9 +47,7 @@ class ServiceJudge:
             "latency": BurnRates(1 - objectives.latency_share / 100),
         }
         self._objective = {"availability": objectives.availability, "latency": objectives.latency_share}
-        self._access = AccessDetector(
-            false_pages=budget.false_pages_per_30d * budget.access_share, windows=_MONTH_S / settings.window.length_s
-        )
+        self._access = AccessDetector(false_pages=budget.false_pages_per_30d * budget.access_share, windows=windows_in_30d(settings.window))
         self._saturation = Saturation(objectives.saturation_share, objectives.saturation_s, settings.limits.instances)
         self._loads = Loads(model, version, settings.integrity, settings.limits.instances)
 

@@ -349,6 +349,16 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
     return check_budget(settings)
 
 
+def windows_in_30d(window: Window) -> float:
+    """Windows that close in thirty days, for which the budget is.
+
+    Example:
+        >>> windows_in_30d(Window(length_s=300.0))
+        8640.0
+    """
+    return 30 * 86_400 / window.length_s
+
+
 def false_tickets(budget: Budget) -> float:
     """False tickets in 30 days that each detector which opens tickets only may cause: a hundred for each page, times its share.
 
@@ -368,7 +378,7 @@ def check_budget(settings: Settings) -> Settings:
     """
     budget = settings.budget
     most = min(
-        30 * 86_400 / settings.window.length_s / max(budget.drift_share, budget.quality_share, budget.accuracy_share, budget.access_share),
+        windows_in_30d(settings.window) / max(budget.drift_share, budget.quality_share, budget.accuracy_share, budget.access_share),
         budget.client_events_per_30d / 100 / max(budget.client_share, budget.membership_share),
     )
     if not budget.false_pages_per_30d < most:  # so that NaN is refused too

@@ -9,11 +9,10 @@ import numpy as np
 from detectors.versions import CLASSES, CONFIDENCE_BINS, LATENCY_MS, Profile, VersionComparison, VersionReport, counted
 from schemas import latency
 from schemas.windows import WindowPartial
-from streams.settings import Settings, false_tickets
+from streams.settings import Settings, false_tickets, windows_in_30d
 
 __all__ = ["VersionBook", "name_of"]
 
-_MONTH_S = 30 * 86_400
 _VERSIONS = 8
 """Of a model that are remembered; the one that was asked longest ago goes."""
 _SLOWER = tuple(latency.bin_above_ms(ms) for ms in LATENCY_MS)
@@ -29,7 +28,7 @@ class VersionBook:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._false_tickets, self._windows = false_tickets(settings.budget), _MONTH_S / settings.window.length_s
+        self._false_tickets, self._windows = false_tickets(settings.budget), windows_in_30d(settings.window)
         self._slots: dict[str, int] = {}
         self._profiles: dict[str, Profile] = {}
         self._new: dict[str, tuple[str, VersionComparison]] = {}

@@ -35,7 +35,6 @@ class Bond(NamedTuple):
     factor: float  # of a to b above which a pair of rows hits; 0: the statistic is off
     least: float  # the reference's median of a
     rate: float  # tolerated rate
-    strength: float  # standard deviations above 0 of the mean of b - a over `MEMORY` reference rows
 
 
 def fit_bond(code: NDArray[np.uint8], step: Floats, clusterings: list[NDArray[np.int64]], image: bool, rng: np.random.Generator) -> Bond:
@@ -54,20 +53,18 @@ def fit_bond(code: NDArray[np.uint8], step: Floats, clusterings: list[NDArray[np
     W = step[:, None] * omega / np.sqrt(np.diag(omega)) / np.sqrt(fields)
     M = W @ W.T
     weights, own = W.astype(np.float32), np.diag(M).astype(np.float32)
-    off = Bond(weights, own, 0.0, 0.0, 1.0, 0.0)
+    off = Bond(weights, own, 0.0, 0.0, 1.0)
     if image or fields < c.INDEPENDENT_FIELDS or n < c.INDEPENDENT_ROWS:
         return off
     rows = code.astype(np.float64)
 
-    def of_pairs(members: NDArray[np.int64]) -> tuple[Floats, Floats]:
-        d = np.concatenate([rows[members] - rows[rng.permutation(members)] for _ in range(4)])
+    def of_pairs(rows: Floats) -> tuple[Floats, Floats]:
+        d = np.concatenate([rows - rows[rng.permutation(len(rows))] for _ in range(4)])
         d = d[(d != 0).any(1)]
         return ((d @ W) ** 2).sum(1) / 2, (d**2 @ np.diag(M)) / 2
 
-    a, b = of_pairs(np.arange(n))
-    rows = np.asarray(rng.permuted(rows, axis=0))
-    mixed_a, mixed_b = of_pairs(np.arange(n))
-    rows = code.astype(np.float64)
+    a, b = of_pairs(rows)
+    mixed_a, mixed_b = of_pairs(np.asarray(rng.permuted(rows, axis=0)))
     least = float(np.median(a))
     ordinary, mixed = np.where(a > least, a / b, 0), np.where(mixed_a > least, mixed_a / mixed_b, 0)
     factors = np.quantile(np.concatenate([a / b, mixed_a / mixed_b]), np.linspace(0.05, 0.95, 61))
@@ -79,13 +76,11 @@ def fit_bond(code: NDArray[np.uint8], step: Floats, clusterings: list[NDArray[np
         populations += [column <= low, column >= high]
     found = []
     for population in populations:
-        members = np.flatnonzero(population)
-        if max(c.INDEPENDENT_PART_ROWS, c.INDEPENDENT_PART * n) <= len(members) <= 0.5 * n:
-            part_a, part_b = of_pairs(members)
+        if max(c.INDEPENDENT_PART_ROWS, c.INDEPENDENT_PART * n) <= population.sum() <= 0.5 * n:
+            part_a, part_b = of_pairs(rows[population])
             found.append(((part_a > factor * part_b) & (part_a > least)).mean())
     own_rate = float((ordinary > factor).mean())
     rate = max([own_rate, *found]) * c.INDEPENDENT_MARGIN
     strength = float((b - a).mean() / np.sqrt(1.5 * ((b - a) ** 2).mean() / c.MEMORY))
     usable = strength >= c.INDEPENDENT_STRENGTH and float((mixed > factor).mean()) > rate
-    rate = float(max(rate, c.INDEPENDENT_FLOOR))
-    return Bond(weights, own, factor if usable else 0.0, least, min(rate, 1.0), strength)
+    return Bond(weights, own, factor if usable else 0.0, least, float(np.clip(rate, c.INDEPENDENT_FLOOR, 1.0)))

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from streams.commands.common import settings_from, settings_option
-from streams.settings import Settings, mask_url, masked
+from streams.settings import Settings, mask_url, masked, windows_in_30d
 
 
 @click.command("check")
@@ -34,7 +34,7 @@ def command(connect: bool, settings_file: Path | None) -> None:
 
 
 def _meaning(settings: Settings) -> str:
-    budget, windows = settings.budget, 30 * 86_400 / settings.window.length_s
+    budget, windows = settings.budget, windows_in_30d(settings.window)
     drift = windows / (budget.false_pages_per_30d * budget.drift_share)
     clients = budget.client_events_per_30d / (budget.false_pages_per_30d * budget.client_share)
     return (
