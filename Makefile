@@ -10,6 +10,8 @@ CACHE := $(or $(INFERWATCH_CACHE),$(HOME)/.cache/inferwatch)
 READY := $(VENV)/.inferwatch-ready
 BIN := $(VENV)/bin
 export PYTHON
+# Images that forbid Python to keep its byte code are built once; here hundreds of processes would each compile the same libraries.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check lint format docs bench faults fuzz setup kafka tools clean
 
