@@ -41,7 +41,7 @@ format: $(READY)  ## let ruff rewrite what it can
 
 # -W: a link to nowhere, or a page that no list holds, is an error.
 docs: $(READY)  ## build the documentation site into site/
-	@$(BIN)/sphinx-build -W --keep-going -q -b html -c docs/site -d .cache/docs . site $(ARGS)
+	@$(BIN)/sphinx-build -W --keep-going -q -b html -c docs/site -d .cache/docs . site
 
 bench: $(READY) kafka  ## measure throughput and latency
 	@$(BIN)/python -m bench $(ARGS)
