@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 from dashboards.grafana import uid_of
 from detectors.e_process import page_threshold
 from schemas.alerts import Alert
+from streams.objectives import objectives
 from streams.settings import Settings, windows_in_30d
 
 __all__ = ["LONGEST", "PageText", "clean"]
@@ -133,16 +134,15 @@ class PageText:
     def __init__(self, settings: Settings) -> None:
         self._routing, budget = settings.routing, settings.budget
         self._teams = dict(entry.rpartition("=")[::2] for entry in settings.routing.teams)
-        windows, allowed = windows_in_30d(settings.window), budget.false_pages_per_30d
-        client = math.log(budget.client_events_per_30d / (allowed * budget.client_share))
+        windows, allowed, lines = windows_in_30d(settings.window), budget.false_pages_per_30d, objectives(settings)
         self._allowed = allowed
         self._ln_page = {
-            "drift": math.log(page_threshold(windows, allowed * budget.drift_share)),
+            "drift": lines.ln_page_drift,
             "quality": math.log(page_threshold(windows, allowed * budget.quality_share)),
             "accuracy": math.log(page_threshold(windows, allowed * budget.accuracy_share)),
             "access": math.log(page_threshold(windows, allowed * budget.access_share)),
-            "extraction": client,
-            "evasion": client,
+            "extraction": lines.ln_page_client,
+            "evasion": lines.ln_page_client,
             "membership": math.log(budget.client_events_per_30d / (allowed * budget.membership_share)),
         }
 
