@@ -148,8 +148,8 @@ def test_a_deleted_client_is_in_no_table_and_no_state_and_the_others_are_untouch
         with Client(kafka.bootstrap_servers, "shop", topic_prefix="erase", pseudonym_key=SECRET, redact=["email"]) as client:
             mallory, alice = client.pseudonym("mallory"), client.pseudonym("alice")
             for tick in range(300):
-                for who in ("alice", "bob", "carol"):
-                    ask(client, who, rng.normal(size=3), 3 * tick + len(who))
+                for order, who in enumerate(("alice", "bob", "carol"), start=3 * tick):
+                    ask(client, who, rng.normal(size=3), order)
                 if tick > 30:
                     ask(client, "mallory", next(walk))
                 time.sleep(0.02)
