@@ -120,7 +120,7 @@ SYMMETRIC_TURN = 0.7
 SYMMETRIC_U = 0.12
 SYMMETRIC_OFF = 0.6  # a reference rate above which pairs mean nothing on this service (few fields with few values: steps recur by chance)
 SYMMETRIC_ROWS = 3_000  # random reference rows in a row, for that rate
-OPPOSITES = 80  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 80
+OPPOSITES = 64  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 64
 OPPOSITE_BITS = 15  # signs of random projections of a step; an exact opposite flips all of them ...
 # ... but one at most (fixed: `trials` tests for it by clearing one bit)
 OPPOSITE_OCTAVE = 8192  # the step's length, in this fraction of an octave, may differ by two: a sensor that drifts to and fro on a line
@@ -183,6 +183,31 @@ INDEPENDENT_LEAST = 48  # judged rows before it may speak
 INDEPENDENT_EVERY = 16  # distinct rows between two questions, or a client of weak dependence is asked until it happens to show none
 INDEPENDENT_FORGET = np.float32(1 - 1 / 192)  # a row; with 96 remembered rows a client of one cluster was paged after 480
 INDEPENDENT_Q = (0.45, 0.6, 0.85)
+
+# --- E12: rows that look made (`detectors.evidence.synthetic`) ----------------------------------------------------------------------
+SYNTHETIC_FIELDS = 4  # sampled columns; with two or three what is made and what is met overlap
+SYNTHETIC_ROWS = 500  # of the reference; with 71 and 202 rows ordinary noise and other units were learnt as made
+SYNTHETIC_FOLDS = 3
+SYNTHETIC_LEARNT = 16_000  # rows, half of them made
+SYNTHETIC_TREES, SYNTHETIC_DEPTH, SYNTHETIC_RATE, SYNTHETIC_CAUTION = 48, 4, 0.35, 8.0
+SYNTHETIC_GAPS = 0.3  # share of the learnt rows with unknown fields
+SYNTHETIC_ROUNDED = 0.75  # share of the rows whose whole-number columns hold whole numbers: few programs round, schemas often do
+SYNTHETIC_STEPS = 16  # of a residual's unit
+SYNTHETIC_LIMITS = np.array([0.0, 1.0, 2.0])  # log odds; the last finds one row in four behind cover traffic
+SYNTHETIC_MARGIN = 1.2
+SYNTHETIC_FLOOR = np.array(
+    [0.30, 0.13, 0.05]
+)  # ordinary clients of large tables 0 to .3, 0 to .1 and 0 to .03; made rows .4 to 1, .2 to 1, .1 to .9
+SYNTHETIC_Q = (0.42, 0.6, 0.85), (0.24, 0.45, 0.8), (0.12, 0.27, 0.6)
+SYNTHETIC_MIN_ROWS = 32
+SYNTHETIC_WAY = 0.15  # of the way from the tolerated rate to 1 that the remembered rows must reach
+SYNTHETIC_MAPPED = np.array(
+    [[0.5, 0.2, 0.08], [0.4, 0.15, 0.06]]
+)  # and these, with ordinary marginals, from few and from LOOK_REPAIRED_ROWS:
+# other units in all columns leave at most .34, .06, 0 and .16, .02, 0; shuffled and uniform rows .5 to .97, .25 to .75, .05 to .3
+SYNTHETIC_TIES = 0.05  # chance of two equal codes from which a column counts as one of few or repeating values; continuous ones have .01
+SYNTHETIC_TIED = 0.7, 2  # of the reference's equal pairs, and columns with fewer: no change of units does that
+SYNTHETIC_SURE = 0.1  # of the remembered rows above the second limit: prices raised by some percent reach .38 and .01
 
 # --- which family a joint or flat alarm belongs to --------------------------------------------------------------------------------
 LOCAL_STEP = 0.25  # of the median random-pair distance

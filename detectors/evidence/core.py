@@ -1,4 +1,4 @@
-"""The streaming kernel: rows in arrival order, one client's state touched per row, eleven statistics updated, families judged."""
+"""The streaming kernel: rows in arrival order, one client's state touched per row, twelve statistics updated, families judged."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from detectors.evidence import trials
 from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.derive import Columns
 from detectors.evidence.independence import Bond
-from detectors.evidence.population import EPOCH, KNOWN, MOVING, Population, reconsider, report, set_arms
+from detectors.evidence.population import EPOCH, KNOWN, MOVING, Ordinary, Population, reconsider, report, set_arms
 from detectors.evidence.reference import EvidenceReference
 from detectors.evidence.second_look import Look, confirms
+from detectors.evidence.synthetic import Synthetic
+from detectors.evidence.synthetic import confirms as looks_made
 from detectors.lean import lean
 from detectors.prefetch import prefetch_row
 
@@ -35,11 +37,12 @@ class Yardsticks(NamedTuple):
     energy: NDArray[np.float64]  # (4,) limits of the mean capped square
     quiet: NDArray[np.float64]  # (2,) limits below which it is small
     coarse: NDArray[np.bool_]
-    moving_rates: NDArray[np.float64]  # (6,) tolerated rates that follow the population
+    ordinary: Ordinary
     page: float  # thresholds of the evidence itself, not of its logarithm
     ticket: float
     look: Look
     bond: Bond
+    synthetic: Synthetic
 
 
 def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -> Yardsticks:
@@ -47,13 +50,18 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
     r = reference
     return Yardsticks(
         r.image, r.nearest, r.far**2, r.equal_share, r.edit_share, r.repeated_share, np.exp(r.joint_limits) - 1e-4,
-        np.exp(r.smooth_limits) - 1e-4, r.coarse, np.concatenate([r.joint_rates, r.smooth_rates]),
-        float(np.exp(ln_page)), float(np.exp(ln_ticket)), r.look, r.bond,
+        np.exp(r.smooth_limits) - 1e-4, r.coarse, _ordinary(r), float(np.exp(ln_page)), float(np.exp(ln_ticket)), r.look, r.bond,
+        r.synthetic,
     )  # fmt: skip
 
 
+def _ordinary(reference: EvidenceReference) -> Ordinary:
+    nominal = np.concatenate([1 - np.array(c.JOINT_QUANTILES), np.array(c.SMOOTH_QUANTILES), reference.synthetic.nominal])
+    return Ordinary(np.concatenate([reference.joint_rates, reference.smooth_rates, reference.synthetic.rates]), nominal)
+
+
 def gains(reference: EvidenceReference) -> NDArray[np.float32]:
-    """Factors of every arm (60, 2): on a miss, on a hit."""
+    """Factors of every arm (69, 2): on a miss, on a hit."""
     out = np.zeros((at.ARM_COUNT, 2), np.float32)
     for k in range(len(c.JOINT_QUANTILES)):
         set_arms.py_func(out, at.FIRST_ARM[at.JOINT] + 3 * k, float(reference.joint_rates[k]), c.JOINT_Q)
@@ -63,6 +71,9 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
         set_arms.py_func(out, at.FIRST_ARM[at.FLIPS] + 4 * k, c.FLIP_U[k], c.FLIP_Q)
     for k in range(2):
         set_arms.py_func(out, at.FIRST_ARM[at.SMOOTH] + 3 * k, float(reference.smooth_rates[k]), c.SMOOTH_Q[k])
+    for k in range(len(c.SYNTHETIC_LIMITS)):
+        if len(reference.synthetic.trees.feature):
+            set_arms.py_func(out, at.FIRST_ARM[at.SYNTHETIC] + 3 * k, float(reference.synthetic.rates[k]), c.SYNTHETIC_Q[k])
     set_arms.py_func(out, at.FIRST_ARM[at.CLOSING], c.CLOSING_U, c.CLOSING_Q)
     set_arms.py_func(out, at.FIRST_ARM[at.STRIDE], c.STRIDE_U, c.STRIDE_Q)
     if reference.bond.factor > 0:
@@ -89,6 +100,19 @@ def _look_again(count: Any, code: Any, y: Yardsticks) -> bool:
     if confirms(code[2 * c.RING * fields :], held, y.look):
         return True
     count[at.LOOKED] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
+    return False
+
+
+@njit
+def _made(count: Any, code: Any, y: Yardsticks) -> bool:
+    """Whether the remembered rows confirm E12; asked as seldom as E1's."""
+    if count[at.DISTINCT] < count[at.SYNTHETIC_LOOKED]:
+        return False
+    fields = len(y.look.step)
+    held = min(count[at.REMEMBERED], c.MEMORY)
+    if looks_made(code[2 * c.RING * fields :], held, y.look, y.synthetic):
+        return True
+    count[at.SYNTHETIC_LOOKED] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
     return False
 
 
@@ -122,6 +146,11 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int,
             asked = count[at.INDEPENDENT_TRIALS] >= c.INDEPENDENT_LEAST and count[at.DISTINCT] % c.INDEPENDENT_EVERY == 0
             unbound = real[at.BOUND] <= c.INDEPENDENT_SIGMAS * np.sqrt(1.5 * real[at.BOUND_SQUARES])
             s = _alone(count, known, s) if asked and unbound else 0
+        elif statistic == at.SYNTHETIC:
+            few = count[at.DISTINCT] < c.SYNTHETIC_MIN_ROWS or c.JOINT_SCORED * count[at.SYNTHETIC_TRIALS] < count[at.DISTINCT]
+            s = 0 if few else _alone(count, known, s)
+            if s > max(severity, (count[at.SEVERITY] >> (2 * family)) & 3):
+                s = s if _made(count, code, y) else 0
         elif statistic == at.SMOOTH:
             if known < c.SMOOTH_KNOWN or count[at.SCORED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
                 s = 0
@@ -164,7 +193,7 @@ def _halve(count: Any) -> None:
         if k != at.DISTINCT:
             count[k] //= 2
     count[at.DISTINCT] -= count[at.DISTINCT] // (2 * c.RING) * c.RING
-    count[at.LOOKED] = 0
+    count[at.LOOKED] = count[at.SYNTHETIC_LOOKED] = 0
 
 
 @njit
@@ -310,9 +339,10 @@ def stream(
         if fresh and not template and m > 0 and y.bond.factor > 0:
             trials.independent(real, count, code, gain, x, newest, y.bond, bond[:fields])
         if (fresh or (close and not edit)) and not template and count[at.HAS_RESIDUAL] == 1:
-            trials.joint(real, count, word, gain, residual, y.energy, y.quiet, fresh)
+            if trials.joint(real, count, word, gain, residual, y.energy, y.quiet, fresh):
+                trials.synthetic(real, count, gain, columns.level[i])
             if count[at.SCORED] % (c.POPULATION_ROWS[0] if count[at.SCORED] <= c.POPULATION_ROWS[1] else c.POPULATION_ROWS[1]) == 0:
-                report(population, slot[i], count, y.moving_rates, sorted_rates)
+                report(population, slot[i], count, y.ordinary, sorted_rates)
         if m > 0:
             here = edit or close or distance[newest] < c.LOCAL_STEP**2 * y.far2
             real[at.NEAR_SHARE] += c.LOCAL_MEMORY * ((1.0 if here else 0.0) - real[at.NEAR_SHARE])

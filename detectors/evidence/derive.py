@@ -16,6 +16,7 @@ from detectors.evidence import constants as c
 from detectors.evidence.compiled import FINGERPRINT, STALE, call
 from detectors.evidence.hashing import hashed
 from detectors.evidence.reference import EvidenceReference
+from detectors.evidence.synthetic import judge
 
 RESIDUAL_STEPS = 256  # residuals are kept as int16 in steps of 1/256
 _ZCLIP = np.float32(c.RESIDUAL_CLIP)
@@ -34,6 +35,7 @@ class Columns(NamedTuple):
     ]  # (n, fields) bit 0: at the reference's minimum or maximum, or beyond; bit 1: a column of few values, and not this one
     remarkable: NDArray[np.int32]  # (n,) rare limit values in the row; JOINT_DEFAULT when it holds a rare default
     missing: NDArray[np.int32]  # (n,) values that were not numbers
+    level: NDArray[np.uint8]  # (n,) how many of E12's limits the row is above
 
 
 def derive(reference: EvidenceReference, X: NDArray[np.float32]) -> Columns:
@@ -50,6 +52,7 @@ def derive(reference: EvidenceReference, X: NDArray[np.float32]) -> Columns:
         np.empty((n, fields), np.uint8),
         np.empty(n, np.int32),
         np.empty(n, np.int32),
+        np.empty(n, np.uint8),
     )
     call(
         _derive, np.ascontiguousarray(X),
@@ -70,6 +73,7 @@ def derive(reference: EvidenceReference, X: NDArray[np.float32]) -> Columns:
         out.code,
         out.limit,
     )
+    call(judge, X, r.sampled, out.code, r.look, r.synthetic, out.level)
     return out
 
 

@@ -15,11 +15,24 @@ from detectors.evidence import stride
 from detectors.evidence.reference import EvidenceReference
 
 # Shiryaev-Roberts arms, in the float32 row: (first, number) of each statistic
-STATISTICS = ("joint", "flat", "smooth", "stride", "independent", "flips", "closing", "symmetric", "lattice", "two_valued", "bisection")
-JOINT, FLAT, SMOOTH, STRIDE, INDEPENDENT, FLIPS, CLOSING, SYMMETRIC, LATTICE, TWO_VALUED, BISECTION = range(11)
-ARMS = (12, 9, 6, 3, 3, 12, 3, 3, 3, 3, 3)
-FIRST_ARM = (0, 12, 21, 27, 30, 33, 45, 48, 51, 54, 57)
-ARM_COUNT = 60
+STATISTICS = (
+    "joint",
+    "flat",
+    "smooth",
+    "stride",
+    "independent",
+    "synthetic",
+    "flips",
+    "closing",
+    "symmetric",
+    "lattice",
+    "two_valued",
+    "bisection",
+)
+JOINT, FLAT, SMOOTH, STRIDE, INDEPENDENT, SYNTHETIC, FLIPS, CLOSING, SYMMETRIC, LATTICE, TWO_VALUED, BISECTION = range(12)
+ARMS = (12, 9, 6, 3, 3, 9, 12, 3, 3, 3, 3, 3)
+FIRST_ARM = (0, 12, 21, 27, 30, 33, 42, 54, 57, 60, 63, 66)
+ARM_COUNT = 69
 
 # float32 row: arms, then these, then D1, D2, ring
 REPEATED = ARM_COUNT  # smoothed share of repeated inner values, above the reference's
@@ -29,16 +42,18 @@ BOUND_SQUARES = BOUND + 1
 STEP_1 = BOUND_SQUARES + 1  # last difference of consecutive rows, then the one before, then the ring
 
 # int32 row
-QUERIES, DISTINCT, EXACT, NEAR, EDITS, FLIPPED, SCORED, ABOVE_1, ABOVE_2, ABOVE_3, ABOVE_4, BELOW_1, BELOW_2, STEPS = range(14)
-FLAT_STEPS, PAIRS, PAIR_HITS, LATTICE_TRIALS, LATTICE_FLIPS, TWO_TRIALS, TWO_HITS, MISSING = range(14, 22)
-BISECTIONS, STRIDE_TRIALS, STRIDES, REMEMBERED, LAST, LABEL, EDGED, HAS_RESIDUAL, SEVERITY, EPOCH = range(22, 32)
-BISECTED, LOOKED, INDEPENDENT_TRIALS, INDEPENDENT_HITS = range(32, 36)
-INT_COUNT = 36  # then the remembered steps
+QUERIES, DISTINCT, EXACT, NEAR, EDITS, FLIPPED, SCORED, ABOVE_1, ABOVE_2, ABOVE_3, ABOVE_4, BELOW_1, BELOW_2 = range(13)
+MADE_1, MADE_2, MADE_3, STEPS, FLAT_STEPS, PAIRS, PAIR_HITS, LATTICE_TRIALS, LATTICE_FLIPS, TWO_TRIALS, TWO_HITS, MISSING = range(13, 25)
+BISECTIONS, STRIDE_TRIALS, STRIDES, REMEMBERED, LAST, LABEL, EDGED, HAS_RESIDUAL, SEVERITY, EPOCH = range(25, 35)
+BISECTED, LOOKED, INDEPENDENT_TRIALS, INDEPENDENT_HITS, SYNTHETIC_TRIALS, SYNTHETIC_LOOKED = range(35, 41)
+INT_COUNT = 41  # then the remembered steps
 COUNTS = {
     "queries": QUERIES, "distinct_rows": DISTINCT, "exact_repeats": EXACT, "near": NEAR, "edits": EDITS, "near_flips": FLIPPED,
     "joint_scored": SCORED, "joint_above_75": ABOVE_1, "joint_above_95": ABOVE_2, "joint_above_99": ABOVE_3,
     "joint_above_999": ABOVE_4,
-    "joint_below_5": BELOW_1, "joint_below_25": BELOW_2, "steps": STEPS,
+    "joint_below_5": BELOW_1, "joint_below_25": BELOW_2, "synthetic_rows": MADE_1, "synthetic_likely": MADE_2,
+    "synthetic_sure": MADE_3, "synthetic_scored": SYNTHETIC_TRIALS,
+    "steps": STEPS,
     "flat_steps": FLAT_STEPS, "pairs": PAIRS, "symmetric_pairs": PAIR_HITS, "consecutive": LATTICE_TRIALS,
     "consecutive_edit_flips": LATTICE_FLIPS, "two_valued_scored": TWO_TRIALS, "two_valued": TWO_HITS, "missing_values": MISSING,
     "bisections": BISECTIONS, "stride_scored": STRIDE_TRIALS, "strides": STRIDES,
@@ -77,8 +92,8 @@ def bytes_per_client(reference: EvidenceReference) -> int:
 
     Example:
         >>> # 16 projections, 16 fields, 48 targets; reals + codes + words + counts
-        >>> 4 * (64 + 18 * 16) + (128 * 16 + 24 + 24) + 2 * 64 + 4 * 116
-        4096
+        >>> 4 * (73 + 18 * 16) + (128 * 16 + 24 + 24) + 2 * 64 + 4 * 105
+        4088
     """
     reals, codes, words, counts = widths(reference)
     return 4 * reals + codes + 2 * words + 4 * counts

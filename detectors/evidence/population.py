@@ -18,21 +18,30 @@ from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 
 WRITES, REFRESHED, EPOCH, KNOWN = range(4)
-MOVING = 6
-"""Rates that follow the population: above E1's four limits, below E8's two; counted from `layout.ABOVE_1` on."""
+MOVING = 9
+"""Rates that follow the population: above E1's four limits, below E8's two, above E12's three; counted from `layout.ABOVE_1` on."""
 _LIMITS = len(c.JOINT_QUANTILES)
-_NOMINAL = (*(1 - q for q in c.JOINT_QUANTILES), *c.SMOOTH_QUANTILES)
-_FIRST = tuple(at.FIRST_ARM[at.JOINT] + 3 * k for k in range(_LIMITS)) + tuple(at.FIRST_ARM[at.SMOOTH] + 3 * k for k in range(2))
+_FIRST = tuple(
+    at.FIRST_ARM[statistic] + 3 * k for statistic, limits in ((at.JOINT, _LIMITS), (at.SMOOTH, 2), (at.SYNTHETIC, 3)) for k in range(limits)
+)
+_ALTERNATIVES = np.array([*(c.JOINT_Q,) * _LIMITS, *c.SMOOTH_Q, *c.SYNTHETIC_Q])
+
+
+class Ordinary(NamedTuple):
+    """What the reference says of the moving rates."""
+
+    rates: NDArray[np.float64]  # (9,) tolerated
+    nominal: NDArray[np.float64]  # (9,) of its own rows
 
 
 class Population(NamedTuple):
     """One per model and partition, about 5 KB."""
 
     owner: NDArray[np.int32]  # (entries,) slot, -1 where free
-    seen: NDArray[np.int32]  # (entries, 7) the owner's counts when it last reported: rows judged, above or below each limit
-    rate: NDArray[np.float32]  # (entries, 6) share of its latest rows above E1's, below E8's limits
+    seen: NDArray[np.int32]  # (entries, 10) the owner's counts when it last reported: rows judged, above or below each limit
+    rate: NDArray[np.float32]  # (entries, 9) share of its latest rows above E1's, below E8's, above E12's limits
     stamp: NDArray[np.int64]  # (entries,) when, in reports
-    usual: NDArray[np.float64]  # (6,) excess of the tolerated rates over the reference's
+    usual: NDArray[np.float64]  # (9,) excess of the tolerated rates over the reference's
     clock: NDArray[np.int64]  # (4,) WRITES, REFRESHED, EPOCH, KNOWN
     gain: NDArray[np.float32]  # (arms, 2) factors of every arm: on a miss, on a hit
 
@@ -63,7 +72,7 @@ def set_arms(gain: Any, first: int, u: float, qs: Any) -> None:
 
 
 @njit
-def report(population: Population, slot: int, count: Any, rates_of_reference: Any, room: Any) -> None:
+def report(population: Population, slot: int, count: Any, ordinary: Ordinary, room: Any) -> None:
     """A client with enough new judged rows enters the table; now and then the tolerated rates are taken anew."""
     clock = population.clock
     clock[WRITES] += 1
@@ -87,11 +96,11 @@ def report(population: Population, slot: int, count: Any, rates_of_reference: An
         seen[k] = count[at.SCORED + k]
     population.stamp[entry] = clock[WRITES]
     if clock[WRITES] - clock[REFRESHED] >= max(2, clock[KNOWN] // 4):
-        _refresh(population, rates_of_reference, room)
+        _refresh(population, ordinary, room)
 
 
 @njit
-def _refresh(population: Population, rates_of_reference: Any, room: Any) -> None:
+def _refresh(population: Population, ordinary: Ordinary, room: Any) -> None:
     clock = population.clock
     clock[REFRESHED] = clock[WRITES]
     for k in range(len(population.owner)):
@@ -105,17 +114,13 @@ def _refresh(population: Population, rates_of_reference: Any, room: Any) -> None
     for k in range(MOVING):
         excess[k] = 0.0
         if clock[KNOWN] >= c.POPULATION_KNOWN:
-            excess[k] = c.POPULATION_SPREAD * max(_median(population, k, room) - _NOMINAL[k], 0.0)
+            excess[k] = c.POPULATION_SPREAD * max(_median(population, k, room) - ordinary.nominal[k], 0.0)
         moved |= abs(excess[k] - population.usual[k]) > c.POPULATION_STEP
         rose |= excess[k] > population.usual[k] + c.POPULATION_STEP
     if moved:
         for k in range(MOVING):
             population.usual[k] = excess[k]
-            u = min(rates_of_reference[k] + excess[k], 0.98)
-            if k < _LIMITS:
-                set_arms(population.gain, _FIRST[k], u, c.JOINT_Q)
-            else:
-                set_arms(population.gain, _FIRST[k], u, c.SMOOTH_Q[k - _LIMITS])
+            set_arms(population.gain, _FIRST[k], min(ordinary.rates[k] + excess[k], 0.98), _ALTERNATIVES[k])
     if rose:
         clock[EPOCH] += 1
 

@@ -15,9 +15,10 @@ from detectors.evidence.independence import Bond, fit_bond
 from detectors.evidence.residual import Floats, Residual, fit_residual
 from detectors.evidence.second_look import Look, fit_look
 from detectors.evidence.sound import check
+from detectors.evidence.synthetic import Columns, Synthetic, fit_synthetic
 from detectors.state import pack, reading, unpack
 
-_KIND, _VERSION = "evidence.reference", 4
+_KIND, _VERSION = "evidence.reference", 5
 Float32s = NDArray[np.float32]
 
 
@@ -70,6 +71,7 @@ class EvidenceReference:
     bisection_rate: float
     look: Look
     bond: Bond
+    synthetic: Synthetic
 
     @classmethod
     def fit(
@@ -83,7 +85,7 @@ class EvidenceReference:
         image: tuple[int, ...] | None = None,
         seed: int = 0,
     ) -> Self:
-        """Fits the reference; at most 4,000 rows are used, 0.1-0.5 s at 20 columns, a few seconds at 784.
+        """Fits the reference; at most 4,000 rows are used, 1-3 s at 20 columns, a few seconds at 784.
 
         Args:
             X: (n, d) float32 in raw units and schema order, categories as codes; NaN becomes the column's median.
@@ -147,6 +149,8 @@ class EvidenceReference:
         parts = np.random.default_rng(seed)
         clusterings = [calibrate.clusters(clipped[:, sampled], k, parts) for k in c.INDEPENDENT_CLUSTERS]
         bond = fit_bond(code, step, clusterings, image is not None, np.random.default_rng(seed))
+        columns = Columns(smallest[sampled], spread[sampled], lo[sampled], hi[sampled], step, zero)
+        synthetic = fit_synthetic(H, columns, clusterings, image is not None, np.random.default_rng(seed))
         position = clipped @ projection if projection.size else clipped
         return cls(
             width=d,
@@ -176,13 +180,16 @@ class EvidenceReference:
             bisection_rate=calibrate.bisection_rate(position, np.random.default_rng(seed)),
             look=look,
             bond=bond,
+            synthetic=synthetic,
             **_as_float32(residual, d),
         )
 
     def to_bytes(self) -> bytes:
-        """A self-describing state; 12 KB at 20 columns, 350 KB at 784."""
+        """A self-describing state; 17 KB at 20 columns, 350 KB at 784."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
-        return pack(_KIND, _VERSION, own | {"look": self.look._asdict(), "bond": self.bond._asdict()})
+        return pack(
+            _KIND, _VERSION, own | {"look": self.look._asdict(), "bond": self.bond._asdict(), "synthetic": self.synthetic.to_dict()}
+        )
 
     @classmethod
     @reading(_KIND)
@@ -193,7 +200,11 @@ class EvidenceReference:
             detectors.state.StateError: damaged bytes, or of something else.
         """
         body = unpack(blob, _KIND, _VERSION)
-        return cls(**check(body | {"look": Look(**body["look"]), "bond": Bond(**body["bond"])}))
+        return cls(
+            **check(
+                body | {"look": Look(**body["look"]), "bond": Bond(**body["bond"]), "synthetic": Synthetic.from_dict(body["synthetic"])}
+            )
+        )
 
 
 def _checked(

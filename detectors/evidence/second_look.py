@@ -92,18 +92,33 @@ def confirms(memory: Any, held: int, look: Look) -> bool:
     fields = len(look.step)
     z = np.empty((held, fields))
     kept = np.ones((held, fields), np.bool_)
+    filled(memory, held, look, z, kept)
+    if _implausible(z, kept, look) <= _needed(look, c.LOOK_SHARE):
+        return False
+    mapped(z, kept, look)
+    needed = _needed(look, c.LOOK_REPAIRED[0] if held < c.LOOK_REPAIRED_ROWS else c.LOOK_REPAIRED[1])
+    return bool(_implausible(z, kept, look) > needed)
+
+
+@allocating
+def filled(memory: Any, held: int, look: Look, z: Any, kept: Any) -> None:
+    """Standardised values z (held, F) of remembered rows, and which were not filled: of a value that its column repeats far too often."""
     times = np.empty(256, np.int64)
-    for f in range(fields):
+    for f in range(len(look.step)):
         times[:] = 0
         for i in range(held):
             times[memory[f * c.MEMORY + i]] += 1
         mode = int(times.argmax())
-        filled = times[mode] >= max(c.LOOK_FILLED_LEAST, c.LOOK_FILLED * held) and times[mode] > 2 * look.share[f, mode] * held + 3
+        often = times[mode] >= max(c.LOOK_FILLED_LEAST, c.LOOK_FILLED * held) and times[mode] > 2 * look.share[f, mode] * held + 3
         for i in range(held):
             z[i, f] = min(max(memory[f * c.MEMORY + i] * look.step[f] + look.zero[f], -c.RESIDUAL_CLIP), c.RESIDUAL_CLIP)
-            kept[i, f] = not (filled and memory[f * c.MEMORY + i] == mode)
-    if _implausible(z, kept, look) <= _needed(look, c.LOOK_SHARE):
-        return False
+            kept[i, f] = not (often and memory[f * c.MEMORY + i] == mode)
+
+
+@allocating
+def mapped(z: Any, kept: Any, look: Look) -> None:
+    """Gives each column of z (held, F) the reference's mean and scatter, by the kept values."""
+    held, fields = z.shape
     for f in range(fields):
         n, total, square = 0, 0.0, 0.0
         for i in range(held):
@@ -117,8 +132,6 @@ def confirms(memory: Any, held: int, look: Look) -> bool:
             if sd > 0:
                 for i in range(held):
                     z[i, f] = look.mean[f] + (z[i, f] - mean) / sd * look.sd[f]
-    needed = _needed(look, c.LOOK_REPAIRED[0] if held < c.LOOK_REPAIRED_ROWS else c.LOOK_REPAIRED[1])
-    return bool(_implausible(z, kept, look) > needed)
 
 
 @allocating

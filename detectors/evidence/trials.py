@@ -104,7 +104,7 @@ def _add(bins: Any, k: int) -> None:
 
 @njit
 def _opposite(count: Any, step: Any, length: float, along: Any) -> bool:
-    """Whether the step is the exact opposite of one of the client's last 112; then remembers it as 15 signs and its length."""
+    """Whether the step is the exact opposite of one of the client's last OPPOSITES; then remembers it as 15 signs and its length."""
     for b in range(16):
         total = np.float32(0)
         for f in range(16):
@@ -282,8 +282,12 @@ def bisection(real: Any, count: Any, gain: Any, g: Any, ring: int, distance: Any
 
 
 @njit
-def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low: Any, fresh: bool) -> None:
-    """E1: energy of the joint residual's difference to the client's last judged row. E8: too little energy of the row itself."""
+def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low: Any, fresh: bool) -> bool:
+    """E1: energy of the joint residual's difference to the client's last judged row. E8: too little energy of the row itself.
+
+    Returns:
+        Whether a fresh row is no continuation of the last one: the step between them has energy, measured by the row's own.
+    """
     total = np.int32(0)  # at most 48 times 3.3 million; 32 bits at every turn, for sixteen lanes
     own = np.int32(0)
     for t in range(len(r)):
@@ -305,6 +309,7 @@ def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low:
         trial(real, first + 3 * k, 3, gain, e > limits[k])
         count[at.ABOVE_1 + k] += e > limits[k]
     count[at.SCORED] += 1
+    return bool(moved)
 
 
 @njit(fastmath={"contract", "nsz"})
@@ -329,6 +334,16 @@ def independent(real: Any, count: Any, code: Any, gain: Any, x: Any, newest: int
     trial(real, at.FIRST_ARM[at.INDEPENDENT], at.ARMS[at.INDEPENDENT], gain, hit)
     count[at.INDEPENDENT_TRIALS] += 1
     count[at.INDEPENDENT_HITS] += hit
+
+
+@njit
+def synthetic(real: Any, count: Any, gain: Any, level: int) -> None:
+    """E12: does the row look made; ``level`` is how many limits it is above."""
+    first = at.FIRST_ARM[at.SYNTHETIC]
+    for k in range(3):
+        trial(real, first + 3 * k, 3, gain, level > k)
+        count[at.MADE_1 + k] += level > k
+    count[at.SYNTHETIC_TRIALS] += 1
 
 
 @njit(inline="always")

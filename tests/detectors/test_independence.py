@@ -48,7 +48,7 @@ def test_rows_shuffled_by_column_are_paged_although_no_row_is_remarkable(referen
     rng = np.random.default_rng(seed)
     pool = counts(700, 50 + seed)
     found = crossings(reference, [np.asarray(rng.permuted(pool, axis=0)), pool])
-    assert (0, 2, INDEPENDENT) in found
+    assert 2 in {severity for _, severity, _ in found}
     assert {slot for slot, _, _ in found} == {0}
 
 

@@ -1,0 +1,383 @@
+"""E12: rows that look made rather than met: averages of rows, noise around them, draws from a fitted distribution.
+
+Where a table is made of counts, codes and few values, no formula says what a made row looks like: it has a number of children that nobody
+has, an airport that is that far from no other, a year between two campaigns. So a classifier learns it from the reference alone, before
+anything is judged: its rows, and the changes that ordinary clients make to them (other units, defaults, rounding, edits, noise of an
+instrument), against rows made from it in the eight ways of `made`. It sees the sampled columns only, each as its byte of memory (steps of
+.012 of its range) and as its residual given the others, so that the rows a client left in memory can be judged again.
+
+A hit is a fresh row, and no continuation of the last one (a sensor's), whose log odds are above 0, 1, or 2. The tolerated rates are those
+of the reference's own rows, each scored by trees that never saw it, in the part of the reference that has most (tails, clusters); like E1's
+they follow the present population. Before it speaks, the remembered rows are judged again with filled fields taken for unknown; and where
+values repeat as often as they should, once more with every column given the reference's own distribution by ranks (`confirms`): wrong units
+and defaults then pass, made rows do not.
+
+It misleads where the reference is a poor sample: fewer than 500 rows, and it is off. Rows of a table of two columns, or of nearly
+independent ones, look the same made or met: its tolerated rates are high there and it stays silent.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from detectors.evidence import constants as c
+from detectors.evidence.boosting import BLOCK, Trees, fit_trees, no_trees, score_block, scores
+from detectors.evidence.compiled import FINGERPRINT, STALE
+from detectors.evidence.residual import Floats, ledoit_wolf
+from detectors.evidence.second_look import Look, filled
+from detectors.lean import allocating
+
+Bytes = NDArray[np.uint8]
+
+
+class Synthetic(NamedTuple):
+    """The classifier, and how many ordinary rows it takes for made ones."""
+
+    trees: Trees
+    rates: Floats  # (3,) tolerated shares of rows above the limits; 1: off
+    nominal: Floats  # (3,) the reference's own shares
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its arrays by name."""
+        return {**self.trees._asdict(), "rates": self.rates, "nominal": self.nominal}
+
+    @classmethod
+    def from_dict(cls, body: dict[str, Any]) -> Synthetic:
+        """From `to_dict`; TypeError or KeyError where something is missing or too much."""
+        parts = dict(body)
+        return cls(rates=parts.pop("rates"), nominal=parts.pop("nominal"), trees=Trees(**parts))
+
+
+class Columns(NamedTuple):
+    """What is known of the sampled columns; F of them."""
+
+    low: Floats  # (F,) the reference's minimum
+    spread: Floats  # (F,) its 5-95 % range
+    least: Floats  # (F,) the schema's limits
+    most: Floats
+    step: Floats  # (F,) z of one code step
+    zero: Floats  # (F,) z of code 0
+
+
+def coded(rows: Floats, columns: Columns) -> Bytes:
+    """Rows (n, F) as a client's memory holds them."""
+    levels = np.clip((rows - columns.low) / columns.spread, c.CODE_LOW, c.CODE_HIGH)
+    return (c.CODE_ZERO + np.rint(levels / c.QUANTUM)).astype(np.uint8)
+
+
+def fit_synthetic(rows: Floats, columns: Columns, clusterings: list[NDArray[np.int64]], image: bool, rng: np.random.Generator) -> Synthetic:
+    """Learns what made rows look like; 1 to 2 s of CPU at 16 columns.
+
+    Args:
+        rows: (n, F) the reference's sampled values in raw units.
+        columns: of them.
+        clusterings: (n,) each, which cluster a row belongs to.
+        image: pictures have their own statistics: off.
+        rng: draws the made rows.
+    """
+    n, fields = rows.shape
+    off = Synthetic(no_trees(c.SYNTHETIC_DEPTH), np.ones(3), np.zeros(3))
+    if image or fields < c.SYNTHETIC_FIELDS or n < c.SYNTHETIC_ROWS:
+        return off
+    code, fold = coded(rows, columns), rng.integers(0, c.SYNTHETIC_FOLDS, n)
+    odds = np.zeros(n)
+    for k in range(c.SYNTHETIC_FOLDS):
+        part = _learn(rows[fold != k], columns, c.SYNTHETIC_LEARNT // 2, rng)
+        odds[fold == k] = scores(_seen(code[fold == k], None, columns, *_model(code[fold != k], columns)), part)
+    above = odds[:, None] > c.SYNTHETIC_LIMITS
+    nominal: Floats = above.mean(0)
+    populations = [cluster == k for cluster in clusterings for k in np.unique(cluster)]
+    for column in code.T:
+        low, high = np.quantile(column, [c.JOINT_LEFT_OUT[0], 1 - c.JOINT_LEFT_OUT[0]])
+        populations += [column <= low, column >= high]
+    least = max(c.INDEPENDENT_PART_ROWS, c.INDEPENDENT_PART * n)
+    worst = np.max([nominal, *(above[members].mean(0) for members in populations if members.sum() >= least)], axis=0)
+    rates = np.clip(c.SYNTHETIC_MARGIN * worst, c.SYNTHETIC_FLOOR, 1.0)
+    return Synthetic(_learn(rows, columns, c.SYNTHETIC_LEARNT, rng), rates, nominal)
+
+
+def made(rows: Floats, columns: Columns, k: int, rng: np.random.Generator) -> Floats:
+    """About ``k`` rows (., F) made from ``rows`` in eight ways, without the values that no caller of the service could send.
+
+    Averages of two; Gaussian noise around one; columns shuffled, uniform, Gaussian each; Gaussian together; equal steps in all
+    columns; noise around a place between two. Whole-number columns are rounded in three of four rows.
+    """
+    n, fields = rows.shape
+    m, mean, sd = k // 8, rows.mean(0), np.maximum(rows.std(0), 1e-9)
+    _, covariance = ledoit_wolf((rows - mean) / sd)
+    spread = np.quantile(rows, 0.95, axis=0) - np.quantile(rows, 0.05, axis=0)
+
+    def some() -> Floats:
+        return rows[rng.integers(0, n, m)]
+
+    weight, other = rng.uniform(0.2, 0.8, (2, m, 1))
+    sphere = rng.normal(size=(m, fields))
+    sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
+    out = [
+        weight * some() + (1 - weight) * some(),
+        some() + rng.choice([0.2, 0.4], (m, 1)) * sd * rng.normal(size=(m, fields)),
+        np.stack([rng.choice(column, m) for column in rows.T], axis=1),
+        rng.uniform(rows.min(0), rows.max(0), (m, fields)),
+        mean + sd * rng.normal(size=(m, fields)),
+        mean + sd * (rng.normal(size=(m, fields)) @ np.linalg.cholesky(covariance).T),
+        some() + rng.choice([0.05, 0.1, 0.2], (m, 1)) * spread * rng.choice([-1, 1], (m, fields)),
+        other * some() + (1 - other) * some() + rng.choice([0.03, 0.1], (m, 1)) * np.sqrt(fields) * sphere * sd,
+    ]
+    return _sendable(np.concatenate(out), rows, columns, rng)
+
+
+def met(rows: Floats, columns: Columns, k: int, rng: np.random.Generator) -> Floats:
+    """About ``k`` rows (., F) of ordinary clients: four of ten as they are, the others changed in six ways.
+
+    Some columns in other units; fields filled with 0, the median or the mean; rounded to coarse steps; a few fields of another row; an
+    instrument's noise; some columns moved.
+    """
+    n, fields = rows.shape
+    m, sd = k // 10, np.maximum(rows.std(0), 1e-9)
+
+    def some(times: int = 1) -> Floats:
+        return rows[rng.integers(0, n, times * m)]
+
+    def mask(*shares: float) -> NDArray[np.bool_]:
+        return np.asarray(rng.random((m, fields)) < rng.choice(shares, (m, 1)))
+
+    default = np.stack([np.zeros(fields), np.median(rows, axis=0), rows.mean(0)])[rng.choice(3, m, p=[0.5, 0.25, 0.25])]
+    coarse = sd * rng.choice([0.125, 0.25, 0.5], (m, 1))
+    out = [
+        some(4),
+        some() * np.where(mask(0.1, 0.3), rng.uniform(0.7, 1.4, (m, fields)), 1),
+        np.where(mask(0.1, 0.25), default, some()),
+        np.round(some() / coarse) * coarse,
+        np.where(mask(0.12), some(), some()),
+        some() + rng.choice([0.03, 0.1], (m, 1)) * sd * rng.normal(size=(m, fields)),
+        some() + rng.choice([0.3, 0.6], (m, 1)) * sd * rng.choice([-1, 0, 1], (m, fields), p=[0.15, 0.7, 0.15]),
+    ]
+    return _sendable(np.concatenate(out), rows, columns, rng)
+
+
+def _sendable(made: Floats, rows: Floats, columns: Columns, rng: np.random.Generator) -> Floats:
+    whole = (rows == np.round(rows)).all(0)
+    inside: Floats = np.clip(made, columns.least, columns.most)
+    return np.where(whole & (rng.random((len(made), 1)) < c.SYNTHETIC_ROUNDED), np.round(inside), inside)
+
+
+def _model(code: Bytes, columns: Columns) -> tuple[Floats, Floats]:
+    """Mean and precision of rows as memory holds them."""
+    mean, covariance = ledoit_wolf(np.clip(code * columns.step + columns.zero, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP))
+    precision: Floats = np.linalg.inv(covariance).astype(np.float64)
+    return mean, precision
+
+
+def _learn(rows: Floats, columns: Columns, k: int, rng: np.random.Generator) -> Trees:
+    """Trees that tell rows made from one half from rows met in the other, and the other way round.
+
+    With one half for both, the very rows would be learnt by heart: a made row of few values may be one of them.
+    """
+    order = rng.permutation(len(rows))
+    halves = rows[order[::2]], rows[order[1::2]]
+    parts, truth = [], []
+    for a, b in (halves, halves[::-1]):
+        mean, precision = _model(coded(a, columns), columns)
+        for is_made, some in ((False, met(b, columns, k // 2, rng)), (True, made(a, columns, k // 2, rng))):
+            code = coded(some, columns)
+            known = np.ones(code.shape, np.bool_)
+            gaps = rng.random(len(code)) < c.SYNTHETIC_GAPS
+            known[gaps] = rng.random((int(gaps.sum()), code.shape[1])) > rng.choice([0.1, 0.3, 0.5], (int(gaps.sum()), 1))
+            parts.append(_seen(code, known, columns, mean, precision))
+            truth.append(np.full(len(code), is_made))
+    return fit_trees(
+        np.concatenate(parts), np.concatenate(truth), trees=c.SYNTHETIC_TREES, depth=c.SYNTHETIC_DEPTH, rate=c.SYNTHETIC_RATE,
+        l2=c.SYNTHETIC_CAUTION,
+    )  # fmt: skip
+
+
+def _seen(code: Bytes, known: NDArray[np.bool_] | None, columns: Columns, mean: Floats, precision: Floats) -> Bytes:
+    """What the trees see (n, 2 F) of rows (n, F)."""
+    known = np.ones(code.shape, np.bool_) if known is None else known
+    z = np.clip(code * columns.step + columns.zero, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
+    out = np.empty((len(code), 2 * code.shape[1]), np.uint8)
+    _see_all(code, z, known, mean, precision, out)
+    return out
+
+
+@njit(cache=True)
+def _see_all(code: Any, z: Any, known: Any, mean: Any, precision: Any, out: Any) -> None:
+    v = np.empty(code.shape[1])
+    for i in range(len(code)):
+        see(code[i], z[i], known[i], mean, precision, v, out[i])
+
+
+@njit
+def see(code: Any, z: Any, known: Any, mean: Any, precision: Any, v: Any, out: Any) -> None:
+    """The bytes of one row: its codes, then its residuals in steps of 1/16 around 128; 255 where unknown. ``v`` (F,) is overwritten."""
+    fields = len(code)
+    unknown = 0
+    for f in range(fields):
+        unknown += not known[f]
+        v[f] = z[f] - mean[f] if known[f] else 0.0
+    for _ in range(c.LOOK_SWEEPS if unknown else 0):
+        for f in range(fields):
+            if not known[f]:
+                total = 0.0
+                for t in range(fields):
+                    total += precision[f, t] * v[t]
+                v[f] -= total / precision[f, f]
+    for f in range(fields):
+        total = 0.0
+        for t in range(fields):
+            total += precision[f, t] * v[t]
+        r = 128 + np.rint(total / np.sqrt(precision[f, f]) * c.SYNTHETIC_STEPS)
+        out[f] = min(code[f], 254) if known[f] else 255
+        out[fields + f] = np.uint8(min(max(r, 0.0), 254.0)) if known[f] else 255
+
+
+@njit(cache=True, fastmath={"contract", "nsz"})
+def judge(X: Any, sampled: Any, code: Any, look: Look, synthetic: Synthetic, level: Any, fingerprint: int) -> int:
+    """How many of the three limits each row is above (n,) uint8; values of X (n, d) that are no numbers are unknown."""
+    if fingerprint != FINGERPRINT:
+        return STALE
+    n, fields = code.shape
+    level[:] = 0
+    if len(synthetic.trees.feature) == 0:
+        return int(n)
+    weights = np.empty((fields, fields), np.float32)
+    for f in range(fields):
+        for t in range(fields):
+            weights[t, f] = look.precision[f, t] / np.sqrt(look.precision[f, f]) * c.SYNTHETIC_STEPS
+    offset, r = np.full(fields, np.float32(128.5)), np.empty(fields, np.float32)
+    step = look.step.astype(np.float32)
+    for f in range(fields):
+        for t in range(fields):
+            offset[f] += weights[t, f] * np.float32(look.zero[t] - look.mean[t])
+    clip_low, clip_high = np.empty(fields, np.float32), np.empty(fields, np.float32)
+    for f in range(fields):
+        clip_low[f], clip_high[f] = (-c.RESIDUAL_CLIP - look.zero[f]) / step[f], (c.RESIDUAL_CLIP - look.zero[f]) / step[f]
+    block, leaf, score = np.zeros((2 * fields, BLOCK), np.uint8), np.zeros(BLOCK, np.uint8), np.zeros(BLOCK, np.float32)
+    known, v, z, row = np.ones(fields, np.bool_), np.empty(fields), np.empty(fields), np.empty(2 * fields, np.uint8)
+    for first in range(0, n, BLOCK):
+        m = min(BLOCK, n - first)
+        for i in range(m):
+            gaps = 0
+            for f in range(fields):
+                known[f] = X[first + i, sampled[f]] == X[first + i, sampled[f]]
+                gaps += not known[f]
+            if gaps:
+                for f in range(fields):
+                    z[f] = min(max(code[first + i, f] * look.step[f] + look.zero[f], -c.RESIDUAL_CLIP), c.RESIDUAL_CLIP)
+                see(code[first + i], z, known, look.mean, look.precision, v, row)
+                for f in range(2 * fields):
+                    block[f, i] = row[f]
+                continue
+            for f in range(fields):
+                r[f] = offset[f]
+            for t in range(fields):
+                a = min(max(np.float32(code[first + i, t]), clip_low[t]), clip_high[t]) * step[t]
+                for f in range(fields):
+                    r[f] += a * weights[t, f]
+            for f in range(fields):
+                block[f, i] = min(code[first + i, f], np.uint8(254))
+                block[fields + f, i] = np.uint8(min(max(r[f], np.float32(0)), np.float32(254)))
+        score_block(block, synthetic.trees, leaf, score)
+        for i in range(m):
+            level[first + i] = (score[i] > c.SYNTHETIC_LIMITS[0]) + (score[i] > c.SYNTHETIC_LIMITS[1]) + (score[i] > c.SYNTHETIC_LIMITS[2])
+    return int(n)
+
+
+@allocating
+def confirms(memory: Any, held: int, look: Look, synthetic: Synthetic) -> bool:
+    """Whether the remembered rows (field-major, `MEMORY` a field) look made by more than units and defaults."""
+    fields = len(look.step)
+    z, kept = np.empty((held, fields)), np.ones((held, fields), np.bool_)
+    filled(memory, held, look, z, kept)
+    share = _shares(z, kept, look, synthetic)
+    above = False
+    for k in range(3):
+        above |= share[k] > synthetic.rates[k] + c.SYNTHETIC_WAY * (1 - synthetic.rates[k])
+    if not above or share[1] < c.SYNTHETIC_SURE:
+        return False
+    if _untied(memory, held, look, kept):
+        return True
+    _given_marginals(memory, held, look, z, kept)
+    share = _shares(z, kept, look, synthetic)
+    above = False
+    for k in range(3):
+        above |= share[k] > max(synthetic.rates[k], c.SYNTHETIC_MAPPED[0 if held < c.LOOK_REPAIRED_ROWS else 1, k])
+    return above
+
+
+@allocating
+def _untied(memory: Any, held: int, look: Look, kept: Any) -> Any:
+    """Whether values that repeat in the reference repeat less here: other units keep equal values equal, made rows do not."""
+    columns = 0
+    times = np.empty(256, np.int64)
+    for f in range(len(look.step)):
+        times[:] = 0
+        n = 0
+        for i in range(held):
+            if kept[i, f]:
+                times[memory[f * c.MEMORY + i]] += 1
+                n += 1
+        expected = 0.0
+        for code in range(256):
+            expected += look.share[f, code] ** 2
+        if n >= c.LOOK_ROWS and expected >= c.SYNTHETIC_TIES:
+            columns += (times * (times - 1)).sum() < c.SYNTHETIC_TIED[0] * expected * n * (n - 1)
+    return columns >= c.SYNTHETIC_TIED[1]
+
+
+@allocating
+def _given_marginals(memory: Any, held: int, look: Look, z: Any, kept: Any) -> None:
+    """Gives each column the reference's distribution, by the ranks of its kept values: in whatever units, equal ones stay equal."""
+    times, place = np.empty(256, np.int64), np.empty(256)
+    for f in range(len(look.step)):
+        times[:] = 0
+        n = 0
+        for i in range(held):
+            if kept[i, f]:
+                times[memory[f * c.MEMORY + i]] += 1
+                n += 1
+        below, reference, code = 0.0, 0.0, 0
+        for own in range(256):
+            if times[own]:
+                rank = (below + times[own] / 2) / n
+                while code < 255 and reference + look.share[f, code] < rank:
+                    reference += look.share[f, code]
+                    code += 1
+                place[own] = code * look.step[f] + look.zero[f]
+                below += times[own]
+        for i in range(held):
+            if kept[i, f]:
+                z[i, f] = min(max(place[memory[f * c.MEMORY + i]], -c.RESIDUAL_CLIP), c.RESIDUAL_CLIP)
+
+
+@allocating
+def _shares(z: Any, kept: Any, look: Look, synthetic: Synthetic) -> Any:
+    """Shares (3,) of the rows with half of their fields known that are above the limits; 0 where there are few."""
+    held, fields = z.shape
+    block, leaf, score = np.zeros((2 * fields, BLOCK), np.uint8), np.zeros(BLOCK, np.uint8), np.zeros(BLOCK, np.float32)
+    code, v, row = np.empty(fields, np.uint8), np.empty(fields), np.empty(2 * fields, np.uint8)
+    above, judged, waiting = np.zeros(3), 0, 0
+    for i in range(held + 1):
+        if i < held:
+            known = 0
+            for f in range(fields):
+                known += kept[i, f]
+                code[f] = np.uint8(min(max(np.rint((z[i, f] - look.zero[f]) / look.step[f]), 0.0), 254.0))
+            if 2 * known < fields:
+                continue
+            see(code, z[i], kept[i], look.mean, look.precision, v, row)
+            for f in range(2 * fields):
+                block[f, waiting] = row[f]
+            waiting += 1
+        if waiting == BLOCK or (i == held and waiting):
+            score_block(block, synthetic.trees, leaf, score)
+            for k in range(waiting):
+                for limit in range(3):
+                    above[limit] += score[k] > c.SYNTHETIC_LIMITS[limit]
+            judged += waiting
+            waiting = 0
+    return above / judged if judged >= c.LOOK_ROWS else np.zeros(3)

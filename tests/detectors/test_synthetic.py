@@ -1,0 +1,159 @@
+"""Promises of E12: rows made from other rows are told from ordinary ones, and from those that ordinary clients changed."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from detectors.evidence import STATISTICS, ClientEvidence, EvidenceReference
+from detectors.evidence import constants as c
+from detectors.evidence.boosting import fit_trees, scores
+from detectors.evidence.derive import derive
+from detectors.evidence.synthetic import Columns, coded, made, met
+
+Rows = NDArray[np.float32]
+SYNTHETIC = STATISTICS.index("synthetic")
+D = 9
+PRICES = np.array([0, 5, 12, 12, 20, 35, 50, 99, 150, 240.0])
+
+
+def orders(n: int, seed: int) -> Rows:
+    """A shop's table: codes, counts and prices of a list, with causes in common; nothing in it has a formula."""
+    rng = np.random.default_rng(seed)
+    size, rich = rng.poisson(2.0, n), rng.random(n)
+    article = np.minimum((rich * 10 + rng.integers(0, 3, n)).astype(int), 9)
+    child = rng.random(n) < 0.2 + 0.4 * (size > 2)
+    out = np.stack(
+        [
+            size + 1,
+            PRICES[article],
+            article,
+            child,
+            np.where(child, rng.integers(1, 6, n), 0),
+            rng.choice([12, 24, 36], n, p=[0.6, 0.3, 0.1]) * (1 + (rich > 0.5)),
+            (2 + 8 * rich).astype(int) * 500,
+            rng.integers(0, 7, n),
+            rng.poisson(3 + 4 * rich),
+        ],
+        axis=1,
+    )
+    return out.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def reference() -> EvidenceReference:
+    return fitted(orders(3000, 1))
+
+
+def fitted(X: Rows) -> EvidenceReference:
+    d = X.shape[1]
+    return EvidenceReference.fit(X, np.empty((len(X), 0), np.float32), None, low=np.full(d, -np.inf), high=np.full(d, np.inf))
+
+
+def named(reference: EvidenceReference, asked: Rows) -> list[tuple[int, int]]:
+    """Severity and statistic of what is raised against the last of 21 clients; the others are ordinary."""
+    parts = [*(orders(60, 100 + k) for k in range(20)), asked.astype(np.float32)]
+    slot = np.concatenate([np.full(len(X), k, np.int32) for k, X in enumerate(parts)])
+    clients = ClientEvidence(reference, ln_page=float(np.log(1e7)), ln_ticket=float(np.log(1e5)), capacity=len(parts))
+    X, n = np.concatenate(parts), len(slot)
+    found = clients.update(slot, X, np.empty((n, 0), np.float32), np.full(n, -1, np.int32))
+    assert set(found.slot.tolist()) <= {20}, "no ordinary client is named"
+    return list(zip(found.severity.tolist(), found.statistic.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("how", ["averages", "noise", "gaussian", "one in four uniform"])
+def test_rows_made_from_other_rows_are_paged(reference: EvidenceReference, how: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pool = orders(1600, 50 + seed)
+    other = orders(1600, 80 + seed)
+    rows = {
+        "averages": (pool + other) / 2,
+        "noise": pool + 0.3 * pool.std(0) * rng.normal(size=pool.shape),
+        "gaussian": rng.multivariate_normal(pool.mean(0), np.cov(pool.T), len(pool)),
+        "one in four uniform": np.where(np.arange(len(pool))[:, None] % 4 == 0, rng.uniform(pool.min(0), pool.max(0), pool.shape), pool),
+    }[how]
+    assert 2 in {severity for severity, _ in named(reference, np.rint(rows)[: 1600 if "four" in how else 400])}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ordinary_rows_in_other_units_with_defaults_or_rounded_are_not_named(reference: EvidenceReference, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    X = orders(400, 20 + seed)
+    units = np.rint(X * rng.uniform(1.0, 1.4, D) + rng.uniform(-0.4, 0.4, D) * X.std(0))
+    filled = np.where(rng.random(X.shape) < 0.2, np.median(X, axis=0), X)
+    some = np.isin(np.arange(D), rng.choice(D, 2, replace=False))
+    for rows in (X, units, filled, np.where(some, 0, X)):
+        assert named(reference, rows) == []
+
+
+def test_units_alone_are_why_it_holds_back(reference: EvidenceReference) -> None:
+    """Its evidence has crossed the line by far; the second look explains it."""
+    rng = np.random.default_rng(3)
+    X = np.rint(orders(400, 23) * rng.uniform(1.1, 1.4, D)).astype(np.float32)
+    clients = ClientEvidence(reference, ln_page=float(np.log(1e7)), ln_ticket=float(np.log(1e5)), capacity=1)
+    found = clients.update(np.zeros(400, np.int32), X, np.empty((400, 0), np.float32), np.full(400, -1, np.int32))
+    assert clients.log_evidence(np.arange(1))[0, SYNTHETIC] > np.log(1e7)
+    assert SYNTHETIC not in found.statistic.tolist()
+
+
+def test_a_row_with_gaps_is_judged_by_what_is_there(reference: EvidenceReference) -> None:
+    X = orders(600, 9)
+    gaps = np.where(np.random.default_rng(0).random(X.shape) < 0.3, np.nan, X).astype(np.float32)
+    assert (derive(reference, gaps).level > 0).mean() < 0.1
+    assert (derive(reference, np.full((4, D), np.nan, np.float32)).level <= 3).all()
+
+
+def test_the_batch_scores_rows_as_they_were_learnt(reference: EvidenceReference) -> None:
+    """The pass's own residuals and the one by one agree; a row's score does not depend on where in the batch it stands."""
+    X = orders(500, 4) + 0.4 * np.random.default_rng(0).normal(size=(500, D)).astype(np.float32)
+    level = derive(reference, X).level
+    assert np.array_equal(derive(reference, X[37:]).level, level[37:])
+    assert (level > 0).mean() > 0.2
+    alone = np.concatenate([derive(reference, X[k : k + 1]).level for k in range(100)])
+    assert np.array_equal(alone, level[:100])
+
+
+def test_it_is_off_for_pictures_few_columns_and_few_rows(reference: EvidenceReference) -> None:
+    X = orders(3000, 1)
+    for other in (fitted(X[: c.SYNTHETIC_ROWS - 1]), fitted(X[:, :3])):
+        assert len(other.synthetic.trees.feature) == 0
+        assert (derive(other, X[:20, : other.width]).level == 0).all()
+    picture = np.clip(np.random.default_rng(0).normal(100, 40, (700, 16)), 0, 255).astype(np.float32)
+    low, high = np.zeros(16), np.full(16, 255.0)
+    pictures = EvidenceReference.fit(picture, np.empty((700, 0), np.float32), None, low=low, high=high, image=(4, 4))
+    assert len(pictures.synthetic.trees.feature) == 0
+    assert len(reference.synthetic.trees.feature) == c.SYNTHETIC_TREES
+
+
+def test_it_stays_silent_where_made_rows_are_like_ordinary_ones() -> None:
+    X = np.random.default_rng(0).normal(size=(2000, 6)).astype(np.float32)
+    reference = fitted(X)
+    asked = np.random.default_rng(1).normal(size=(900, 6)).astype(np.float32)
+    clients = ClientEvidence(reference, ln_page=float(np.log(1e7)), ln_ticket=float(np.log(1e5)), capacity=1)
+    found = clients.update(np.zeros(900, np.int32), asked, np.empty((900, 0), np.float32), np.full(900, -1, np.int32))
+    assert len(found) == 0
+
+
+def test_made_and_met_rows_keep_to_the_schema() -> None:
+    rng = np.random.default_rng(0)
+    X = orders(900, 3).astype(np.float64)
+    least, most = X.min(0), X.max(0) + 1
+    columns = Columns(X.min(0), np.ptp(X, axis=0), least, most, np.ones(D), np.zeros(D))
+    for rows in (made(X, columns, 800, rng), met(X, columns, 800, rng)):
+        assert rows.shape == (800, D)
+        assert (rows >= least).all()
+        assert (rows <= most).all()
+        assert 0.6 < (rows == np.round(rows)).all(1).mean() < 0.99
+        assert coded(rows, columns).dtype == np.uint8
+
+
+def test_trees_learn_what_two_bytes_say_together_and_nothing_from_noise() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 256, (4000, 5)).astype(np.uint8)
+    y = (X[:, 1] > 90) != (X[:, 3] > 130)
+    trees = fit_trees(X[:2000], y[:2000], trees=30, depth=3, rate=0.3, l2=8.0)
+    assert ((scores(X[2000:], trees) > 0) == y[2000:]).mean() > 0.95
+    noise = fit_trees(X[:2000], rng.random(2000) < 0.5, trees=30, depth=3, rate=0.3, l2=8.0)
+    assert abs(((scores(X[2000:], noise) > 0) == y[2000:]).mean() - 0.5) < 0.08
+    assert scores(X[:70], trees).tolist() == [float(scores(X[k : k + 1], trees)[0]) for k in range(70)]
+    assert len(scores(X[:0], trees)) == 0
