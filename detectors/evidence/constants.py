@@ -201,10 +201,8 @@ SYNTHETIC_FLOOR = np.array(
 SYNTHETIC_Q = (0.42, 0.6, 0.85), (0.24, 0.45, 0.8), (0.12, 0.27, 0.6)
 SYNTHETIC_MIN_ROWS = 32
 SYNTHETIC_WAY = 0.15  # of the way from the tolerated rate to 1 that the remembered rows must reach
-SYNTHETIC_MAPPED = np.array(
-    [[0.5, 0.2, 0.08], [0.4, 0.15, 0.06]]
-)  # and these, with ordinary marginals, from few and from LOOK_REPAIRED_ROWS:
-# other units in all columns leave at most .34, .06, 0 and .16, .02, 0; shuffled and uniform rows .5 to .97, .25 to .75, .05 to .3
+SYNTHETIC_MAPPED = np.array([[0.5, 0.2, 0.1], [0.4, 0.15, 0.06]])  # and these once units are mapped, from few and from LOOK_REPAIRED_ROWS:
+# other units in all columns leave at most .41, .09, 0 and .22, .03, 0; averages .3 to .7, .1 to .5, 0 to .3, fitted draws more
 SYNTHETIC_TIES = 0.05  # chance of two equal codes from which a column counts as one of few or repeating values; continuous ones have .01
 SYNTHETIC_TIED = 0.7, 2  # of the reference's equal pairs, and columns with fewer: no change of units does that
 SYNTHETIC_SURE = 0.1  # of the remembered rows above the second limit: prices raised by some percent reach .38 and .01

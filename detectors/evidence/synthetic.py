@@ -9,8 +9,8 @@ instrument), against rows made from it in the eight ways of `made`. It sees the 
 A hit is a fresh row, and no continuation of the last one (a sensor's), whose log odds are above 0, 1, or 2. The tolerated rates are those
 of the reference's own rows, each scored by trees that never saw it, in the part of the reference that has most (tails, clusters); like E1's
 they follow the present population. Before it speaks, the remembered rows are judged again with filled fields taken for unknown; and where
-values repeat as often as they should, once more with every column given the reference's own distribution by ranks (`confirms`): wrong units
-and defaults then pass, made rows do not.
+values repeat as often as they should, once more with every column mapped to the reference's mean and scatter, onto the values that it has
+(`confirms`): wrong units and defaults then pass, made rows do not.
 
 It misleads where the reference is a poor sample: fewer than 500 rows, and it is off. Rows of a table of two columns, or of nearly
 independent ones, look the same made or met: its tolerated rates are high there and it stays silent.
@@ -28,7 +28,7 @@ from detectors.evidence import constants as c
 from detectors.evidence.boosting import BLOCK, Trees, fit_trees, no_trees, score_block, scores
 from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.residual import Floats, ledoit_wolf
-from detectors.evidence.second_look import Look, filled
+from detectors.evidence.second_look import Look, filled, mapped
 from detectors.lean import allocating
 
 Bytes = NDArray[np.uint8]
@@ -301,7 +301,8 @@ def confirms(memory: Any, held: int, look: Look, synthetic: Synthetic) -> bool:
         return False
     if _untied(memory, held, look, kept):
         return True
-    _given_marginals(memory, held, look, z, kept)
+    mapped(z, kept, look)
+    _snap(z, look)
     share = _shares(z, kept, look, synthetic)
     above = False
     for k in range(3):
@@ -330,28 +331,23 @@ def _untied(memory: Any, held: int, look: Look, kept: Any) -> Any:
 
 
 @allocating
-def _given_marginals(memory: Any, held: int, look: Look, z: Any, kept: Any) -> None:
-    """Gives each column the reference's distribution, by the ranks of its kept values: in whatever units, equal ones stay equal."""
-    times, place = np.empty(256, np.int64), np.empty(256)
-    for f in range(len(look.step)):
-        times[:] = 0
-        n = 0
+def _snap(z: Any, look: Look) -> None:
+    """Puts each value (held, F) on the nearest that its column has in the reference: a map of units misses whole numbers by a little."""
+    held, fields = z.shape
+    nearest = np.empty(256)
+    for f in range(fields):
+        below = -1
+        for code in range(256):
+            below = code if look.share[f, code] > 0 else below
+            nearest[code] = below
+        above = -1
+        for code in range(255, -1, -1):
+            above = code if look.share[f, code] > 0 else above
+            if nearest[code] < 0 or (above >= 0 and above - code < code - nearest[code]):
+                nearest[code] = above
         for i in range(held):
-            if kept[i, f]:
-                times[memory[f * c.MEMORY + i]] += 1
-                n += 1
-        below, reference, code = 0.0, 0.0, 0
-        for own in range(256):
-            if times[own]:
-                rank = (below + times[own] / 2) / n
-                while code < 255 and reference + look.share[f, code] < rank:
-                    reference += look.share[f, code]
-                    code += 1
-                place[own] = code * look.step[f] + look.zero[f]
-                below += times[own]
-        for i in range(held):
-            if kept[i, f]:
-                z[i, f] = min(max(place[memory[f * c.MEMORY + i]], -c.RESIDUAL_CLIP), c.RESIDUAL_CLIP)
+            code = int(min(max(np.rint((z[i, f] - look.zero[f]) / look.step[f]), 0.0), 255.0))
+            z[i, f] = min(max(nearest[code] * look.step[f] + look.zero[f], -c.RESIDUAL_CLIP), c.RESIDUAL_CLIP)
 
 
 @allocating
