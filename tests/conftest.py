@@ -106,8 +106,7 @@ def alertmanager(alertmanager_binary: Path, pager: Pager) -> Iterator[EmbeddedAl
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if lacking:
+    if missing := lacking(terminalreporter.stats.get("skipped", [])):
         terminalreporter.section("SKIPPED FOR LACK OF A PART", sep="!", red=True, bold=True)
-        skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
-        for sentence in sorted(lacking):
-            terminalreporter.write_line(f"{sum(sentence in reason for reason in skipped)} tests: {sentence}", red=True)
+        for sentence, tests in sorted(missing.items()):
+            terminalreporter.write_line(f"{tests} tests: {sentence}", red=True)
