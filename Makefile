@@ -29,11 +29,11 @@ demo: $(READY) kafka  ## watch a model being served, drifting and being attacked
 
 # Without Kafka the tests still run, and say loudly which were skipped.
 test: $(READY)  ## everything: check, then the tests with warnings as errors, doctests too
-	@$(MAKE) $(PAIRS) check kernels
+	@$(MAKE) $(PAIRS) kernels check
 	@$(MAKE) kafka || true
 	@.ci/tests.sh $(BIN)/pytest $(ARGS)
 
-check: types lint docs imports  ## lint, the site, types, who may import whom
+check: lint types docs imports  ## lint, the site, types, who may import whom
 
 types: $(READY)
 	@$(BIN)/mypy

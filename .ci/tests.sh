@@ -10,7 +10,7 @@ cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 workers=$((cores < 2 ? 0 : cores > 4 ? 4 : cores))
 
 nothing=5 # pytest's exit code when no test was selected
-"$pytest" -n "$workers" --dist loadfile "$@" --alone without
+"$pytest" -n "$workers" --dist loadfile --no-loadscope-reorder "$@" --alone without
 first=$?
 case $first in 0 | 1 | "$nothing") ;; *) exit "$first" ;; esac
 "$pytest" "$@" --alone only -n 0
