@@ -12,8 +12,13 @@ BIN := $(VENV)/bin
 export PYTHON
 # Images that forbid Python to keep its byte code are built once; here hundreds of processes would each compile the same libraries.
 unexport PYTHONDONTWRITEBYTECODE
+# More threads for matrices as small as ours mostly wait for each other: where the other cores have work, for four times the CPU.
+OMP_NUM_THREADS ?= 1
+export OMP_NUM_THREADS
+# Two at a time, each one's output in one piece where make can do that.
+PAIRS := -j2 $(if $(filter output-sync,$(.FEATURES)),-Otarget)
 
-.PHONY: help demo test check lint format docs bench faults fuzz setup kafka tools clean
+.PHONY: help demo test check lint format docs types imports kernels bench faults fuzz setup kafka tools clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -23,13 +28,22 @@ demo: $(READY) kafka  ## watch a model being served, drifting and being attacked
 	@if [ -t 1 ]; then ui="$(if $(ARGS),,--ui)"; fi; $(BIN)/inferwatch demo $(ARGS) $$ui
 
 # Without Kafka the tests still run, and say loudly which were skipped.
-test: check  ## everything: check, then the tests with warnings as errors, doctests too
+test: $(READY)  ## everything: check, then the tests with warnings as errors, doctests too
+	@$(MAKE) $(PAIRS) kernels check
 	@$(MAKE) kafka || true
-	@$(BIN)/pytest $(ARGS)
+	@.ci/tests.sh $(BIN)/pytest $(ARGS)
 
-check: lint docs  ## lint, the site, types, who may import whom
+check: lint types docs imports  ## lint, the site, types, who may import whom
+
+types: $(READY)
 	@$(BIN)/mypy
+
+imports: $(READY)
 	@$(BIN)/lint-imports
+
+# A minute of one core in a new checkout, which each process of the tests would take again; nothing later.
+kernels: $(READY)
+	@$(BIN)/python -c 'from streams.settings import load; from streams.warmup import warm_up; warm_up(load(None, {}))'
 
 lint: $(READY)  ## ruff, and its formatting
 	@$(BIN)/ruff check

@@ -17,6 +17,8 @@ from streams.settings import Kafka
 
 __all__ = ["newest", "read_verdicts", "tell"]
 
+_REACH_S = 10.0
+
 
 def newest(kafka: Kafka, topic: str, group: str) -> dict[bytes, bytes]:
     """The newest value of each key of a compacted topic, without those withdrawn. Blocks, for a second or two.
@@ -72,7 +74,7 @@ def tell(kafka: Kafka, operation: Operation) -> None:
 
 
 def _partitions(client: Producer | Consumer, topic: str) -> int:
-    found = client.list_topics(topic, timeout=10.0).topics[topic]
+    found = client.list_topics(topic, timeout=_REACH_S).topics[topic]
     if found.error is not None:
         raise KafkaException(found.error)
     return len(found.partitions)

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,10 +53,13 @@ def clickhouse_dsn(chdb_directory: Path) -> str:
 @pytest.fixture
 def clickhouse(clickhouse_dsn: str) -> "Iterator[ClickHouse]":
     """A connection to a database of this test's own, which does not exist yet."""
-    from streams.clickhouse import ClickHouse
+    from streams.clickhouse import ClickHouse, ClickHouseError
 
     with ClickHouse(clickhouse_dsn) as connection:
         yield connection
+        # The engine loads all databases whenever it starts, which is at each connection.
+        with suppress(ClickHouseError):  # closed, or never made
+            connection.command(f"DROP DATABASE {connection.database} SYNC")
 
 
 @pytest.fixture(scope="session")
@@ -106,8 +110,7 @@ def alertmanager(alertmanager_binary: Path, pager: Pager) -> Iterator[EmbeddedAl
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if lacking:
+    if missing := lacking(terminalreporter.stats.get("skipped", [])):
         terminalreporter.section("SKIPPED FOR LACK OF A PART", sep="!", red=True, bold=True)
-        skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
-        for sentence in sorted(lacking):
-            terminalreporter.write_line(f"{sum(sentence in reason for reason in skipped)} tests: {sentence}", red=True)
+        for sentence, tests in sorted(missing.items()):
+            terminalreporter.write_line(f"{tests} tests: {sentence}", red=True)

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas.reference import Feature, Reference, encode
+from streams import kafka
 from streams.tables import TableError, read_canaries
 from tests.commands.cli import NOWHERE, run
 from tests.streams.events import events, reference
@@ -81,7 +82,8 @@ def test_without_a_key_nothing_is_published(tmp_path: Path, published: Path) -> 
     assert "INFERWATCH_MEMBERSHIP_KEY is not set" in done.output
 
 
-def test_a_broker_that_is_not_there_is_exit_code_1(tmp_path: Path, published: Path) -> None:
+def test_a_broker_that_is_not_there_is_exit_code_1(tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka, "_TIMEOUT_S", 1.0)
     rows = table(tmp_path, features=np.zeros((1, 3)).tolist())
     done = run("canary", "add", rows, "--reference", published, **KEY, **NOWHERE)
     assert done.exit_code == 1

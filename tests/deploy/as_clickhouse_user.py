@@ -1,14 +1,11 @@
 """What one of our ClickHouse users does, on the real engine with that user's grants and no others.
 
-``python -m tests.deploy.as_clickhouse_user FOLDER GRANTS DOES`` in a process of its own, for the engine reads its users at the start.
-Prints a line for each thing done: its name, and "" or the error.
+In a process of its own, for the engine reads its users at the start.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 
@@ -91,19 +88,17 @@ def deeds(clickhouse: ClickHouse, folder: Path) -> dict[str, dict[str, Callable[
     }  # fmt: skip
 
 
-def main() -> None:
-    """See the module."""
-    folder, grants, what = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3].split(",")
+def do(folder: Path, grants: list[str], kinds: Iterable[str], *, until_denied: bool = False) -> dict[tuple[str, str], str]:
+    """Does these things, or those up to the first that is denied: "" or the error, by their kind and name."""
+    found: dict[tuple[str, str], str] = {}
     with connect(folder, grants) as clickhouse:
-        for kind in what:
+        for kind in kinds:
             for name, does in deeds(clickhouse, folder)[kind].items():
-                error = ""
+                found[kind, name] = ""
                 try:
                     does()
                 except ClickHouseError as refused:
-                    error = str(refused)
-                print(json.dumps([kind, name, error]), flush=True)  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()
+                    found[kind, name] = str(refused)
+                if until_denied and "ACCESS_DENIED" in found[kind, name]:
+                    return found
+    return found

@@ -2,6 +2,7 @@
 
 import re
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,17 +28,25 @@ def copy(directory: Path) -> Path:
     return directory
 
 
+@pytest.fixture(scope="module")
+def migrated(chdb_directory: Path) -> Iterator[ClickHouse]:
+    """To look at."""
+    with ClickHouse(f"chdb://{chdb_directory}?database=migrated") as connection:
+        migrate(connection)
+        yield connection
+        connection.command("DROP DATABASE migrated SYNC")
+
+
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.table)
-def test_a_table_has_the_columns_types_and_key_of_its_row(clickhouse: ClickHouse, table: type[Row]) -> None:
-    migrate(clickhouse)
-    found = clickhouse.query(
+def test_a_table_has_the_columns_types_and_key_of_its_row(migrated: ClickHouse, table: type[Row]) -> None:
+    found = migrated.query(
         "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String} ORDER BY position",
         {"table": table.table},
     )
     stored = {row["name"]: row["type"] for row in found}
     stored.pop("inserted_at")
     assert stored == {name: column.sql for name, column in columns(table).items()}
-    (ddl,) = clickhouse.query(
+    (ddl,) = migrated.query(
         "SELECT engine_full, sorting_key, partition_key FROM system.tables WHERE database = currentDatabase() AND name = {table:String}",
         {"table": table.table},
     )

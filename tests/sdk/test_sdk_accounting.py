@@ -196,6 +196,7 @@ def test_after_closing_events_are_dropped_as_closed_and_closing_twice_is_fine() 
     assert len(transport.events()) == 1
 
 
+@pytest.mark.alone
 def test_closing_without_a_broker_keeps_its_budget_and_counts_the_rest() -> None:
     watch, transport = client()
     transport.reachable = False
@@ -267,6 +268,7 @@ def test_accounts_are_bounded_and_always_writable(model: str) -> None:
     assert ledger.stream(model, "1").model in {"mmm", ""}
 
 
+@pytest.mark.alone
 def test_callers_who_never_pause_starve_neither_confirmations_nor_heartbeats() -> None:
     transport = Slow()
     transport.confirming = True

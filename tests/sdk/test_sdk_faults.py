@@ -86,6 +86,7 @@ def test_a_broker_that_comes_after_the_client_gets_every_event(own_kafka: Embedd
     all_arrived_once(own_kafka.bootstrap_servers, watch, calls)
 
 
+@pytest.mark.alone
 @pytest.mark.kafka
 @pytest.mark.parametrize(
     ("away_s", "queue"), [(3.0, 50_000), (3.0, 1_000), pytest.param(150.0, 50_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
@@ -109,6 +110,7 @@ def test_while_the_broker_is_away_events_wait_or_are_counted_and_then_all_arrive
     all_arrived_once(own_kafka.bootstrap_servers, watch, calls)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("partitions", [None, 4], ids=["asking", "told"])
 @pytest.mark.parametrize("queue", [50_000, 500])
 def test_a_broker_that_never_answers_costs_neither_time_nor_the_closing_budget(partitions: int | None, queue: int) -> None:
@@ -145,6 +147,7 @@ def test_a_storm_of_threads_on_a_broker_that_stops_and_comes_back(own_kafka: Emb
     all_arrived_once(own_kafka.bootstrap_servers, watch, calls)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.kafka
 def test_record_keeps_its_50_us_while_the_broker_is_away(own_kafka: EmbeddedKafka) -> None:

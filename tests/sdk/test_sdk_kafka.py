@@ -64,6 +64,7 @@ def test_records_reach_a_broker_and_are_confirmed(mock_broker: str) -> None:
     assert sorted(row["number"] for one in records for row in rows_of(one)) == list(range(1_000))
 
 
+@pytest.mark.alone
 def test_without_a_broker_nothing_raises_and_one_line_a_minute_says_so(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

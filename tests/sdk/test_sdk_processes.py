@@ -67,6 +67,7 @@ if pid:
     assert sorted(event["number"] for event in parent) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_with_a_live_kafka_producer_ends_quickly_in_both_processes() -> None:
     events = run(
@@ -100,6 +101,7 @@ def test_an_event_of_an_exit_handler_is_sent_although_no_thread_may_start_any_mo
     assert len(run(code)) == 1
 
 
+@pytest.mark.alone
 def test_an_exit_without_a_broker_keeps_the_budget() -> None:
     run(
         "import time, atexit\nstart = time.monotonic()\natexit.register(lambda: os._exit(time.monotonic() - start > 5))\n"

@@ -164,6 +164,7 @@ def test_what_finds_no_room_is_counted_and_what_expires_makes_room(feed: Feed, l
     assert book.held == 2
 
 
+@pytest.mark.alone
 def test_without_a_broker_or_a_topic_every_answer_is_observe_at_once_and_counted(topics: Topics, look: Callable[..., Verdicts]) -> None:
     nobody = Verdicts("127.0.0.1:1", pseudonym_key=KEY, environment={})
     for verdicts in (nobody, look()):

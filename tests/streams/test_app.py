@@ -58,6 +58,7 @@ def test_three_kills_lose_nothing_and_double_nothing(worker: Worker) -> None:
     assert len(judge.outbox) == 0
 
 
+@pytest.mark.alone
 def test_it_ends_within_seconds_when_told_to_and_a_poisoned_record_did_not_end_it(worker: Worker) -> None:
     worker.start()
     until(worker, lambda: worker.health() == (200, "ok\n"))
@@ -124,6 +125,7 @@ def test_reading_goes_on_where_the_state_says_whatever_kafka_says_was_committed(
     assert worker.judge().total == 200
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize("value", ["deaf", "hang"])
 def test_a_worker_that_stands_still_is_gone_within_thirty_seconds_and_the_next_one_counts_on(

@@ -386,6 +386,7 @@ async def test_closing_takes_no_more_records_delivers_and_saves_that_it_did() ->
         assert world.topic.sequences == [0, 1, 2]
 
 
+@pytest.mark.alone
 async def test_closing_does_not_wait_longer_than_its_budget() -> None:
     world = World()
     world.topic.answer = None
@@ -631,6 +632,7 @@ class SlicedCopy:
         return self.left > 0
 
 
+@pytest.mark.alone
 async def test_a_large_state_is_copied_in_slices_between_which_records_are_applied(tmp_path: Path) -> None:
     world = World()
     world.make_shard = SlicedShard
