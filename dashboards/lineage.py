@@ -29,7 +29,7 @@ def lineage() -> list[Panel]:
         timeseries(
             "Age of the features",
             "95th percentile of the seconds since the oldest feature of a sampled event was computed, by feature view. A line that climbs "
-            "is a feature store that is no longer filled: drift that no customer makes.",
+            "is a feature store that is no longer filled: drift that no customer makes. Empty: no service says it.",
             sql("""
                 SELECT $__timeInterval(at) AS time, concat(model, ' ', feature_view) AS series, quantile(0.95)(feature_age_s) AS age
                 FROM sampled_events FINAL WHERE $__timeFilter(at) AND @scope AND reason = 'random' AND feature_age_s IS NOT NULL
