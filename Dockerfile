@@ -24,7 +24,7 @@ ENV PATH=/opt/inferwatch/bin:$PATH PYTHONUNBUFFERED=1 FAUST_DATADIR=/tmp/faust \
 USER 10001:10001
 WORKDIR /var/lib/inferwatch
 # Made here, so that a named volume mounted on it belongs to the user.
-RUN mkdir state numba
+RUN mkdir state numba findings
 VOLUME /var/lib/inferwatch/state
 EXPOSE 9464
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=6 \

@@ -1,6 +1,7 @@
 """The view of a model's engineer: which feature moved, how, since when; what the model answers; what came in broken."""
 
 from dashboards.accuracy import accuracy
+from dashboards.lineage import lineage
 from dashboards.panels import Column, Panel, Steps, View, bars, row, table, timeseries
 from dashboards.scope import FEATURE, MODEL, PSI, SEVERITY, VERSION, Objectives, client_column, sql
 
@@ -25,7 +26,7 @@ def debug(objectives: Objectives) -> View:
         name="debug",
         title="inferwatch / Debug",
         description="Each feature of a model: its distribution, how far and how surely it moved, what is missing; answers, accuracy, "
-        "versions, events.",
+        "versions, events and where their features came from.",
         asked_by="a model's engineer",
         variables=(MODEL, VERSION, FEATURE),
         panels=(
@@ -37,7 +38,8 @@ def debug(objectives: Objectives) -> View:
             *accuracy(),
             row("Versions and bad input"),
             *_versions(),
-            row("Events"),
+            row("Events, and where their features came from"),
+            *lineage(),
             _events(),
         ),
         span="24h",
@@ -245,7 +247,7 @@ def _events() -> Panel:
         "id leads to the request in your tracing system. Values are shown shortened.",
         sql("""
             SELECT at, model, version, event_id, trace_id, client, prediction, arrayMax(scores) AS score, latency_ms AS latency, status,
-                reason,
+                reason, feature_view, feature_age_s AS age,
                 substring(toString(features), 1, 300) AS features, substring(toString(categories), 1, 200) AS categories
             FROM sampled_events FINAL WHERE $__timeFilter(at) AND @scope AND (model, version, at, event_id) IN (
                 SELECT model, version, at, event_id FROM sampled_events WHERE $__timeFilter(at) AND @scope ORDER BY at DESC LIMIT 100
@@ -253,5 +255,10 @@ def _events() -> Panel:
             ORDER BY at DESC, event_id LIMIT 100
         """),
         (24, 10),
-        columns=[client_column(), Column(name="latency", unit="ms", decimals=1), Column(name="score", decimals=3)],
+        columns=[
+            client_column(),
+            Column(name="latency", unit="ms", decimals=1),
+            Column(name="score", decimals=3),
+            Column(name="age", unit="s", decimals=0),
+        ],
     )

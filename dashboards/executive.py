@@ -7,6 +7,10 @@ from dashboards.scope import MODEL, VERSION, Objectives, model_column, sql
 __all__ = ["executive"]
 
 
+_OWN_AVAILABILITY = """,
+                    sum((status['ok'] + errors) * @promised_availability) / greatest(sum(status['ok'] + errors), 1) / 100 AS objective"""
+
+
 def executive(objectives: Objectives) -> View:
     """The view, with its lines and budgets at the objectives.
 
@@ -34,20 +38,8 @@ def executive(objectives: Objectives) -> View:
 
 
 def _state(objectives: Objectives) -> list[Panel]:
-    promised = objectives.availability / 100
     return [
-        stat(
-            "Availability",
-            "Answered / (answered + failed) in the time range, all models chosen together. The objective is set above.",
-            sql("""
-                SELECT sum(status['ok']) / greatest(sum(status['ok'] + errors), 1) AS answered
-                FROM windows FINAL WHERE $__timeFilter(start) AND @scope
-            """),
-            (6, 5),
-            unit="percentunit",
-            decimals=3,
-            steps=((None, "red"), (1 - 2 * (1 - promised), "orange"), (promised, "green")),
-        ),
+        _availability(objectives),
         promises.pages_against_budget((6, 5)),
         stat(
             "Models with an open page",
@@ -75,26 +67,48 @@ def _state(objectives: Objectives) -> list[Panel]:
             (6, 5),
             unit="percentunit",
             decimals=3,
-            steps=((None, "red"), (objectives.completeness, "green")),
+            steps=((None, "blue"),) if objectives.differ("completeness") else ((None, "red"), (objectives.completeness, "green")),
         ),
     ]
+
+
+def _availability(objectives: Objectives) -> Panel:
+    promised, own = objectives.availability / 100, objectives.differ("availability")
+    return stat(
+        "Availability",
+        "Answered / (answered + failed) in the time range, all models chosen together"
+        + (", beside what is promised for them, weighted by their requests." if own else ". The objective is set above."),
+        sql(
+            objectives.fill(
+                """
+                SELECT sum(status['ok']) / greatest(sum(status['ok'] + errors), 1) AS answered @own
+                FROM windows FINAL WHERE $__timeFilter(start) AND @scope
+                """.replace(" @own", _OWN_AVAILABILITY if own else "")
+            )
+        ),
+        (6, 5),
+        unit="percentunit",
+        decimals=3,
+        steps=((None, "blue"),) if own else ((None, "red"), (1 - 2 * (1 - promised), "orange"), (promised, "green")),
+    )
 
 
 def _models(objectives: Objectives) -> Panel:
     return table(
         "Models at risk",
         "One row a model version: open pages and tickets first, then what is left of its error budget in the time range (negative: "
-        "overspent). Drift and clients are ln evidence, the strongest of the range; the colours turn where the settings' budget makes a "
-        "ticket and a page. Click a model for its details.",
+        "overspent). Objectives are the model's own, where the settings have some. Drift and clients are ln evidence, the strongest of the "
+        "range; the colours turn where the settings' budget makes a ticket and a page. Click a model for its details.",
         sections.newest(
-            """
+            objectives.fill("""
             SELECT w.model AS model, w.version AS version, countIf(a.severity = 'page') AS pages, countIf(a.severity = 'ticket') AS tickets,
-                any(w.requests) AS requests, any(w.answered) AS availability,
-                1 - (1 - any(w.answered)) / (1 - toFloat64(${objective:raw}) / 100) AS `budget left`,
-                any(w.p95) AS `worst P95`, any(w.drift) AS drift, any(c.client) AS clients
+                any(w.requests) AS requests, any(w.answered) AS availability, any(w.promised) AS objective,
+                1 - (1 - any(w.answered)) / (1 - any(w.promised)) AS `budget left`,
+                any(w.p95) AS `worst P95`, any(w.promised_p95) AS `P95 objective`, any(w.drift) AS drift, any(c.client) AS clients
             FROM (
                 SELECT model, version, sum(n) AS requests, sum(status['ok']) / greatest(sum(status['ok'] + errors), 1) AS answered,
-                    max(latency_p95) AS p95, max(drift_log_evidence) AS drift
+                    max(latency_p95) AS p95, max(drift_log_evidence) AS drift,
+                    @promised_availability / 100 AS promised, @promised_latency AS promised_p95
                 FROM windows FINAL WHERE $__timeFilter(start) AND @scope GROUP BY model, version
             ) AS w
             LEFT JOIN (
@@ -103,7 +117,7 @@ def _models(objectives: Objectives) -> Panel:
             LEFT JOIN (SELECT model, version, severity FROM (@newest) WHERE state = 'firing') AS a
                 ON w.model = a.model AND w.version = a.version
             GROUP BY w.model, w.version ORDER BY pages DESC, tickets DESC, `budget left`, model LIMIT 200
-            """,
+            """),
             "@scope",
         ),
         (24, 8),
@@ -112,8 +126,10 @@ def _models(objectives: Objectives) -> Panel:
             Column(name="pages", steps=((None, "green"), (1, "red"))),
             Column(name="tickets", steps=((None, "green"), (1, "orange"))),
             Column(name="availability", unit="percentunit", decimals=3),
+            Column(name="objective", unit="percentunit", decimals=3),
             Column(name="budget left", unit="percentunit", decimals=1, steps=((None, "red"), (0, "orange"), (0.5, "green"))),
             Column(name="worst P95", unit="ms", decimals=0),
+            Column(name="P95 objective", unit="ms", decimals=0),
             Column(name="drift", decimals=1, steps=objectives.drift_steps()),
             Column(name="clients", decimals=1, steps=objectives.client_steps()),
         ],

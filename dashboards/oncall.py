@@ -23,7 +23,7 @@ def oncall(objectives: Objectives) -> View:
         asked_by="whoever was paged",
         variables=(MODEL, VERSION, CLIENT, objectives.budget(), objectives.objective()),
         panels=(
-            *_open(),
+            *_open(objectives),
             row("Traffic"),
             *sections.traffic(objectives),
             row("Drift"),
@@ -37,7 +37,7 @@ def oncall(objectives: Objectives) -> View:
     )
 
 
-def _open() -> list[Panel]:
+def _open(objectives: Objectives) -> list[Panel]:
     return [
         stat(
             "Open now",
@@ -52,18 +52,20 @@ def _open() -> list[Panel]:
         promises.pages_against_budget((6, 5)),
         stat(
             "Error budget burn",
-            "How many times faster than allowed the availability budget is spent: errors / (answered + errors), over 1 - objective. "
-            "Above 14.4 over 1 h or 6 over 6 h it pages, above 1 over 3 d it is a ticket.",
-            sql("""
-                WITH 1 - toFloat64(${objective:raw}) / 100 AS allowed, errors + status['ok'] AS asked
-                SELECT
-                    sumIf(errors, start > $__toTime - INTERVAL 1 HOUR)
-                        / greatest(sumIf(asked, start > $__toTime - INTERVAL 1 HOUR), 1) / allowed AS `1 h`,
-                    sumIf(errors, start > $__toTime - INTERVAL 6 HOUR)
-                        / greatest(sumIf(asked, start > $__toTime - INTERVAL 6 HOUR), 1) / allowed AS `6 h`,
-                    sum(errors) / greatest(sum(asked), 1) / allowed AS `3 d`
-                FROM windows FINAL WHERE start > $__toTime - INTERVAL 3 DAY AND start <= $__toTime AND @scope
-            """),
+            "How many times faster than allowed the availability budget is spent: errors / (answered + errors), over 1 - the model's "
+            "objective. Above 14.4 over 1 h or 6 over 6 h it pages, above 1 over 3 d it is a ticket.",
+            sql(
+                objectives.fill("""
+                    WITH (errors + status['ok']) * (1 - @promised_availability / 100) AS allowed
+                    SELECT
+                        sumIf(errors, start > $__toTime - INTERVAL 1 HOUR)
+                            / greatest(sumIf(allowed, start > $__toTime - INTERVAL 1 HOUR), 1e-9) AS `1 h`,
+                        sumIf(errors, start > $__toTime - INTERVAL 6 HOUR)
+                            / greatest(sumIf(allowed, start > $__toTime - INTERVAL 6 HOUR), 1e-9) AS `6 h`,
+                        sum(errors) / greatest(sum(allowed), 1e-9) AS `3 d`
+                    FROM windows FINAL WHERE start > $__toTime - INTERVAL 3 DAY AND start <= $__toTime AND @scope
+                """)
+            ),
             (12, 5),
             steps=((None, "green"), (1, "yellow"), (6, "orange"), (14.4, "red")),
             unit="suffix:x",

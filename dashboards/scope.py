@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from textwrap import dedent
 
 from dashboards.panels import Column, Link, Steps, Variable
+from dashboards.promised import Promise, choose
 
 __all__ = ["CLIENT", "FEATURE", "MODEL", "PSI", "SEVERITY", "VERSION", "Objectives", "client_column", "model_column", "of_clients", "sql"]
 
@@ -77,6 +78,7 @@ class Objectives:
         availability: Answered / (answered + failed) that is promised, in percent.
         latency_p95_ms: Latency that 95 % of the answers are to stay below.
         completeness: Share of the events that are to arrive.
+        by_model: What is promised otherwise for some models and versions, later ones first; completeness in percent, as in the settings.
     """
 
     false_pages_per_30d: float = 1.0
@@ -85,10 +87,33 @@ class Objectives:
     availability: float = 99.9
     latency_p95_ms: float = 200.0
     completeness: float = 0.999
+    by_model: tuple[Promise, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.001 <= self.false_pages_per_30d <= 1000:
             raise ValueError(f"false_pages_per_30d = {self.false_pages_per_30d}: expected 0.001 to 1000")
+
+    def differ(self, name: str) -> bool:
+        """Whether some model has an objective of its own by this name: no single line can then be drawn."""
+        return any(name == given for promise in self.by_model for given, _ in promise.values)
+
+    def fill(self, text: str) -> str:
+        """SQL with what is promised for a row's model and version in place.
+
+        ``@promised_availability`` is in percent, and what the viewer sets for models that have no objective of their own;
+        ``@promised_latency`` is in ms, ``@promised_completeness`` a share.
+
+        >>> Objectives().fill("SELECT @promised_latency, @promised_completeness")
+        'SELECT 200.0, 99.9 / 100'
+        """
+        of = {
+            "@promised_availability": ("availability", "toFloat64(${objective:raw})"),
+            "@promised_latency": ("latency_ms", repr(float(self.latency_p95_ms))),
+            "@promised_completeness": ("completeness", repr(round(100 * self.completeness, 6))),
+        }
+        for name, (objective, otherwise) in of.items():
+            text = text.replace(name, choose(self.by_model, objective, otherwise) + (" / 100" if objective == "completeness" else ""))
+        return text
 
     def client_steps(self) -> Steps:
         """Colours of a client's evidence."""
@@ -112,7 +137,7 @@ class Objectives:
         return Variable(
             name="objective",
             label="Availability, %",
-            description="Objective for answered requests, for the burn rates",
+            description="Objective for answered requests, of models that have none of their own in the settings",
             value=f"{self.availability:g}",
         )
 

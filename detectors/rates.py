@@ -112,7 +112,9 @@ class RateMonitor:
     pairs: NDArray[np.float64]
     learned: NDArray[np.float64]
 
-    def update(self, hits: ArrayLike, trials: ArrayLike, *, judge: ArrayLike = True, learn: ArrayLike = True) -> RateReport:
+    def update(
+        self, hits: ArrayLike, trials: ArrayLike, *, judge: ArrayLike = True, learn: ArrayLike = True, at_least: ArrayLike = 0.0
+    ) -> RateReport:
         """Judge one closed, merged window.
 
         Args:
@@ -120,6 +122,7 @@ class RateMonitor:
             trials: (K,) n.
             judge: (K,) or one; False: this rate's window is no evidence, whatever it says.
             learn: (K,) or one; False: this rate's window is not history.
+            at_least: (K,) or one, below 1; what else is known of the window says that the rate may be so high without a fault.
 
         Raises:
             ValueError: of another shape, or hits beyond 0 to trials.
@@ -129,7 +132,7 @@ class RateMonitor:
             raise ValueError(f"need {self.size} hits between 0 and their trials, got shapes {hits.shape} and {trials.shape}")
         before = self._prior[0] + self.hits, self._prior[1] + self.misses
         past = before[0] + before[1]
-        usual = before[0] / past
+        usual = np.maximum(before[0] / past, np.asarray(at_least, np.float64))
         there = trials > 0
         if there.any():
             size = np.minimum(past, self._concentration())

@@ -225,6 +225,8 @@ class SampledEventRow(Row, frozen=True, kw_only=True):
     """One event that was kept whole, and why. Features are already redacted by the allow-list.
 
     Attributes:
+        feature_view: Where its features came from, as its service says.
+        feature_age_s: Seconds since the oldest of them was computed; ``None`` when nobody said.
         reason: "random", "evidence" or "dead-letter".
     """
 
@@ -245,6 +247,8 @@ class SampledEventRow(Row, frozen=True, kw_only=True):
     prediction: Text = ""
     latency_ms: Measure = None
     status: Name = "ok"
+    feature_view: Name = ""
+    feature_age_s: Measure = None
     reason: Name
 
 

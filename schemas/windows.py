@@ -85,7 +85,7 @@ class WindowPartial(msgspec.Struct, kw_only=True):
     """int64 counts of the latency bins of `schemas.latency`."""
     classes: dict[str, Events]
     rare: bytes = b""
-    """`detectors.triggers.RareCounts` in the reference's cells; empty without."""
+    """`detectors.rare_cells.RareCounts` in the reference's cells; empty without."""
     confidence: Annotated[list[Events], msgspec.Meta(max_length=10)] = []
     """Answers by tenths of the probability of their class; empty without."""
     repeats: dict[str, Events] = {}

@@ -16,8 +16,8 @@ from detectors.drift.replayed import Certificate
 from detectors.evidence import EvidenceReference
 from detectors.exposure import CopyCurve
 from detectors.membership import MembershipReference
+from detectors.rare_cells import TriggerReference
 from detectors.swarm import SwarmReference
-from detectors.triggers import TriggerReference
 from schemas.reference import Feature, Reference
 
 _WIDEST_AT_ONCE = 1_000

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+from dashboards.promised import Promise
 from dashboards.scope import Objectives
 from detectors.e_process import page_threshold
 from streams.settings import Settings, windows_in_30d
+from streams.slo import parsed
 
 
 def objectives(settings: Settings) -> Objectives:
@@ -23,6 +25,11 @@ def objectives(settings: Settings) -> Objectives:
         false_pages_per_30d=min(max(budget.false_pages_per_30d, 0.001), 1000.0),
         availability=settings.objectives.availability,
         latency_p95_ms=settings.objectives.latency_ms,
+        completeness=settings.objectives.completeness / 100,
+        by_model=tuple(
+            Promise(model=model, version=version, values=tuple(sorted(values.items())))
+            for model, version, values in map(parsed, settings.objectives.by_model)
+        ),
         ln_page_client=math.log(budget.client_events_per_30d / (budget.false_pages_per_30d * budget.client_share)),
         ln_page_drift=math.log(page_threshold(windows_in_30d(settings.window), budget.false_pages_per_30d * budget.drift_share)),
     )

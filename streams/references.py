@@ -14,9 +14,9 @@ from detectors.drift import DriftReference
 from detectors.evidence import EvidenceReference
 from detectors.exposure import CopyCurve
 from detectors.membership import MembershipReference
+from detectors.rare_cells import TriggerReference
 from detectors.state import StateError
 from detectors.swarm import SwarmReference
-from detectors.triggers import TriggerReference
 from schemas.reference import Reference, ReferenceFormatError
 from streams.align import Aligner
 from streams.canaries import CanaryBook

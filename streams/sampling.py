@@ -84,6 +84,7 @@ class Sampler:
                     categories[name] = value
         scores = [] if events.scores is None else events.scores[row, :MAX_FEATURES].tolist()
         latency = float(events.latency_ms[row])
+        age = math.nan if events.feature_age_s is None else float(events.feature_age_s[row])
         return SampledEventRow(
             model=events.model,
             version=events.version,
@@ -99,6 +100,8 @@ class Sampler:
             prediction=(events.prediction[row] if events.prediction is not None else None) or "",
             latency_ms=latency if math.isfinite(latency) else None,
             status=STATUSES[events.status[row]],
+            feature_view=(events.feature_view[row] if events.feature_view is not None else None) or "",
+            feature_age_s=age if math.isfinite(age) else None,
             reason=reason,
         )
 

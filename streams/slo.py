@@ -12,7 +12,7 @@ import msgspec
 if TYPE_CHECKING:
     from streams.settings import Objectives
 
-__all__ = ["ObjectiveError", "check", "objectives_for"]
+__all__ = ["ObjectiveError", "check", "objectives_for", "parsed"]
 
 PERCENT = {"availability": "a failed request", "latency_share": "a slow answer", "completeness": "a lost event"}
 """In percent; by name, what spends their budget."""
@@ -38,7 +38,7 @@ def objectives_for(objectives: Objectives, model: str, version: str) -> Objectiv
     """
     changes: dict[str, float] = {}
     for entry in objectives.by_model:
-        of_model, of_version, given = _parsed(entry)
+        of_model, of_version, given = parsed(entry)
         if fnmatchcase(model, of_model) and fnmatchcase(version, of_version):
             changes |= given
     return msgspec.structs.replace(objectives, **changes)
@@ -67,12 +67,12 @@ def check(tree: Any) -> None:
     if isinstance(models, Sequence) and not isinstance(models, str):
         for entry in models:
             if isinstance(entry, str):
-                for name, value in _parsed(entry)[2].items():
+                for name, value in parsed(entry)[2].items():
                     _check(f"objectives.by_model: {entry}", name, value, entry=True)
 
 
-def _parsed(entry: str) -> tuple[str, str, dict[str, float]]:
-    """Patterns of model and version, and what is promised."""
+def parsed(entry: str) -> tuple[str, str, dict[str, float]]:
+    """Of an entry of ``by_model``: patterns of model and version, and what is promised."""
     whose, found, what = entry.rpartition("=")
     where = f"objectives.by_model: {entry}"
     model, _, version = whose.partition("/")

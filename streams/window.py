@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from detectors.arrays import plain
 from detectors.drift import DriftReference, WindowCounts
 from detectors.quality import QualityCounts
-from detectors.triggers import RareCounts, TriggerReference
+from detectors.rare_cells import RareCounts, TriggerReference
 from schemas import latency
 from streams.kernels import count_events
 

@@ -60,7 +60,7 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
         SampledEventRow(
             model=model, version="1", at=start + k * 10**9, event_id=f"{i}-{k}", client=name, service="shop", instance="shop-1",
             trace_id="4bf92f35", features={"amount": 9.5, "age": 40.0}, categories={"city": HOSTILE}, scores=(0.3, 0.7), prediction="b",
-            latency_ms=12.0, reason="random",
+            latency_ms=12.0, feature_view=("customers:3", "")[k], feature_age_s=(60.0 + i, None)[k], reason="random",
         )
         for k, name in enumerate(("c0ffee", HOSTILE))
     ]  # fmt: skip

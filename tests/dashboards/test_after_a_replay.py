@@ -62,6 +62,7 @@ def recorded() -> tuple[list[Any], int]:
             sent += client.record(
                 model="tumour", version="1", client=clients[i], features=features, scores=P[i].tolist(), latency_ms=float(latency[i]),
                 status="error" if i % 211 == 0 else "ok", at_ns=int(at_ns[i]), event_id=f"visit-{i}",
+                feature_view="visits:2" if i % 3 else None, feature_age_s=float(i % 600) if i % 3 else None,
             )  # fmt: skip
             if i % 2 == 0:
                 truth = int(P[i].argmax()) ^ int(i % 40 == 0)

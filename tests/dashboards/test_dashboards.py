@@ -185,6 +185,19 @@ def test_an_engineer_sees_what_moved_and_since_when(store: ClickHouse) -> None:
 
 
 @pytest.mark.clickhouse
+def test_an_engineer_sees_where_features_came_from_and_that_they_grow_old(store: ClickHouse) -> None:
+    named, silent = sorted(
+        run(store, panel_of("debug", "Where the features came from"), model=["fraud"]), key=lambda row: row["oldest"] is None
+    )
+    assert (named["feature_view"], named["events"], named["share"], named["oldest"]) == ("customers:3", 30, 0.5, 89.0)
+    assert named["age P50"] == pytest.approx(74.5)
+    assert (silent["feature_view"], silent["age P95"]) == ("", None)
+    ages = run(store, panel_of("debug", "Age of the features"), model=["fraud"])
+    assert {row["series"] for row in ages} == {"fraud customers:3"}
+    assert ages[0]["age"] < ages[-1]["age"]
+
+
+@pytest.mark.clickhouse
 def test_accuracy_is_of_all_parts_of_a_window_beside_what_was_promised(store: ClickHouse) -> None:
     over_time = run(store, panel_of("debug", "Accuracy"), model=["fraud"])
     of = {row["series"]: row["value"] for row in over_time}

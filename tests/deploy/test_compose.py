@@ -13,7 +13,7 @@ from dashboards.push import Store
 from streams.cli import main
 from streams.clickhouse import ClickHouse
 from streams.settings import load
-from tests.deploy.files import COMPOSE, ROOT, SERVICES
+from tests.deploy.files import COMPOSE, DOCKERFILE, ROOT, SERVICES
 
 GRAFANA = ROOT / "dashboards" / "provisioning"
 
@@ -33,8 +33,10 @@ def mounts(service: str) -> dict[str, str]:
 
 
 def test_the_services_of_the_design_are_there() -> None:
-    assert set(SERVICES) == {"kafka", "clickhouse", "alertmanager", "prometheus", "grafana", "migrate", "worker", "demo"}
-    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["demo"]
+    assert set(SERVICES) == {"kafka", "clickhouse", "alertmanager", "prometheus", "grafana", "migrate", "worker", "demo", "ocsf", "kserve"}
+    assert {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service} == {
+        "demo": ["demo"], "ocsf": ["siem"], "kserve": ["kserve"],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -111,10 +113,29 @@ def test_the_workers_environment_is_settings_that_lead_to_the_other_services(ser
     )
 
 
-@pytest.mark.parametrize("service", ["worker", "migrate", "demo"])
-def test_a_service_runs_a_command_that_there_is(service: str) -> None:
-    command = SERVICES[service].get("command", ["worker"])[0]
-    assert command in main.list_commands(None)  # type: ignore[arg-type]  # the group's own list needs no context
+@pytest.mark.parametrize("service", ["worker", "migrate", "demo", "ocsf", "kserve"])
+def test_a_service_runs_a_command_that_there_is_with_options_that_it_has(service: str) -> None:
+    word, *arguments = SERVICES[service].get("command", ["worker"])
+    command = main.get_command(main.make_context("inferwatch", ["--help-not-asked"], resilient_parsing=True), word)
+    assert command is not None
+    assert command.make_context(word, [plain(one) for one in arguments])
+
+
+@pytest.mark.parametrize(("service", "path"), [("ocsf", "/metrics"), ("kserve", "/healthz")])
+def test_a_neighbour_is_asked_on_the_port_that_it_serves_and_holds_no_password_of_the_store(service: str, path: str) -> None:
+    one = SERVICES[service]
+    (port,) = re.findall(rf"http://127\.0\.0\.1:(\d+){path}", one["healthcheck"]["test"][-1])
+    assert port in one["command"]
+    assert all(published == f"127.0.0.1:{port}:{port}" for published in one.get("ports", []))
+    assert one["read_only"] is True
+    assert one["cap_drop"] == ["ALL"]
+    given = environment(service)
+    settings = load(None, given)  # refuses a name that is no setting
+    assert settings.kafka.bootstrap_servers == "kafka:9092"
+    assert not settings.clickhouse.password
+    assert not {name for name in given if "CLICKHOUSE" in name or "MEMBERSHIP" in name}
+    for target in mounts(service):  # a volume on a folder that the image has not belongs to root
+        assert target.removeprefix("/var/lib/inferwatch/") in re.findall(r"RUN mkdir (.+)", DOCKERFILE)[0].split()
 
 
 def test_kafka_is_one_node_that_leaves_topics_to_the_worker() -> None:

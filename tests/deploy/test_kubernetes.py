@@ -36,9 +36,11 @@ def pods() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 every_pod = pytest.mark.parametrize(("name", "pod"), list(pods()), ids=[name for name, _ in pods()])
-ours = pytest.mark.parametrize(
-    ("name", "pod"), [(n, p) for n, p in pods() if p["containers"][0]["image"].startswith("inferwatch")], ids=["migrate", "worker"]
-)
+OURS = [(name, pod) for name, pod in pods() if pod["containers"][0]["image"] == "inferwatch"]
+NEIGHBOURS = ("kserve.yaml Deployment", "ocsf.yaml Deployment")
+ours = pytest.mark.parametrize(("name", "pod"), OURS, ids=[name for name, _ in OURS])
+needed = pytest.mark.parametrize(("name", "pod"), [one for one in OURS if one[0] not in NEIGHBOURS], ids=["migrate", "worker"])
+neighbour = pytest.mark.parametrize("name", NEIGHBOURS)
 
 
 @every_object
@@ -62,11 +64,15 @@ def test_what_is_applied_exists_and_what_is_not_is_a_template_or_optional() -> N
     assert all((FOLDER / name).is_file() for one in KUSTOMIZATION["configMapGenerator"] for name in one["files"])
 
 
-def test_kustomize_renders_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("optional", [(), ("ocsf.yaml", "kserve.yaml")], ids=["as it is", "with the optional ones"])
+def test_kustomize_renders_it(tmp_path: Path, optional: tuple[str, ...]) -> None:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl is not here; the parts of the kustomization are checked by the other tests")
-    done = subprocess.run([kubectl, "kustomize", str(FOLDER)], capture_output=True, text=True)
+    folder = shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    resources = [*KUSTOMIZATION["resources"], *(f"optional/{name}" for name in optional)]
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(KUSTOMIZATION | {"resources": resources}))
+    done = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rendered = list(yaml.safe_load_all(done.stdout))
     assert {one.get("metadata", {}).get("namespace", "inferwatch") for one in rendered} == {"inferwatch"}
@@ -74,6 +80,9 @@ def test_kustomize_renders_it(tmp_path: Path) -> None:
         kubernetes_validate.validate(one, VERSIONS[-1], strict=True)
     images = re.findall(r"image: (\S+)", done.stdout)
     assert set(images) == {SERVICES["worker"]["image"]}, "compose and Kubernetes run the same image"
+    (map_name,) = [one["metadata"]["name"] for one in rendered if one["kind"] == "ConfigMap"]
+    mounted = [one["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"] for one in rendered if "template" in one.get("spec", {})]
+    assert mounted == [map_name] * (2 + len(optional))
 
 
 def environment(pod: dict[str, Any], secrets: Path) -> dict[str, str]:
@@ -86,7 +95,7 @@ def environment(pod: dict[str, Any], secrets: Path) -> dict[str, str]:
     return {one["name"]: one["value"].replace(mount, str(secrets)) for one in container["env"]}
 
 
-@ours
+@needed
 def test_the_settings_of_a_pod_load_with_the_secrets_of_the_template(name: str, pod: dict[str, Any], tmp_path: Path) -> None:
     settings = load(FOLDER / "inferwatch.toml", environment(pod, tmp_path))
     assert isinstance(settings, Settings)
@@ -142,7 +151,7 @@ def test_the_user_is_the_images_and_what_it_writes_is_mounted(name: str, pod: di
     assert f"USER {pod['securityContext']['runAsUser']}:" in DOCKERFILE
     written = dict(re.findall(r"(FAUST_DATADIR|NUMBA_CACHE_DIR)=(\S+)", DOCKERFILE))
     mounts = [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"] if not mount.get("readOnly")]
-    if "worker" in name:
+    if "migrate" not in name:
         assert all(any(path.startswith(mount) for mount in mounts) for path in written.values())
 
 
@@ -186,3 +195,62 @@ def test_alertmanager_is_composes() -> None:
     assert container["image"] == SERVICES["alertmanager"]["image"]
     assert container["command"] == SERVICES["alertmanager"]["entrypoint"]
     assert load(FOLDER / "inferwatch.toml", {}).alertmanager.urls == ("http://alertmanager:9093",)
+
+
+def secret_of(name: str) -> tuple[str, set[str]]:
+    """The secret that the head of an optional file tells how to make: its name and its keys."""
+    text = (FOLDER / "optional" / name.partition(" ")[0]).read_text()
+    found = re.search(r"create secret generic (\S+) (.+)", text)
+    assert found is not None
+    return found[1], set(re.findall(r"--from-(?:literal|file)=([^=\s]+)=", found[2]))
+
+
+@neighbour
+def test_a_neighbour_has_a_secret_and_a_kafka_user_of_its_own_and_reaches_no_store(name: str, tmp_path: Path) -> None:
+    pod = dict(pods())[name]
+    (container,) = pod["containers"]
+    secret, keys = secret_of(name)
+    assert secret != "inferwatch"
+    assert [volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume] == [secret]
+    for key in keys:
+        (tmp_path / key).write_text("sixteen bytes or more")
+    values = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+    files = {one: value.rpartition("/")[2] for one, value in values.items() if one.endswith("_FILE")}
+    from_secret = [one["valueFrom"]["secretKeyRef"] for one in container["env"] if "valueFrom" in one]
+    settings = load(FOLDER / "inferwatch.toml", values | {one: str(tmp_path / file) for one, file in files.items()})
+    assert settings.kafka.sasl_username not in {"worker", ""}
+    assert settings.kafka.sasl_password == "sixteen bytes or more"
+    assert not settings.clickhouse.password
+    assert set(files.values()) | {one["key"] for one in from_secret} | {"kafka-ca.pem"} == keys, "no key too many, and none missing"
+    assert {one["name"] for one in from_secret} <= {secret}
+    (policy,) = [one for label, one in OBJECTS if label == f"{name.partition(' ')[0]} NetworkPolicy"]
+    ports = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+    assert not ports & {8123, 8443}
+    assert {9092, 9093, 9094, 53} <= ports
+
+
+@neighbour
+def test_selectors_select_the_neighbour_and_not_the_workers(name: str) -> None:
+    file = name.partition(" ")[0]
+    mine = {label.partition(" ")[2]: one["spec"] for label, one in OBJECTS if label.startswith(f"{file} ")}
+    labels = mine["Deployment"]["template"]["metadata"]["labels"]
+    assert mine["Deployment"]["selector"]["matchLabels"] == labels == mine["NetworkPolicy"]["podSelector"]["matchLabels"]
+    assert labels["app.kubernetes.io/name"] != "inferwatch", "the workers' network rules are not for it"
+    if "Service" in mine:
+        assert mine["Service"]["selector"] == labels
+
+
+@neighbour
+def test_probes_ask_what_the_neighbour_serves_and_only_whom_it_is_for_may_come(name: str) -> None:
+    (container,) = dict(pods())[name]["containers"]
+    (port,) = container["ports"]
+    arguments = container["args"]
+    assert str(port["containerPort"]) in arguments
+    (policy,) = [one for label, one in OBJECTS if label == f"{name.partition(' ')[0]} NetworkPolicy"]
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["ports"] == [{"port": port["containerPort"]}]
+    assert all(set(one) == {"namespaceSelector"} and one["namespaceSelector"]["matchLabels"] for one in rule["from"])
+    for kind in ("liveness", "readiness"):
+        probe = container[f"{kind}Probe"]["httpGet"]
+        assert probe["port"] == port["name"]
+        assert probe["path"] == "/metrics" or f'web.get("{probe["path"]}"' in (ROOT / "streams/kserve_receiver.py").read_text()

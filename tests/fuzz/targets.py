@@ -116,6 +116,8 @@ def _column_records() -> tuple[bytes, ...]:
         event_id=Strings.of([f"e{i}" for i in range(30)]),
         owner=Strings.of(["o"] * 30),
         cost=np.ones(30, np.float32),
+        feature_view=Strings.of(["customers:3"] * 30),
+        feature_age_s=np.ones(30, np.float32),
     )
     return encode(events(1)), encode(events(64)), encode(mixed), encode(events(8, scores=None, score_names=(), names=()))
 
@@ -125,6 +127,7 @@ def _json_records() -> tuple[bytes, ...]:
         "model": "m", "version": "1", "service": "s", "instance": "i", "client": "c", "at": "2027-01-15T08:00:00Z", "number": 3,
         "features": {"age": 1.0, "income": None, "score": "x", "flag": True}, "scores": [0.25, 0.75], "prediction": "yes", "value": 1.5,
         "latency_ms": 3.5, "status": "ok", "event_id": "e", "trace_id": "t", "owner": "o", "source": "s", "cost": 1,
+        "feature_view": "customers:3", "feature_age_s": 2.5,
     }  # fmt: skip
     listed = one | {"features": [1, 2.5, None], "scores": {"no": 0.1, "yes": 0.9}, "at": START, "prediction": 7}
     return tuple(

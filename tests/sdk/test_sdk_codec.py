@@ -67,6 +67,8 @@ def columns(draw: st.DrawFn) -> EventColumns:
         trace_id=optional(strings),
         owner=optional(strings),
         source=optional(strings),
+        feature_view=optional(strings),
+        feature_age_s=optional(lambda: floats(np.float32)),
     )
 
 

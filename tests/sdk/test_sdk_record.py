@@ -31,7 +31,7 @@ def test_what_is_recorded_arrives() -> None:
             "client": "alice", "features": {"a": 1, "b": None, "c": "é", "d": True}, "scores": {"yes": 0.25, "no": 0.75},
             "prediction": "no", "value": 2.5, "latency_ms": 7.5, "status": "rate_limited", "event_id": "e", "at_ns": 12,
             "trace_id": "t", "owner": "o",
-            "source": "s", "cost": 0.5,
+            "source": "s", "cost": 0.5, "feature_view": "customers:3", "feature_age_s": 61.5,
         }
     )  # fmt: skip
     assert math.isnan(event["features"].pop("b"))
@@ -41,8 +41,27 @@ def test_what_is_recorded_arrives() -> None:
     assert event == {
         "model": "m", "version": "1", "service": "svc", "features": {"a": 1.0, "c": "é", "d": "true"}, "scores": {"yes": 0.25, "no": 0.75},
         "prediction": "no", "value": 2.5, "latency_ms": 7.5, "status": "rate_limited", "event_id": "e", "at_ns": 12, "number": 0,
-        "trace_id": "t", "owner": "o", "source": "s", "cost": 0.5,
+        "trace_id": "t", "owner": "o", "source": "s", "cost": 0.5, "feature_view": "customers:3", "feature_age_s": 61.5,
     }  # fmt: skip
+
+
+def test_lineage_is_told_by_the_events_that_have_some() -> None:
+    watch, transport = client()
+    with watch:
+        told: list[dict[str, Any]] = [{}, {"feature_view": "v:1"}, {"feature_age_s": 3}, {"feature_view": 7, "feature_age_s": "old"}]
+        for k, given in enumerate(told):
+            assert watch.record(model="m", version="1", client="a", features={"a": k}, event_id=str(k), **given)
+    events = sorted(transport.events(), key=lambda event: str(event["event_id"]))
+    assert [event["feature_view"] for event in events] == [None, "v:1", None, "7"]
+    ages = [event["feature_age_s"] for event in events]
+    assert ages[2] == 3.0
+    assert all(math.isnan(age) for age in (ages[0], ages[1], ages[3]))  # what is no number costs the event nothing but its age
+    watch, transport = client()
+    with watch:
+        watch.record(model="m", version="1", features={"a": 1})
+    (columns,) = transport.columns
+    assert columns.feature_view is None
+    assert columns.feature_age_s is None
 
 
 @pytest.mark.parametrize("features", [[1.0, 2.0], (1, 2), np.array([1.0, 2.0]), np.array([1, 2]), np.array([1, 2], np.float16)])

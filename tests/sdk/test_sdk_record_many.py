@@ -27,6 +27,8 @@ def test_a_batch_is_the_same_as_its_events_one_by_one() -> None:
         "event_id": [f"e{i}" for i in range(n)],
         "owner": [None if i % 3 else "o" for i in range(n)],
         "cost": rng.random(n).astype(np.float32),
+        "feature_view": [None if i % 5 else "customers:3" for i in range(n)],
+        "feature_age_s": rng.random(n).astype(np.float32),
         "status": [["ok", "error"][i % 2] for i in range(n)],
         "at_ns": np.arange(n),
     }

@@ -126,3 +126,24 @@ def test_an_allowed_feature_beyond_the_bound_is_kept() -> None:
     wide = events(1, names=(), numeric=np.arange(4_000, dtype=np.float32)[None])
     Sampler(1, True, ("3999", "7")).keep(wide, 0, START, rows.append)
     assert rows[0].features == {"7": 7.0, "3999": 3999.0}
+
+
+def test_a_kept_event_says_where_its_features_came_from_and_how_old_they_were() -> None:
+    batch = dataclasses.replace(
+        events(4), feature_view=Strings.of(["customers:3", None, "customers:3", "x"]),
+        feature_age_s=np.array([60.0, np.nan, np.inf, -1.0], np.float32),
+    )  # fmt: skip
+    sampler = Sampler(10, False)
+    offer(sampler, batch)
+    again = Sampler(10, False)
+    again.load(sampler.dump())
+    kept = sorted(closed(again), key=lambda row: row.at)
+    assert [(row.feature_view, row.feature_age_s) for row in kept] == [
+        ("customers:3", 60.0),
+        ("", None),
+        ("customers:3", None),
+        ("x", -1.0),
+    ]
+    plain = Sampler(1, False)
+    offer(plain, events(1))
+    assert [(row.feature_view, row.feature_age_s) for row in closed(plain)] == [("", None)]

@@ -34,6 +34,7 @@ class Batch:
     latency_ms: NDArray[np.float32]
     value: NDArray[np.float64] | None
     cost: NDArray[np.float32] | None
+    feature_age_s: NDArray[np.float32] | None
     texts: dict[str, list[Any]]
 
     @property
@@ -45,7 +46,7 @@ class Batch:
 
 def batch_of(
     *, model: str, version: str, client: Any, features: Any, names: Sequence[str] | None, scores: Any, score_names: Sequence[str] | None,
-    latency_ms: Any, value: Any, cost: Any, status: Any, at_ns: Any, now_ns: int, **texts: Any,
+    latency_ms: Any, value: Any, cost: Any, feature_age_s: Any, status: Any, at_ns: Any, now_ns: int, **texts: Any,
 ) -> Batch:  # fmt: skip
     """Copies and checks the shapes.
 
@@ -102,6 +103,7 @@ def batch_of(
         latency_ms=_array(np.nan if latency_ms is None else latency_ms, rows, np.float32, "latency_ms"),
         value=None if value is None else _array(value, rows, np.float64, "value"),
         cost=None if cost is None else _array(cost, rows, np.float32, "cost"),
+        feature_age_s=None if feature_age_s is None else _array(feature_age_s, rows, np.float32, "feature_age_s"),
         texts={name: _list(column, rows, name) for name, column in texts.items() if column is not None},
     )
 
@@ -148,6 +150,7 @@ def split(
         "scores": batch.scores,
         "value": batch.value,
         "cost": batch.cost,
+        "feature_age_s": batch.feature_age_s,
     }
     categories = {name: column for name, column in batch.categories.items() if travels(name)}
     sorted_batch = Sorted(

@@ -79,7 +79,11 @@ class RowBuffer:
         """All that was added, checked."""
         (
             _, _, client, number, features, scores, at_ns, status, latency_ms, value, prediction, event_id, trace_id, owner, source, cost,
+            lineage,
         ) = zip(*map(astuple, self.held), strict=True)  # fmt: skip
+        views = ages = lineage
+        if lineage.count(None) < len(lineage):
+            views, ages = zip(*(one or (None, None) for one in lineage), strict=True)
         columns = columns_of(
             model=self.model,
             version=self.version,
@@ -101,6 +105,8 @@ class RowBuffer:
             owner=owner,
             source=source,
             cost=cost,
+            feature_view=views,
+            feature_age_s=ages,
             categorical=self.shape.categorical,
         ).check()
         self.shape.categorical.update(columns.category_names)
@@ -132,6 +138,7 @@ def _softened(row: Item, shape: Shape) -> Item:
         latency_ms=_number(row.latency_ms),
         value=_number(row.value),
         cost=_number(row.cost),
+        lineage=None if row.lineage is None else (row.lineage[0], _number(row.lineage[1])),
     )
 
 

@@ -181,6 +181,8 @@ class Client(Signals):
         owner: str | None = None,
         source: str | None = None,
         cost: float | None = None,
+        feature_view: str | None = None,
+        feature_age_s: float | None = None,
     ) -> bool:
         """One inference. Costs the caller an append: about 2 us for 20 features, whatever the broker does.
 
@@ -201,6 +203,8 @@ class Client(Signals):
             owner: Whose data the row is.
             source: Where the request came from; links accounts.
             cost: In a unit of your own.
+            feature_view: The feature view or service that the features came from, with its version: ``driver_stats:3``.
+            feature_age_s: Seconds since the oldest of the features was computed.
 
         Returns:
             True when the event is in the queue, False when it was dropped (and counted).
@@ -228,6 +232,8 @@ class Client(Signals):
                 prediction, None if event_id is None else text(event_id), trace_id, None if owner is None else text(owner),
                 None if source is None else text(source), cost,
             )  # fmt: skip
+            if feature_view is not None or feature_age_s is not None:
+                item.lineage = None if feature_view is None else text(feature_view), feature_age_s
             events = self._sender.events
             held = len(events.queue) + events.beyond
             # An event may enter while fewer than max_bytes / its size are held. Needs no shared counter, so no lock: the k-th of the queue
@@ -264,6 +270,8 @@ class Client(Signals):
         owner: Any = None,
         source: Any = None,
         cost: Any = None,
+        feature_view: Any = None,
+        feature_age_s: Any = None,
     ) -> bool:
         """Many inferences of one model version: a scored batch, as columns.
 
@@ -285,6 +293,8 @@ class Client(Signals):
             owner: Whose data the rows are.
             source: Where the requests came from.
             cost: In a unit of your own.
+            feature_view: Where the features came from.
+            feature_age_s: Seconds since the oldest of a row's features was computed.
 
         Returns:
             True when all n are in the queue, False when all n were dropped (and counted). More than `queue_max_events` never fit.
@@ -303,8 +313,9 @@ class Client(Signals):
                 return self._refuse(model, version, "queue_full", rows, None)
             batch = batch_of(
                 model=model, version=version, client=client, features=features, names=names, scores=scores, score_names=score_names,
-                latency_ms=latency_ms, value=value, cost=cost, status=status, at_ns=at_ns, now_ns=time.time_ns(), prediction=prediction,
-                event_id=event_id, trace_id=trace_id, owner=owner, source=source,
+                latency_ms=latency_ms, value=value, cost=cost, feature_age_s=feature_age_s, status=status, at_ns=at_ns,
+                now_ns=time.time_ns(), prediction=prediction, event_id=event_id, trace_id=trace_id, owner=owner, source=source,
+                feature_view=feature_view,
             )  # fmt: skip
             if batch.rows == 0:
                 return True

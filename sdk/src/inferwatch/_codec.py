@@ -58,6 +58,8 @@ class _Wire(msgspec.Struct, omit_defaults=True, kw_only=True):
     owner: _WireStrings | None = None
     source: _WireStrings | None = None
     cost: bytes | None = None
+    feature_view: _WireStrings | None = None
+    feature_age_s: bytes | None = None
 
 
 _decode_wire = msgspec.msgpack.Decoder(_Wire).decode
@@ -103,6 +105,8 @@ def encode(events: EventColumns) -> bytes:
             owner=_optional_out(events.owner),
             source=_optional_out(events.source),
             cost=None if events.cost is None else _bytes(events.cost, "<f4"),
+            feature_view=_optional_out(events.feature_view),
+            feature_age_s=None if events.feature_age_s is None else _bytes(events.feature_age_s, "<f4"),
         )
     )
 
@@ -162,6 +166,8 @@ def decode_columns(payload: bytes) -> EventColumns:
             owner=_optional_in(wire.owner),
             source=_optional_in(wire.source),
             cost=None if wire.cost is None else np.frombuffer(wire.cost, "<f4"),
+            feature_view=_optional_in(wire.feature_view),
+            feature_age_s=None if wire.feature_age_s is None else np.frombuffer(wire.feature_age_s, "<f4"),
         ).check()
     except ValueError as error:
         if isinstance(error, DecodeError):

@@ -93,6 +93,9 @@ class EventColumns:
     owner: Strings | None = None
     source: Strings | None = None
     cost: NDArray[np.float32] | None = None
+    feature_view: Strings | None = None
+    feature_age_s: NDArray[np.float32] | None = None
+    """Seconds; NaN where not given."""
 
     def __len__(self) -> int:
         return len(self.at_ns)
@@ -138,7 +141,8 @@ class EventColumns:
         if max(map(len, texts)) > MAX_TEXT:
             raise DecodeError("inconsistent", f"a name longer than {MAX_TEXT} characters")
         for what, column in (("number", self.number), ("status", self.status), ("latency_ms", self.latency_ms), ("numeric", self.numeric),
-                             ("scores", self.scores), ("value", self.value), ("cost", self.cost)):  # fmt: skip
+                             ("scores", self.scores), ("value", self.value), ("cost", self.cost),
+                             ("feature_age_s", self.feature_age_s)):  # fmt: skip
             if column is not None and len(column) != n:
                 raise DecodeError("inconsistent", f"{what}: {len(column)} rows for {n} events")
         if self.names and len(self.names) != self.numeric.shape[1]:
@@ -155,7 +159,7 @@ class EventColumns:
             raise DecodeError("inconsistent", "a negative time or running number")
         self.client.check("client", n)
         for what, strings in (("prediction", self.prediction), ("event_id", self.event_id), ("trace_id", self.trace_id),
-                              ("owner", self.owner), ("source", self.source)):  # fmt: skip
+                              ("owner", self.owner), ("source", self.source), ("feature_view", self.feature_view)):  # fmt: skip
             if strings is not None:
                 strings.check(what, n)
         for name, strings in zip(self.category_names, self.categories, strict=True):

@@ -77,6 +77,10 @@ class Event(msgspec.Struct, kw_only=True, omit_defaults=True):
     source: Text | None = None
     """Where the request came from: links accounts of one attacker."""
     cost: float | None = None
+    feature_view: Text | None = None
+    """Lineage: the feature view or service that the features came from, with its version, such as ``driver_stats:3``."""
+    feature_age_s: float | None = None
+    """Freshness: seconds from when the oldest of the features was computed until they were used."""
 
 
 class Label(msgspec.Struct, kw_only=True, omit_defaults=True):

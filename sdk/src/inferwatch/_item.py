@@ -34,6 +34,8 @@ class Item(msgspec.Struct, gc=False):
     owner: Any
     source: Any
     cost: Any
+    lineage: Any = None
+    """(feature view, age in seconds), or None for neither: most events have none, and pay for none."""
 
 
 def packed(numbers: Any) -> Any:

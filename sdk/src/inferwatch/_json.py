@@ -199,6 +199,8 @@ def _event_columns(columns: _Columns, shape: Shape | None) -> EventColumns:
         owner=columns["owner"],
         source=columns["source"],
         cost=columns["cost"],
+        feature_view=columns["feature_view"],
+        feature_age_s=columns["feature_age_s"],
     )
 
 

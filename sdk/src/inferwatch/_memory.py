@@ -134,6 +134,10 @@ def rows_of(columns: EventColumns) -> list[dict[str, Any]]:
                 **optional,
             }
         )
+        if columns.feature_view is not None:  # named only where there is some: who compares rows has not heard of it
+            rows[-1]["feature_view"] = columns.feature_view[i]
+        if columns.feature_age_s is not None:
+            rows[-1]["feature_age_s"] = float(columns.feature_age_s[i])
     return rows
 
 

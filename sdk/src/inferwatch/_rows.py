@@ -37,6 +37,8 @@ def columns_of(
     owner: Sequence[str | None],
     source: Sequence[str | None],
     cost: Sequence[float | None],
+    feature_view: Sequence[str | None],
+    feature_age_s: Sequence[float | None],
     categorical: Collection[str] = (),
 ) -> EventColumns:
     """Columns of events that share model version, producer and the names (or the number) of features and scores.
@@ -72,6 +74,8 @@ def columns_of(
         owner=_strings(owner),
         source=_strings(source),
         cost=None if _none(cost) else _narrow(cost),
+        feature_view=_strings(feature_view),
+        feature_age_s=None if _none(feature_age_s) else _narrow(feature_age_s),
     )
 
 

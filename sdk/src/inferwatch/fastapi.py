@@ -33,7 +33,8 @@ def note(request: Any, **said: Any) -> None:
     Args:
         request: Starlette's or FastAPI's request, or the ASGI scope.
         **said: ``features``, ``scores``, ``prediction``, ``value``, ``event_id``, ``version``, ``client``, ``owner``, ``source``,
-            ``cost``, ``trace_id``. A later call adds to an earlier one's. ``features`` and an answer said here save reading the bodies.
+            ``cost``, ``trace_id``, ``feature_view``, ``feature_age_s``. A later call adds to an earlier one's. ``features`` and an answer
+            said here save reading the bodies.
     """
     scope = request if isinstance(request, Mapping) else request.scope
     if _KEY in scope:  # else no middleware looks at this path

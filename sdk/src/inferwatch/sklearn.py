@@ -100,12 +100,14 @@ class Watched:
         return self._estimator
 
     def asked_by(
-        self, client: Any, *, event_id: Any = None, owner: Any = None, source: Any = None, trace_id: Any = None, cost: Any = None
-    ) -> Watched:
+        self, client: Any, *, event_id: Any = None, owner: Any = None, source: Any = None, trace_id: Any = None, cost: Any = None,
+        feature_view: Any = None, feature_age_s: Any = None,
+    ) -> Watched:  # fmt: skip
         """The same, knowing who asks; each is one value for all rows, or one a row. See `Client.record`."""
         bound = object.__new__(Watched)
         bound.__dict__.update(self.__dict__)
-        given = {"client": client, "event_id": event_id, "owner": owner, "source": source, "trace_id": trace_id, "cost": cost}
+        given = {"client": client, "event_id": event_id, "owner": owner, "source": source, "trace_id": trace_id, "cost": cost,
+                 "feature_view": feature_view, "feature_age_s": feature_age_s}  # fmt: skip
         bound._asked = {name: value for name, value in given.items() if value is not None}
         return bound
 
