@@ -6,13 +6,14 @@ import math
 
 from dashboards.scope import Objectives
 from detectors.e_process import page_threshold
-from streams.settings import Settings, windows_in_30d
+from streams.settings import Settings, drift_pages, windows_in_30d
 
 
 def objectives(settings: Settings) -> Objectives:
     """The evidence at which these settings page, as `model_judge` and `watch` derive it.
 
-    Drift: A = windows in 30 days / (budget x drift share). Clients: events in 30 days / (budget x client share).
+    Drift: A = windows in 30 days / (budget x drift share), of which a quarter goes to segments where any are asked for. Clients: events in
+    30 days / (budget x client share).
 
     Example:
         >>> round(objectives(Settings()).ln_page_client, 2), round(objectives(Settings()).ln_page_drift, 2)
@@ -24,5 +25,5 @@ def objectives(settings: Settings) -> Objectives:
         availability=settings.objectives.availability,
         latency_p95_ms=settings.objectives.latency_ms,
         ln_page_client=math.log(budget.client_events_per_30d / (budget.false_pages_per_30d * budget.client_share)),
-        ln_page_drift=math.log(page_threshold(windows_in_30d(settings.window), budget.false_pages_per_30d * budget.drift_share)),
+        ln_page_drift=math.log(page_threshold(windows_in_30d(settings.window), drift_pages(settings)[0])),
     )
