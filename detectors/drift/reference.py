@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Literal, cast
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.special import betaincinv
 
 from detectors.drift.bins import MAX_CATEGORIES, MAX_EDGES, TOP_CATEGORIES, category_cells, numeric_edges
 from detectors.drift.cells import Kind, ranges, tenths
+from detectors.drift.names import category_names, numeric_names
 from detectors.drift.pairs import PairCounts, Pairs
 from detectors.drift.pairs import fit as fit_pairs
 from detectors.drift.replayed import Certificate
@@ -321,6 +323,16 @@ class DriftReference:
         """Cells of all variables together."""
         return int(self.starts[-1])
 
+    @cached_property
+    def cell_names(self) -> tuple[tuple[str, ...], ...]:
+        """What the cells of each variable are called on a chart."""
+        return tuple(
+            numeric_names(self.edges[v, : int(self.n_edges[v])])
+            if kind == "numeric"
+            else category_names(self.lookup[self.lookup_starts[v] : self.lookup_starts[v + 1]], self.categories[v])
+            for v, kind in enumerate(self.kinds)
+        )
+
     @property
     def has_class(self) -> bool:
         """Whether the predicted class is tracked."""
@@ -330,6 +342,13 @@ class DriftReference:
     def has_value(self) -> bool:
         """Whether a regression value is tracked."""
         return "value" in self.variables[self.n_features :]
+
+    def expected(self, span_s: tuple[float, float]) -> NDArray[np.float64]:
+        """Share of every cell of its variable from `span_s[0]` to `span_s[1]`, in seconds since the epoch, shape (n_cells,)."""
+        if self.season is not None:
+            return self.season.expected(span_s)
+        rows = np.add.reduceat(self.counts, self.starts[:-1])
+        return np.asarray(self.counts / np.repeat(np.maximum(rows, 1), np.diff(self.starts)), np.float64)
 
     def bounds(self, hits: NDArray[np.int64], rows: NDArray[np.int64], tests: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Clopper-Pearson limits of a cell's true share at confidence 1 - gamma / (2 tests) on each side.
