@@ -15,7 +15,7 @@ finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 @given(st.lists(finite, min_size=1, max_size=60))
 def test_no_two_cells_of_a_variable_have_the_same_name(values: list[float]) -> None:
-    column = np.float32(values)
+    column = np.array(values, np.float32)
     edges = numeric_edges(column)
     names = numeric_names(edges)
     assert len(names) == edges.size + 2
@@ -25,7 +25,7 @@ def test_no_two_cells_of_a_variable_have_the_same_name(values: list[float]) -> N
 
 
 def test_values_that_differ_in_the_seventh_digit_only_are_told_apart() -> None:
-    names = numeric_names(numeric_edges(np.float32([16_000_001, 16_000_002, 16_000_004])))
+    names = numeric_names(numeric_edges(np.array([16_000_001, 16_000_002, 16_000_004], np.float32)))
     assert names == ("below 16000001", "16000001", "16000001 to 16000002", "16000002 to 16000004", "above 16000004", "missing")
 
 
