@@ -336,6 +336,7 @@ class ModelJudge:
                 "status": "uncalibrated: provisional reference" if loaded is not None and loaded.provisional else report.status,
                 "variables": [msgspec.to_builtins(variable) for variable in leading[:5]],
                 "pairs": [pair._asdict() for pair in report.pairs],
+                "together": None if report.shift is None else report.shift._asdict(),
                 "segments": [
                     {
                         "segment": part.name,
