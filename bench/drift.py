@@ -2,15 +2,15 @@
 
     python -m bench drift delay [--repetitions 200] [--materiality 0 0.01] [--clients N]
     python -m bench drift months [--months 12]
-    python -m bench drift joint segments flights river
+    python -m bench drift joint whole segments flights river
 
 **delay**: 20 features of one law, reference of 100,000 rows, windows of 100 rows, one page per 30 days (8,640 windows), one of the 20
 changes for good at the beginning of a window. Beside the median delay in rows stands the information bound ln(8,640 x 20) / KL: what a
 detector needs on average that knows the change, but not whose it is. Windows have 100 rows, so nothing is found before 100, and the target,
 twice the bound, is rounded up to whole windows. A repetition has its own traffic; each reference is used by ten of them.
 
-**joint**: the correlation of one pair changes, no marginal does (`drift_joint.py`). **segments**: one region of eight
-shifts (`drift_segments.py`).
+**joint**: the correlation of one pair changes, no marginal does (`drift_joint.py`). **whole**: what only whole rows show
+(`drift_witness.py`). **segments**: one region of eight shifts (`drift_segments.py`).
 
 **months**: unchanged traffic, pages counted (`drift_months.py`). *iid*: independent rows of the four laws. *season*: each feature's latent
 mean swings by the day (0.3 sd) and the week (0.15 sd); the reference is two recorded weeks with times. *season + AR(1)*: it also drifts as
@@ -38,6 +38,7 @@ from bench.drift_laws import CHANGES, LAWS, Change, Law
 from bench.drift_months import FEATURES, MONTH, NAMES, ROWS, WINDOW, delays_table, months_table
 from bench.drift_river import river_table
 from bench.drift_segments import segments_table
+from bench.drift_witness import quiet_table, witness_table
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
 
 WARM, LIMIT = 15, 150
@@ -116,7 +117,7 @@ def delay_table(materialities: list[float], repetitions: int, clients: int) -> N
 def main() -> None:
     """Run the parts asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench drift")
-    parser.add_argument("part", nargs="*", choices=["delay", "joint", "segments", "months", "flights", "river"])
+    parser.add_argument("part", nargs="*", choices=["delay", "joint", "whole", "segments", "months", "flights", "river"])
     parser.add_argument("--repetitions", type=int, default=200)
     parser.add_argument("--months", type=int, default=12)
     parser.add_argument("--materiality", type=float, nargs="+", default=[0.0, 0.01])
@@ -127,6 +128,9 @@ def main() -> None:
         delay_table(given.materiality, given.repetitions, given.clients)
     if not given.part or "joint" in given.part:
         joint_table(given.materiality, min(given.repetitions, 100))
+    if not given.part or "whole" in given.part:
+        witness_table(given.materiality, min(given.repetitions, 20))
+        quiet_table(min(given.months, 3))
     if not given.part or "segments" in given.part:
         segments_table(given.materiality, min(given.repetitions, 20))
     if not given.part or "months" in given.part:

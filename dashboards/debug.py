@@ -89,34 +89,7 @@ def _features(objectives: Objectives) -> list[Panel]:
                 *(Column(name=f"ln evidence {when}", decimals=1, steps=objectives.drift_steps()) for when in ("now", "most")),
             ],
         ),
-        bars(
-            "Distribution: newest against the whole range",
-            "Share of events in each of the reference's cells, of the two features that moved most: the last tenth of the time range "
-            "beside "
-            "all of it. Cells are numbered from the lowest values (of a category: in the reference's order). Choose a feature above to see "
-            "it alone.",
-            _moved(
-                """
-                WITH (SELECT max(start) FROM feature_windows WHERE $__timeFilter(start) AND @scope AND @feature) AS newest
-                SELECT concat(feature, ' ', leftPad(toString(cell), 2, '0')) AS cells, sum(k) / any(everything) AS `whole range`,
-                    sumIf(k, start >= newest - toIntervalSecond(intDiv(toUnixTimestamp($__toTime) - toUnixTimestamp($__fromTime), 10)))
-                        / any(latest) AS newest_tenth
-                FROM (
-                    SELECT model, feature, start, arrayJoin(arrayZip(cells, arrayEnumerate(cells))) AS pair, pair.1 AS k, pair.2 AS cell
-                    FROM feature_windows FINAL WHERE $__timeFilter(start) AND @scope AND @moved
-                ) AS cells
-                LEFT JOIN (
-                    SELECT model, feature, greatest(sum(arraySum(cells)), 1) AS everything, greatest(sumIf(arraySum(cells), start >= newest
-                        - toIntervalSecond(intDiv(toUnixTimestamp($__toTime) - toUnixTimestamp($__fromTime), 10))), 1) AS latest
-                    FROM feature_windows FINAL WHERE $__timeFilter(start) AND @scope AND @moved GROUP BY model, feature
-                ) AS totals USING (model, feature)
-                GROUP BY feature, cell ORDER BY feature, cell LIMIT 400
-                """,
-                2,
-            ),
-            (24, 9),
-            unit="percentunit",
-        ),
+        _distribution(),
         over_time(
             "PSI",
             "Population stability index of the ten surest features chosen, the largest of each interval. Small windows have large PSI.",
@@ -155,6 +128,43 @@ def _features(objectives: Objectives) -> list[Panel]:
             unit="percentunit",
         ),
     ]
+
+
+def _distribution() -> Panel:
+    return bars(
+        "Reference against current",
+        "Share of the events in each bin of the two features that moved most: what the reference expects at these hours, and what came, in "
+        "the last tenth of the time range and in all of it. Windows of an earlier reference, with other bins, are left out. A bin's upper "
+        "end belongs to it. Choose a feature above to see it alone.",
+        _moved(
+            """
+            WITH $__toTime - toIntervalSecond(intDiv(toUnixTimestamp($__toTime) - toUnixTimestamp($__fromTime), 10)) AS recently
+            SELECT concat(if(models > 1, concat(model, ' ', version, ' '), ''), feature, ': ', if(name = '', toString(cell), name)) AS bin,
+                if(due_in_all > 0, due / due_in_all, NULL) AS reference,
+                if(now_in_all > 0, now / now_in_all, NULL) AS newest_tenth, ever / greatest(ever_in_all, 1) AS whole_range
+            FROM (
+                SELECT model, version, feature, sumForEach(cells) AS ever, sumForEachIf(cells, start >= recently) AS now,
+                    sumForEachIf(arrayMap(x -> x * n, expected), start >= recently) AS due_now,
+                    if(empty(due_now), sumForEach(arrayMap(x -> x * n, expected)), due_now) AS due, argMax(cell_names, start) AS names,
+                    arraySum(ever) AS ever_in_all, arraySum(now) AS now_in_all, arraySum(due) AS due_in_all,
+                    uniq(model, version) OVER () AS models
+                FROM feature_windows FINAL WHERE $__timeFilter(start) AND @scope AND @moved AND (model, version, start) IN (
+                    SELECT model, version, start FROM windows WHERE $__timeFilter(start) AND @scope AND (model, version, reference) IN (
+                        SELECT model, version, argMax(reference, start) FROM windows
+                        WHERE $__timeFilter(start) AND @scope AND reference != '' GROUP BY model, version
+                    )
+                )
+                GROUP BY model, version, feature
+            )
+            ARRAY JOIN ever AS ever, arrayResize(now, length(ever)) AS now, arrayResize(due, length(ever)) AS due,
+                arrayResize(names, length(ever)) AS name, arrayEnumerate(ever) AS cell
+            ORDER BY model, version, feature, cell LIMIT 400
+            """,
+            2,
+        ),
+        (24, 9),
+        unit="percentunit",
+    )
 
 
 def _answers() -> list[Panel]:

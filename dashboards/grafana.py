@@ -98,6 +98,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
         "tooltip": {"mode": "multi"},
         "stacking": "none",
+        "xTickLabelRotation": -45,
+        "xTickLabelMaxLength": 40,
     },
     "table": {"cellHeight": "sm", "showHeader": True},
     "stat": {

@@ -214,7 +214,7 @@ class ShiryaevRoberts:
             raise ValueError("log_weights must be the logarithms of weights that sum to 1")
         distinct, of = np.unique(log_weights.astype(dtype), return_inverse=True)
         self._weights: NDArray[Any] = distinct
-        self._of = of.astype(np.uint16 if distinct.size <= 1 << 16 else np.uint32)
+        self._of = of.astype(np.uint8 if distinct.size <= 1 << 8 else np.uint16 if distinct.size <= 1 << 16 else np.uint32)
         self.log_page = math.log(threshold)
         self.log_ticket = math.log(max(threshold * TICKET_FRACTION, min(threshold / 2.0, TICKET_FLOOR)))
         self.log_r: NDArray[Any] = np.full(log_weights.shape, -np.inf, dtype)

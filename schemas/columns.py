@@ -46,6 +46,7 @@ Number = Annotated[float, Column("Float64", pa.float64())]
 Measure = Annotated[float | None, Column("Nullable(Float64)", pa.float64())]
 NumberOf = Annotated[dict[str, float], Column("Map(LowCardinality(String), Float64)", pa.map_(pa.string(), pa.float64()))]
 TextOf = Annotated[dict[str, str], Column("Map(LowCardinality(String), String)", pa.map_(pa.string(), pa.string()))]
+Shares = Annotated[Sequence[float], Column("Array(Float32)", pa.list_(pa.float32()))]
 Scores = Annotated[Sequence[float], Column("Array(Float32)", pa.list_(pa.float32()))]
 
 

@@ -26,6 +26,7 @@ from schemas.columns import (
     Row,
     RowError,
     Scores,
+    Shares,
     Text,
     TextOf,
     Texts,
@@ -123,6 +124,8 @@ class FeatureWindowRow(Row, frozen=True, kw_only=True):
         log_evidence: ln of this feature's Shiryaev-Roberts statistic.
         severity: "", "ticket" or "page".
         cells: Counts by the reference's cells.
+        expected: Share of each cell that the reference expects at the window's time; empty in rows of before there was the column.
+        cell_names: What the cells are called: the ends of a bin, a category, "below", "above", "unseen", "missing".
     """
 
     table: ClassVar[str] = "feature_windows"
@@ -145,6 +148,8 @@ class FeatureWindowRow(Row, frozen=True, kw_only=True):
     log_evidence: Number = 0.0
     severity: Name = ""
     cells: Counts = ()
+    expected: Shares = ()
+    cell_names: Names = ()
 
 
 class ClientWindowRow(Row, frozen=True, kw_only=True):

@@ -30,9 +30,9 @@ from streams.duplicates import keys_of_id
 from streams.forget import Forgotten
 from streams.owner import NS
 from streams.references import Loaded
-from streams.segment_judge import SHARE, Part, SegmentJudge, merged
+from streams.segment_judge import Part, SegmentJudge, merged
 from streams.service_judge import ServiceJudge
-from streams.settings import Settings, windows_in_30d
+from streams.settings import Settings, drift_pages, windows_in_30d
 from streams.slices import SliceQueue
 from streams.slo import objectives_for
 from streams.swarm_state import SwarmState
@@ -113,12 +113,11 @@ class ModelJudge:
         self.swarm.use(loaded)
         self.accuracy.use(loaded)
         if loaded is not None and loaded.drift is not None:
-            budget, window, apart = self._settings.budget, self._settings.window, bool(self._settings.drift.segments)
-            self._segments = SegmentJudge(self._settings, loaded.drift) if apart else None
+            self._segments = SegmentJudge(self._settings, loaded.drift) if self._settings.drift.segments else None
             self._drift = DriftDetector(
                 loaded.drift,
-                false_pages=budget.false_pages_per_30d * budget.drift_share * (1.0 - SHARE if apart else 1.0),
-                windows=windows_in_30d(window),
+                false_pages=drift_pages(self._settings)[0],
+                windows=windows_in_30d(self._settings.window),
                 materiality=self._settings.drift.materiality,
             )
 
@@ -337,6 +336,7 @@ class ModelJudge:
                 "status": "uncalibrated: provisional reference" if loaded is not None and loaded.provisional else report.status,
                 "variables": [msgspec.to_builtins(variable) for variable in leading[:5]],
                 "pairs": [pair._asdict() for pair in report.pairs],
+                "together": None if report.shift is None else report.shift._asdict(),
                 "segments": [
                     {
                         "segment": part.name,

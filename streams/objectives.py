@@ -7,14 +7,19 @@ import math
 from dashboards.promised import Promise
 from dashboards.scope import Objectives
 from detectors.e_process import page_threshold
+<<<<<<< HEAD
 from streams.settings import Settings, windows_in_30d
 from streams.slo import parsed
+=======
+from streams.settings import Settings, drift_pages, windows_in_30d
+>>>>>>> drift26
 
 
 def objectives(settings: Settings) -> Objectives:
     """The evidence at which these settings page, as `model_judge` and `watch` derive it.
 
-    Drift: A = windows in 30 days / (budget x drift share). Clients: events in 30 days / (budget x client share).
+    Drift: A = windows in 30 days / (budget x drift share), of which a quarter goes to segments where any are asked for. Clients: events in
+    30 days / (budget x client share).
 
     Example:
         >>> round(objectives(Settings()).ln_page_client, 2), round(objectives(Settings()).ln_page_drift, 2)
@@ -31,5 +36,5 @@ def objectives(settings: Settings) -> Objectives:
             for model, version, values in map(parsed, settings.objectives.by_model)
         ),
         ln_page_client=math.log(budget.client_events_per_30d / (budget.false_pages_per_30d * budget.client_share)),
-        ln_page_drift=math.log(page_threshold(windows_in_30d(settings.window), budget.false_pages_per_30d * budget.drift_share)),
+        ln_page_drift=math.log(page_threshold(windows_in_30d(settings.window), drift_pages(settings)[0])),
     )

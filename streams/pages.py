@@ -9,6 +9,7 @@ from detectors.access import AccessReport
 from detectors.accuracy import AccuracyReport
 from detectors.completeness import CompletenessReport
 from detectors.drift import DriftReport, VariableDrift
+from detectors.drift.witness import JointShift
 from detectors.feedback import FeedbackReport
 from detectors.quality import QualityReport
 from detectors.rates import RateReport
@@ -95,6 +96,8 @@ def drift(report: DriftReport, model: str, version: str, part: Part | None = Non
     leading, model, version = leading_variables(report), _short(model), _short(version)
     if not leading:
         return f"The traffic of {model} {version} no longer looks like its reference (evidence e^{report.log_evidence:.1f})."
+    if report.shift is not None:
+        return _as_a_whole(report.shift, report, model, version)
     if report.jointly and report.pairs:
         return _together(report, model, version)
     first = leading[0]
@@ -115,6 +118,16 @@ def _together(report: DriftReport, model: str, version: str) -> str:
         f"{_short(pair.first)} and {_short(pair.second)}{others} of {model} {version} no longer go together as in the reference, whatever "
         f"each does alone: on different sides of their medians in {pair.before:.0%} -> {pair.after:.0%} of the events, as correlation "
         f"{before:.2f} -> {after:.2f} has it (evidence e^{report.log_evidence:.1f}, {report.n:,} events in the window)."
+    )
+
+
+def _as_a_whole(shift: JointShift, report: DriftReport, model: str, version: str) -> str:
+    """The sentence for rows that as a whole no longer look like the reference's."""
+    some = ", ".join(_short(name) for name in shift.names[:3])
+    return (
+        f"The features of {model} {version} no longer go together as in the reference, beyond what each, or two of them, do alone: along "
+        f"the direction learned from the windows before, this one's mean is {shift.size:.2f} sd off (most of it in {some}; evidence "
+        f"e^{report.log_evidence:.1f}, {report.n:,} events in the window)."
     )
 
 

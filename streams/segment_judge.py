@@ -12,10 +12,7 @@ from schemas.windows import WindowPartial
 from streams.alerts import RANK
 from streams.owner import NS
 from streams.segments import DECAY, most_of
-from streams.settings import Settings, windows_in_30d
-
-SHARE = 0.25
-"""Of drift's budget, for all segments together, when any are asked for."""
+from streams.settings import Settings, drift_pages, windows_in_30d
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -37,11 +34,11 @@ class SegmentJudge:
     """
 
     def __init__(self, settings: Settings, reference: DriftReference) -> None:
-        drift, budget = settings.drift, settings.budget
+        drift = settings.drift
         self._reference = reference
         self._most = most_of(drift.segments_most, len(reference.variables)) * len(drift.segments)
         self._windows = windows_in_30d(settings.window)
-        self._false_pages = budget.false_pages_per_30d * budget.drift_share * SHARE / max(self._most, 1)
+        self._false_pages = drift_pages(settings)[1] / max(self._most, 1)
         self._materiality = drift.materiality
         self._segments: dict[str, Segment] = {}
         self._traffic: dict[str, float] = {}

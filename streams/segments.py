@@ -74,7 +74,7 @@ class SegmentCounter:
                     continue
                 name = f"{field}={self._followed[field][k]}"
                 if name not in window.segments:
-                    window.segments[name] = WindowCounts(reference)
+                    window.segments[name] = WindowCounts(reference, together=False)
                 X, *others = columns
                 window.segments[name].update(X[mine], *(None if column is None else column[mine] for column in others))
 

@@ -359,6 +359,24 @@ def windows_in_30d(window: Window) -> float:
     return 30 * 86_400 / window.length_s
 
 
+SEGMENTS_SHARE = 0.25
+"""Of drift's budget, for all segments together, when any are asked for."""
+
+
+def drift_pages(settings: Settings) -> tuple[float, float]:
+    """False pages in 30 days that drift may cause: of the whole traffic of a model version, and of its segments together.
+
+    Example:
+        >>> drift_pages(Settings())
+        (0.35, 0.0)
+        >>> [round(pages, 4) for pages in drift_pages(Settings(drift=Drift(segments=("service",))))]
+        [0.2625, 0.0875]
+    """
+    pages = settings.budget.false_pages_per_30d * settings.budget.drift_share
+    apart = SEGMENTS_SHARE if settings.drift.segments else 0.0
+    return pages * (1.0 - apart), pages * apart
+
+
 def false_tickets(budget: Budget) -> float:
     """False tickets in 30 days that each detector which opens tickets only may cause: a hundred for each page, times its share.
 

@@ -121,7 +121,9 @@ class OpenWindow:
             window.rare = RareCounts.from_bytes(body["rare"], triggers)
         if drift is not None and body["drift"] is not None:
             window.drift = WindowCounts.from_bytes(body["drift"], drift)
-            window.segments = {name: WindowCounts.from_bytes(blob, drift) for name, blob in body.get("segments", {}).items()}
+            window.segments = {
+                name: WindowCounts.from_bytes(blob, drift, together=False) for name, blob in body.get("segments", {}).items()
+            }
         window.segments_other = Counter(body.get("segments_other", {}))
         window.quality = QualityCounts.from_bytes(body["quality"])
         window.n, window.late, window.suspect = body["n"], body["late"], body["suspect"]

@@ -13,6 +13,7 @@ from detectors.drift import DriftReference, DriftReport, WindowCounts
 from schemas import latency
 from schemas.rows import ClientWindowRow, FeatureWindowRow, QualityWindowRow, Row, WindowRow
 from schemas.windows import WindowPartial
+from streams.owner import NS
 
 
 def rows_of(window: WindowPartial, report: DriftReport | None, reference: DriftReference | None, judged_at_ns: int) -> Iterator[Row]:
@@ -72,8 +73,9 @@ def rows_of(window: WindowPartial, report: DriftReport | None, reference: DriftR
 
 def _features(window: WindowPartial, report: DriftReport, reference: DriftReference, key: dict[str, Any]) -> Iterator[Row]:
     cells = WindowCounts.from_bytes(window.counts, reference).cells
+    expected = reference.expected((window.start_ns / NS, window.end_ns / NS)).astype(np.float32)
     for v, variable in enumerate(report.variables):
-        n = variable.n
+        n, mine = variable.n, slice(int(reference.starts[v]), int(reference.starts[v + 1]))
         yield FeatureWindowRow(
             **key,
             feature=variable.name,
@@ -89,7 +91,9 @@ def _features(window: WindowPartial, report: DriftReport, reference: DriftRefere
             ks=_measure(variable.ks),
             log_evidence=_finite(variable.log_evidence),
             severity=report.severity if variable.name in report.leading else "",
-            cells=cells[int(reference.starts[v]) : int(reference.starts[v + 1])].tolist(),
+            cells=cells[mine].tolist(),
+            expected=expected[mine].tolist(),
+            cell_names=reference.cell_names[v],
         )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from detectors.drift.features import FeatureSums
 from detectors.drift.reference import DriftReference
 from detectors.drift.sides import LANES, WORD, add_apart, bits_beyond
 from detectors.groups import GROUPS, bucket_of
@@ -167,13 +168,19 @@ class WindowCounts:
         moments: int64, shape (V, 2), sums of z and z^2 in 1/65,536, z = (x - reference mean) / reference sd clipped at +-16; fixed point,
             so that addition associates exactly.
         apart: int32, shape (P, 16), events in which a pair of features is apart, per client group (`pairs.py`).
+        together: sums of random features of some of the events (`features.py`).
+
+    Args:
+        reference: whose cells they are.
+        together: whether random features are summed.
 
     Cost: 0.03 us per event of 20 features in windows of 10,000, 0.11 with 10 scores and the class in batches of 500
     (bench/drift_counts.py). Memory: 64 bytes a cell and a pair, and 4 KB (20 features, 10 scores: 43 KB).
     """
 
-    def __init__(self, reference: DriftReference) -> None:
+    def __init__(self, reference: DriftReference, *, together: bool = True) -> None:
         self.reference = reference
+        self.together = FeatureSums(len(reference.together) if together and reference.together is not None else 0)
         self.n = 0
         self.table = np.zeros((GROUPS, reference.n_cells), np.int32)
         self.volumes = np.zeros(BUCKETS, np.int32)
@@ -254,6 +261,8 @@ class WindowCounts:
                 self._no_pairs if first else self.apart,
             )
             first += block.shape[1]
+        if reference.together is not None and self.together.sums.size:
+            reference.together.take(X, hashes, self.n, self.together)
         self.n += n
 
     @staticmethod
@@ -279,12 +288,15 @@ class WindowCounts:
         self.volumes += other.volumes
         self.moments += other.moments
         self.apart += other.apart
+        if self.together.sums.shape == other.together.sums.shape:
+            self.together.merge(other.together)
 
     def clear(self) -> None:
         """Start the next window."""
         self.n = 0
         for array in (self.table, self.volumes, self.moments, self.apart):
             array[:] = 0
+        self.together.clear()
 
     def to_bytes(self, *, dense: bool = False) -> bytes:
         """The counts as bytes, zeros left out (a quiet window of 400 cells is a few KB).
@@ -298,17 +310,19 @@ class WindowCounts:
         body |= {"table": _narrow(self.table)} if dense else {"at": at, "counts": self.table.ravel()[at]}
         if self.apart.size:
             body["apart"] = _narrow(self.apart)
+        if self.together.taken:
+            body["together"] = self.together.to_state()
         return pack(_KIND, _VERSION, body | {"buckets": busy, "volumes": self.volumes[busy], "moments": self.moments})
 
     @classmethod
-    def from_bytes(cls, blob: bytes, reference: DriftReference) -> WindowCounts:
-        """Rebuild against the same reference.
+    def from_bytes(cls, blob: bytes, reference: DriftReference, *, together: bool = True) -> WindowCounts:
+        """Rebuild against the same reference; arguments as of the constructor.
 
         Raises:
             StateError: when the bytes are damaged or were counted against another reference.
         """
         body = unpack(blob, _KIND, _VERSION)
-        counts = cls(reference)
+        counts = cls(reference, together=together)
         try:
             if body["n"] < 0:
                 raise ValueError(f"{body['n']} events")
@@ -329,6 +343,8 @@ class WindowCounts:
                 if body["apart"].shape != counts.apart.shape or body["apart"].min() < 0:
                     raise ValueError(f"pairs of shape {body['apart'].shape}, the reference has {counts.apart.shape}")
                 counts.apart[:] = body["apart"]
+            if "together" in body and counts.together.sums.size:
+                counts.together.load(body["together"])
             counts.n, counts.moments = int(body["n"]), np.asarray(body["moments"], np.int64)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise StateError(f"damaged {_KIND}: {error}") from error

@@ -13,11 +13,14 @@ from detectors.drift.dependence import MIX_Z, Dependence, Look
 from detectors.drift.describe import Strongest, describe, with_tables
 from detectors.drift.effect import EffectSizer
 from detectors.drift.joint import GAMMA_SHARE, SHARE, JointEvidence, PairDrift
+from detectors.drift.joint import ODDS as PAIR_ODDS
 from detectors.drift.judging import cells_log_e, cumulate, limits, tilts_log_e
 from detectors.drift.moves import likeness
 from detectors.drift.reference import GAMMA, DriftReference
 from detectors.drift.report import DriftReport
 from detectors.drift.tilts import PER_VARIABLE, WEIGHTS, Tilts
+from detectors.drift.witness import COMPONENTS, WITNESS_SHARE, JointShift, WitnessEvidence
+from detectors.drift.witness import GAMMA_SHARE as WITNESS_GAMMA
 from detectors.e_process import ODDS, Severity, ShiryaevRoberts, e_bh, log_mean_exp, page_threshold
 from detectors.groups import GROUPS
 from detectors.state import StateError, pack, reading, unpack
@@ -105,13 +108,16 @@ class DriftDetector:
         hits = cumulated[self.high] - cumulated[self.low]
         rows = np.add.reduceat(reference.counts, reference.starts[:-1])[self.variable]
         p = hits / np.maximum(rows, 1)
-        lower, upper = reference.bounds(hits, rows, math.ceil(p.size / (1.0 - BALL_SHARE - GAMMA_SHARE)))
+        lower, upper = reference.bounds(hits, rows, math.ceil(p.size / (1.0 - BALL_SHARE - GAMMA_SHARE - WITNESS_GAMMA)))
         swing, below, above = WANDER_Z * reference.wander, p - lower, upper - p
         self.tilts = Tilts(reference, below, above, swing, materiality, BALL_SHARE * GAMMA)
         # a tolerance that is off by 1e-7 is none the worse
         self.p, self._swing, self._below, self._above = (array.astype(np.float32) for array in (p, swing, below, above))
         self.joint = JointEvidence(reference, materiality, WANDER_Z)
-        self._marginal = 1.0 - SHARE if len(self.joint) else 1.0
+        self.witness = None if reference.together is None else WitnessEvidence(reference.together, GAMMA, materiality)
+        beside = SHARE if len(self.joint) or self.witness is not None else 0.0
+        self._of_witness = 0.0 if self.witness is None else beside * (WITNESS_SHARE if len(self.joint) else 1.0)
+        self._of_pairs, self._marginal = beside - self._of_witness, 1.0 - beside
         self.sr = ShiryaevRoberts(self._log_weights(), page_threshold(windows, false_pages), np.float32)
         self.dependence = Dependence(reference)
         self._firsts = np.concatenate([[0], np.cumsum(np.bincount(self.variable))])
@@ -132,7 +138,8 @@ class DriftDetector:
         of_tilts = np.full(tilts.shape, -np.inf)
         np.log(tilts / V, out=of_tilts, where=self.tilts.active)
         marginal = np.concatenate([np.tile(of_cells, _BOTH.size), of_tilts.ravel()])
-        return np.concatenate([marginal + math.log(self._marginal), self.joint.log_weights()])
+        of_witness = np.empty(0) if self.witness is None else np.full(COMPONENTS, math.log(self._of_witness / COMPONENTS))
+        return np.concatenate([marginal + math.log(self._marginal), self.joint.log_weights(self._of_pairs), of_witness])
 
     def _log_e(self, counts: WindowCounts, look: Look, expected: NDArray[np.float64] | None) -> NDArray[np.float32]:
         """Logarithm of e of every component, in the order of the weights; `expected` are the shares at the window's time.
@@ -168,7 +175,9 @@ class DriftDetector:
         theirs = table, look.of_tilts, tilts.variables, self.reference.starts, tilts.log_w, tilts.top, tilts.slack, tilts.spread
         tilts_log_e(*theirs, few * np.sqrt(dependence.rho_tilts), tilts.active, dependence.loud, left_out, of_tilts)
         if len(self.joint):
-            self.joint.log_e(counts, look, few, dependence.loud, left_out, out[marginal:])
+            self.joint.log_e(counts, look, few, dependence.loud, left_out, out[marginal : self._first_witness])
+        if self.witness is not None:
+            self.witness.log_e(counts, look, dependence.loud, left_out, out[self._first_witness :])
         return out
 
     def step(self, counts: WindowCounts, span_s: tuple[float, float] | None = None) -> tuple[Severity, bool]:
@@ -199,6 +208,8 @@ class DriftDetector:
         self.dependence.learn(counts, look)
         if len(self.joint):
             self.joint.learn(counts, look)
+        if self.witness is not None:
+            self.witness.learn()
         return verdict
 
     def update(self, counts: WindowCounts, span_s: tuple[float, float] | None = None) -> DriftReport:
@@ -233,6 +244,11 @@ class DriftDetector:
         """The first component of the pairs."""
         return int(_BOTH.size * self.p.size + self.tilts.active.size)
 
+    @property
+    def _first_witness(self) -> int:
+        """The first component of the random features."""
+        return self._first_pair + PAIR_ODDS.size * len(self.joint)
+
     def _strongest(self) -> list[Strongest]:
         """Per variable: ln of its own mixture, when its strongest component began, and its strongest cell."""
         V, cells, marginal = len(self.reference.variables), _BOTH.size * self.p.size, self._first_pair
@@ -260,13 +276,14 @@ class DriftDetector:
         plain = expected is None or self.reference.is_derived  # a part is shown against what it was, its season included
         sizes = self._sizer(counts) if plain else self._sizer(counts, expected)
         by_variable = np.array([one.log_evidence for one in strongest])
-        leading, pairs, jointly = self._leading(counts, by_variable, severity)
+        leading, pairs, jointly, shift = self._leading(counts, by_variable, severity)
         why = self._why_not()
         variables = describe(self.reference, sizes, counts.cells, strongest, self.dependence.rho)
         looks_like = None
         if leading:
             variables = with_tables(self.reference, sizes, counts.cells, variables, leading)
-            looks_like = likeness(self.reference, leading, {one.name: one.direction for one in variables}, jointly=jointly)
+            together = jointly or shift is not None
+            looks_like = likeness(self.reference, leading, {one.name: one.direction for one in variables}, jointly=together)
         return DriftReport(
             window=sr.steps,
             n=counts.n,
@@ -278,33 +295,38 @@ class DriftDetector:
             log_ticket=sr.log_ticket,
             variables=variables,
             leading=leading,
-            since=pairs[0].since if jointly else strongest[int(by_variable.argmax())].since,
+            since=shift.since if shift is not None else pairs[0].since if jointly else strongest[int(by_variable.argmax())].since,
             clients=clients,
             status="uncalibrated" if why else "calibrated",
             reason=why,
             pairs=pairs,
             jointly=jointly,
+            shift=shift,
             looks_like=looks_like,
         )
 
     def _leading(
         self, counts: WindowCounts, by_variable: NDArray[np.float64], severity: Severity
-    ) -> tuple[tuple[str, ...], tuple[PairDrift, ...], bool]:
-        """Variables to show, pairs to show, and whether the pairs tell more than the variables."""
+    ) -> tuple[tuple[str, ...], tuple[PairDrift, ...], bool, JointShift | None]:
+        """Variables to show, pairs to show, whether the pairs tell most, and what moved together if that tells most."""
         if severity == "none":
-            return (), (), False
-        names = self.reference.variables
+            return (), (), False, None
+        names, first, last = self.reference.variables, self._first_pair, self._first_witness
         named = [names[v] for v in e_bh(by_variable, 0.05)[:10].tolist()]
-        first = self._first_pair
-        found = self.joint.strongest(counts, self.sr.log_r[first:], self.sr.since[first:]) if len(self.joint) else ()
+        found = self.joint.strongest(counts, self.sr.log_r[first:last], self.sr.since[first:last]) if len(self.joint) else ()
         by_pair = np.array([pair.log_evidence for pair in found])
         pairs = tuple(found[k] for k in e_bh(by_pair, 0.05)[:5].tolist())
         alone = log_mean_exp(by_variable) + math.log(self._marginal)
-        if not found or log_mean_exp(by_pair) + math.log(SHARE) <= alone:
-            return tuple(named or [names[int(by_variable.argmax())]]), pairs, False
+        of_pairs = log_mean_exp(by_pair) + math.log(self._of_pairs) if found else -math.inf
+        if self.witness is not None and max(alone, of_pairs) < self.sr.log_ticket:  # a variable or a pair that tells says more
+            shift = self.witness.strongest(names, self.sr.log_r[last:], self.sr.since[last:])
+            if shift.log_evidence + math.log(self._of_witness) > max(alone, of_pairs):
+                return tuple(dict.fromkeys([*named, *shift.names]))[:10], pairs, False, shift
+        if of_pairs <= alone:
+            return tuple(named or [names[int(by_variable.argmax())]]), pairs, False, None
         pairs = pairs or (found[int(by_pair.argmax())],)
         apart = [name for pair in pairs for name in (pair.first, pair.second)]
-        return tuple(dict.fromkeys([*named, *apart]))[:10], pairs, True
+        return tuple(dict.fromkeys([*named, *apart]))[:10], pairs, True, None
 
     def report(self) -> DriftReport | None:
         """The verdict of the last window; None before the first."""
@@ -316,9 +338,11 @@ class DriftDetector:
 
     def snapshot(self) -> bytes:
         """The state as bytes, without the reference."""
-        pairs = {"joint": self.joint.state()} if len(self.joint) else {}
+        parts = {"joint": self.joint.state()} if len(self.joint) else {}
+        if self.witness is not None:
+            parts["witness"] = self.witness.state()
         return pack(
-            _KIND, _VERSION, {"sr": self.sr.state(), "dependence": self.dependence.state(), "cells": self.reference.n_cells} | pairs
+            _KIND, _VERSION, {"sr": self.sr.state(), "dependence": self.dependence.state(), "cells": self.reference.n_cells} | parts
         )
 
     def restore(self, blob: bytes) -> None:
@@ -337,6 +361,8 @@ class DriftDetector:
             self.dependence.restore(body["dependence"])
             if len(self.joint):
                 self.joint.restore(body["joint"])
+            if self.witness is not None:
+                self.witness.restore(body["witness"])
             self.sr.restore(body["sr"])
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"damaged {_KIND}: {error}") from error

@@ -27,7 +27,7 @@ from detectors.drift.reference import DriftReference
 from detectors.groups import GROUPS
 
 SHARE = 0.1
-"""Of the mixture's weight."""
+"""Of the mixture's weight, with random features (`witness.py`)."""
 GAMMA_SHARE = 0.1
 """Of the reference's error probability."""
 ODDS = np.array([1.4, 2.5, 1 / 1.4, 1 / 2.5])
@@ -216,9 +216,9 @@ class JointEvidence:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def log_weights(self) -> Floats:
-        """Of its components, shape (4 P,), pair first; all together `SHARE`."""
-        return np.full(ODDS.size * len(self), math.log(SHARE / max(ODDS.size * len(self), 1)))
+    def log_weights(self, share: float) -> Floats:
+        """Of its components, shape (4 P,), pair first; all together `share`."""
+        return np.full(ODDS.size * len(self), math.log(share / (ODDS.size * len(self))) if len(self) else 0.0)
 
     def log_e(self, counts: WindowCounts, look: Look, few: float, loud: Floats, left_out: int, out: NDArray[np.float32]) -> None:
         """Logarithm of e of every component into `out`, shape (4 P,).

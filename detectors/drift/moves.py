@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.drift.names import smallest
 from detectors.drift.reference import DriftReference
 
 PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -88,7 +89,7 @@ def cell_name(reference: DriftReference, v: int, low: int, high: int) -> str:
     if high - low > 1:
         return f"{name} <= {edges[high - 1]:.4g}"
     if low == 0:
-        return f"{name} below {edges[1]:.4g}" if last > 1 else f"{name} low"
+        return f"{name} below {smallest(edges):.4g}" if last > 1 else f"{name} low"
     if low == last:
         return f"{name} above {edges[last - 1]:.4g}"
     return f"{edges[low - 1]:.4g} < {name} <= {edges[low]:.4g}"

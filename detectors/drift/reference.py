@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, cast
+from functools import cached_property
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +12,9 @@ from scipy.special import betaincinv
 
 from detectors.drift.bins import MAX_CATEGORIES, MAX_EDGES, TOP_CATEGORIES, category_cells, numeric_edges
 from detectors.drift.cells import Kind, ranges, tenths
+from detectors.drift.features import Features, KeptFeatures
+from detectors.drift.features import fit as fit_features
+from detectors.drift.names import category_names, numeric_names
 from detectors.drift.pairs import PairCounts, Pairs
 from detectors.drift.pairs import fit as fit_pairs
 from detectors.drift.replayed import Certificate
@@ -61,6 +65,7 @@ class DriftReference:
             sampling noise and season taken out, float64, shape (K,).
         season: what each hour of the week looks like; None where the rows have no times, fewer than two days, or no season.
         pairs: which pairs of features are watched, and how often they are apart (`pairs.py`); none in references of before.
+        together: random features of whole rows (`features.py`); None in references of before, and of parts of the traffic.
         span_s: seconds from the first row to the last, 0 without times.
         is_derived: whether it is of a part of the traffic, and its season the whole's.
         reason: why it is uncalibrated, or "".
@@ -92,6 +97,7 @@ class DriftReference:
         certificate: Certificate | None = None,
         pairs: PairCounts | None = None,
         whole: Pairs | None = None,
+        together: KeptFeatures | None = None,
     ) -> None:
         self.variables, self.kinds, self.n_features, self.n_scores, self.rows = variables, kinds, n_features, n_scores, rows
         self.edges, self.n_edges = edges, n_edges
@@ -118,6 +124,7 @@ class DriftReference:
         if counts.shape != (self.n_cells,) or wander.shape != self.low.shape:
             raise ValueError(f"expected {self.n_cells} counts and {self.low.size} wanders, got {counts.shape} and {wander.shape}")
         self.pairs: Pairs = Pairs(pairs or PairCounts.none(), counts, self.starts, kinds, edges, n_features, rows, whole)
+        self.together = None if together is None else Features(together, mean, sd, n_features)
         self.is_derived = whole is not None
         self.span_s, self.season = span_s, None
         if has_season is not None and hours is not None and has_season.any():
@@ -245,11 +252,11 @@ class DriftReference:
             columns.append((name, "categorical" if name == "class" else "numeric", given, column[keep], block[keep], hour[keep]))
         if len({c[0] for c in columns}) != len(columns):
             raise ValueError(f"names must be distinct, got {[c[0] for c in columns]}")
-        return cls._freeze(columns, d, 0 if scores is None else len(classes), n, blocks, span)
+        return cls._freeze(columns, X, 0 if scores is None else len(classes), n, blocks, span)
 
     @classmethod
-    def _freeze(cls, columns: list[_Column], d: int, n_scores: int, rows: int, blocks: int, span: float) -> DriftReference:
-        V = len(columns)
+    def _freeze(cls, columns: list[_Column], X: NDArray[np.float32], n_scores: int, rows: int, blocks: int, span: float) -> DriftReference:
+        V, d = len(columns), X.shape[1]
         edges, n_edges = np.full((V, MAX_EDGES), np.inf, np.float32), np.zeros(V, np.int64)
         mean, sd, tails = np.zeros(V), np.ones(V), np.zeros((V, 2))
         lookup, counts = [np.empty(0, np.int32)], []
@@ -294,6 +301,7 @@ class DriftReference:
                 wander.append(found[1])
         kinds = tuple(c[1] for c in columns)
         pairs = fit_pairs(cells[:d], counts[:d], kinds[:d], columns[0][4], blocks)
+        together = fit_features(X, kinds[:d], mean[:d], sd[:d], columns[0][4], blocks)
         return cls(
             tuple(c[0] for c in columns),
             kinds,
@@ -314,12 +322,23 @@ class DriftReference:
             has_season,
             np.concatenate(hours, axis=1),
             pairs=pairs,
+            together=together,
         )
 
     @property
     def n_cells(self) -> int:
         """Cells of all variables together."""
         return int(self.starts[-1])
+
+    @cached_property
+    def cell_names(self) -> tuple[tuple[str, ...], ...]:
+        """What the cells of each variable are called on a chart."""
+        return tuple(
+            numeric_names(self.edges[v, : int(self.n_edges[v])])
+            if kind == "numeric"
+            else category_names(self.lookup[self.lookup_starts[v] : self.lookup_starts[v + 1]], self.categories[v])
+            for v, kind in enumerate(self.kinds)
+        )
 
     @property
     def has_class(self) -> bool:
@@ -330,6 +349,13 @@ class DriftReference:
     def has_value(self) -> bool:
         """Whether a regression value is tracked."""
         return "value" in self.variables[self.n_features :]
+
+    def expected(self, span_s: tuple[float, float]) -> NDArray[np.float64]:
+        """Share of every cell of its variable from `span_s[0]` to `span_s[1]`, in seconds since the epoch, shape (n_cells,)."""
+        if self.season is not None:
+            return self.season.expected(span_s)
+        rows = np.add.reduceat(self.counts, self.starts[:-1])
+        return np.asarray(self.counts / np.repeat(np.maximum(rows, 1), np.diff(self.starts)), np.float64)
 
     def bounds(self, hits: NDArray[np.int64], rows: NDArray[np.int64], tests: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Clopper-Pearson limits of a cell's true share at confidence 1 - gamma / (2 tests) on each side.
@@ -352,6 +378,8 @@ class DriftReference:
         body["certificate"] = list(self.certificate or ())
         body |= {"span_s": self.span_s, "has_season": has_season, "hours": hours}
         body["pairs"] = list(self.pairs.kept)
+        if self.together is not None:
+            body["together"] = list(self.together.kept)
         body |= {"variables": list(self.variables), "kinds": list(self.kinds), "categories": [list(c) for c in self.categories]}
         return pack(_KIND, _VERSION, body)
 
@@ -398,6 +426,7 @@ class DriftReference:
         if [array.dtype.str for array in pairs] not in ([], ["<i4", "<i4", "<i8", "<f8", "<f8"]):
             raise ValueError("pairs of something else")
         body["pairs"] = PairCounts(*pairs) if pairs else None
+        body["together"] = _features_of(body.get("together"))
         has_season, hours = body["has_season"], body["hours"]
         if not 0 <= body["span_s"] < np.inf or (
             has_season is not None and (has_season.dtype.str, has_season.shape, hours.dtype.str) != ("|b1", (V,), "<u2")
@@ -410,6 +439,18 @@ class DriftReference:
         if counted != V:
             raise ValueError(f"{V} variables for {counted} features, scores and answers")
         return reference
+
+
+def _features_of(given: list[Any] | None) -> KeptFeatures | None:
+    if given is None:
+        return None
+    arrays, numbers = given[:-2], given[-2:]
+    if [array.dtype.str for array in arrays] != ["<i4", "<f4", "<f4", "<i2", "<f4", "<f8", "<f4", "|i1"] or [type(x) for x in numbers] != [
+        float,
+        int,
+    ]:
+        raise ValueError("random features of something else")
+    return KeptFeatures(*(array.copy() for array in arrays), *numbers)  # aligned as those of `fit`: sums in the same order
 
 
 _DTYPES = {"edges": "<f4", "n_edges": "<i8", "lookup": "<i4", "lookup_starts": "<i8", "counts": "<i8", "mean": "<f8", "sd": "<f8",

@@ -6,6 +6,7 @@ import msgspec
 
 from detectors.drift.joint import PairDrift
 from detectors.drift.moves import Likeness, Move, Quantile
+from detectors.drift.witness import JointShift
 from detectors.e_process import Severity
 
 
@@ -73,6 +74,7 @@ class DriftReport(msgspec.Struct, frozen=True):
         pairs: of features that no longer go together as in the reference, strongest first (e-BH at 5 %, at most 5).
         looks_like: what the leading variables look like (`moves.likeness`); None when severity is "none".
         jointly: whether the pairs tell more than the variables alone.
+        shift: columns that together moved, if that tells more than variables and pairs (`witness.py`).
     """
 
     window: int
@@ -91,4 +93,5 @@ class DriftReport(msgspec.Struct, frozen=True):
     reason: str
     pairs: tuple[PairDrift, ...] = ()
     jointly: bool = False
+    shift: JointShift | None = None
     looks_like: Likeness | None = None

@@ -15,7 +15,7 @@ from dashboards.grafana import DATASOURCE
 from dashboards.macros import expand
 from dashboards.panels import Panel
 from dashboards.scope import Objectives
-from schemas.rows import Row
+from schemas.rows import FeatureWindowRow, Row, WindowRow
 from streams.clickhouse import ClickHouse, ClickHouseError
 from streams.migrate import migrate
 from streams.objectives import objectives
@@ -175,10 +175,13 @@ def test_an_engineer_sees_what_moved_and_since_when(store: ClickHouse) -> None:
     assert first["ln evidence most"] == pytest.approx(0.3 * 29)
     assert first["since"] == END - timedelta(minutes=30 - 21)
     assert (first["events"], first["severity"]) == (30 * 600, "ticket")
-    cells = run(store, panel_of("debug", "Distribution: newest against the whole range"), feature=["amount"], model=["fraud"])
-    assert [row["cells"] for row in cells] == ["amount 01", "amount 02"]
-    assert [row["whole range"] for row in cells] == pytest.approx([1 / 6, 5 / 6])
+    cells = run(store, panel_of("debug", "Reference against current"), feature=["amount"], model=["fraud"])
+    assert [row["bin"] for row in cells] == ["amount: low", "amount: high"]
+    assert [row["reference"] for row in cells] == pytest.approx([1 / 4, 3 / 4])
+    assert [row["whole_range"] for row in cells] == pytest.approx([1 / 6, 5 / 6])
     assert [row["newest_tenth"] for row in cells] == pytest.approx([1 / 6, 5 / 6])
+    several = run(store, panel_of("debug", "Reference against current"))
+    assert {row["bin"] for row in several} == {f"{model} 1 age: {end}" for model in ("fraud", HOSTILE) for end in ("low", "high")}
     shares = run(store, panel_of("debug", "Classes"), model=["fraud"])[:2]
     assert {row["series"]: row["share"] for row in shares} == pytest.approx({"fraud 1 a": 2 / 3, "fraud 1 b": 1 / 3})
     assert run(store, panel_of("debug", "Scores")) == [{"score": "0.7", "share": 1.0}]
@@ -195,6 +198,37 @@ def test_an_engineer_sees_where_features_came_from_and_that_they_grow_old(store:
     ages = run(store, panel_of("debug", "Age of the features"), model=["fraud"])
     assert {row["series"] for row in ages} == {"fraud customers:3"}
     assert ages[0]["age"] < ages[-1]["age"]
+
+
+@pytest.mark.clickhouse
+def test_the_reference_is_that_of_the_hours_shown_and_windows_of_other_bins_are_left_out(clickhouse: ClickHouse) -> None:
+    migrate(clickhouse)
+
+    def window(minutes: int, reference: str, n: int, cells: tuple[int, ...], **given: Any) -> list[Row]:
+        start = int((END - timedelta(minutes=minutes)).timestamp()) * 10**9
+        key: dict[str, Any] = {"model": "m", "version": "1", "start": start}
+        of_model = WindowRow(**key, end=start + 6 * 10**10, reference=reference, n=n, judged_at=start + 6 * 10**10)
+        return [of_model, FeatureWindowRow(**key, feature="f", kind="numeric", n=n, cells=cells, **given)]
+
+    old = window(300, "r0", 100, (5, 90, 5))
+    before = window(200, "r1", 100, (100, 0), expected=(0.9, 0.1), cell_names=("a", "b"))
+    recent = [
+        *window(20, "r1", 300, (150, 150), expected=(0.2, 0.8), cell_names=("a", "b")),
+        *window(10, "r1", 100, (100, 0), expected=(0.6, 0.4), cell_names=("a", "b")),
+    ]
+    insert(clickhouse, [*old, *before, *recent])
+    panel = panel_of("debug", "Reference against current")
+    assert run(clickhouse, panel) == [
+        {"bin": "f: a", "reference": pytest.approx(0.3), "newest_tenth": 250 / 400, "whole_range": 350 / 500},
+        {"bin": "f: b", "reference": pytest.approx(0.7), "newest_tenth": 150 / 400, "whole_range": 150 / 500},
+    ]
+    # nothing came lately: the reference of all that did; of before the columns: numbers, and no reference
+    earlier = run(clickhouse, panel, END - timedelta(minutes=100))
+    assert [(row["reference"], row["newest_tenth"]) for row in earlier] == [(pytest.approx(0.9), None), (pytest.approx(0.1), None)]
+    oldest = run(clickhouse, panel, END - timedelta(minutes=299))
+    assert [(row["bin"], row["reference"], row["whole_range"]) for row in oldest] == [
+        ("f: 1", None, 0.05), ("f: 2", None, 0.9), ("f: 3", None, 0.05),
+    ]  # fmt: skip
 
 
 @pytest.mark.clickhouse

@@ -47,6 +47,13 @@ def test_a_strangers_name_is_no_markup() -> None:
     assert trace["x"] == ["&lt;b&gt;"]
 
 
+def test_bins_of_a_feature_with_a_long_name_stay_apart() -> None:
+    rows = [{"bin": f"{'long' * 20}: {k} to {k + 1}", "share": 0.5} for k in range(3)]
+    (trace,) = made(bars("t", "d", "", (6, 6)), rows)["data"]
+    assert len(set(trace["x"])) == 3
+    assert max(map(len, trace["x"])) <= 60
+
+
 def test_two_clients_whose_names_begin_alike_stay_two_lines() -> None:
     panel = timeseries("t", "d", "", (6, 6), name="${__field.labels.client}")
     rows = [{"time": START, "client": "c" * 30 + end, "n": n} for n, end in enumerate("ab")]

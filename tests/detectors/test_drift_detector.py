@@ -5,8 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import chi2
 
 from detectors.drift import DriftDetector, DriftReference, DriftReport, WindowCounts
+from detectors.drift.dependence import Look
 from detectors.drift.tilts import PER_VARIABLE
 from detectors.state import StateError
 
@@ -239,14 +241,14 @@ def _held(thing: object, seen: set[int]) -> int:
 
 
 def test_a_hundred_features_fit_into_a_megabyte() -> None:
-    """Reference, detector and a window's counts together, pairs of features included."""
+    """Reference, detector and a window's counts together, pairs of features and random directions included: 2^20 bytes."""
     X = np.random.default_rng(12).normal(size=(2_000, 100))
     reference = DriftReference.fit(X, [f"f{j}" for j in range(100)], ["numeric"] * 100)
     detector, counts = detector_for(reference), WindowCounts(reference)
     counts.update(X[:400], clients=np.arange(400))
     detector.update(counts)
     assert len(reference.pairs) == 1_024
-    assert 500_000 < _held([reference, detector, counts], set()) < 1_000_000
+    assert 500_000 < _held([reference, detector, counts], set()) < 1 << 20
 
 
 def test_counts_snapshots_and_settings_that_do_not_fit_are_refused() -> None:
@@ -332,9 +334,37 @@ def test_the_compiled_evidence_is_what_the_formulas_say(clients: int) -> None:
             groups = told / (1 + joint.rho * look.repeats[:, None])
             of_pairs.append(groups.sum(axis=0) - loudest(groups, dependence.loud, left_out))
         expected.append(np.array(of_pairs).T.ravel())
+        expected.append(of_witness(detector, counts, look, left_out))
         found = np.asarray(detector._log_e(counts, look, None), np.float64)
         np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-6, atol=1e-5)
         detector.step(counts)
+
+
+def of_witness(detector: DriftDetector, counts: WindowCounts, look: Look, left_out: int) -> NDArray[np.float64]:
+    """ln e of the random features, memory first."""
+    witness = detector.witness
+    assert witness is not None
+    kept, taken, rho = witness.features.kept, counts.together, witness.rho
+    whiten = kept.whiten.astype(np.float64)
+    z = (taken.sums - taken.sizes[:, None] * kept.mean) @ whiten.T
+    rows = (kept.sample / 15.0) @ whiten.T
+    rows -= rows.mean(axis=0)
+    live = np.abs(whiten).max(axis=1) > 0
+    mix = np.sqrt(rho[live].sum() / look.clients) + 3.5 * np.sqrt(rho.max() / look.clients) if look.clients else 0.0
+    sampling = np.sqrt(chi2.isf(0.01 * 0.005, live.sum()) / kept.rows)
+    eps = np.sqrt(sampling**2 + kept.wander**2 + mix**2) + np.sqrt(2 * np.pi) * detector.materiality
+    out = []
+    for past in witness._past:
+        if not past.any():
+            out.append(np.zeros(3))
+            continue
+        v = past / np.linalg.norm(past)
+        worth = 1 / (1 + look.repeats * taken.sizes / np.maximum(look.sizes, 1) * (v**2 @ rho))
+        s = np.array([0.1, 0.2, 0.4])
+        psi = 1.1 * np.log(np.exp(s * (rows @ v)[:, None]).mean(axis=0))
+        groups = worth[:, None] * ((z @ v)[:, None] * s - taken.sizes[:, None] * (s * eps + psi))
+        out.append(groups.sum(axis=0) - loudest(groups, detector.dependence.loud, left_out))
+    return np.concatenate(out)
 
 
 def loudest(groups: NDArray[np.float64], loud: NDArray[np.float64], left_out: int) -> NDArray[np.float64]:

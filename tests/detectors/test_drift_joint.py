@@ -92,7 +92,7 @@ def test_pairs_are_counted_as_written_down_whatever_the_batches_and_kinds() -> N
     pairs = reference.pairs
     assert len(pairs) == 19 * 18 // 2
     clients = rng.integers(0, 50, 3_000)
-    whole, parts = WindowCounts(reference), [WindowCounts(reference) for _ in range(3)]
+    whole, *parts = (WindowCounts(reference, together=False) for _ in range(4))
     whole.update(X, clients=clients)
     for k, begin in enumerate(range(0, 3_000, 77)):
         parts[k % 3].update(X[begin : begin + 77], clients=clients[begin : begin + 77])

@@ -124,6 +124,26 @@ def test_drift_opens_a_ticket_rises_to_a_page_under_one_id_and_resolves_once_aft
     assert feed.judge.open_alerts() == []
 
 
+def test_rows_that_changed_as_a_whole_page_through_partitions_and_bytes() -> None:
+    feed, rng = Feed(judge()), np.random.default_rng(0)
+    bins = DriftReference.from_bytes(PUBLISHED.parts["drift"])
+    for window in range(24):
+        for partition in range(2):
+            X = rng.normal(size=(400, 3))
+            if window >= 14:
+                X[:, 2] = np.abs(X[:, 2]) * np.sign(X[:, 0] * X[:, 1])
+            p = 1 / (1 + np.exp(-X[:, 0] - 0.5 * X[:, 1]))
+            leaf = WindowCounts(bins)
+            leaf.update(X, np.stack([1 - p, p], 1), (p > 0.5).astype(int), clients=rng.integers(1, 2**62, 400))
+            share = partial(published=PUBLISHED, window=window, partition=partition, sequence=window)
+            feed.give(msgspec.structs.replace(share, n=400, clients=400, counts=leaf.to_bytes()))
+        feed.judge.tick(START + (window + 1) * LENGTH + 11 * NS)
+    (page,) = [alert for alert in alerts(feed.judge) if alert.severity == "page"]
+    assert page.evidence["together"]["names"]
+    assert page.evidence["looks_like"] == "together"
+    assert "no longer go together" in page.summary
+
+
 def test_a_clock_that_was_an_hour_ahead_and_is_right_again_judges_and_ends_alerts_as_before() -> None:
     feed = Feed(judge())
     feed.window(0)

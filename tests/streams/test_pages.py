@@ -68,6 +68,26 @@ def test_features_that_no_longer_go_together_are_a_sentence_of_their_own() -> No
     assert "500 events in the window" in text
 
 
+def test_rows_that_changed_as_a_whole_are_a_sentence_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    names = ["age", "income", "rate"]
+    reference = DriftReference.fit(rng.normal(size=(20_000, 3)), names, ["numeric"] * 3)
+    detector, report = DriftDetector(reference, false_pages=1, windows=8640), None
+    for window in range(16):
+        X = rng.normal(size=(500, 3))
+        if window >= 12:
+            X[:, 2] = np.abs(X[:, 2]) * np.sign(X[:, 0] * X[:, 1])
+        leaf = WindowCounts(reference)
+        leaf.update(X, clients=rng.integers(0, 10**6, 500))
+        report = detector.update(leaf)
+    assert report is not None
+    assert report.shift is not None
+    text = pages.drift(report, "fraud", "7")
+    assert text.startswith("The features of fraud 7 no longer go together as in the reference, beyond what each, or two of them, do alone")
+    assert "sd off" in text
+    assert all(name in text for name in names)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [("missing", "changed in how often it is missing"), ("up", "moved up"), ("down", "moved down"), ("shape", "changed shape"),

@@ -11,11 +11,12 @@ from inferwatch import EventColumns, Strings
 from schemas import windows
 from schemas.windows import WindowPartial
 from streams.judge import Judge
+from streams.objectives import objectives
 from streams.page_text import LONGEST, PageText
 from streams.segments import SegmentCounter
 from streams.settings import Settings, SettingsError, load
 from streams.shard import Shard
-from tests.streams.events import NS, START, events, record, reference
+from tests.streams.events import NS, START, events, record, reference, settings
 from tests.streams.judging import PUBLISHED, alerts, judge, rows
 from tests.streams.messages import partial
 from tests.streams.test_shard import partials, shard_with
@@ -45,10 +46,10 @@ def test_segments_add_up_to_the_whole_and_nothing_is_counted_unasked() -> None:
     assert len(closed) >= 2
     for window in closed:
         assert set(window.segments) == {"source=app", "source=web", "source=api"}
-        total = WindowCounts(BINS)
+        total = WindowCounts(BINS, together=False)
         for blob in window.segments.values():
             total.merge(WindowCounts.from_bytes(blob, BINS))
-        assert total.to_bytes() == window.counts
+        assert total.to_bytes() == WindowCounts.from_bytes(window.counts, BINS, together=False).to_bytes()
         assert window.segments_other == {}
     assert all(not window.segments for window in fed(shard(), ["app", "web", "api"]))
 
@@ -168,3 +169,13 @@ def test_more_fields_than_two_are_refused_with_a_reason() -> None:
     assert load(None, {"INFERWATCH_DRIFT_SEGMENTS": "service, region"}).drift.segments == ("service", "region")
     with pytest.raises(SettingsError, match=r"drift\.segments: a, b, c are 3 fields, at most 2"):
         load(None, {"INFERWATCH_DRIFT_SEGMENTS": "a,b,c"})
+
+
+@pytest.mark.parametrize("fields", [(), ("source",), ("source", "service")])
+def test_the_line_that_the_views_draw_is_where_the_judge_pages(fields: tuple[str, ...]) -> None:
+    of = judge(drift={"segments": fields})
+    share = partial(published=PUBLISHED, n=100)
+    of.partial(share, share.end_ns)
+    drift = of._models["m", "1"]._drift
+    assert drift is not None
+    assert objectives(settings(drift={"segments": fields})).ln_page_drift == pytest.approx(drift.sr.log_page, abs=1e-9)
