@@ -7,12 +7,8 @@ import math
 from dashboards.promised import Promise
 from dashboards.scope import Objectives
 from detectors.e_process import page_threshold
-<<<<<<< HEAD
-from streams.settings import Settings, windows_in_30d
-from streams.slo import parsed
-=======
 from streams.settings import Settings, drift_pages, windows_in_30d
->>>>>>> drift26
+from streams.slo import parsed
 
 
 def objectives(settings: Settings) -> Objectives:
