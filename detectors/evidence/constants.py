@@ -205,6 +205,8 @@ SYNTHETIC_MAPPED = np.array([[0.5, 0.2, 0.1], [0.4, 0.15, 0.06]])  # and these o
 # other units in all columns leave at most .41, .09, 0 and .22, .03, 0; averages .3 to .7, .1 to .5, 0 to .3, fitted draws more
 SYNTHETIC_TIES = 0.05  # chance of two equal codes from which a column counts as one of few or repeating values; continuous ones have .01
 SYNTHETIC_TIED = 0.7, 2  # of the reference's equal pairs, and columns with fewer: no change of units does that
+SYNTHETIC_KNOWN = 12  # clients before it may speak, as for E8
+SYNTHETIC_MOVED = 0.1  # excess of the population's tolerated rates above which the trees do not know it, and begin anew
 SYNTHETIC_SURE = 0.1  # of the remembered rows above the second limit: prices raised by some percent reach .38 and .01
 
 # --- which family a joint or flat alarm belongs to --------------------------------------------------------------------------------

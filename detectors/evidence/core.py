@@ -14,7 +14,7 @@ from detectors.evidence import trials
 from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.derive import Columns
 from detectors.evidence.independence import Bond
-from detectors.evidence.population import EPOCH, KNOWN, MOVING, Ordinary, Population, reconsider, report, set_arms
+from detectors.evidence.population import EPOCH, KNOWN, MOVING, Ordinary, Population, knows_made, reconsider, report, set_arms
 from detectors.evidence.reference import EvidenceReference
 from detectors.evidence.second_look import Look, confirms
 from detectors.evidence.synthetic import Synthetic
@@ -148,7 +148,7 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int,
             s = _alone(count, known, s) if asked and unbound else 0
         elif statistic == at.SYNTHETIC:
             few = count[at.DISTINCT] < c.SYNTHETIC_MIN_ROWS or c.JOINT_SCORED * count[at.SYNTHETIC_TRIALS] < count[at.DISTINCT]
-            s = 0 if few else _alone(count, known, s)
+            s = 0 if few else s
             if s > max(severity, (count[at.SEVERITY] >> (2 * family)) & 3):
                 s = s if _made(count, code, y) else 0
         elif statistic == at.SMOOTH:
@@ -340,7 +340,7 @@ def stream(
             trials.independent(real, count, code, gain, x, newest, y.bond, bond[:fields])
         if (fresh or (close and not edit)) and not template and count[at.HAS_RESIDUAL] == 1:
             if trials.joint(real, count, word, gain, residual, y.energy, y.quiet, fresh):
-                trials.synthetic(real, count, gain, columns.level[i])
+                trials.synthetic(real, count, gain, columns.level[i], knows_made(population))
             if count[at.SCORED] % (c.POPULATION_ROWS[0] if count[at.SCORED] <= c.POPULATION_ROWS[1] else c.POPULATION_ROWS[1]) == 0:
                 report(population, slot[i], count, y.ordinary, sorted_rates)
         if m > 0:

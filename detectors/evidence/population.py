@@ -72,6 +72,15 @@ def set_arms(gain: Any, first: int, u: float, qs: Any) -> None:
 
 
 @njit
+def knows_made(population: Population) -> bool:
+    """Whether E12's trees know the present population: enough clients were judged, and they look as little made as the reference does."""
+    moved = False
+    for k in range(MOVING - len(c.SYNTHETIC_LIMITS), MOVING):
+        moved |= population.usual[k] > c.SYNTHETIC_MOVED
+    return population.clock[KNOWN] >= c.SYNTHETIC_KNOWN and not moved
+
+
+@njit
 def report(population: Population, slot: int, count: Any, ordinary: Ordinary, room: Any) -> None:
     """A client with enough new judged rows enters the table; now and then the tolerated rates are taken anew."""
     clock = population.clock

@@ -8,7 +8,8 @@ instrument), against rows made from it in the eight ways of `made`. It sees the 
 
 A hit is a fresh row, and no continuation of the last one (a sensor's), whose log odds are above 0, 1, or 2. The tolerated rates are those
 of the reference's own rows, each scored by trees that never saw it, in the part of the reference that has most (tails, clusters); like E1's
-they follow the present population. Before it speaks, the remembered rows are judged again with filled fields taken for unknown; and where
+they follow the present population, and while everybody's rows look made, or fewer than twelve clients are known, it is silent and begins
+anew. Before it speaks, the remembered rows are judged again with filled fields taken for unknown; and where
 values repeat as often as they should, once more with every column mapped to the reference's mean and scatter, onto the values that it has
 (`confirms`): wrong units and defaults then pass, made rows do not.
 

@@ -86,14 +86,57 @@ def test_ordinary_rows_in_other_units_with_defaults_or_rounded_are_not_named(ref
         assert named(reference, rows) == []
 
 
+def service(reference: EvidenceReference, asked: list[Rows]) -> tuple[ClientEvidence, set[tuple[int, int]]]:
+    """Twenty ordinary clients, then these; who of them was named by E12, and how severely."""
+    parts = [*(orders(60, 100 + k) for k in range(20)), *(rows.astype(np.float32) for rows in asked)]
+    slot = np.concatenate([np.full(len(X), k, np.int32) for k, X in enumerate(parts)])
+    clients = ClientEvidence(reference, ln_page=float(np.log(1e7)), ln_ticket=float(np.log(1e5)), capacity=len(parts))
+    X, n = np.concatenate(parts), len(slot)
+    found = clients.update(slot, X, np.empty((n, 0), np.float32), np.full(n, -1, np.int32))
+    mine = found.statistic == SYNTHETIC
+    return clients, set(zip((found.slot[mine] - 20).tolist(), found.severity[mine].tolist(), strict=True))
+
+
 def test_units_alone_are_why_it_holds_back(reference: EvidenceReference) -> None:
     """Its evidence has crossed the line by far; the second look explains it."""
     rng = np.random.default_rng(3)
-    X = np.rint(orders(400, 23) * rng.uniform(1.1, 1.4, D)).astype(np.float32)
+    clients, named = service(reference, [np.rint(orders(400, 23) * rng.uniform(1.1, 1.4, D))])
+    assert clients.log_evidence(np.array([20]))[0, SYNTHETIC] > np.log(1e7)
+    assert named == set()
+
+
+def test_it_is_silent_before_there_are_clients_to_compare_with(reference: EvidenceReference) -> None:
+    pool = orders(600, 5)
+    averages = np.rint((pool + orders(600, 6)) / 2).astype(np.float32)
     clients = ClientEvidence(reference, ln_page=float(np.log(1e7)), ln_ticket=float(np.log(1e5)), capacity=1)
-    found = clients.update(np.zeros(400, np.int32), X, np.empty((400, 0), np.float32), np.full(400, -1, np.int32))
-    assert clients.log_evidence(np.arange(1))[0, SYNTHETIC] > np.log(1e7)
-    assert SYNTHETIC not in found.statistic.tolist()
+    clients.update(np.zeros(600, np.int32), averages, np.empty((600, 0), np.float32), np.full(600, -1, np.int32))
+    assert clients.log_evidence(np.zeros(1, np.int32))[0, SYNTHETIC] == -np.inf
+    assert (0, 2) in service(reference, [averages])[1]
+
+
+@pytest.mark.parametrize("change", ["units", "noise", "a column of zeros", "a column joined wrongly"])
+def test_a_change_of_everybodys_rows_at_once_names_nobody(reference: EvidenceReference, change: str) -> None:
+    """As when an upstream table changes: forty clients, whose rows are ordinary, then not, then ordinary again."""
+    rng = np.random.default_rng(1)
+    X = np.stack([orders(600, 200 + k) for k in range(40)], axis=1)  # by time, client
+    spread, changed = X.std((0, 1)), X[100:250].copy()
+    if change == "units":
+        changed = np.rint(changed * rng.uniform(1.1, 1.4, D))
+    elif change == "noise":
+        changed = np.rint(changed + 0.3 * spread * rng.normal(size=changed.shape))
+    elif change == "a column of zeros":
+        changed[:, :, 1] = 0
+    else:
+        changed[:, :, 6] = rng.permuted(changed[:, :, 6].ravel()).reshape(changed.shape[:2])
+    X[100:250] = changed
+    slot, n = np.tile(np.arange(40, dtype=np.int32), 600), 600 * 40
+    clients = ClientEvidence(reference, ln_page=float(np.log(1e7)), ln_ticket=float(np.log(1e5)), capacity=41)
+    found = clients.update(slot, X.reshape(n, D), np.empty((n, 0), np.float32), np.full(n, -1, np.int32))
+    assert SYNTHETIC not in found.statistic[found.severity == 2]
+    assert (found.statistic == SYNTHETIC).sum() <= 1
+    averages = np.rint((orders(400, 5) + orders(400, 6)) / 2).astype(np.float32)
+    found = clients.update(np.full(400, 40, np.int32), averages, np.empty((400, 0), np.float32), np.full(400, -1, np.int32))
+    assert 2 in found.severity[found.statistic == SYNTHETIC], "it is back"
 
 
 def test_a_row_with_gaps_is_judged_by_what_is_there(reference: EvidenceReference) -> None:
