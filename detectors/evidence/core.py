@@ -340,7 +340,7 @@ def stream(
             trials.independent(real, count, code, gain, x, newest, y.bond, bond[:fields])
         if (fresh or (close and not edit)) and not template and count[at.HAS_RESIDUAL] == 1:
             if trials.joint(real, count, word, gain, residual, y.energy, y.quiet, fresh):
-                trials.synthetic(real, count, gain, columns.level[i], knows_made(population))
+                trials.synthetic(real, count, gain, columns.level[i], knows_made(population.usual, population.clock))
             if count[at.SCORED] % (c.POPULATION_ROWS[0] if count[at.SCORED] <= c.POPULATION_ROWS[1] else c.POPULATION_ROWS[1]) == 0:
                 report(population, slot[i], count, y.ordinary, sorted_rates)
         if m > 0:

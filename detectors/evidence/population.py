@@ -72,12 +72,12 @@ def set_arms(gain: Any, first: int, u: float, qs: Any) -> None:
 
 
 @njit
-def knows_made(population: Population) -> bool:
+def knows_made(usual: Any, clock: Any) -> bool:
     """Whether E12's trees know the present population: enough clients were judged, and they look as little made as the reference does."""
     moved = False
     for k in range(MOVING - len(c.SYNTHETIC_LIMITS), MOVING):
-        moved |= population.usual[k] > c.SYNTHETIC_MOVED
-    return population.clock[KNOWN] >= c.SYNTHETIC_KNOWN and not moved
+        moved |= usual[k] > c.SYNTHETIC_MOVED
+    return clock[KNOWN] >= c.SYNTHETIC_KNOWN and not moved
 
 
 @njit
