@@ -10,7 +10,10 @@ import gc
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
+from detectors.drift import DriftDetector, DriftReference, WindowCounts
+from detectors.drift.features import WAVES_TO
 from inferwatch import CONTENT_TYPE_COLUMNS, EventColumns, Label, Strings, encode
 from schemas.reference import Feature
 from streams.build import Rows, build
@@ -67,3 +70,14 @@ def warm_up(settings: Settings, seed: int = 0) -> None:
     label = Label(model="warm", event_id="i:0", truth="a")
     judge.apply(Record("labels", 0, 0, msgspec.json.encode(label), _START_NS + NS))
     judge.tick(_START_NS + 10_000 * NS)
+    for width in (4, WAVES_TO + 1):
+        _whole_rows(rng.normal(size=(1_000, width)).astype(np.float32))
+
+
+def _whole_rows(X: NDArray[np.float32]) -> None:
+    """The kernels of random features, of which there are two kinds and none for a reference of so few rows as above."""
+    fitted = DriftReference.fit(X, [f"f{j}" for j in range(X.shape[1])], ["numeric"] * X.shape[1])
+    reference = DriftReference.from_bytes(fitted.to_bytes())
+    counts = WindowCounts(reference)
+    counts.update(X[:100], clients=np.arange(100, dtype=np.uint64))
+    DriftDetector(reference, false_pages=1.0, windows=8_640.0).step(WindowCounts.from_bytes(counts.to_bytes(), reference))

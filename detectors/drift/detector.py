@@ -50,8 +50,8 @@ _KIND, _VERSION = "drift.detector", 2
 class DriftDetector:
     """Count Shiryaev-Roberts detector of drift: features, scores, class mix, output value, and how features go together.
 
-    Question: does the traffic of any variable, or of two features together, lie outside its tolerance? Three kinds of alternatives, in one
-    mixture of `e_process.ShiryaevRoberts` with equal weight per variable (nine tenths) and per pair (one tenth):
+    Question: does the traffic of any variable, or of two features together, lie outside its tolerance? Four kinds of alternatives, in one
+    mixture of `e_process.ShiryaevRoberts` with equal weights per variable (nine tenths), per pair (0.075) and per bet (0.025):
 
     - cells: the bins, below, above, missing, unseen, and the CDF cells (x <= q_j), each share against [low - delta, high + delta].
       [low, high] is the reference's Clopper-Pearson interval (gamma = 0.5 % over all cells and sides), widened in quadrature by the client
@@ -60,6 +60,7 @@ class DriftDetector:
     - tilts of a numeric variable's whole histogram (`tilts.py`): moved, stretched, two modes, heavier tails, each against the law in the
       tolerance that is hardest to tell from it. Here delta is the share of the events that may be elsewhere.
     - how often two features lie on different sides of their medians (`joint.py`), which a change of their correlation moves.
+    - the mean of random features of whole rows along a direction learned from past windows (`witness.py`).
 
     With a season in the reference, counts are first carried back to it from their hour (`season.py`).
 
@@ -77,10 +78,10 @@ class DriftDetector:
         windows: T.
         materiality: delta, in points of probability; smaller moves are no news.
 
-    Cost: 0.17 ms of CPU a window at 20 variables, 1.4 ms with the description; 5 ms a variable once. Memory: 24 bytes a component, 203
-    components a variable and 4 a pair, and its alternatives: 1.1 MB at 100 variables (the snapshot has 0.5).
-    Misleads: dependence that changes while all marginals and all pairs of sides stay is not seen; nor is a pair that is not among the 1,024
-    of a reference with more than 45 features.
+    Cost: 0.2 ms of CPU a window at 20 variables, 1.4 ms with the description; 5 ms a variable once. Memory: 24 bytes a component, 203
+    components a variable and 4 a pair, and its alternatives: 1.04 MB at 100 variables with the reference and a window's counts.
+    Misleads: dependence of categories beyond pairs is not seen; nor is a pair that is not among the 1,024 of a reference with more than 45
+    features, nor a dependence of three that no product of waves has (`features.py`).
     Source: Shin et al., "E-detectors", NEJSDS 2023; Kish, "Survey Sampling", 1965 (design effect).
 
     Raises:

@@ -14,6 +14,9 @@ u are the values less the reference's mean by its sd, clipped at 4 sd; missing o
 quarter, and a quarter as many of those to come are taken. So all times of a window weigh alike, and a window of n costs
 384 + 144 log2(n / 384) rows. Parts of several partitions are brought to the coarsest of their strides, and added.
 
+Cost of a row taken: 0.08 us for 8 columns, 0.16 for 20, 0.27 for 64, 2.2 for 512; of an event in windows of 10,000: 0.013, 0.022, 0.04 and
+0.26 us (one core, the lowest of seven runs).
+
 **Reference.** Means and covariance of the features over all its rows, with which they are whitened once more; how far the mean moves from
 hour to hour (one number, for all directions); and 256 of its rows as features, from which the judge knows their law along any direction.
 """

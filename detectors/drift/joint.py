@@ -4,11 +4,11 @@ For each pair of `pairs.py`, the share of events apart is a Bernoulli cell like 
 limits, widened in quadrature by the client mix and four times the pair's wander, plus the materiality; both sides, odds 1.4 and 2.5; events
 of a client group weighed by a correlation of the pair's own, learned from past windows; the loudest groups left out. Counts are first
 carried from the share that the margins of this window and the hundred events before would have apart to the reference's. So its e-values
-hold under the same assumptions as the cells' (`detector.py`), and they have a tenth of the mixture: that costs the others
-ln(1 / 0.9) = 0.1 nats.
+hold under the same assumptions as the cells' (`detector.py`). With random features (`witness.py`) they have a tenth of the mixture, which
+costs the others ln(1 / 0.9) = 0.1 nats; three quarters of it are theirs.
 
 Of what a change of correlation tells, the sides keep 39 % from 0 to 0.5 and 47 % from 0.9 to 0.5 (normal law); changes that no pair of
-sides sees (three features together, or |x| with |y|) are not found.
+sides sees (three features together, or |x| with |y|) are left to the random features.
 """
 
 from __future__ import annotations
