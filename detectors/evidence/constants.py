@@ -184,30 +184,30 @@ INDEPENDENT_EVERY = 16  # distinct rows between two questions, or a client of we
 INDEPENDENT_FORGET = np.float32(1 - 1 / 192)  # a row; with 96 remembered rows a client of one cluster was paged after 480
 INDEPENDENT_Q = (0.45, 0.6, 0.85)
 
-# --- E12: rows that look made (`detectors.evidence.synthetic`) ----------------------------------------------------------------------
-SYNTHETIC_FIELDS = 4  # sampled columns; with two or three what is made and what is met overlap
-SYNTHETIC_ROWS = 500  # of the reference; with 71 and 202 rows ordinary noise and other units were learnt as made
-SYNTHETIC_FOLDS = 3
-SYNTHETIC_LEARNT = 16_000  # rows, half of them made
-SYNTHETIC_TREES, SYNTHETIC_DEPTH, SYNTHETIC_RATE, SYNTHETIC_CAUTION = 48, 4, 0.35, 8.0
-SYNTHETIC_GAPS = 0.3  # share of the learnt rows with unknown fields
-SYNTHETIC_ROUNDED = 0.75  # share of the rows whose whole-number columns hold whole numbers: few programs round, schemas often do
-SYNTHETIC_STEPS = 16  # of a residual's unit
-SYNTHETIC_LIMITS = np.array([0.0, 1.0, 2.0])  # log odds; the last finds one row in four behind cover traffic
-SYNTHETIC_MARGIN = 1.2
-SYNTHETIC_FLOOR = np.array(
+# --- E12: rows that look made (`detectors.evidence.generated`) ----------------------------------------------------------------------
+GENERATED_FIELDS = 4  # sampled columns; with two or three what is made and what is met overlap
+GENERATED_ROWS = 500  # of the reference; with 71 and 202 rows ordinary noise and other units were learnt as made
+GENERATED_FOLDS = 3
+GENERATED_LEARNT = 16_000  # rows, half of them made
+GENERATED_TREES, GENERATED_DEPTH, GENERATED_RATE, GENERATED_CAUTION = 48, 4, 0.35, 8.0
+GENERATED_GAPS = 0.3  # share of the learnt rows with unknown fields
+GENERATED_ROUNDED = 0.75  # share of the rows whose whole-number columns hold whole numbers: few programs round, schemas often do
+GENERATED_STEPS = 16  # of a residual's unit
+GENERATED_LIMITS = np.array([0.0, 1.0, 2.0])  # log odds; the last finds one row in four behind cover traffic
+GENERATED_MARGIN = 1.2
+GENERATED_FLOOR = np.array(
     [0.30, 0.13, 0.05]
 )  # ordinary clients of large tables 0 to .3, 0 to .1 and 0 to .03; made rows .4 to 1, .2 to 1, .1 to .9
-SYNTHETIC_Q = (0.42, 0.6, 0.85), (0.24, 0.45, 0.8), (0.12, 0.27, 0.6)
-SYNTHETIC_MIN_ROWS = 32
-SYNTHETIC_WAY = 0.15  # of the way from the tolerated rate to 1 that the remembered rows must reach
-SYNTHETIC_MAPPED = np.array([[0.5, 0.2, 0.1], [0.4, 0.15, 0.06]])  # and these once units are mapped, from few and from LOOK_REPAIRED_ROWS:
+GENERATED_Q = (0.42, 0.6, 0.85), (0.24, 0.45, 0.8), (0.12, 0.27, 0.6)
+GENERATED_MIN_ROWS = 32
+GENERATED_WAY = 0.15  # of the way from the tolerated rate to 1 that the remembered rows must reach
+GENERATED_MAPPED = np.array([[0.5, 0.2, 0.1], [0.4, 0.15, 0.06]])  # and these once units are mapped, from few and from LOOK_REPAIRED_ROWS:
 # other units in all columns leave at most .41, .09, 0 and .22, .03, 0; averages .3 to .7, .1 to .5, 0 to .3, fitted draws more
-SYNTHETIC_TIES = 0.05  # chance of two equal codes from which a column counts as one of few or repeating values; continuous ones have .01
-SYNTHETIC_TIED = 0.7, 2  # of the reference's equal pairs, and columns with fewer: no change of units does that
-SYNTHETIC_KNOWN = 12  # clients before it may speak, as for E8
-SYNTHETIC_MOVED = 0.1  # excess of the population's tolerated rates above which the trees do not know it, and begin anew
-SYNTHETIC_SURE = 0.1  # of the remembered rows above the second limit: prices raised by some percent reach .38 and .01
+GENERATED_TIES = 0.05  # chance of two equal codes from which a column counts as one of few or repeating values; continuous ones have .01
+GENERATED_TIED = 0.7, 2  # of the reference's equal pairs, and columns with fewer: no change of units does that
+GENERATED_KNOWN = 12  # clients before it may speak, as for E8
+GENERATED_MOVED = 0.1  # excess of the population's tolerated rates above which the trees do not know it, and begin anew
+GENERATED_SURE = 0.1  # of the remembered rows above the second limit: prices raised by some percent reach .38 and .01
 
 # --- which family a joint or flat alarm belongs to --------------------------------------------------------------------------------
 LOCAL_STEP = 0.25  # of the median random-pair distance

@@ -13,12 +13,12 @@ from detectors.evidence import layout as at
 from detectors.evidence import trials
 from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.derive import Columns
+from detectors.evidence.generated import Generated
+from detectors.evidence.generated import confirms as looks_made
 from detectors.evidence.independence import Bond
 from detectors.evidence.population import EPOCH, KNOWN, MOVING, Ordinary, Population, knows_made, reconsider, report, set_arms
 from detectors.evidence.reference import EvidenceReference
 from detectors.evidence.second_look import Look, confirms
-from detectors.evidence.synthetic import Synthetic
-from detectors.evidence.synthetic import confirms as looks_made
 from detectors.lean import lean
 from detectors.prefetch import prefetch_row
 
@@ -42,7 +42,7 @@ class Yardsticks(NamedTuple):
     ticket: float
     look: Look
     bond: Bond
-    synthetic: Synthetic
+    generated: Generated
 
 
 def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -> Yardsticks:
@@ -51,13 +51,13 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
     return Yardsticks(
         r.image, r.nearest, r.far**2, r.equal_share, r.edit_share, r.repeated_share, np.exp(r.joint_limits) - 1e-4,
         np.exp(r.smooth_limits) - 1e-4, r.coarse, _ordinary(r), float(np.exp(ln_page)), float(np.exp(ln_ticket)), r.look, r.bond,
-        r.synthetic,
+        r.generated,
     )  # fmt: skip
 
 
 def _ordinary(reference: EvidenceReference) -> Ordinary:
-    nominal = np.concatenate([1 - np.array(c.JOINT_QUANTILES), np.array(c.SMOOTH_QUANTILES), reference.synthetic.nominal])
-    return Ordinary(np.concatenate([reference.joint_rates, reference.smooth_rates, reference.synthetic.rates]), nominal)
+    nominal = np.concatenate([1 - np.array(c.JOINT_QUANTILES), np.array(c.SMOOTH_QUANTILES), reference.generated.nominal])
+    return Ordinary(np.concatenate([reference.joint_rates, reference.smooth_rates, reference.generated.rates]), nominal)
 
 
 def gains(reference: EvidenceReference) -> NDArray[np.float32]:
@@ -71,9 +71,9 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
         set_arms.py_func(out, at.FIRST_ARM[at.FLIPS] + 4 * k, c.FLIP_U[k], c.FLIP_Q)
     for k in range(2):
         set_arms.py_func(out, at.FIRST_ARM[at.SMOOTH] + 3 * k, float(reference.smooth_rates[k]), c.SMOOTH_Q[k])
-    for k in range(len(c.SYNTHETIC_LIMITS)):
-        if len(reference.synthetic.trees.feature):
-            set_arms.py_func(out, at.FIRST_ARM[at.SYNTHETIC] + 3 * k, float(reference.synthetic.rates[k]), c.SYNTHETIC_Q[k])
+    for k in range(len(c.GENERATED_LIMITS)):
+        if len(reference.generated.trees.feature):
+            set_arms.py_func(out, at.FIRST_ARM[at.GENERATED] + 3 * k, float(reference.generated.rates[k]), c.GENERATED_Q[k])
     set_arms.py_func(out, at.FIRST_ARM[at.CLOSING], c.CLOSING_U, c.CLOSING_Q)
     set_arms.py_func(out, at.FIRST_ARM[at.STRIDE], c.STRIDE_U, c.STRIDE_Q)
     if reference.bond.factor > 0:
@@ -106,13 +106,13 @@ def _look_again(count: Any, code: Any, y: Yardsticks) -> bool:
 @njit
 def _made(count: Any, code: Any, y: Yardsticks) -> bool:
     """Whether the remembered rows confirm E12; asked as seldom as E1's."""
-    if count[at.DISTINCT] < count[at.SYNTHETIC_LOOKED]:
+    if count[at.DISTINCT] < count[at.GENERATED_LOOKED]:
         return False
     fields = len(y.look.step)
     held = min(count[at.REMEMBERED], c.MEMORY)
-    if looks_made(code[2 * c.RING * fields :], held, y.look, y.synthetic):
+    if looks_made(code[2 * c.RING * fields :], held, y.look, y.generated):
         return True
-    count[at.SYNTHETIC_LOOKED] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
+    count[at.GENERATED_LOOKED] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
     return False
 
 
@@ -146,8 +146,8 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int,
             asked = count[at.INDEPENDENT_TRIALS] >= c.INDEPENDENT_LEAST and count[at.DISTINCT] % c.INDEPENDENT_EVERY == 0
             unbound = real[at.BOUND] <= c.INDEPENDENT_SIGMAS * np.sqrt(1.5 * real[at.BOUND_SQUARES])
             s = _alone(count, known, s) if asked and unbound else 0
-        elif statistic == at.SYNTHETIC:
-            few = count[at.DISTINCT] < c.SYNTHETIC_MIN_ROWS or c.JOINT_SCORED * count[at.SYNTHETIC_TRIALS] < count[at.DISTINCT]
+        elif statistic == at.GENERATED:
+            few = count[at.DISTINCT] < c.GENERATED_MIN_ROWS or c.JOINT_SCORED * count[at.GENERATED_TRIALS] < count[at.DISTINCT]
             s = 0 if few else s
             if s > max(severity, (count[at.SEVERITY] >> (2 * family)) & 3):
                 s = s if _made(count, code, y) else 0
@@ -193,7 +193,7 @@ def _halve(count: Any) -> None:
         if k != at.DISTINCT:
             count[k] //= 2
     count[at.DISTINCT] -= count[at.DISTINCT] // (2 * c.RING) * c.RING
-    count[at.LOOKED] = count[at.SYNTHETIC_LOOKED] = 0
+    count[at.LOOKED] = count[at.GENERATED_LOOKED] = 0
 
 
 @njit
@@ -340,7 +340,7 @@ def stream(
             trials.independent(real, count, code, gain, x, newest, y.bond, bond[:fields])
         if (fresh or (close and not edit)) and not template and count[at.HAS_RESIDUAL] == 1:
             if trials.joint(real, count, word, gain, residual, y.energy, y.quiet, fresh):
-                trials.synthetic(real, count, gain, columns.level[i], knows_made(population.usual, population.clock))
+                trials.generated(real, count, gain, columns.level[i], knows_made(population.usual, population.clock))
             if count[at.SCORED] % (c.POPULATION_ROWS[0] if count[at.SCORED] <= c.POPULATION_ROWS[1] else c.POPULATION_ROWS[1]) == 0:
                 report(population, slot[i], count, y.ordinary, sorted_rates)
         if m > 0:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from detectors.evidence import constants as c
 from detectors.evidence.compiled import FINGERPRINT, STALE, call
+from detectors.evidence.generated import judge
 from detectors.evidence.hashing import hashed
 from detectors.evidence.reference import EvidenceReference
-from detectors.evidence.synthetic import judge
 
 RESIDUAL_STEPS = 256  # residuals are kept as int16 in steps of 1/256
 _ZCLIP = np.float32(c.RESIDUAL_CLIP)
@@ -73,7 +73,7 @@ def derive(reference: EvidenceReference, X: NDArray[np.float32]) -> Columns:
         out.code,
         out.limit,
     )
-    call(judge, X, r.sampled, out.code, r.look, r.synthetic, out.level)
+    call(judge, X, r.sampled, out.code, r.look, r.generated, out.level)
     return out
 
 

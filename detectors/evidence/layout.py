@@ -21,7 +21,7 @@ STATISTICS = (
     "smooth",
     "stride",
     "independent",
-    "synthetic",
+    "generated",
     "flips",
     "closing",
     "symmetric",
@@ -29,7 +29,7 @@ STATISTICS = (
     "two_valued",
     "bisection",
 )
-JOINT, FLAT, SMOOTH, STRIDE, INDEPENDENT, SYNTHETIC, FLIPS, CLOSING, SYMMETRIC, LATTICE, TWO_VALUED, BISECTION = range(12)
+JOINT, FLAT, SMOOTH, STRIDE, INDEPENDENT, GENERATED, FLIPS, CLOSING, SYMMETRIC, LATTICE, TWO_VALUED, BISECTION = range(12)
 ARMS = (12, 9, 6, 3, 3, 9, 12, 3, 3, 3, 3, 3)
 FIRST_ARM = (0, 12, 21, 27, 30, 33, 42, 54, 57, 60, 63, 66)
 ARM_COUNT = 69
@@ -45,14 +45,14 @@ STEP_1 = BOUND_SQUARES + 1  # last difference of consecutive rows, then the one 
 QUERIES, DISTINCT, EXACT, NEAR, EDITS, FLIPPED, SCORED, ABOVE_1, ABOVE_2, ABOVE_3, ABOVE_4, BELOW_1, BELOW_2 = range(13)
 MADE_1, MADE_2, MADE_3, STEPS, FLAT_STEPS, PAIRS, PAIR_HITS, LATTICE_TRIALS, LATTICE_FLIPS, TWO_TRIALS, TWO_HITS, MISSING = range(13, 25)
 BISECTIONS, STRIDE_TRIALS, STRIDES, REMEMBERED, LAST, LABEL, EDGED, HAS_RESIDUAL, SEVERITY, EPOCH = range(25, 35)
-BISECTED, LOOKED, INDEPENDENT_TRIALS, INDEPENDENT_HITS, SYNTHETIC_TRIALS, SYNTHETIC_LOOKED = range(35, 41)
+BISECTED, LOOKED, INDEPENDENT_TRIALS, INDEPENDENT_HITS, GENERATED_TRIALS, GENERATED_LOOKED = range(35, 41)
 INT_COUNT = 41  # then the remembered steps
 COUNTS = {
     "queries": QUERIES, "distinct_rows": DISTINCT, "exact_repeats": EXACT, "near": NEAR, "edits": EDITS, "near_flips": FLIPPED,
     "joint_scored": SCORED, "joint_above_75": ABOVE_1, "joint_above_95": ABOVE_2, "joint_above_99": ABOVE_3,
     "joint_above_999": ABOVE_4,
-    "joint_below_5": BELOW_1, "joint_below_25": BELOW_2, "synthetic_rows": MADE_1, "synthetic_likely": MADE_2,
-    "synthetic_sure": MADE_3, "synthetic_scored": SYNTHETIC_TRIALS,
+    "joint_below_5": BELOW_1, "joint_below_25": BELOW_2, "generated_rows": MADE_1, "generated_likely": MADE_2,
+    "generated_sure": MADE_3, "generated_scored": GENERATED_TRIALS,
     "steps": STEPS,
     "flat_steps": FLAT_STEPS, "pairs": PAIRS, "symmetric_pairs": PAIR_HITS, "consecutive": LATTICE_TRIALS,
     "consecutive_edit_flips": LATTICE_FLIPS, "two_valued_scored": TWO_TRIALS, "two_valued": TWO_HITS, "missing_values": MISSING,

@@ -22,9 +22,9 @@ MOVING = 9
 """Rates that follow the population: above E1's four limits, below E8's two, above E12's three; counted from `layout.ABOVE_1` on."""
 _LIMITS = len(c.JOINT_QUANTILES)
 _FIRST = tuple(
-    at.FIRST_ARM[statistic] + 3 * k for statistic, limits in ((at.JOINT, _LIMITS), (at.SMOOTH, 2), (at.SYNTHETIC, 3)) for k in range(limits)
+    at.FIRST_ARM[statistic] + 3 * k for statistic, limits in ((at.JOINT, _LIMITS), (at.SMOOTH, 2), (at.GENERATED, 3)) for k in range(limits)
 )
-_ALTERNATIVES = np.array([*(c.JOINT_Q,) * _LIMITS, *c.SMOOTH_Q, *c.SYNTHETIC_Q])
+_ALTERNATIVES = np.array([*(c.JOINT_Q,) * _LIMITS, *c.SMOOTH_Q, *c.GENERATED_Q])
 
 
 class Ordinary(NamedTuple):
@@ -75,9 +75,9 @@ def set_arms(gain: Any, first: int, u: float, qs: Any) -> None:
 def knows_made(usual: Any, clock: Any) -> bool:
     """Whether E12's trees know the present population: enough clients were judged, and they look as little made as the reference does."""
     moved = False
-    for k in range(MOVING - len(c.SYNTHETIC_LIMITS), MOVING):
-        moved |= usual[k] > c.SYNTHETIC_MOVED
-    return clock[KNOWN] >= c.SYNTHETIC_KNOWN and not moved
+    for k in range(MOVING - len(c.GENERATED_LIMITS), MOVING):
+        moved |= usual[k] > c.GENERATED_MOVED
+    return clock[KNOWN] >= c.GENERATED_KNOWN and not moved
 
 
 @njit

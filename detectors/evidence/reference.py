@@ -10,12 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from detectors.evidence import calibrate
 from detectors.evidence import constants as c
+from detectors.evidence.generated import Columns, Generated, fit_generated
 from detectors.evidence.hashing import occurring
 from detectors.evidence.independence import Bond, fit_bond
 from detectors.evidence.residual import Floats, Residual, fit_residual
 from detectors.evidence.second_look import Look, fit_look
 from detectors.evidence.sound import check
-from detectors.evidence.synthetic import Columns, Synthetic, fit_synthetic
 from detectors.state import pack, reading, unpack
 
 _KIND, _VERSION = "evidence.reference", 5
@@ -71,7 +71,7 @@ class EvidenceReference:
     bisection_rate: float
     look: Look
     bond: Bond
-    synthetic: Synthetic
+    generated: Generated
 
     @classmethod
     def fit(
@@ -150,7 +150,7 @@ class EvidenceReference:
         clusterings = [calibrate.clusters(clipped[:, sampled], k, parts) for k in c.INDEPENDENT_CLUSTERS]
         bond = fit_bond(code, step, clusterings, image is not None, np.random.default_rng(seed))
         columns = Columns(smallest[sampled], spread[sampled], lo[sampled], hi[sampled], step, zero)
-        synthetic = fit_synthetic(H, columns, clusterings, image is not None, np.random.default_rng(seed))
+        generated = fit_generated(H, columns, clusterings, image is not None, np.random.default_rng(seed))
         position = clipped @ projection if projection.size else clipped
         return cls(
             width=d,
@@ -180,7 +180,7 @@ class EvidenceReference:
             bisection_rate=calibrate.bisection_rate(position, np.random.default_rng(seed)),
             look=look,
             bond=bond,
-            synthetic=synthetic,
+            generated=generated,
             **_as_float32(residual, d),
         )
 
@@ -188,7 +188,7 @@ class EvidenceReference:
         """A self-describing state; 17 KB at 20 columns, 350 KB at 784."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
         return pack(
-            _KIND, _VERSION, own | {"look": self.look._asdict(), "bond": self.bond._asdict(), "synthetic": self.synthetic.to_dict()}
+            _KIND, _VERSION, own | {"look": self.look._asdict(), "bond": self.bond._asdict(), "generated": self.generated.to_dict()}
         )
 
     @classmethod
@@ -202,7 +202,7 @@ class EvidenceReference:
         body = unpack(blob, _KIND, _VERSION)
         return cls(
             **check(
-                body | {"look": Look(**body["look"]), "bond": Bond(**body["bond"]), "synthetic": Synthetic.from_dict(body["synthetic"])}
+                body | {"look": Look(**body["look"]), "bond": Bond(**body["bond"]), "generated": Generated.from_dict(body["generated"])}
             )
         )
 

@@ -62,18 +62,18 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         "bond.weights": ("<f4", ((fields, fields),)),
         "bond.own": ("<f4", ((fields,),)),
     }
-    synthetic, depth = body["synthetic"].to_dict(), c.SYNTHETIC_DEPTH
-    trees = len(synthetic["feature"])
+    generated, depth = body["generated"].to_dict(), c.GENERATED_DEPTH
+    trees = len(generated["feature"])
     expected |= {
-        "synthetic.feature": ("|u1", ((trees, depth),)),
-        "synthetic.threshold": ("|u1", ((trees, depth),)),
-        "synthetic.value": ("<f4", ((trees, 1 << depth),)),
-        "synthetic.rates": ("<f8", ((3,),)),
-        "synthetic.nominal": ("<f8", ((3,),)),
+        "generated.feature": ("|u1", ((trees, depth),)),
+        "generated.threshold": ("|u1", ((trees, depth),)),
+        "generated.value": ("<f4", ((trees, 1 << depth),)),
+        "generated.rates": ("<f8", ((3,),)),
+        "generated.nominal": ("<f8", ((3,),)),
     }
     for name, (dtype, shapes) in expected.items():
         part, _, field = name.rpartition(".")
-        array = synthetic[field] if part == "synthetic" else getattr(body[part], field) if part else body[name]
+        array = generated[field] if part == "generated" else getattr(body[part], field) if part else body[name]
         if not isinstance(array, np.ndarray) or array.dtype.str != dtype or array.shape not in shapes:
             found = f"{array.dtype.str} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
             raise StateError(f"evidence reference: {name} is {found}, expected {dtype} {shapes[0]}")
@@ -95,9 +95,9 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
     ):
         if np.any((places < 0) | (places >= end)):
             raise StateError(f"evidence reference: {name} points outside 0 to {end - 1}")
-    if np.any(synthetic["feature"] >= 2 * fields) or np.any((synthetic["nominal"] < 0) | (synthetic["nominal"] > 1)):
+    if np.any(generated["feature"] >= 2 * fields) or np.any((generated["nominal"] < 0) | (generated["nominal"] > 1)):
         raise StateError("evidence reference: a tree asks for a column that is not there, or a share is none")
-    shares = np.concatenate([body["joint_rates"], body["smooth_rates"], synthetic["rates"]])  # 1: tolerated always, so that limit is off
+    shares = np.concatenate([body["joint_rates"], body["smooth_rates"], generated["rates"]])  # 1: tolerated always, so that limit is off
     rates = np.concatenate([shares, body["flat_rates"], [body["symmetric_rate"], body["bisection_rate"], bond.rate]])
     if np.any(body["sampled_range"] <= 0) or np.any(rates <= 0) or np.any(shares > 1):
         raise StateError("evidence reference: a range or rate is out of bounds")

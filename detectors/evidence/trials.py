@@ -337,16 +337,16 @@ def independent(real: Any, count: Any, code: Any, gain: Any, x: Any, newest: int
 
 
 @njit
-def synthetic(real: Any, count: Any, gain: Any, level: int, known: bool) -> None:
+def generated(real: Any, count: Any, gain: Any, level: int, known: bool) -> None:
     """E12: does the row look made; ``level`` is how many limits it is above. Evidence begins anew while the population is not ``known``."""
-    first = at.FIRST_ARM[at.SYNTHETIC]
+    first = at.FIRST_ARM[at.GENERATED]
     for k in range(3):
         if known:
             trial(real, first + 3 * k, 3, gain, level > k)
         else:
             real[first + 3 * k : first + 3 * k + 3] = 0
         count[at.MADE_1 + k] += level > k
-    count[at.SYNTHETIC_TRIALS] += 1
+    count[at.GENERATED_TRIALS] += 1
 
 
 @njit(inline="always")

@@ -124,7 +124,7 @@ def test_what_others_ask_changes_only_what_counts_as_usual(reference: EvidenceRe
     feed(together, slot, X, [])
     for k in range(8):
         feed(alone, slot[slot == k], X[slot == k], [])
-    assert same_clients(together, alone, but=("joint", "smooth", "synthetic"))
+    assert same_clients(together, alone, but=("joint", "smooth", "generated"))
 
 
 @settings(max_examples=25, deadline=None)
@@ -185,7 +185,7 @@ def test_a_cleared_slot_starts_anew_and_a_resized_one_goes_on(reference: Evidenc
     assert clients.severity(np.array([5]))[0, 0] == 0
     fresh = make(reference, 20)
     feed(fresh, slot[slot != 5], X[slot != 5], [])
-    assert same_clients(clients, fresh, but=("joint", "smooth", "synthetic"))  # these two remember what was usual
+    assert same_clients(clients, fresh, but=("joint", "smooth", "generated"))  # these two remember what was usual
     with pytest.raises(ValueError, match="shrink"):
         clients.resize(3)
 

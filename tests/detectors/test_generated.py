@@ -8,10 +8,10 @@ from detectors.evidence import STATISTICS, ClientEvidence, EvidenceReference
 from detectors.evidence import constants as c
 from detectors.evidence.boosting import fit_trees, scores
 from detectors.evidence.derive import derive
-from detectors.evidence.synthetic import Columns, coded, made, met
+from detectors.evidence.generated import Columns, coded, made, met
 
 Rows = NDArray[np.float32]
-SYNTHETIC = STATISTICS.index("synthetic")
+GENERATED = STATISTICS.index("generated")
 D = 9
 PRICES = np.array([0, 5, 12, 12, 20, 35, 50, 99, 150, 240.0])
 
@@ -93,7 +93,7 @@ def service(reference: EvidenceReference, asked: list[Rows]) -> tuple[ClientEvid
     clients = ClientEvidence(reference, ln_page=float(np.log(1e7)), ln_ticket=float(np.log(1e5)), capacity=len(parts))
     X, n = np.concatenate(parts), len(slot)
     found = clients.update(slot, X, np.empty((n, 0), np.float32), np.full(n, -1, np.int32))
-    mine = found.statistic == SYNTHETIC
+    mine = found.statistic == GENERATED
     return clients, set(zip((found.slot[mine] - 20).tolist(), found.severity[mine].tolist(), strict=True))
 
 
@@ -101,7 +101,7 @@ def test_units_alone_are_why_it_holds_back(reference: EvidenceReference) -> None
     """Its evidence has crossed the line by far; the second look explains it."""
     rng = np.random.default_rng(3)
     clients, named = service(reference, [np.rint(orders(400, 23) * rng.uniform(1.1, 1.4, D))])
-    assert clients.log_evidence(np.array([20]))[0, SYNTHETIC] > np.log(1e7)
+    assert clients.log_evidence(np.array([20]))[0, GENERATED] > np.log(1e7)
     assert named == set()
 
 
@@ -110,7 +110,7 @@ def test_it_is_silent_before_there_are_clients_to_compare_with(reference: Eviden
     averages = np.rint((pool + orders(600, 6)) / 2).astype(np.float32)
     clients = ClientEvidence(reference, ln_page=float(np.log(1e7)), ln_ticket=float(np.log(1e5)), capacity=1)
     clients.update(np.zeros(600, np.int32), averages, np.empty((600, 0), np.float32), np.full(600, -1, np.int32))
-    assert clients.log_evidence(np.zeros(1, np.int32))[0, SYNTHETIC] == -np.inf
+    assert clients.log_evidence(np.zeros(1, np.int32))[0, GENERATED] == -np.inf
     assert (0, 2) in service(reference, [averages])[1]
 
 
@@ -132,11 +132,11 @@ def test_a_change_of_everybodys_rows_at_once_names_nobody(reference: EvidenceRef
     slot, n = np.tile(np.arange(40, dtype=np.int32), 600), 600 * 40
     clients = ClientEvidence(reference, ln_page=float(np.log(1e7)), ln_ticket=float(np.log(1e5)), capacity=41)
     found = clients.update(slot, X.reshape(n, D), np.empty((n, 0), np.float32), np.full(n, -1, np.int32))
-    assert SYNTHETIC not in found.statistic[found.severity == 2]
-    assert (found.statistic == SYNTHETIC).sum() <= 1
+    assert GENERATED not in found.statistic[found.severity == 2]
+    assert (found.statistic == GENERATED).sum() <= 1
     averages = np.rint((orders(400, 5) + orders(400, 6)) / 2).astype(np.float32)
     found = clients.update(np.full(400, 40, np.int32), averages, np.empty((400, 0), np.float32), np.full(400, -1, np.int32))
-    assert 2 in found.severity[found.statistic == SYNTHETIC], "it is back"
+    assert 2 in found.severity[found.statistic == GENERATED], "it is back"
 
 
 def test_a_row_with_gaps_is_judged_by_what_is_there(reference: EvidenceReference) -> None:
@@ -158,14 +158,14 @@ def test_the_batch_scores_rows_as_they_were_learnt(reference: EvidenceReference)
 
 def test_it_is_off_for_pictures_few_columns_and_few_rows(reference: EvidenceReference) -> None:
     X = orders(3000, 1)
-    for other in (fitted(X[: c.SYNTHETIC_ROWS - 1]), fitted(X[:, :3])):
-        assert len(other.synthetic.trees.feature) == 0
+    for other in (fitted(X[: c.GENERATED_ROWS - 1]), fitted(X[:, :3])):
+        assert len(other.generated.trees.feature) == 0
         assert (derive(other, X[:20, : other.width]).level == 0).all()
     picture = np.clip(np.random.default_rng(0).normal(100, 40, (700, 16)), 0, 255).astype(np.float32)
     low, high = np.zeros(16), np.full(16, 255.0)
     pictures = EvidenceReference.fit(picture, np.empty((700, 0), np.float32), None, low=low, high=high, image=(4, 4))
-    assert len(pictures.synthetic.trees.feature) == 0
-    assert len(reference.synthetic.trees.feature) == c.SYNTHETIC_TREES
+    assert len(pictures.generated.trees.feature) == 0
+    assert len(reference.generated.trees.feature) == c.GENERATED_TREES
 
 
 def test_it_stays_silent_where_made_rows_are_like_ordinary_ones() -> None:

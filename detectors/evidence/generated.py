@@ -35,7 +35,7 @@ from detectors.lean import allocating
 Bytes = NDArray[np.uint8]
 
 
-class Synthetic(NamedTuple):
+class Generated(NamedTuple):
     """The classifier, and how many ordinary rows it takes for made ones."""
 
     trees: Trees
@@ -47,7 +47,7 @@ class Synthetic(NamedTuple):
         return {**self.trees._asdict(), "rates": self.rates, "nominal": self.nominal}
 
     @classmethod
-    def from_dict(cls, body: dict[str, Any]) -> Synthetic:
+    def from_dict(cls, body: dict[str, Any]) -> Generated:
         """From `to_dict`; TypeError or KeyError where something is missing or too much."""
         parts = dict(body)
         return cls(rates=parts.pop("rates"), nominal=parts.pop("nominal"), trees=Trees(**parts))
@@ -70,7 +70,7 @@ def coded(rows: Floats, columns: Columns) -> Bytes:
     return (c.CODE_ZERO + np.rint(levels / c.QUANTUM)).astype(np.uint8)
 
 
-def fit_synthetic(rows: Floats, columns: Columns, clusterings: list[NDArray[np.int64]], image: bool, rng: np.random.Generator) -> Synthetic:
+def fit_generated(rows: Floats, columns: Columns, clusterings: list[NDArray[np.int64]], image: bool, rng: np.random.Generator) -> Generated:
     """Learns what made rows look like; 1 to 2 s of CPU at 16 columns.
 
     Args:
@@ -81,15 +81,15 @@ def fit_synthetic(rows: Floats, columns: Columns, clusterings: list[NDArray[np.i
         rng: draws the made rows.
     """
     n, fields = rows.shape
-    off = Synthetic(no_trees(c.SYNTHETIC_DEPTH), np.ones(3), np.zeros(3))
-    if image or fields < c.SYNTHETIC_FIELDS or n < c.SYNTHETIC_ROWS:
+    off = Generated(no_trees(c.GENERATED_DEPTH), np.ones(3), np.zeros(3))
+    if image or fields < c.GENERATED_FIELDS or n < c.GENERATED_ROWS:
         return off
-    code, fold = coded(rows, columns), rng.integers(0, c.SYNTHETIC_FOLDS, n)
+    code, fold = coded(rows, columns), rng.integers(0, c.GENERATED_FOLDS, n)
     odds = np.zeros(n)
-    for k in range(c.SYNTHETIC_FOLDS):
-        part = _learn(rows[fold != k], columns, c.SYNTHETIC_LEARNT // 2, rng)
+    for k in range(c.GENERATED_FOLDS):
+        part = _learn(rows[fold != k], columns, c.GENERATED_LEARNT // 2, rng)
         odds[fold == k] = scores(_seen(code[fold == k], None, columns, *_model(code[fold != k], columns)), part)
-    above = odds[:, None] > c.SYNTHETIC_LIMITS
+    above = odds[:, None] > c.GENERATED_LIMITS
     nominal: Floats = above.mean(0)
     populations = [cluster == k for cluster in clusterings for k in np.unique(cluster)]
     for column in code.T:
@@ -97,8 +97,8 @@ def fit_synthetic(rows: Floats, columns: Columns, clusterings: list[NDArray[np.i
         populations += [column <= low, column >= high]
     least = max(c.INDEPENDENT_PART_ROWS, c.INDEPENDENT_PART * n)
     worst = np.max([nominal, *(above[members].mean(0) for members in populations if members.sum() >= least)], axis=0)
-    rates = np.clip(c.SYNTHETIC_MARGIN * worst, c.SYNTHETIC_FLOOR, 1.0)
-    return Synthetic(_learn(rows, columns, c.SYNTHETIC_LEARNT, rng), rates, nominal)
+    rates = np.clip(c.GENERATED_MARGIN * worst, c.GENERATED_FLOOR, 1.0)
+    return Generated(_learn(rows, columns, c.GENERATED_LEARNT, rng), rates, nominal)
 
 
 def made(rows: Floats, columns: Columns, k: int, rng: np.random.Generator) -> Floats:
@@ -163,7 +163,7 @@ def met(rows: Floats, columns: Columns, k: int, rng: np.random.Generator) -> Flo
 def _sendable(made: Floats, rows: Floats, columns: Columns, rng: np.random.Generator) -> Floats:
     whole = (rows == np.round(rows)).all(0)
     inside: Floats = np.clip(made, columns.least, columns.most)
-    return np.where(whole & (rng.random((len(made), 1)) < c.SYNTHETIC_ROUNDED), np.round(inside), inside)
+    return np.where(whole & (rng.random((len(made), 1)) < c.GENERATED_ROUNDED), np.round(inside), inside)
 
 
 def _model(code: Bytes, columns: Columns) -> tuple[Floats, Floats]:
@@ -186,13 +186,13 @@ def _learn(rows: Floats, columns: Columns, k: int, rng: np.random.Generator) -> 
         for is_made, some in ((False, met(b, columns, k // 2, rng)), (True, made(a, columns, k // 2, rng))):
             code = coded(some, columns)
             known = np.ones(code.shape, np.bool_)
-            gaps = rng.random(len(code)) < c.SYNTHETIC_GAPS
+            gaps = rng.random(len(code)) < c.GENERATED_GAPS
             known[gaps] = rng.random((int(gaps.sum()), code.shape[1])) > rng.choice([0.1, 0.3, 0.5], (int(gaps.sum()), 1))
             parts.append(_seen(code, known, columns, mean, precision))
             truth.append(np.full(len(code), is_made))
     return fit_trees(
-        np.concatenate(parts), np.concatenate(truth), trees=c.SYNTHETIC_TREES, depth=c.SYNTHETIC_DEPTH, rate=c.SYNTHETIC_RATE,
-        l2=c.SYNTHETIC_CAUTION,
+        np.concatenate(parts), np.concatenate(truth), trees=c.GENERATED_TREES, depth=c.GENERATED_DEPTH, rate=c.GENERATED_RATE,
+        l2=c.GENERATED_CAUTION,
     )  # fmt: skip
 
 
@@ -231,24 +231,24 @@ def see(code: Any, z: Any, known: Any, mean: Any, precision: Any, v: Any, out: A
         total = 0.0
         for t in range(fields):
             total += precision[f, t] * v[t]
-        r = 128 + np.rint(total / np.sqrt(precision[f, f]) * c.SYNTHETIC_STEPS)
+        r = 128 + np.rint(total / np.sqrt(precision[f, f]) * c.GENERATED_STEPS)
         out[f] = min(code[f], 254) if known[f] else 255
         out[fields + f] = np.uint8(min(max(r, 0.0), 254.0)) if known[f] else 255
 
 
 @njit(cache=True, fastmath={"contract", "nsz"})
-def judge(X: Any, sampled: Any, code: Any, look: Look, synthetic: Synthetic, level: Any, fingerprint: int) -> int:
+def judge(X: Any, sampled: Any, code: Any, look: Look, generated: Generated, level: Any, fingerprint: int) -> int:
     """How many of the three limits each row is above (n,) uint8; values of X (n, d) that are no numbers are unknown."""
     if fingerprint != FINGERPRINT:
         return STALE
     n, fields = code.shape
     level[:] = 0
-    if len(synthetic.trees.feature) == 0:
+    if len(generated.trees.feature) == 0:
         return int(n)
     weights = np.empty((fields, fields), np.float32)
     for f in range(fields):
         for t in range(fields):
-            weights[t, f] = look.precision[f, t] / np.sqrt(look.precision[f, f]) * c.SYNTHETIC_STEPS
+            weights[t, f] = look.precision[f, t] / np.sqrt(look.precision[f, f]) * c.GENERATED_STEPS
     offset, r = np.full(fields, np.float32(128.5)), np.empty(fields, np.float32)
     step = look.step.astype(np.float32)
     for f in range(fields):
@@ -282,32 +282,32 @@ def judge(X: Any, sampled: Any, code: Any, look: Look, synthetic: Synthetic, lev
             for f in range(fields):
                 block[f, i] = min(code[first + i, f], np.uint8(254))
                 block[fields + f, i] = np.uint8(min(max(r[f], np.float32(0)), np.float32(254)))
-        score_block(block, synthetic.trees, leaf, score)
+        score_block(block, generated.trees, leaf, score)
         for i in range(m):
-            level[first + i] = (score[i] > c.SYNTHETIC_LIMITS[0]) + (score[i] > c.SYNTHETIC_LIMITS[1]) + (score[i] > c.SYNTHETIC_LIMITS[2])
+            level[first + i] = (score[i] > c.GENERATED_LIMITS[0]) + (score[i] > c.GENERATED_LIMITS[1]) + (score[i] > c.GENERATED_LIMITS[2])
     return int(n)
 
 
 @allocating
-def confirms(memory: Any, held: int, look: Look, synthetic: Synthetic) -> bool:
+def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
     """Whether the remembered rows (field-major, `MEMORY` a field) look made by more than units and defaults."""
     fields = len(look.step)
     z, kept = np.empty((held, fields)), np.ones((held, fields), np.bool_)
     filled(memory, held, look, z, kept)
-    share = _shares(z, kept, look, synthetic)
+    share = _shares(z, kept, look, generated)
     above = False
     for k in range(3):
-        above |= share[k] > synthetic.rates[k] + c.SYNTHETIC_WAY * (1 - synthetic.rates[k])
-    if not above or share[1] < c.SYNTHETIC_SURE:
+        above |= share[k] > generated.rates[k] + c.GENERATED_WAY * (1 - generated.rates[k])
+    if not above or share[1] < c.GENERATED_SURE:
         return False
     if _untied(memory, held, look, kept):
         return True
     mapped(z, kept, look)
     _snap(z, look)
-    share = _shares(z, kept, look, synthetic)
+    share = _shares(z, kept, look, generated)
     above = False
     for k in range(3):
-        above |= share[k] > max(synthetic.rates[k], c.SYNTHETIC_MAPPED[0 if held < c.LOOK_REPAIRED_ROWS else 1, k])
+        above |= share[k] > max(generated.rates[k], c.GENERATED_MAPPED[0 if held < c.LOOK_REPAIRED_ROWS else 1, k])
     return above
 
 
@@ -326,9 +326,9 @@ def _untied(memory: Any, held: int, look: Look, kept: Any) -> Any:
         expected = 0.0
         for code in range(256):
             expected += look.share[f, code] ** 2
-        if n >= c.LOOK_ROWS and expected >= c.SYNTHETIC_TIES:
-            columns += (times * (times - 1)).sum() < c.SYNTHETIC_TIED[0] * expected * n * (n - 1)
-    return columns >= c.SYNTHETIC_TIED[1]
+        if n >= c.LOOK_ROWS and expected >= c.GENERATED_TIES:
+            columns += (times * (times - 1)).sum() < c.GENERATED_TIED[0] * expected * n * (n - 1)
+    return columns >= c.GENERATED_TIED[1]
 
 
 @allocating
@@ -352,7 +352,7 @@ def _snap(z: Any, look: Look) -> None:
 
 
 @allocating
-def _shares(z: Any, kept: Any, look: Look, synthetic: Synthetic) -> Any:
+def _shares(z: Any, kept: Any, look: Look, generated: Generated) -> Any:
     """Shares (3,) of the rows with half of their fields known that are above the limits; 0 where there are few."""
     held, fields = z.shape
     block, leaf, score = np.zeros((2 * fields, BLOCK), np.uint8), np.zeros(BLOCK, np.uint8), np.zeros(BLOCK, np.float32)
@@ -371,10 +371,10 @@ def _shares(z: Any, kept: Any, look: Look, synthetic: Synthetic) -> Any:
                 block[f, waiting] = row[f]
             waiting += 1
         if waiting == BLOCK or (i == held and waiting):
-            score_block(block, synthetic.trees, leaf, score)
+            score_block(block, generated.trees, leaf, score)
             for k in range(waiting):
                 for limit in range(3):
-                    above[limit] += score[k] > c.SYNTHETIC_LIMITS[limit]
+                    above[limit] += score[k] > c.GENERATED_LIMITS[limit]
             judged += waiting
             waiting = 0
     return above / judged if judged >= c.LOOK_ROWS else np.zeros(3)
