@@ -78,7 +78,7 @@ def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
 
 def test_only_what_this_start_logged_counts(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("Kafka Server started\n")
-    child = Child("node", ["/bin/sh", "-c", "echo again"], tmp_path / "log")
+    child = Child("node", ["/bin/sh", "-c", "echo again; exec sleep 60"], tmp_path / "log")
     child.wait_until(lambda: "again" in child.said(), timeout=20)
     assert "Kafka Server started" not in child.said()
     child.stop()
@@ -86,7 +86,7 @@ def test_only_what_this_start_logged_counts(tmp_path: Path) -> None:
 
 def test_java_settings_of_the_user_do_not_reach_a_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Xmx1k")
-    child = Child("node", ["/bin/sh", "-c", 'echo "options=$JAVA_TOOL_OPTIONS."'], tmp_path / "log")
+    child = Child("node", ["/bin/sh", "-c", 'echo "options=$JAVA_TOOL_OPTIONS."; exec sleep 60'], tmp_path / "log")
     child.wait_until(lambda: "options=." in child.said(), timeout=20)
     child.stop()
     assert os.environ["JAVA_TOOL_OPTIONS"] == "-Xmx1k"
