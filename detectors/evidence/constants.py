@@ -195,9 +195,8 @@ GENERATED_ROUNDED = 0.75  # share of the rows whose whole-number columns hold wh
 GENERATED_STEPS = 16  # of a residual's unit
 GENERATED_LIMITS = np.array([0.0, 1.0, 2.0])  # log odds; the last finds one row in four behind cover traffic
 GENERATED_MARGIN = 1.2
-GENERATED_FLOOR = np.array(
-    [0.30, 0.13, 0.05]
-)  # ordinary clients of large tables 0 to .3, 0 to .1 and 0 to .03; made rows .4 to 1, .2 to 1, .1 to .9
+GENERATED_FLOOR = np.array([0.30, 0.13, 0.05])  # ordinary clients of large tables 0 to .3, 0 to .1 and 0 to .03; ...
+# ... made rows .4 to 1, .2 to 1, .1 to .9
 GENERATED_Q = (0.42, 0.6, 0.85), (0.24, 0.45, 0.8), (0.12, 0.27, 0.6)
 GENERATED_MIN_ROWS = 32
 GENERATED_WAY = 0.15  # of the way from the tolerated rate to 1 that the remembered rows must reach

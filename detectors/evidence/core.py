@@ -71,9 +71,8 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
         set_arms.py_func(out, at.FIRST_ARM[at.FLIPS] + 4 * k, c.FLIP_U[k], c.FLIP_Q)
     for k in range(2):
         set_arms.py_func(out, at.FIRST_ARM[at.SMOOTH] + 3 * k, float(reference.smooth_rates[k]), c.SMOOTH_Q[k])
-    for k in range(len(c.GENERATED_LIMITS)):
-        if len(reference.generated.trees.feature):
-            set_arms.py_func(out, at.FIRST_ARM[at.GENERATED] + 3 * k, float(reference.generated.rates[k]), c.GENERATED_Q[k])
+    for k in range(len(c.GENERATED_LIMITS) if len(reference.generated.trees.feature) else 0):
+        set_arms.py_func(out, at.FIRST_ARM[at.GENERATED] + 3 * k, float(reference.generated.rates[k]), c.GENERATED_Q[k])
     set_arms.py_func(out, at.FIRST_ARM[at.CLOSING], c.CLOSING_U, c.CLOSING_Q)
     set_arms.py_func(out, at.FIRST_ARM[at.STRIDE], c.STRIDE_U, c.STRIDE_Q)
     if reference.bond.factor > 0:
@@ -89,31 +88,19 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
 
 
 @njit
-def _look_again(count: Any, code: Any, y: Yardsticks) -> bool:
-    """Whether the remembered rows confirm E1; not asked again soon after they did not. Pictures have no units and defaults."""
+def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int) -> bool:
+    """Whether the remembered rows confirm E1, or E12; not asked again soon after they did not."""
     fields = len(y.look.step)
-    if y.image or fields < 3:
+    if statistic == at.JOINT and (y.image or fields < 3):  # pictures have no units and defaults
         return True
-    if count[at.DISTINCT] < count[at.LOOKED]:
+    looked = at.LOOKED if statistic == at.JOINT else at.GENERATED_LOOKED
+    if count[at.DISTINCT] < count[looked]:
         return False
-    held = min(count[at.REMEMBERED], c.MEMORY)
-    if confirms(code[2 * c.RING * fields :], held, y.look):
-        return True
-    count[at.LOOKED] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
-    return False
-
-
-@njit
-def _made(count: Any, code: Any, y: Yardsticks) -> bool:
-    """Whether the remembered rows confirm E12; asked as seldom as E1's."""
-    if count[at.DISTINCT] < count[at.GENERATED_LOOKED]:
-        return False
-    fields = len(y.look.step)
-    held = min(count[at.REMEMBERED], c.MEMORY)
-    if looks_made(code[2 * c.RING * fields :], held, y.look, y.generated):
-        return True
-    count[at.GENERATED_LOOKED] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
-    return False
+    memory, held = code[2 * c.RING * fields :], min(count[at.REMEMBERED], c.MEMORY)
+    sure = confirms(memory, held, y.look) if statistic == at.JOINT else looks_made(memory, held, y.look, y.generated)
+    if not sure:
+        count[looked] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
+    return bool(sure)
 
 
 @njit
@@ -141,7 +128,7 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int,
                 s = 0
             s = _alone(count, known, s)
             if s > max(severity, (count[at.SEVERITY] >> (2 * family)) & 3):
-                s = s if _look_again(count, code, y) else 0
+                s = s if _confirmed(count, code, y, statistic) else 0
         elif statistic == at.INDEPENDENT:
             asked = count[at.INDEPENDENT_TRIALS] >= c.INDEPENDENT_LEAST and count[at.DISTINCT] % c.INDEPENDENT_EVERY == 0
             unbound = real[at.BOUND] <= c.INDEPENDENT_SIGMAS * np.sqrt(1.5 * real[at.BOUND_SQUARES])
@@ -150,7 +137,7 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int,
             few = count[at.DISTINCT] < c.GENERATED_MIN_ROWS or c.JOINT_SCORED * count[at.GENERATED_TRIALS] < count[at.DISTINCT]
             s = 0 if few else s
             if s > max(severity, (count[at.SEVERITY] >> (2 * family)) & 3):
-                s = s if _made(count, code, y) else 0
+                s = s if _confirmed(count, code, y, statistic) else 0
         elif statistic == at.SMOOTH:
             if known < c.SMOOTH_KNOWN or count[at.SCORED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
                 s = 0

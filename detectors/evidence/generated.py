@@ -9,9 +9,9 @@ instrument), against rows made from it in the eight ways of `made`. It sees the 
 A hit is a fresh row, and no continuation of the last one (a sensor's), whose log odds are above 0, 1, or 2. The tolerated rates are those
 of the reference's own rows, each scored by trees that never saw it, in the part of the reference that has most (tails, clusters); like E1's
 they follow the present population, and while everybody's rows look made, or fewer than twelve clients are known, it is silent and begins
-anew. Before it speaks, the remembered rows are judged again with filled fields taken for unknown; and where
-values repeat as often as they should, once more with every column mapped to the reference's mean and scatter, onto the values that it has
-(`confirms`): wrong units and defaults then pass, made rows do not.
+anew. Before it speaks, the remembered rows are judged again with filled fields taken for unknown; and where values repeat as often as they
+should, once more with every column mapped to the reference's mean and scatter, onto the values that it has (`confirms`): wrong units and
+defaults then pass, made rows do not.
 
 It misleads where the reference is a poor sample: fewer than 500 rows, and it is off. Rows of a table of two columns, or of nearly
 independent ones, look the same made or met: its tolerated rates are high there and it stays silent.
@@ -29,7 +29,8 @@ from detectors.evidence import constants as c
 from detectors.evidence.boosting import BLOCK, Trees, fit_trees, no_trees, score_block, scores
 from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.residual import Floats, ledoit_wolf
-from detectors.evidence.second_look import Look, filled, mapped
+from detectors.evidence.sampled import Sampled, parts
+from detectors.evidence.second_look import Look, complete, filled, mapped
 from detectors.lean import allocating
 
 Bytes = NDArray[np.uint8]
@@ -49,28 +50,11 @@ class Generated(NamedTuple):
     @classmethod
     def from_dict(cls, body: dict[str, Any]) -> Generated:
         """From `to_dict`; TypeError or KeyError where something is missing or too much."""
-        parts = dict(body)
-        return cls(rates=parts.pop("rates"), nominal=parts.pop("nominal"), trees=Trees(**parts))
+        trees = dict(body)
+        return cls(rates=trees.pop("rates"), nominal=trees.pop("nominal"), trees=Trees(**trees))
 
 
-class Columns(NamedTuple):
-    """What is known of the sampled columns; F of them."""
-
-    low: Floats  # (F,) the reference's minimum
-    spread: Floats  # (F,) its 5-95 % range
-    least: Floats  # (F,) the schema's limits
-    most: Floats
-    step: Floats  # (F,) z of one code step
-    zero: Floats  # (F,) z of code 0
-
-
-def coded(rows: Floats, columns: Columns) -> Bytes:
-    """Rows (n, F) as a client's memory holds them."""
-    levels = np.clip((rows - columns.low) / columns.spread, c.CODE_LOW, c.CODE_HIGH)
-    return (c.CODE_ZERO + np.rint(levels / c.QUANTUM)).astype(np.uint8)
-
-
-def fit_generated(rows: Floats, columns: Columns, clusterings: list[NDArray[np.int64]], image: bool, rng: np.random.Generator) -> Generated:
+def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.int64]], image: bool, rng: np.random.Generator) -> Generated:
     """Learns what made rows look like; 1 to 2 s of CPU at 16 columns.
 
     Args:
@@ -84,24 +68,20 @@ def fit_generated(rows: Floats, columns: Columns, clusterings: list[NDArray[np.i
     off = Generated(no_trees(c.GENERATED_DEPTH), np.ones(3), np.zeros(3))
     if image or fields < c.GENERATED_FIELDS or n < c.GENERATED_ROWS:
         return off
-    code, fold = coded(rows, columns), rng.integers(0, c.GENERATED_FOLDS, n)
+    code, fold = columns.coded(rows), rng.integers(0, c.GENERATED_FOLDS, n)
     odds = np.zeros(n)
     for k in range(c.GENERATED_FOLDS):
-        part = _learn(rows[fold != k], columns, c.GENERATED_LEARNT // 2, rng)
-        odds[fold == k] = scores(_seen(code[fold == k], None, columns, *_model(code[fold != k], columns)), part)
+        trees = _learn(rows[fold != k], columns, c.GENERATED_LEARNT // 2, rng)
+        odds[fold == k] = scores(_seen(code[fold == k], None, columns, *_model(code[fold != k], columns)), trees)
     above = odds[:, None] > c.GENERATED_LIMITS
     nominal: Floats = above.mean(0)
-    populations = [cluster == k for cluster in clusterings for k in np.unique(cluster)]
-    for column in code.T:
-        low, high = np.quantile(column, [c.JOINT_LEFT_OUT[0], 1 - c.JOINT_LEFT_OUT[0]])
-        populations += [column <= low, column >= high]
     least = max(c.INDEPENDENT_PART_ROWS, c.INDEPENDENT_PART * n)
-    worst = np.max([nominal, *(above[members].mean(0) for members in populations if members.sum() >= least)], axis=0)
+    worst = np.max([nominal, *(above[part].mean(0) for part in parts(code, clusterings) if part.sum() >= least)], axis=0)
     rates = np.clip(c.GENERATED_MARGIN * worst, c.GENERATED_FLOOR, 1.0)
     return Generated(_learn(rows, columns, c.GENERATED_LEARNT, rng), rates, nominal)
 
 
-def made(rows: Floats, columns: Columns, k: int, rng: np.random.Generator) -> Floats:
+def made(rows: Floats, columns: Sampled, k: int, rng: np.random.Generator) -> Floats:
     """About ``k`` rows (., F) made from ``rows`` in eight ways, without the values that no caller of the service could send.
 
     Averages of two; Gaussian noise around one; columns shuffled, uniform, Gaussian each; Gaussian together; equal steps in all
@@ -131,7 +111,7 @@ def made(rows: Floats, columns: Columns, k: int, rng: np.random.Generator) -> Fl
     return _sendable(np.concatenate(out), rows, columns, rng)
 
 
-def met(rows: Floats, columns: Columns, k: int, rng: np.random.Generator) -> Floats:
+def met(rows: Floats, columns: Sampled, k: int, rng: np.random.Generator) -> Floats:
     """About ``k`` rows (., F) of ordinary clients: four of ten as they are, the others changed in six ways.
 
     Some columns in other units; fields filled with 0, the median or the mean; rounded to coarse steps; a few fields of another row; an
@@ -160,80 +140,66 @@ def met(rows: Floats, columns: Columns, k: int, rng: np.random.Generator) -> Flo
     return _sendable(np.concatenate(out), rows, columns, rng)
 
 
-def _sendable(made: Floats, rows: Floats, columns: Columns, rng: np.random.Generator) -> Floats:
+def _sendable(made: Floats, rows: Floats, columns: Sampled, rng: np.random.Generator) -> Floats:
     whole = (rows == np.round(rows)).all(0)
     inside: Floats = np.clip(made, columns.least, columns.most)
     return np.where(whole & (rng.random((len(made), 1)) < c.GENERATED_ROUNDED), np.round(inside), inside)
 
 
-def _model(code: Bytes, columns: Columns) -> tuple[Floats, Floats]:
+def _model(code: Bytes, columns: Sampled) -> tuple[Floats, Floats]:
     """Mean and precision of rows as memory holds them."""
-    mean, covariance = ledoit_wolf(np.clip(code * columns.step + columns.zero, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP))
+    mean, covariance = ledoit_wolf(columns.decoded(code))
     precision: Floats = np.linalg.inv(covariance).astype(np.float64)
     return mean, precision
 
 
-def _learn(rows: Floats, columns: Columns, k: int, rng: np.random.Generator) -> Trees:
+def _learn(rows: Floats, columns: Sampled, k: int, rng: np.random.Generator) -> Trees:
     """Trees that tell rows made from one half from rows met in the other, and the other way round.
 
     With one half for both, the very rows would be learnt by heart: a made row of few values may be one of them.
     """
     order = rng.permutation(len(rows))
     halves = rows[order[::2]], rows[order[1::2]]
-    parts, truth = [], []
+    seen, truth = [], []
     for a, b in (halves, halves[::-1]):
-        mean, precision = _model(coded(a, columns), columns)
+        mean, precision = _model(columns.coded(a), columns)
         for is_made, some in ((False, met(b, columns, k // 2, rng)), (True, made(a, columns, k // 2, rng))):
-            code = coded(some, columns)
+            code = columns.coded(some)
             known = np.ones(code.shape, np.bool_)
             gaps = rng.random(len(code)) < c.GENERATED_GAPS
             known[gaps] = rng.random((int(gaps.sum()), code.shape[1])) > rng.choice([0.1, 0.3, 0.5], (int(gaps.sum()), 1))
-            parts.append(_seen(code, known, columns, mean, precision))
+            seen.append(_seen(code, known, columns, mean, precision))
             truth.append(np.full(len(code), is_made))
     return fit_trees(
-        np.concatenate(parts), np.concatenate(truth), trees=c.GENERATED_TREES, depth=c.GENERATED_DEPTH, rate=c.GENERATED_RATE,
+        np.concatenate(seen), np.concatenate(truth), trees=c.GENERATED_TREES, depth=c.GENERATED_DEPTH, rate=c.GENERATED_RATE,
         l2=c.GENERATED_CAUTION,
     )  # fmt: skip
 
 
-def _seen(code: Bytes, known: NDArray[np.bool_] | None, columns: Columns, mean: Floats, precision: Floats) -> Bytes:
+def _seen(code: Bytes, known: NDArray[np.bool_] | None, columns: Sampled, mean: Floats, precision: Floats) -> Bytes:
     """What the trees see (n, 2 F) of rows (n, F)."""
     known = np.ones(code.shape, np.bool_) if known is None else known
-    z = np.clip(code * columns.step + columns.zero, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
     out = np.empty((len(code), 2 * code.shape[1]), np.uint8)
-    _see_all(code, z, known, mean, precision, out)
+    _see_all(code, columns.decoded(code), known, mean, precision, out)
     return out
 
 
 @njit(cache=True)
 def _see_all(code: Any, z: Any, known: Any, mean: Any, precision: Any, out: Any) -> None:
-    v = np.empty(code.shape[1])
+    v, r = np.empty(code.shape[1]), np.empty(code.shape[1])
     for i in range(len(code)):
-        see(code[i], z[i], known[i], mean, precision, v, out[i])
+        see(code[i], z[i], known[i], mean, precision, v, r, out[i])
 
 
 @njit
-def see(code: Any, z: Any, known: Any, mean: Any, precision: Any, v: Any, out: Any) -> None:
-    """The bytes of one row: its codes, then its residuals in steps of 1/16 around 128; 255 where unknown. ``v`` (F,) is overwritten."""
+def see(code: Any, z: Any, known: Any, mean: Any, precision: Any, v: Any, r: Any, out: Any) -> None:
+    """The bytes of one row: codes, then residuals in steps of 1/16 around 128; 255 where unknown. ``v`` and ``r`` (F,) are overwritten."""
+    complete(z, known, mean, precision, v, r)
     fields = len(code)
-    unknown = 0
     for f in range(fields):
-        unknown += not known[f]
-        v[f] = z[f] - mean[f] if known[f] else 0.0
-    for _ in range(c.LOOK_SWEEPS if unknown else 0):
-        for f in range(fields):
-            if not known[f]:
-                total = 0.0
-                for t in range(fields):
-                    total += precision[f, t] * v[t]
-                v[f] -= total / precision[f, f]
-    for f in range(fields):
-        total = 0.0
-        for t in range(fields):
-            total += precision[f, t] * v[t]
-        r = 128 + np.rint(total / np.sqrt(precision[f, f]) * c.GENERATED_STEPS)
+        steps = 128 + np.rint(r[f] * c.GENERATED_STEPS)
         out[f] = min(code[f], 254) if known[f] else 255
-        out[fields + f] = np.uint8(min(max(r, 0.0), 254.0)) if known[f] else 255
+        out[fields + f] = np.uint8(min(max(steps, 0.0), 254.0)) if known[f] else 255
 
 
 @njit(cache=True, fastmath={"contract", "nsz"})
@@ -247,8 +213,9 @@ def judge(X: Any, sampled: Any, code: Any, look: Look, generated: Generated, lev
         return int(n)
     weights = np.empty((fields, fields), np.float32)
     for f in range(fields):
+        root = np.sqrt(look.precision[f, f])
         for t in range(fields):
-            weights[t, f] = look.precision[f, t] / np.sqrt(look.precision[f, f]) * c.GENERATED_STEPS
+            weights[t, f] = look.precision[f, t] / root * c.GENERATED_STEPS
     offset, r = np.full(fields, np.float32(128.5)), np.empty(fields, np.float32)
     step = look.step.astype(np.float32)
     for f in range(fields):
@@ -258,7 +225,8 @@ def judge(X: Any, sampled: Any, code: Any, look: Look, generated: Generated, lev
     for f in range(fields):
         clip_low[f], clip_high[f] = (-c.RESIDUAL_CLIP - look.zero[f]) / step[f], (c.RESIDUAL_CLIP - look.zero[f]) / step[f]
     block, leaf, score = np.zeros((2 * fields, BLOCK), np.uint8), np.zeros(BLOCK, np.uint8), np.zeros(BLOCK, np.float32)
-    known, v, z, row = np.ones(fields, np.bool_), np.empty(fields), np.empty(fields), np.empty(2 * fields, np.uint8)
+    known, row = np.ones(fields, np.bool_), np.empty(2 * fields, np.uint8)
+    z, v, exact = np.empty(fields), np.empty(fields), np.empty(fields)
     for first in range(0, n, BLOCK):
         m = min(BLOCK, n - first)
         for i in range(m):
@@ -269,7 +237,7 @@ def judge(X: Any, sampled: Any, code: Any, look: Look, generated: Generated, lev
             if gaps:
                 for f in range(fields):
                     z[f] = min(max(code[first + i, f] * look.step[f] + look.zero[f], -c.RESIDUAL_CLIP), c.RESIDUAL_CLIP)
-                see(code[first + i], z, known, look.mean, look.precision, v, row)
+                see(code[first + i], z, known, look.mean, look.precision, v, exact, row)
                 for f in range(2 * fields):
                     block[f, i] = row[f]
                 continue
@@ -294,21 +262,15 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
     fields = len(look.step)
     z, kept = np.empty((held, fields)), np.ones((held, fields), np.bool_)
     filled(memory, held, look, z, kept)
-    share = _shares(z, kept, look, generated)
-    above = False
-    for k in range(3):
-        above |= share[k] > generated.rates[k] + c.GENERATED_WAY * (1 - generated.rates[k])
-    if not above or share[1] < c.GENERATED_SURE:
+    share, rates = _shares(z, kept, look, generated), generated.rates
+    if share[1] < c.GENERATED_SURE or not (share > rates + c.GENERATED_WAY * (1 - rates)).any():
         return False
     if _untied(memory, held, look, kept):
         return True
     mapped(z, kept, look)
     _snap(z, look)
-    share = _shares(z, kept, look, generated)
-    above = False
-    for k in range(3):
-        above |= share[k] > max(generated.rates[k], c.GENERATED_MAPPED[0 if held < c.LOOK_REPAIRED_ROWS else 1, k])
-    return above
+    least = c.GENERATED_MAPPED[0 if held < c.LOOK_REPAIRED_ROWS else 1]
+    return bool((_shares(z, kept, look, generated) > np.maximum(rates, least)).any())
 
 
 @allocating
@@ -356,7 +318,7 @@ def _shares(z: Any, kept: Any, look: Look, generated: Generated) -> Any:
     """Shares (3,) of the rows with half of their fields known that are above the limits; 0 where there are few."""
     held, fields = z.shape
     block, leaf, score = np.zeros((2 * fields, BLOCK), np.uint8), np.zeros(BLOCK, np.uint8), np.zeros(BLOCK, np.float32)
-    code, v, row = np.empty(fields, np.uint8), np.empty(fields), np.empty(2 * fields, np.uint8)
+    code, row, v, r = np.empty(fields, np.uint8), np.empty(2 * fields, np.uint8), np.empty(fields), np.empty(fields)
     above, judged, waiting = np.zeros(3), 0, 0
     for i in range(held + 1):
         if i < held:
@@ -366,7 +328,7 @@ def _shares(z: Any, kept: Any, look: Look, generated: Generated) -> Any:
                 code[f] = np.uint8(min(max(np.rint((z[i, f] - look.zero[f]) / look.step[f]), 0.0), 254.0))
             if 2 * known < fields:
                 continue
-            see(code, z[i], kept[i], look.mean, look.precision, v, row)
+            see(code, z[i], kept[i], look.mean, look.precision, v, r, row)
             for f in range(2 * fields):
                 block[f, waiting] = row[f]
             waiting += 1

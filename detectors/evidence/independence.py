@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from detectors.evidence import constants as c
 from detectors.evidence.residual import Floats, ledoit_wolf
+from detectors.evidence.sampled import parts
 
 
 class Bond(NamedTuple):
@@ -70,12 +71,8 @@ def fit_bond(code: NDArray[np.uint8], step: Floats, clusterings: list[NDArray[np
     factors = np.quantile(np.concatenate([a / b, mixed_a / mixed_b]), np.linspace(0.05, 0.95, 61))
     factor = float(factors[np.argmax([(mixed > f).mean() - (ordinary > f).mean() for f in factors])])
 
-    populations = [cluster == k for cluster in clusterings for k in np.unique(cluster)]
-    for column in rows.T:
-        low, high = np.quantile(column, [c.JOINT_LEFT_OUT[0], 1 - c.JOINT_LEFT_OUT[0]])
-        populations += [column <= low, column >= high]
     found = []
-    for population in populations:
+    for population in parts(code, clusterings):
         if max(c.INDEPENDENT_PART_ROWS, c.INDEPENDENT_PART * n) <= population.sum() <= 0.5 * n:
             part_a, part_b = of_pairs(rows[population])
             found.append(((part_a > factor * part_b) & (part_a > least)).mean())

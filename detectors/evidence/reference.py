@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from detectors.evidence import calibrate
 from detectors.evidence import constants as c
-from detectors.evidence.generated import Columns, Generated, fit_generated
+from detectors.evidence.generated import Generated, fit_generated
 from detectors.evidence.hashing import occurring
 from detectors.evidence.independence import Bond, fit_bond
 from detectors.evidence.residual import Floats, Residual, fit_residual
+from detectors.evidence.sampled import Sampled
 from detectors.evidence.second_look import Look, fit_look
 from detectors.evidence.sound import check
 from detectors.state import pack, reading, unpack
@@ -142,14 +143,13 @@ class EvidenceReference:
         flat_rates = calibrate.flat_rates(H / spread[sampled], limit, edit_share, rng)
         step = c.QUANTUM * spread[sampled] / scale[sampled]
         zero = (smallest[sampled] - centre[sampled]) / scale[sampled] - c.CODE_ZERO * step
-        levels = np.clip((H - smallest[sampled]) / spread[sampled], c.CODE_LOW, c.CODE_HIGH)
-        code = (c.CODE_ZERO + np.rint(levels / c.QUANTUM)).astype(np.uint8)
+        columns = Sampled(smallest[sampled], spread[sampled], lo[sampled], hi[sampled], step, zero)
+        code = columns.coded(H)
         bent = curved if len(sampled) == d else np.zeros(len(sampled), bool)
         look = fit_look(clipped[:, sampled], code, step, zero, bent, np.random.default_rng(seed))
         parts = np.random.default_rng(seed)
         clusterings = [calibrate.clusters(clipped[:, sampled], k, parts) for k in c.INDEPENDENT_CLUSTERS]
         bond = fit_bond(code, step, clusterings, image is not None, np.random.default_rng(seed))
-        columns = Columns(smallest[sampled], spread[sampled], lo[sampled], hi[sampled], step, zero)
         generated = fit_generated(H, columns, clusterings, image is not None, np.random.default_rng(seed))
         position = clipped @ projection if projection.size else clipped
         return cls(
@@ -187,9 +187,8 @@ class EvidenceReference:
     def to_bytes(self) -> bytes:
         """A self-describing state; 17 KB at 20 columns, 350 KB at 784."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
-        return pack(
-            _KIND, _VERSION, own | {"look": self.look._asdict(), "bond": self.bond._asdict(), "generated": self.generated.to_dict()}
-        )
+        parts = {"look": self.look._asdict(), "bond": self.bond._asdict(), "generated": self.generated.to_dict()}
+        return pack(_KIND, _VERSION, own | parts)
 
     @classmethod
     @reading(_KIND)
@@ -200,11 +199,8 @@ class EvidenceReference:
             detectors.state.StateError: damaged bytes, or of something else.
         """
         body = unpack(blob, _KIND, _VERSION)
-        return cls(
-            **check(
-                body | {"look": Look(**body["look"]), "bond": Bond(**body["bond"]), "generated": Generated.from_dict(body["generated"])}
-            )
-        )
+        parts = {"look": Look(**body["look"]), "bond": Bond(**body["bond"]), "generated": Generated.from_dict(body["generated"])}
+        return cls(**check(body | parts))
 
 
 def _checked(

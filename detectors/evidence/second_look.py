@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from detectors.evidence import constants as c
@@ -134,6 +135,29 @@ def mapped(z: Any, kept: Any, look: Look) -> None:
                     z[i, f] = look.mean[f] + (z[i, f] - mean) / sd * look.sd[f]
 
 
+@njit
+def complete(z: Any, known: Any, mean: Any, precision: Any, v: Any, r: Any) -> None:
+    """Of one row z (F,): v becomes its distance from the mean, unknown fields as the others suggest; r the residuals, of unit variance."""
+    fields, unknown = len(z), 0
+    for f in range(fields):
+        unknown += not known[f]
+        v[f] = z[f] - mean[f] if known[f] else 0.0
+    for _ in range(c.LOOK_SWEEPS if unknown else 0):
+        for f in range(fields):
+            if not known[f]:
+                v[f] -= _product(precision[f], v) / precision[f, f]
+    for f in range(fields):
+        r[f] = _product(precision[f], v) / np.sqrt(precision[f, f])
+
+
+@njit
+def _product(a: Any, b: Any) -> Any:
+    total = 0.0
+    for f in range(len(a)):
+        total += a[f] * b[f]
+    return total
+
+
 @allocating
 def _needed(look: Any, way: Any) -> Any:
     """The share of rows above the limit that is so far on the way from ordinary to shuffled rows; twice the ordinary at least."""
@@ -151,15 +175,9 @@ def _implausible(z: Any, kept: Any, look: Look) -> float:
         own = 0
         for f in range(fields):
             own += kept[i, f]
-            v[f] = z[i, f] - look.mean[f] if kept[i, f] else 0.0
         if 2 * own < fields:
             continue
-        for _ in range(c.LOOK_SWEEPS if own < fields else 0):
-            for f in range(fields):
-                if not kept[i, f]:
-                    v[f] -= np.dot(look.precision[f], v) / look.precision[f, f]
-        for f in range(fields):
-            r[f] = np.dot(look.precision[f], v) / np.sqrt(look.precision[f, f])
+        complete(z[i], kept[i], look.mean, look.precision, v, r)
         if len(look.curved) and own == fields:  # a regression on what was filled in errs by more than its scale
             for f in range(fields):
                 v[f] += look.mean[f]

@@ -8,7 +8,8 @@ from detectors.evidence import STATISTICS, ClientEvidence, EvidenceReference
 from detectors.evidence import constants as c
 from detectors.evidence.boosting import fit_trees, scores
 from detectors.evidence.derive import derive
-from detectors.evidence.generated import Columns, coded, made, met
+from detectors.evidence.generated import made, met
+from detectors.evidence.sampled import Sampled
 
 Rows = NDArray[np.float32]
 GENERATED = STATISTICS.index("generated")
@@ -181,13 +182,13 @@ def test_made_and_met_rows_keep_to_the_schema() -> None:
     rng = np.random.default_rng(0)
     X = orders(900, 3).astype(np.float64)
     least, most = X.min(0), X.max(0) + 1
-    columns = Columns(X.min(0), np.ptp(X, axis=0), least, most, np.ones(D), np.zeros(D))
+    columns = Sampled(X.min(0), np.ptp(X, axis=0), least, most, np.ones(D), np.zeros(D))
     for rows in (made(X, columns, 800, rng), met(X, columns, 800, rng)):
         assert rows.shape == (800, D)
         assert (rows >= least).all()
         assert (rows <= most).all()
         assert 0.6 < (rows == np.round(rows)).all(1).mean() < 0.99
-        assert coded(rows, columns).dtype == np.uint8
+        assert columns.coded(rows).dtype == np.uint8
 
 
 def test_trees_learn_what_two_bytes_say_together_and_nothing_from_noise() -> None:

@@ -1,0 +1,40 @@
+"""The sampled columns of a row, as a client's memory holds them: each value one byte, a step of .012 of its column's range."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.evidence import constants as c
+from detectors.evidence.residual import Floats
+
+
+class Sampled(NamedTuple):
+    """What is known of the sampled columns; F of them."""
+
+    low: Floats  # (F,) the reference's minimum
+    spread: Floats  # (F,) its 5-95 % range
+    least: Floats  # (F,) the schema's limits
+    most: Floats
+    step: Floats  # (F,) z of one code step
+    zero: Floats  # (F,) z of code 0
+
+    def coded(self, rows: Floats) -> NDArray[np.uint8]:
+        """Codes (n, F) of raw values; `detectors.evidence.derive` does the same in its pass over a batch."""
+        levels = np.clip((rows - self.low) / self.spread, c.CODE_LOW, c.CODE_HIGH)
+        return (c.CODE_ZERO + np.rint(levels / c.QUANTUM)).astype(np.uint8)
+
+    def decoded(self, code: NDArray[np.uint8]) -> Floats:
+        """Clipped standardised values (n, F) of codes."""
+        return np.clip(code * self.step + self.zero, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
+
+
+def parts(code: NDArray[np.uint8], clusterings: list[NDArray[np.int64]]) -> list[NDArray[np.bool_]]:
+    """Parts of the reference that may be somebody's whole population: its clusters, and the tails of each column; (n,) each."""
+    out = [cluster == k for cluster in clusterings for k in np.unique(cluster)]
+    for column in code.T:
+        low, high = np.quantile(column, [c.JOINT_LEFT_OUT[0], 1 - c.JOINT_LEFT_OUT[0]])
+        out += [column <= low, column >= high]
+    return out
