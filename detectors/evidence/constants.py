@@ -53,6 +53,8 @@ IMPUTED_REPEATS = 3  # of the ring's rows
 
 # --- E1 is looked at again before it speaks (`detectors.evidence.second_look`) ------------------------------------------------------
 LOOK_QUANTILE = 0.95
+LOOK_NOISE, LOOK_NOISE_QUANTILE = 0.1, 0.9  # sd of each column: an instrument's own noise breaks the tightest of laws (a diamond's weight
+# by its size), which shuffled rows break far more
 LOOK_SHARE = 0.2  # of the way from ordinary to shuffled reference rows: one attack row in four, behind cover traffic, is still confirmed
 LOOK_REPAIRED = (0.5, 0.4)  # of the way, after the columns were mapped: from fewer rows than the next number, from more
 LOOK_REPAIRED_ROWS = 64  # of wrong units .23 to .40 are left with 30 rows and .17 to .24 with 96, of shuffled rows .87 and more
@@ -102,8 +104,12 @@ FLIP_BINS = 3  # bins with >= 2 flips each, the largest with <= .8 of them: a se
 FLIP_BIN_MIN = 2  # and at least this share of all: in thousands of rows a sensor reaches every scale now and then
 FLIP_BIN_LEAST = 0.02
 FLIP_BIN_SHARE = 0.8
+FLIP_EDITS = 0.9  # share of rows that are edits above which wide flips must be seen: rounded to whole numbers, the noise of a sensor has
+# several scales, one for each column that moved
 LAG_TICKET, LAG_PAGE = 4, 5  # octaves with >= 3 consecutive flips that also open the gate (whole-number walks)
 LAG_BIN_MIN = 3
+LAG_BIN_EDITS = 0.08  # and this share of them, of a client whose rows are edits: one noisy column at a boundary flips a quarter as often
+# an octave down, a search as often
 LAG_WIDE = 4  # octaves from a random pair's distance down: further than a sensor's noise reaches (it flips at octaves 5 to 8)
 LATTICE_WIDE_TICKET, LATTICE_WIDE_PAGE = 24, 48  # so many flips there open E6's gate too
 
@@ -119,7 +125,9 @@ SYMMETRIC_COSINE = 0.97  # or the centre moved along the previous step only
 SYMMETRIC_TURN = 0.7
 SYMMETRIC_U = 0.12
 SYMMETRIC_OFF = 0.6  # a reference rate above which pairs mean nothing on this service (few fields with few values: steps recur by chance)
-SYMMETRIC_ROWS = 3_000  # random reference rows in a row, for that rate
+SYMMETRIC_ROWS = 3_000  # reference rows in a row, for that rate
+SYMMETRIC_SORTS, SYMMETRIC_PATH = 12, 30  # sorted exports tried, and rows that a path has at least
+SYMMETRIC_MARGIN = 1.5  # of the worst path: a household budget of five columns has .06 in random order, .18 sorted, its clients .21 and .26
 OPPOSITES = 64  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 64
 OPPOSITE_BITS = 15  # signs of random projections of a step; an exact opposite flips all of them ...
 # ... but one at most (fixed: `trials` tests for it by clearing one bit)
@@ -142,6 +150,7 @@ TWO_VALUED_FIELDS = 3
 TWO_VALUED_FLAT = 0.97
 TWO_VALUED_STEP = 0.03  # of the range; rounding noise is flat too
 TWO_VALUED_DISTINCT = 34  # columns with fewer values move by whole steps anyway
+TWO_VALUED_RECURRING = 0.2  # chance of two equal rows from which a column counts as one of these: visits to a doctor are mostly 0, 1 or 2
 TWO_VALUED_U = 0.08  # edits of two fields .02 to .06 of a few dozen rows
 TWO_VALUED_Q = (0.25, 0.55, 0.9)
 

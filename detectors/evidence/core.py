@@ -143,6 +143,7 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int,
                 s = 0
             s = min(s, 1) if y.image else s  # dimmed pictures have less of everything
         elif statistic in (at.FLIPS, at.CLOSING, at.LATTICE):
+            edits = count[at.EDITS] > c.FLIP_EDITS * count[at.DISTINCT]
             filled = touched = total = lagged = largest = octaves = two = far = 0
             for k in range(c.OCTAVES):
                 total += bins[k]
@@ -154,13 +155,13 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int,
                 filled += bins[k] >= max(c.FLIP_BIN_MIN, least)
                 touched += bins[k] >= max(1, least)
                 largest = max(largest, bins[k])
-                octaves += bins[c.OCTAVES + k] >= max(c.LAG_BIN_MIN, c.FLIP_BIN_LEAST * lagged)
+                octaves += bins[c.OCTAVES + k] >= max(c.LAG_BIN_MIN, (c.LAG_BIN_EDITS if edits else c.FLIP_BIN_LEAST) * lagged)
             if statistic == at.CLOSING:
                 wide = filled >= c.CLOSING_BINS[0] or touched >= c.CLOSING_BINS[1]
                 s = s if wide and total - two >= max(c.CLOSING_OUTSIDE, 2 * least) else 0
-            elif statistic == at.LATTICE or filled < c.FLIP_BINS or largest > c.FLIP_BIN_SHARE * total:
+            elif statistic == at.LATTICE or edits or filled < c.FLIP_BINS or largest > c.FLIP_BIN_SHARE * total:
                 allowed = 0 if octaves < c.LAG_TICKET else (1 if octaves < c.LAG_PAGE else 2)
-                if statistic == at.LATTICE:
+                if edits or statistic == at.LATTICE:
                     allowed = max(allowed, 0 if far < c.LATTICE_WIDE_TICKET else (1 if far < c.LATTICE_WIDE_PAGE else 2))
                 s = min(s, allowed)
         elif statistic == at.BISECTION:

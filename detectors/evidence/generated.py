@@ -30,7 +30,7 @@ from detectors.evidence.boosting import BLOCK, Trees, fit_trees, no_trees, score
 from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.residual import Floats, ledoit_wolf
 from detectors.evidence.sampled import Sampled, parts
-from detectors.evidence.second_look import Look, complete, filled, mapped
+from detectors.evidence.second_look import Look, complete, decoded, filled, mapped
 from detectors.lean import allocating
 
 Bytes = NDArray[np.uint8]
@@ -267,10 +267,17 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
         return False
     if _untied(memory, held, look, kept):
         return True
-    mapped(z, kept, look)
-    _snap(z, look)
-    least = c.GENERATED_MAPPED[0 if held < c.LOOK_REPAIRED_ROWS else 1]
-    return bool((_shares(z, kept, look, generated) > np.maximum(rates, least)).any())
+    least = np.maximum(rates, c.GENERATED_MAPPED[0 if held < c.LOOK_REPAIRED_ROWS else 1])
+    for _ in range(2):
+        mapped(z, kept, look)
+        _snap(z, look)
+        if not (_shares(z, kept, look, generated) > least).any():
+            return False
+        if kept.all():
+            return True
+        kept[:] = True  # what repeats too often may be a code in other units, and no default
+        decoded(memory, held, look, z)
+    return True
 
 
 @allocating

@@ -162,7 +162,7 @@ class EvidenceReference:
             sampled_low=smallest[sampled],
             sampled_high=largest[sampled],
             sampled_range=spread[sampled],
-            coarse=np.array([image is None and len(np.unique(column)) < c.TWO_VALUED_DISTINCT for column in H.T]),
+            coarse=np.array([image is None and _few_values(column) for column in H.T]),
             occurring=np.stack([occurring(column) for column in H.T]),
             projection=np.ascontiguousarray(projection.T, np.float32),
             remarkable=_remarkable(rows, lo, hi, centre, defaults=image is None),
@@ -201,6 +201,12 @@ class EvidenceReference:
         body = unpack(blob, _KIND, _VERSION)
         parts = {"look": Look(**body["look"]), "bond": Bond(**body["bond"]), "generated": Generated.from_dict(body["generated"])}
         return cls(**check(body | parts))
+
+
+def _few_values(column: Floats) -> bool:
+    """Whether values of the column (n,) recur by nature: there are few, or mostly the same few."""
+    counts = np.unique(column, return_counts=True)[1]
+    return bool(len(counts) < c.TWO_VALUED_DISTINCT or ((counts / len(column)) ** 2).sum() > c.TWO_VALUED_RECURRING)
 
 
 def _checked(

@@ -67,13 +67,14 @@ def fit_look(z: Floats, code: NDArray[np.uint8], step: Floats, zero: Floats, cur
 
     fold, back = rng.integers(0, 5, n), np.clip(code * step + zero, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
     shuffled = rng.permuted(back, axis=0)
-    own, mixed = np.full(n, np.nan), np.full(n, np.nan)
+    noisy = back + c.LOOK_NOISE * np.maximum(z.std(0), 1e-3) * rng.normal(size=z.shape)
+    own, mixed, measured = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
     for k in range(5):
         out = fold == k
         if out.any() and (~out).sum() > 10:
             part = fitted(z[~out])
-            own[out], mixed[out] = energies(back[out], part), energies(shuffled[out], part)
-    limit = float(np.nanquantile(own, c.LOOK_QUANTILE))
+            own[out], mixed[out], measured[out] = energies(back[out], part), energies(shuffled[out], part), energies(noisy[out], part)
+    limit = float(max(np.nanquantile(own, c.LOOK_QUANTILE), np.nanquantile(measured, c.LOOK_NOISE_QUANTILE)))
     return fitted(z)._replace(limit=limit, shuffled=float(np.nanmean(mixed > limit)))
 
 
@@ -105,6 +106,7 @@ def confirms(memory: Any, held: int, look: Look) -> bool:
 def filled(memory: Any, held: int, look: Look, z: Any, kept: Any) -> None:
     """Standardised values z (held, F) of remembered rows, and which were not filled: of a value that its column repeats far too often."""
     times = np.empty(256, np.int64)
+    decoded(memory, held, look, z)
     for f in range(len(look.step)):
         times[:] = 0
         for i in range(held):
@@ -112,8 +114,15 @@ def filled(memory: Any, held: int, look: Look, z: Any, kept: Any) -> None:
         mode = int(times.argmax())
         often = times[mode] >= max(c.LOOK_FILLED_LEAST, c.LOOK_FILLED * held) and times[mode] > 2 * look.share[f, mode] * held + 3
         for i in range(held):
-            z[i, f] = min(max(memory[f * c.MEMORY + i] * look.step[f] + look.zero[f], -c.RESIDUAL_CLIP), c.RESIDUAL_CLIP)
             kept[i, f] = not (often and memory[f * c.MEMORY + i] == mode)
+
+
+@allocating
+def decoded(memory: Any, held: int, look: Look, z: Any) -> None:
+    """Clipped standardised values z (held, F) of remembered rows."""
+    for f in range(len(look.step)):
+        for i in range(held):
+            z[i, f] = min(max(memory[f * c.MEMORY + i] * look.step[f] + look.zero[f], -c.RESIDUAL_CLIP), c.RESIDUAL_CLIP)
 
 
 @allocating

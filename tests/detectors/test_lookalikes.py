@@ -1,0 +1,102 @@
+"""Ordinary clients that look like attackers at first sight are not paged: each of these was, on a recorded service."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from detectors.evidence import ClientEvidence, EvidenceReference
+
+Rows = NDArray[np.float64]
+Answer = Callable[[Rows], NDArray[np.bool_]]
+Table = Callable[[int, int], Rows]
+INCOME = 8
+"""Of a patient; the only column of `visits` that is not whole."""
+
+
+def budget(n: int, seed: int) -> Rows:
+    """Households: total spent, age, people, size of the town, sex of the head; whole numbers, the first of a heavy tail."""
+    rng = np.random.default_rng(seed)
+    people, town = 1 + rng.poisson(2.2, n), rng.integers(1, 6, n)
+    age = np.clip(rng.normal(48, 15, n), 18, 95)
+    spent = np.exp(12.4 + 0.12 * people + 0.08 * town + 0.5 * rng.normal(size=n))
+    return np.stack([spent, age, people, town, (rng.random(n) < 0.15)], axis=1).round()
+
+
+def visits(n: int, seed: int) -> Rows:
+    """Patients: counts of visits that are mostly 0, some yes-or-no answers, an age in years and an income."""
+    rng = np.random.default_rng(seed)
+    ill = rng.gamma(0.7, 1.0, n)
+    counts = [np.round(rng.negative_binomial(0.6, 0.6 / (0.6 + m * ill + 0.05))) for m in (4.0, 1.5, 3.0, 1.5, 1.2, 1.0)]
+    answers = [rng.random(n) < p for p in (0.2, 0.4, 0.5, 0.1, 0.6, 0.8)]
+    many = np.round(rng.poisson(0.3 + ill) + 40 * (rng.random(n) < 0.05) * rng.random(n))
+    return np.stack([*counts, many, np.round(rng.normal(74, 6, n)), np.round(rng.lognormal(0.7, 0.7, n), 2), *answers], axis=1).astype(
+        float
+    )
+
+
+def stones(n: int, seed: int) -> Rows:
+    """Stones of one kind: weight by the three lengths within a hundredth, cut, colour and clearness, a price."""
+    rng = np.random.default_rng(seed)
+    size = rng.lognormal(1.7, 0.25, n)
+    sides = size[:, None] * (1 + 0.01 * rng.normal(size=(n, 3)))
+    weight = 0.006 * sides.prod(1) * (1 + 0.01 * rng.normal(size=n))
+    grades = rng.integers(0, 7, (n, 3))
+    return np.column_stack([weight, sides, 3000 * weight**1.6 * np.exp(0.05 * grades.sum(1) + 0.08 * rng.normal(size=n)), grades])
+
+
+def severity(table: Table, asked: Rows, answer: Answer, rows: int = 3000) -> int:
+    """The highest against the last of 21 clients; the others are ordinary."""
+    X = table(rows, 1).astype(np.float32)
+    unknown = np.full(X.shape[1], np.nan)
+    reference = EvidenceReference.fit(X, np.empty((rows, 0), np.float32), None, low=unknown, high=unknown)
+    parts = [*(table(60, 100 + k) for k in range(20)), asked]
+    slot = np.concatenate([np.full(len(part), k, np.int32) for k, part in enumerate(parts)])
+    clients = ClientEvidence(reference, ln_page=float(np.log(1e7)), ln_ticket=float(np.log(1e5)), capacity=len(parts))
+    Q = np.concatenate(parts).astype(np.float32)
+    found = clients.update(slot, Q, np.empty((len(Q), 0), np.float32), answer(Q.astype(float)).astype(np.int32))
+    assert set(found.slot.tolist()) <= {20}, "no ordinary client is named"
+    return max(found.severity.tolist(), default=0)
+
+
+def first(X: Rows) -> NDArray[np.bool_]:
+    return X[:, 0] > np.median(X[:, 0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_sorted_export_of_few_columns(seed: int) -> None:
+    X = budget(3000, 20 + seed)
+    order = np.argsort((X / X.std(0)) @ np.random.default_rng(seed).normal(size=X.shape[1]))
+    assert severity(budget, X[order][:800], first) == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_noisy_field_at_the_boundary_where_the_others_stay(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    row, sd = visits(1, 60 + seed)[0], visits(3000, 1).std(0)
+    asked = row + 0.03 * sd * rng.normal(size=(400, row.size))
+    asked = np.where(np.arange(row.size) == INCOME, asked.round(4), asked.round())
+    assert severity(visits, asked, lambda X: X[:, INCOME] > row[INCOME]) < 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_forms_of_counts_that_are_mostly_nought_edited_two_fields_at_a_time(seed: int) -> None:
+    rng, pool, asked = np.random.default_rng(seed), visits(3000, 30 + seed), []
+    while len(asked) < 400:
+        row = pool[rng.integers(len(pool))].copy()
+        for _ in range(8):
+            fields = rng.choice(row.size, 2, replace=False)
+            row = row.copy()
+            row[fields] = pool[rng.integers(len(pool)), fields]
+            asked.append(row)
+    assert severity(visits, np.array(asked), first) == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_instrument_with_noise_of_its_own_where_the_reference_obeys_a_tight_law(seed: int) -> None:
+    rng, X = np.random.default_rng(seed), stones(400, 40 + seed)
+    noisy = X + 0.1 * X.std(0) * rng.normal(size=X.shape)
+    noisy[:, 5:] = noisy[:, 5:].round()
+    assert severity(stones, noisy, first) == 0
+    assert severity(stones, rng.permuted(X, axis=0), first) == 2
