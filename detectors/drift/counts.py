@@ -108,10 +108,11 @@ def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup,
                     for i in range(size):
                         block[j, i] = columns[order[begin + i], left + j]
                 for j in range(width):
-                    block[j, size:padded] = np.nan
                     v = first + left + j
                     base = starts[v]
                     x = block[j]
+                    for i in range(size, padded):
+                        x[i] = np.nan
                     k_member = member[v] if paired else np.int64(-1)
                     if k_member >= 0:
                         if numeric[v]:

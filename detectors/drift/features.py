@@ -131,7 +131,9 @@ def _products_of(X, rows, columns, center, per_sd, waves, products, starts, out)
             for i in range(size):
                 u[i] = X[rows[begin + i], columns[j]]
             for i in range(LANES):
-                z = (u[i] - middle) * factor if u[i] == u[i] else none
+                x = u[i]
+                known = x == x
+                z = (x - middle) * factor if known else none
                 u[i] = min(max(z, -clip), clip)
             for odd in range(2):
                 middle, factor, shift = waves[2 * j + odd, 0], waves[2 * j + odd, 1], np.float32(0.25 * odd)
@@ -163,7 +165,8 @@ def _products_of(X, rows, columns, center, per_sd, waves, products, starts, out)
                     padded,
                 )
         for i in range(size):
-            out[begin + i] = turned[i, :M]
+            for k in range(M):
+                out[begin + i, k] = turned[i, k]
 
 
 def _by_sum(products: NDArray[np.int16], columns: int, sums: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
