@@ -291,3 +291,8 @@ def test_fields_that_few_send_are_read_when_one_comes_late_and_cost_one_more_typ
     for payload in (plain, late, plain, unknown, late):
         assert described(payload, shapes) == described(payload, None)
     assert shapes.counts == {"made": 1, "widened": 1, "fast": 5}
+
+
+def test_what_is_no_object_among_the_first_events_makes_no_type() -> None:
+    for payload in (b"[3, 4, 5, 6, 7, 8, 9]" * 4, b'["a", [1], {"features": {}}, null, 5, 6, 7, 8]' * 4):
+        assert look_at(payload) is None

@@ -195,9 +195,9 @@ def look_at(payload: bytes) -> Look | None:
     try:
         for _ in range(_LOOK_EVENTS):
             event, at = _scan(start, at)
-            fields.update(event)
             features = features or event.get("features")
             scores = scores or event.get("scores")
+            fields.update(event)  # an object: the others have no `get`
             comma = _comma.match(start, at)
             if comma is None or (features and scores):
                 break
