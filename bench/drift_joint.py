@@ -11,6 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.delays import windows_to_page
 from bench.drift_months import FEATURES, MONTH, NAMES, ROWS, WINDOW
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
 
@@ -40,23 +41,23 @@ def joint_table(materialities: list[float], repetitions: int) -> None:
         for before, after in CHANGES:
             rng = np.random.default_rng(7)
             bound = math.log(MONTH * FEATURES * (FEATURES - 1) / 2) / divergence(before, after)
-            found, named, false = np.full(repetitions, np.inf), 0, 0
-            for r in range(repetitions):
-                if r % SHARED == 0:
-                    reference = DriftReference.fit(rows(rng, ROWS, before), NAMES, ["numeric"] * FEATURES)
-                    detector = DriftDetector(reference, false_pages=1, windows=MONTH, materiality=materiality)
-                    fresh, counts = detector.snapshot(), WindowCounts(reference)
-                detector.restore(fresh)
-                for t in range(-WARM, LIMIT):
-                    counts.clear()
-                    counts.update(rows(rng, WINDOW, after if t >= 0 else before))
-                    opened = detector.step(counts)[1]
-                    false += opened and t < 0
-                    if opened and t >= 0:
-                        found[r] = WINDOW * (t + 1)
-                        pair = detector.update(counts).pairs[0]
-                        named += {pair.first, pair.second} == {NAMES[0], NAMES[1]}
-                        break
+            pairs: list[bool] = []
+
+            def fit(rng: np.random.Generator = rng, before: float = before, materiality: float = materiality) -> DriftDetector:
+                reference = DriftReference.fit(rows(rng, ROWS, before), NAMES, ["numeric"] * FEATURES)
+                return DriftDetector(reference, false_pages=1, windows=MONTH, materiality=materiality)
+
+            def count(
+                counts: WindowCounts, changed: bool, rng: np.random.Generator = rng, before: float = before, after: float = after
+            ) -> None:
+                counts.update(rows(rng, WINDOW, after if changed else before))
+
+            def paged(detector: DriftDetector, counts: WindowCounts, pairs: list[bool] = pairs) -> None:
+                pair = detector.update(counts).pairs[0]
+                pairs.append({pair.first, pair.second} == {NAMES[0], NAMES[1]})
+
+            windows, false = windows_to_page(repetitions, SHARED, fit, count, WARM, LIMIT, paged)
+            found, named = WINDOW * windows, sum(pairs)
             low, median, high = np.quantile(found, [0.25, 0.5, 0.75], method="inverted_cdf")
             shown = f"{median:,.0f} | {median / bound:.1f}" if math.isfinite(median) else "not found | -"
             print(

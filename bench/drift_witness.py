@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.delays import windows_to_page
 from bench.drift_months import MONTH, clopper_pearson
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
 from detectors.drift.witness import COMPONENTS
@@ -73,21 +74,21 @@ def witness_table(materialities: list[float], repetitions: int) -> None:
         print("| change | reference, rows | median delay, rows | quartiles | paged | as a whole | false |")
         print("|---|---|---|---|---|---|---|")
         for name, _, n, before, after in cases:
-            rng, found, whole, false = np.random.default_rng(7), np.full(repetitions, np.inf), 0, 0
-            for r in range(repetitions):
-                if r % SHARED == 0:
-                    detector = DriftDetector(_reference(before, rng, n), false_pages=1, windows=MONTH, materiality=materiality)
-                    fresh, counts = detector.snapshot(), WindowCounts(detector.reference)
-                detector.restore(fresh)
-                for t in range(-WARM, LIMIT):
-                    counts.clear()
-                    counts.update((after if t >= 0 else before)(rng, WINDOW), clients=rng.integers(1, 2**62, WINDOW))
-                    opened = detector.step(counts)[1]
-                    false += opened and t < 0
-                    if opened and t >= 0:
-                        found[r] = WINDOW * (t + 1)
-                        whole += detector.update(counts).shift is not None
-                        break
+            rng, shifts = np.random.default_rng(7), list[bool]()
+
+            def fit(rng: np.random.Generator = rng, before: Draw = before, n: int = n, materiality: float = materiality) -> DriftDetector:
+                return DriftDetector(_reference(before, rng, n), false_pages=1, windows=MONTH, materiality=materiality)
+
+            def count(
+                counts: WindowCounts, changed: bool, rng: np.random.Generator = rng, before: Draw = before, after: Draw = after
+            ) -> None:
+                counts.update((after if changed else before)(rng, WINDOW), clients=rng.integers(1, 2**62, WINDOW))
+
+            def page(detector: DriftDetector, counts: WindowCounts, shifts: list[bool] = shifts) -> None:
+                shifts.append(detector.update(counts).shift is not None)
+
+            windows, false = windows_to_page(repetitions, SHARED, fit, count, WARM, LIMIT, page)
+            found, whole = WINDOW * windows, sum(shifts)
             low, median, high = np.quantile(found, [0.25, 0.5, 0.75], method="inverted_cdf")
             shown = f"{median:,.0f}" if math.isfinite(median) else "not found"
             paged = int(np.isfinite(found).sum())

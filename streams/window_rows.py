@@ -72,7 +72,7 @@ def rows_of(window: WindowPartial, report: DriftReport | None, reference: DriftR
 
 
 def _features(window: WindowPartial, report: DriftReport, reference: DriftReference, key: dict[str, Any]) -> Iterator[Row]:
-    cells = WindowCounts.from_bytes(window.counts, reference).cells
+    cells = WindowCounts.from_bytes(window.counts, reference, together=False).cells  # only these are shown
     expected = reference.expected((window.start_ns / NS, window.end_ns / NS)).astype(np.float32)
     for v, variable in enumerate(report.variables):
         n, mine = variable.n, slice(int(reference.starts[v]), int(reference.starts[v + 1]))

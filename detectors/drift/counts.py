@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from detectors.drift.features import FeatureSums
+from detectors.drift.lanes import COLUMNS, ROWS, turn
 from detectors.drift.reference import DriftReference
 from detectors.drift.sides import LANES, WORD, add_apart, bits_beyond
 from detectors.groups import GROUPS, bucket_of
@@ -69,6 +70,7 @@ def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup,
     """
     m = columns.shape[1]
     block = np.empty((_WIDTH, _BLOCK + _LANES), np.float32)
+    values, turned, room, at = columns.reshape(-1), block.reshape(-1), block.shape[1], np.empty(ROWS, np.int64)
     beyond = np.empty(edges.shape[1], np.int32)
     limit, unit = np.float32(MOMENT_CLIP), np.float32(MOMENT_SCALE)
     member, split, upper, pair_i, pair_j = pairs
@@ -83,22 +85,34 @@ def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup,
             padded = (size + _LANES - 1) // _LANES * _LANES
             for left in range(0, m, _WIDTH):
                 width = min(_WIDTH, m - left)
-                for i in range(0, size - 7, 8):
-                    r0, r1, r2, r3 = order[begin + i], order[begin + i + 1], order[begin + i + 2], order[begin + i + 3]
-                    r4, r5, r6, r7 = order[begin + i + 4], order[begin + i + 5], order[begin + i + 6], order[begin + i + 7]
-                    for j in range(width):
-                        c = left + j
-                        to = block[j]
-                        to[i], to[i + 1], to[i + 2], to[i + 3] = columns[r0, c], columns[r1, c], columns[r2, c], columns[r3, c]
-                        to[i + 4], to[i + 5], to[i + 6], to[i + 7] = columns[r4, c], columns[r5, c], columns[r6, c], columns[r7, c]
-                for i in range(size // 8 * 8, size):
-                    for j in range(width):
+                fours = width // COLUMNS * COLUMNS
+                for i in range(0, size, ROWS):
+                    for k in range(ROWS):  # behind the last event the last one again
+                        at[k] = np.int64(order[begin + min(i + k, size - 1)]) * m + left
+                    for j in range(0, fours, COLUMNS):
+                        turn(
+                            values,
+                            at[0] + j,
+                            at[1] + j,
+                            at[2] + j,
+                            at[3] + j,
+                            at[4] + j,
+                            at[5] + j,
+                            at[6] + j,
+                            at[7] + j,
+                            turned,
+                            j * room + i,
+                            room,
+                        )
+                for j in range(fours, width):
+                    for i in range(size):
                         block[j, i] = columns[order[begin + i], left + j]
                 for j in range(width):
-                    block[j, size:padded] = np.nan
                     v = first + left + j
                     base = starts[v]
                     x = block[j]
+                    for i in range(size, padded):
+                        x[i] = np.nan
                     k_member = member[v] if paired else np.int64(-1)
                     if k_member >= 0:
                         if numeric[v]:
@@ -224,7 +238,7 @@ class WindowCounts:
             ValueError: on other widths or lengths than the reference's.
         """
         reference = self.reference
-        X = np.asarray(X, np.float32)
+        X = np.ascontiguousarray(X, np.float32)
         if X.ndim != 2 or X.shape[1] != reference.n_features:
             raise ValueError(f"X must have shape (events, {reference.n_features}), got {X.shape}")
         n = X.shape[0]
@@ -271,7 +285,7 @@ class WindowCounts:
         if values is None:
             return np.full(shape, np.nan, np.float32)
         with np.errstate(over="ignore"):  # beyond float32 is infinite: above or below everything
-            column = np.asarray(values, np.float32)
+            column = np.ascontiguousarray(values, np.float32)
         if column.shape != shape:
             raise ValueError(f"{name} must have shape {shape}, got {column.shape}")
         return column

@@ -24,6 +24,7 @@ hour to hour (one number, for all directions); and 256 of its rows as features, 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from detectors.drift.cells import Kind
+from detectors.drift.lanes import COLUMNS, LANES, ROWS, add_products, turn
 from detectors.groups import GROUPS, bucket_of
 
 FEATURES = 64
@@ -51,7 +53,7 @@ UNIT = 1_024.0
 """Features are counted in 1 / 1,024, so that sums are exact."""
 FLOOR, COLUMN_FLOOR = 0.02, 1e-3
 """Of the mean variance of features, and of columns: directions with less are left out."""
-_SEED, _CHUNK, _MIN_ROWS, _LANES = 2_026, 8_192, 1_000, 64
+_SEED, _CHUNK, _MIN_ROWS = 2_026, 8_192, 1_000
 
 Floats = NDArray[np.float64]
 
@@ -110,49 +112,85 @@ def _along(X, rows, columns, center, per_sd, directions, out):  # type: ignore[n
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _products_of(X, rows, columns, center, per_sd, waves, products, out):  # type: ignore[no-untyped-def]  # compiled
-    """The sums of products of some rows into `out`, float32, shape (rows, M); 64 rows at once."""
+def _products_of(X, rows, columns, center, per_sd, waves, products, starts, out):  # type: ignore[no-untyped-def]  # compiled
+    """The sums of products of some rows into `out`, float32, shape (rows, M); 32 rows at once.
+
+    `products` and `starts` as of `_by_sum`: a sum stays in registers until it is complete.
+    """
     m, M = columns.size, out.shape[1]
-    one, u, sums = np.empty(m, np.float32), np.empty((m, _LANES), np.float32), np.empty((M, _LANES), np.float32)
-    wave = np.ones((2 * m + 1, _LANES), np.float32)  # the last is 1: of a product of two
+    padded = (M + ROWS - 1) // ROWS * ROWS
+    u, sums, turned = np.zeros(LANES, np.float32), np.zeros(padded * LANES, np.float32), np.empty((LANES, padded), np.float32)
+    wave = np.ones((4 * m + 1, LANES), np.float32)  # odd and even of each column, 1 for a product of two, and the first ones negative
+    flat, to = wave.reshape(-1), turned.reshape(-1)
+    clip, one, none = np.float32(CLIP), np.float32(1.0), np.float32(0.0)
     half, two, eight, cycle = np.float32(0.5), np.float32(2.0), np.float32(8.0), np.float32(FREQUENCY / (2.0 * np.pi))
-    for begin in range(0, rows.size, _LANES):
-        size = min(_LANES, rows.size - begin)
-        for i in range(size):
-            _standard(X, rows[begin + i], columns, center, per_sd, one)
-            u[:, i] = one
+    for begin in range(0, rows.size, LANES):
+        size = min(LANES, rows.size - begin)
         for j in range(m):
-            x = u[j]
+            middle, factor = center[j], per_sd[j]
+            for i in range(size):
+                u[i] = X[rows[begin + i], columns[j]]
+            for i in range(LANES):
+                x = u[i]
+                known = x == x
+                z = (x - middle) * factor if known else none
+                u[i] = min(max(z, -clip), clip)
             for odd in range(2):
                 middle, factor, shift = waves[2 * j + odd, 0], waves[2 * j + odd, 1], np.float32(0.25 * odd)
-                mine = wave[2 * j + odd]
-                for i in range(size):
-                    turn = x[i] * cycle + shift
-                    turn -= np.floor(turn + half)
-                    mine[i] = (eight * turn * (np.float32(1.0) - two * abs(turn)) - middle) * factor  # a sine within 6 %
-        sums[:] = 0.0
-        for q in range(products.shape[0]):
-            a, b, c, to = wave[products[q, 0]], wave[products[q, 1]], wave[products[q, 2]], products[q, 3]
-            if to >= 0:
-                mine = sums[to]
-                for i in range(size):
-                    mine[i] += a[i] * b[i] * c[i]
-            else:
-                mine = sums[-1 - to]
-                for i in range(size):
-                    mine[i] -= a[i] * b[i] * c[i]
+                mine, minus = wave[2 * j + odd], wave[2 * m + 1 + 2 * j + odd]
+                for i in range(LANES):
+                    turns = u[i] * cycle + shift
+                    turns -= np.floor(turns + half)
+                    y = (eight * turns * (one - two * abs(turns)) - middle) * factor  # a sine within 6 %
+                    mine[i] = y
+                    minus[i] = -y
+        for k in range(M):
+            add_products(flat, products, starts[k], starts[k + 1], sums, k * LANES)
+        for k in range(0, padded, ROWS):
+            a = k * LANES
+            for i in range(0, LANES, COLUMNS):
+                b = a + i
+                turn(
+                    sums,
+                    b,
+                    b + LANES,
+                    b + 2 * LANES,
+                    b + 3 * LANES,
+                    b + 4 * LANES,
+                    b + 5 * LANES,
+                    b + 6 * LANES,
+                    b + 7 * LANES,
+                    to,
+                    i * padded + k,
+                    padded,
+                )
         for i in range(size):
-            out[begin + i] = sums[:, i]
+            for k in range(M):
+                out[begin + i, k] = turned[i, k]
+
+
+def _by_sum(products: NDArray[np.int16], columns: int, sums: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Where the three waves of each product are in a table of 32 a wave, sum after sum, and the first product of each sum.
+
+    The waves are odd and even of each column, 1, and the odd and the even ones negative, so that a product that is taken away is added.
+    """
+    to = products[:, 3].astype(np.int64)
+    of = np.where(to >= 0, to, -1 - to)
+    order = np.argsort(of, kind="stable")
+    waves = products[order, :3].astype(np.int32)
+    waves[waves[:, 2] < 0, 2] = 2 * columns
+    waves[to[order] < 0, 0] += 2 * columns + 1
+    return (waves * LANES).ravel(), np.concatenate([[0], np.cumsum(np.bincount(of, minlength=sums))]).astype(np.int64)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _rounded(scale, out):  # type: ignore[no-untyped-def]  # compiled
     """In whole 1 / 1,024, in place."""
-    most, unit, half = np.float32(MOST), np.float32(UNIT), np.float32(0.5)
+    most, unit, per_unit, half = np.float32(MOST), np.float32(UNIT), np.float32(1.0 / UNIT), np.float32(0.5)
     for i in range(out.shape[0]):
         mine = out[i]
         for k in range(mine.size):
-            mine[k] = np.floor(min(max(mine[k] * scale[k], -most), most) * unit + half) / unit
+            mine[k] = np.floor(min(max(mine[k] * scale[k], -most), most) * unit + half) * per_unit
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -201,6 +239,7 @@ class Features:
         if not all(np.isfinite(part).all() for part in finite) or not 0 <= kept.wander < np.inf:
             raise ValueError("random features that are not finite")
         self._center, self._per_sd = mean[kept.columns].astype(np.float32), (1.0 / sd[kept.columns]).astype(np.float32)
+        self._products, self._starts = _by_sum(kept.products, m, M)
 
     def __len__(self) -> int:
         return self.kept.scale.size
@@ -213,7 +252,7 @@ class Features:
         if kept.directions.size:
             _along(*where, kept.directions, out)
         else:
-            _products_of(*where, kept.waves, kept.products, out)
+            _products_of(*where, kept.waves, self._products, self._starts, out)
         _rounded(kept.scale, out)
         return out
 
@@ -369,12 +408,20 @@ def fit(
     return blank._replace(mean=of, whiten=whiten, sample=sample, wander=wander)
 
 
+def _chunks(
+    X: NDArray[np.float32], columns: NDArray[np.int32], center: NDArray[np.float32], per_sd: NDArray[np.float32]
+) -> Iterator[NDArray[np.float32]]:
+    """The columns in sd, clipped, 0 where missing, some thousand rows at a time."""
+    for begin in range(0, len(X), _CHUNK):
+        u = np.clip((X[begin : begin + _CHUNK][:, columns] - center) * per_sd, -CLIP, CLIP)
+        u[np.isnan(u)] = 0.0
+        yield u
+
+
 def _moments(X: NDArray[np.float32], columns: NDArray[np.int32], center: NDArray[np.float32], scale: NDArray[np.float32]) -> Floats:
     """Covariance of the clipped values in sd, shape (m, m)."""
     total, first = np.zeros((columns.size, columns.size)), np.zeros(columns.size)
-    for begin in range(0, len(X), _CHUNK):
-        u = np.clip((X[begin : begin + _CHUNK][:, columns] - center) * scale, -CLIP, CLIP)
-        u[np.isnan(u)] = 0.0
+    for u in _chunks(X, columns, center, scale):
         total += u.T @ u
         first += u.sum(axis=0, dtype=np.float64)
     return np.asarray(total / len(X) - np.outer(first, first) / len(X) ** 2, np.float64)
@@ -385,13 +432,11 @@ def _waves(
 ) -> NDArray[np.float32]:
     """Mean and 1 / sd of the odd and the even wave of each column; 0 for one that does not vary."""
     total, squares = np.zeros((2, 2 * columns.size))
-    for begin in range(0, len(X), _CHUNK):
-        u = np.clip((X[begin : begin + _CHUNK][:, columns] - center) * per_sd, -CLIP, CLIP)
-        u[np.isnan(u)] = 0.0
-        turn = np.repeat(u * np.float32(FREQUENCY / (2 * np.pi)), 2, axis=1)
-        turn[:, 1::2] += np.float32(0.25)
-        turn -= np.floor(turn + np.float32(0.5))
-        wave = 8.0 * turn * (1.0 - 2.0 * np.abs(turn))
+    for u in _chunks(X, columns, center, per_sd):
+        turns = np.repeat(u * np.float32(FREQUENCY / (2 * np.pi)), 2, axis=1)
+        turns[:, 1::2] += np.float32(0.25)
+        turns -= np.floor(turns + np.float32(0.5))
+        wave = 8.0 * turns * (1.0 - 2.0 * np.abs(turns))
         total += wave.sum(axis=0, dtype=np.float64)
         squares += (wave.astype(np.float64) ** 2).sum(axis=0)
     of = total / len(X)

@@ -62,46 +62,48 @@ def cells_log_e(cumulated, sizes, weights, low, high, variable, log_odds, log_mi
         weights: what an event is worth, shape (16, V).
         low: first cell of a tested one, shape (K,).
         high: its end.
-        variable: whose it is.
+        variable: whose it is; cells of one variable follow each other.
         log_odds: ln o, shape (6,).
         log_miss: ln(1 + u (o - 1)), shape (6, K).
         loud: 0 for groups that are the service, 1 for those that may be left out, float64, shape (16,).
         left_out: 0, 1 or 2.
         out: where it goes, shape (6, K).
     """
-    K, kinds = low.size, log_odds.size
-    hits, trials, all_hits, all_trials = np.empty(K), np.empty(K), np.zeros(K), np.zeros(K)
-    loudest = np.zeros((2, kinds, K))
-    for g in range(GROUPS):
-        for k in range(K):
-            a = weights[g, variable[k]]
-            hits[k] = a * (cumulated[g, high[k]] - cumulated[g, low[k]])
-            trials[k] = a * sizes[g]
-        for k in range(K):
-            all_hits[k] += hits[k]
-            all_trials[k] += trials[k]
-        if left_out == 0 or loud[g] == 0.0:
-            continue
+    kinds, begin = log_odds.size, 0
+    while begin < low.size:
+        v, end = variable[begin], begin + 1
+        while end < low.size and variable[end] == v:
+            end += 1
+        size = end - begin
+        hits, trials, all_hits, all_trials = np.empty((GROUPS, size)), np.empty(GROUPS), np.zeros(size), 0.0
+        for g in range(GROUPS):
+            a, mine = weights[g, v], hits[g]
+            trials[g] = a * sizes[g]
+            all_trials += trials[g]
+            for k in range(size):
+                mine[k] = a * (cumulated[g, high[begin + k]] - cumulated[g, low[begin + k]])
+                all_hits[k] += mine[k]
+        first, second = np.empty(size), np.empty(size)
         for s in range(kinds):
-            hit = log_odds[s]
-            miss, first = log_miss[s], loudest[0, s]
-            if left_out == 1:
-                for k in range(K):
-                    each = hits[k] * hit - trials[k] * miss[k]
-                    first[k] = max(first[k], each)
-            else:
-                second = loudest[1, s]
-                for k in range(K):
-                    each = hits[k] * hit - trials[k] * miss[k]
-                    low_one = min(first[k], each)
-                    first[k] = max(first[k], each)
-                    second[k] = max(second[k], low_one)
-    for s in range(kinds):
-        for k in range(K):
-            if log_miss[s, k] == np.inf:
-                out[s, k] = -np.inf
-            else:
-                out[s, k] = all_hits[k] * log_odds[s] - all_trials[k] * log_miss[s, k] - loudest[0, s, k] - loudest[1, s, k]
+            hit, miss, mine = log_odds[s], log_miss[s, begin:end], out[s, begin:end]
+            first[:], second[:] = 0.0, 0.0
+            for g in range(GROUPS if left_out > 0 else 0):
+                if loud[g] == 0.0:
+                    continue
+                theirs, of_trials = hits[g], trials[g]
+                if left_out == 1:
+                    for k in range(size):
+                        first[k] = max(first[k], theirs[k] * hit - of_trials * miss[k])
+                else:
+                    for k in range(size):
+                        each = theirs[k] * hit - of_trials * miss[k]
+                        low_one = min(first[k], each)
+                        first[k] = max(first[k], each)
+                        second[k] = max(second[k], low_one)
+            for k in range(size):
+                value = all_hits[k] * hit - all_trials * miss[k] - first[k] - second[k]
+                mine[k] = -np.inf if miss[k] == np.inf else value
+        begin = end
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
@@ -137,12 +139,17 @@ def tilts_log_e(table, weights, variables, starts, log_w, top, slack, spread, mi
             events = 0.0
             told[:] = 0.0
             for c in range(size):
-                hits = float(table[g, begin + c])
-                events += hits
-                if hits != 0.0:
-                    w = log_w[u, c]
-                    for t in range(width):
-                        told[t] += hits * w[t]
+                events += float(table[g, begin + c])
+            for c in range(0, size // 4 * 4, 4):
+                h0, h1 = float(table[g, begin + c]), float(table[g, begin + c + 1])
+                h2, h3 = float(table[g, begin + c + 2]), float(table[g, begin + c + 3])
+                w0, w1, w2, w3 = log_w[u, c], log_w[u, c + 1], log_w[u, c + 2], log_w[u, c + 3]
+                for t in range(width):
+                    told[t] += h0 * w0[t] + h1 * w1[t] + (h2 * w2[t] + h3 * w3[t])
+            for c in range(size // 4 * 4, size):
+                hits, w = float(table[g, begin + c]), log_w[u, c]
+                for t in range(width):
+                    told[t] += hits * w[t]
             a = weights[g, v]
             may = left_out > 0 and loud[g] > 0.0
             for t in range(width):

@@ -31,6 +31,7 @@ from scipy.special import chdtri
 from detectors.drift.counts import WindowCounts
 from detectors.drift.dependence import BASELINE_DECAY, BASELINE_EVENTS, DECAY, MIX_Z, PRIOR_RHO, PRIOR_WEIGHT, Look
 from detectors.drift.features import SAMPLE_UNIT, Features
+from detectors.e_process import log_mean_exp
 from detectors.groups import GROUPS
 
 WITNESS_SHARE = 0.25
@@ -243,9 +244,8 @@ class WitnessEvidence:
         by_column = self.features.columns_of(v @ kept.whiten if kept.whiten.size else v)
         order = np.argsort(-by_column, kind="stable")[:MOST_NAMED]
         size = float((self._z @ v).sum() / max(float(self._sizes.sum()), 1e-9))
-        top = float(log_r.max())
-        told = top + math.log(float(np.exp(log_r.astype(np.float64) - top).mean())) if math.isfinite(top) else -math.inf
-        return JointShift(tuple(names[int(kept.columns[j])] for j in order), size, told, int(since[best]))
+        named = tuple(names[int(kept.columns[j])] for j in order)
+        return JointShift(named, size, log_mean_exp(log_r), int(since[best]))
 
     def state(self) -> dict[str, object]:
         """What `restore` needs, for `detectors.state.pack`."""

@@ -280,3 +280,19 @@ def test_records_of_one_producer_are_read_with_its_types() -> None:
     for _ in range(20):
         decode_json(payload, shapes)
     assert shapes.counts["fast"] >= 19
+
+
+def test_fields_that_few_send_are_read_when_one_comes_late_and_cost_one_more_type() -> None:
+    events = [{"model": "m", "version": "1", "features": {"x": 0.5 + k}} for k in range(40)]
+    plain = json.dumps(events).encode()
+    late = json.dumps([*events, events[0] | {"feature_view": "stats:3", "feature_age_s": 2.5, "owner": "o"}]).encode()
+    unknown = json.dumps([*events, events[0] | {"new_in_2030": [1]}]).encode()
+    shapes = eager()
+    for payload in (plain, late, plain, unknown, late):
+        assert described(payload, shapes) == described(payload, None)
+    assert shapes.counts == {"made": 1, "widened": 1, "fast": 5}
+
+
+def test_what_is_no_object_among_the_first_events_makes_no_type() -> None:
+    for payload in (b"[3, 4, 5, 6, 7, 8, 9]" * 4, b'["a", [1], {"features": {}}, null, 5, 6, 7, 8]' * 4):
+        assert look_at(payload) is None

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from inferwatch._columns import EventColumns
 from inferwatch._contract import MAX_EVENTS, MAX_TEXT, DecodeError, Event, Status
 from inferwatch._rows import columns_of, matrix_of, nanoseconds
-from inferwatch._shapes import READ_ERRORS, Shape, Shapes
+from inferwatch._shapes import RARE, READ_ERRORS, Shape, Shapes
 
 _STATUS = {status.name.lower(): int(status) for status in Status}
 _ALIKE = ("model", "version", "service", "instance")
@@ -90,7 +90,9 @@ def _read_each(payload: bytes, bad: list[DecodeError]) -> list[Event]:
 
 
 def _columns(events: Sequence[Event]) -> _Columns:
-    return dict(zip(events[0].__struct_fields__, zip(*map(_astuple, events), strict=True), strict=True))
+    columns = dict(zip(events[0].__struct_fields__, zip(*map(_astuple, events), strict=True), strict=True))
+    none = (None,) * len(events)
+    return dict.fromkeys(RARE, none) | columns  # a type made for them may lack some
 
 
 def _are_alike(columns: _Columns) -> bool:

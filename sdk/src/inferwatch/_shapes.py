@@ -3,7 +3,8 @@
 Read as `Event`, the features of an event are a dict: twenty keys are hashed and twenty unions decided, for each event. But the events of a
 record are alike. So the first ones are looked at, a subclass of `Event` is made whose features and scores are structs of just those names,
 and the record is read as a list of it. The look is only a guess: the struct refuses a name too many, a name too few and a value of another
-type, and then the record is read as `Event`. What both can read, both read alike.
+type, and then the record is read as `Event`. What both can read, both read alike. Of the fields that few send (`RARE`) it has those that
+the first events have; when another comes, it is made once more with all of them.
 
 Names are chosen by who sends, and a type costs about 35 us a name to make, so it is made only after `_BYTES_A_NAME` bytes for each of its
 names have been read without it: that bounds the time to a fraction of that of reading them. A limited number of types of at most `_NAMES`
@@ -39,6 +40,11 @@ Form = Names | type[list[Any]] | None
 """Of features or scores: their names in order, `list` for a list, None for nothing."""
 
 
+RARE = frozenset({"trace_id", "owner", "source", "cost", "feature_view", "feature_age_s"})
+"""Fields that most producers never send: a type has those that were seen, and the others cost nothing until one comes."""
+_FIELDS = {field.name: (field.type, field.default) for field in msgspec.structs.fields(Event)}
+
+
 class Look(NamedTuple):
     """What the first events of a record have."""
 
@@ -46,6 +52,8 @@ class Look(NamedTuple):
     scores: Form
     text: frozenset[str]
     """Features with text or a boolean."""
+    rare: frozenset[str]
+    """Which of `RARE` they have; all of it where they have fields that `Event` does not know."""
 
 
 class Shape:
@@ -55,17 +63,26 @@ class Shape:
         names: of the features, in the order of the first event with any; empty where they are no dict.
         score_names: likewise.
         text: features that may be text or boolean; the others are numbers or null.
+        rare: fields of `Event` that few send and these may have; the others are None. With all of them it reads what `Event` would.
     """
 
     def __init__(self, look: Look) -> None:
         self.names = look.features if isinstance(look.features, tuple) else ()
         self.score_names = look.scores if isinstance(look.scores, tuple) else ()
-        self.text = look.text
+        self.text, self.rare = look.text, look.rare
         number, any_value = float | None, float | bool | Text | None
         features = _field(look.features, list[number], [any_value if name in look.text else number for name in self.names])  # type: ignore[valid-type]
         scores = _field(look.scores, list[float], [float] * len(self.score_names))
-        fields = [("features", features, None), ("scores", scores, None)]
-        event: Any = msgspec.defstruct("EventOfShape", fields, bases=(Event,), kw_only=True, gc=False)
+        fields: list[Any] = [("features", features, None), ("scores", scores, None)]
+        whole = look.rare == RARE
+        if not whole:  # refuses what it leaves out, and whatever else `Event` would pass over
+            fields += [
+                (name, kind) if default is msgspec.NODEFAULT else (name, kind, default)
+                for name, (kind, default) in _FIELDS.items()
+                if name not in ("features", "scores") and (name in look.rare or name not in RARE)
+            ]
+        bases: tuple[type, ...] = (Event,) if whole else (msgspec.Struct,)
+        event: Any = msgspec.defstruct("EventOfShape", fields, bases=bases, kw_only=True, gc=False, forbid_unknown_fields=not whole)
         self._decode: Callable[[bytes], list[Event]] = msgspec.json.Decoder(list[event]).decode
 
     def read(self, payload: bytes) -> list[Event] | None:
@@ -93,7 +110,8 @@ class Shapes:
 
     Attributes:
         counts: records read with a type (``fast``), records that turned out to be of another shape (``other``), types made (``made``),
-            wanted again with more text (``widened``), given up for room (``dropped``) and sets of names that make no type (``unfit``).
+            made again with more text or fields (``widened``), given up for room (``dropped``) and sets of names that make no type
+            (``unfit``).
 
     Example:
         >>> shapes = Shapes()
@@ -120,6 +138,9 @@ class Shapes:
         if shape is None:
             return None
         events = shape.read(payload)
+        if look and events is None and shape.rare != RARE:  # perhaps for a field that it leaves out: once, then it has them all
+            shape = self._widened(look, shape)
+            events = shape.read(payload)
         self.counts["other" if events is None else "fast"] += 1
         return None if events is None else OfShape(shape, events)
 
@@ -129,14 +150,14 @@ class Shapes:
         shape = self._shapes.pop(key, None)
         if shape is not None:
             self._shapes[key] = shape  # the last is the one used last
-            if look.text <= shape.text:
+            if look.text <= shape.text and look.rare <= shape.rare:
                 return shape
         names = sum(len(form) for form in key if isinstance(form, tuple))
         if names > _NAMES or not self._worth(key, names, read):
             return None
         self.counts["made" if shape is None else "widened"] += 1
         try:
-            shape = Shape(look if shape is None else look._replace(text=look.text | shape.text))
+            shape = Shape(look if shape is None else look._replace(text=look.text | shape.text, rare=look.rare | shape.rare))
         except (ValueError, TypeError):  # names that JSON must escape
             self.counts["unfit"] += 1
             return None
@@ -145,6 +166,13 @@ class Shapes:
             self._shapes.pop(old, None)
             self.counts["dropped"] += 1
         return shape
+
+    def _widened(self, look: Look, shape: Shape) -> Shape:
+        """The same with every field of `Event`, from now on. At most once a type, so it costs what that did."""
+        whole = Shape(look._replace(text=look.text | shape.text, rare=RARE))
+        self.counts["widened"] += 1
+        self._shapes[look.features, look.scores] = whole
+        return whole
 
     def _worth(self, key: tuple[Form, Form], names: int, read: int) -> bool:
         """Whether as much has been read without the type as making it costs; then the count begins anew."""
@@ -159,16 +187,18 @@ class Shapes:
 
 def look_at(payload: bytes) -> Look | None:
     """What the first events of a list have; None when that can't be told, or no type can be made of it. Checks nothing."""
-    text = payload[: min(_LOOK_BYTES, len(payload) // 4)].decode("utf-8", "replace")
-    begin = _list.match(text)
+    start = payload[: min(_LOOK_BYTES, len(payload) // 4)].decode("utf-8", "replace")
+    begin = _list.match(start)
     features = scores = None
-    at = begin.end() if begin else len(text)
+    fields: set[str] = set()
+    at = begin.end() if begin else len(start)
     try:
         for _ in range(_LOOK_EVENTS):
-            event, at = _scan(text, at)
+            event, at = _scan(start, at)
             features = features or event.get("features")
             scores = scores or event.get("scores")
-            comma = _comma.match(text, at)
+            fields.update(event)  # an object: the others have no `get`
+            comma = _comma.match(start, at)
             if comma is None or (features and scores):
                 break
             at = comma.end()
@@ -176,7 +206,8 @@ def look_at(payload: bytes) -> Look | None:
     except (ValueError, RecursionError, AttributeError):
         return None
     values = features if isinstance(features, dict) else {}
-    return Look(*forms, frozenset(name for name, value in values.items() if isinstance(value, (str, bool))))
+    text = frozenset(name for name, value in values.items() if isinstance(value, (str, bool)))
+    return Look(*forms, text, RARE & fields if fields <= _FIELDS.keys() else RARE)
 
 
 def _form(value: Any) -> Form:
