@@ -29,7 +29,9 @@ def _victim(kind: str, seed: int) -> Any:
         "lr": lambda: make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)),
         "knn": lambda: make_pipeline(StandardScaler(), KNeighborsClassifier(15)),
         "knn_overfit": lambda: make_pipeline(StandardScaler(), KNeighborsClassifier(3)),
-        "mlp": lambda: make_pipeline(StandardScaler(), MLPClassifier((48,), alpha=0.1, max_iter=60, early_stopping=True, random_state=seed)),
+        "mlp": lambda: make_pipeline(
+            StandardScaler(), MLPClassifier((48,), alpha=0.1, max_iter=60, early_stopping=True, random_state=seed)
+        ),
         "mlp_overfit": lambda: make_pipeline(StandardScaler(), MLPClassifier((64,), max_iter=100, random_state=seed)),
     }[kind]()
 

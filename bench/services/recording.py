@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
 from dataclasses import dataclass
@@ -61,10 +62,8 @@ def _attacks(world: World, seed: int, queries: int) -> tuple[list[Traffic], list
         client = Client(world.service, world.schema, queries)
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            try:
+            with contextlib.suppress(EnoughError):
                 SUITES[family][name](client, world, rng)
-            except EnoughError:
-                pass
         full = f"{name}_{variant}" if variant else name
         told.append({"family": family, "name": full, "queries": client.count, "outcome": outcome(family, client, world)})
         if client.count:
@@ -92,7 +91,8 @@ def _paced(world: World, rng: np.random.Generator, rows: Rows, truth: str, varia
 
 def outcome(family: str, client: Client, world: World) -> dict[str, float]:
     """How well an attack did: evasion: targets for which another class was found nearer than half of the distance between two rows;
-    extraction: how often a forest fitted on the answers agrees on held rows, and how often the commonest class would."""
+    extraction: how often a forest fitted on the answers agrees on held rows, and how often the commonest class would.
+    """
     rows = client.rows
     if family == "evasion" and client.targets:
         labels, usual = client.service.answer(rows).argmax(axis=1), np.linalg.norm((world.own[1:] - world.own[:-1]) / world.spread, axis=1)

@@ -65,7 +65,7 @@ def folder(package: str) -> Path:
 
 
 def columns(text: bytes) -> dict[str, NDArray[Any]]:
-    """A CSV table's columns: numbers as float64 with NaN, text and yes/no as text.
+    r"""A CSV table's columns: numbers as float64 with NaN, text and yes/no as text.
 
     Example:
         >>> columns(b"a,b\\n1,x\\nNA,y\\n")["a"].tolist(), columns(b"a,b\\n1,x\\n")["b"].tolist()
@@ -75,7 +75,7 @@ def columns(text: bytes) -> dict[str, NDArray[Any]]:
     out: dict[str, NDArray[Any]] = {}
     for name in read.column_names:
         values = read[name].to_pylist()
-        text_like = any(v is not None and not isinstance(v, (int, float)) or isinstance(v, bool) for v in values)
+        text_like = any((v is not None and not isinstance(v, (int, float))) or isinstance(v, bool) for v in values)
         out[name] = np.array([str(v) for v in values]) if text_like else np.array([np.nan if v is None else v for v in values], np.float64)
     return out
 
@@ -210,6 +210,7 @@ def patches() -> Table:
     """
     from sklearn.datasets import load_sample_image
 
+    folder("PIL")  # with which it reads them
     rng, side = np.random.default_rng(0), 28
     parts, y, pans = [], [], []
     for k, name in enumerate(("china.jpg", "flower.jpg")):
@@ -243,7 +244,9 @@ def titles() -> Table:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     texts, y = _titles()
-    X = TruncatedSVD(48, random_state=0).fit_transform(TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=5).fit_transform(texts))
+    X = TruncatedSVD(48, random_state=0).fit_transform(
+        TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), min_df=5).fit_transform(texts)
+    )
     return _embedding(X, y)
 
 
