@@ -132,13 +132,13 @@ def _defaults(w: World, rng: np.random.Generator) -> Rows:
 def _gaps(w: World, rng: np.random.Generator) -> Rows:
     """Values are missing here and there, and filled by the middle."""
     rows = w.pick(rng, 180)
-    return np.where(rng.random(rows.shape) < rng.uniform(0.08, 0.3), np.median(w.members, axis=0), rows)
+    return np.asarray(np.where(rng.random(rows.shape) < rng.uniform(0.08, 0.3), np.median(w.members, axis=0), rows), np.float32)
 
 
 def _rounded(w: World, rng: np.random.Generator) -> Rows:
     """Numbers are rounded to a fifth to a half of a standard deviation; names are not."""
     rows, step = w.pick(rng, 180), rng.choice([0.2, 0.5]) * w.spread
-    return np.where(w.table.codes, rows, np.round(rows / step) * step)
+    return np.asarray(np.where(w.table.codes, rows, np.round(rows / step) * step), np.float32)
 
 
 def _drifting(w: World, rng: np.random.Generator) -> Rows:
@@ -146,13 +146,13 @@ def _drifting(w: World, rng: np.random.Generator) -> Rows:
     a, b = w.pick(rng, 2)
     way = np.clip(np.cumsum(rng.normal(0.0025, 0.01, 400)), 0, 1)[:, None]
     rows = a * (1 - way) + b * way + 0.01 * w.spread * rng.normal(size=(400, len(a)))
-    return np.where(w.table.codes, a, rows)
+    return np.asarray(np.where(w.table.codes, a, rows), np.float32)
 
 
 def _still(w: World, rng: np.random.Generator) -> Rows:
     """A sensor that hangs near one row, a little noisy."""
     a = w.pick(rng, 1)[0]
-    return np.where(w.table.codes, a, a + 0.04 * w.spread * rng.normal(size=(300, len(a))))
+    return np.asarray(np.where(w.table.codes, a, a + 0.04 * w.spread * rng.normal(size=(300, len(a)))), np.float32)
 
 
 def _sequence(w: World, rng: np.random.Generator) -> Rows:

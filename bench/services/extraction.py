@@ -33,13 +33,13 @@ def _uniform(w: World, rng: np.random.Generator, n: int) -> NDArray[Any]:
 def _hypercube(w: World, rng: np.random.Generator, n: int) -> NDArray[Any]:
     """Latin hypercube: in each column one value from each n-th of the range."""
     cells = np.stack([rng.permutation(n) for _ in w.spread], axis=1)
-    return w.schema.low + (cells + rng.random(cells.shape)) / n * w.schema.span
+    return np.asarray(w.schema.low + (cells + rng.random(cells.shape)) / n * w.schema.span)
 
 
 def _gauss(w: World, rng: np.random.Generator, n: int) -> NDArray[Any]:
     """Means and covariances of the attacker's rows."""
     centred = (w.own - w.own.mean(axis=0)) / np.sqrt(len(w.own))
-    return w.own.mean(axis=0) + rng.normal(size=(n, len(centred))) @ centred
+    return np.asarray(w.own.mean(axis=0) + rng.normal(size=(n, len(centred))) @ centred)
 
 
 def _columns(w: World, rng: np.random.Generator, n: int) -> NDArray[Any]:

@@ -23,10 +23,16 @@ from streams.gameday.oracle import EnoughError
 
 SUITES: dict[str, dict[str, Attack]] = {"evasion": evasion.ATTACKS, "extraction": extraction.ATTACKS, "membership": membership.ATTACKS}
 VARIANTS = (
-    ("evasion", "hopskipjump", "cover"), ("evasion", "hopskipjump", "slow"), ("evasion", "signopt", "past"), ("extraction", "uniform", "sybil"),
-    ("extraction", "jacobian", "cover"), ("extraction", "jacobian", "sybil"), ("extraction", "copula", "slow"), ("extraction", "columns", "past"),
+    ("evasion", "hopskipjump", "cover"),
+    ("evasion", "hopskipjump", "slow"),
+    ("evasion", "signopt", "past"),
+    ("extraction", "uniform", "sybil"),
+    ("extraction", "jacobian", "cover"),
+    ("extraction", "jacobian", "sybil"),
+    ("extraction", "copula", "slow"),
+    ("extraction", "columns", "past"),
     ("extraction", "mixup", "cover"),
-)  # fmt: skip
+)
 """Cover: three natural rows a query. Slow: over four days. Past: two days of ordinary use before. Sybil: dealt to eight accounts."""
 ACCOUNTS = 8
 
@@ -73,8 +79,11 @@ def _attacks(world: World, seed: int, queries: int) -> tuple[list[Traffic], list
 
 def _paced(world: World, rng: np.random.Generator, rows: Rows, truth: str, variant: str) -> list[Traffic]:
     if variant == "sybil":
-        return [Traffic(pace.placed(pace.sitting, rng, len(p), 1e5 + rng.uniform(0, 900)), p, [truth] * len(p)) for p in
-                (rows[k::ACCOUNTS] for k in range(ACCOUNTS)) if len(p)]  # fmt: skip
+        return [
+            Traffic(pace.placed(pace.sitting, rng, len(p), 1e5 + rng.uniform(0, 900)), p, [truth] * len(p))
+            for p in (rows[k::ACCOUNTS] for k in range(ACCOUNTS))
+            if len(p)
+        ]
     if variant == "slow":
         return [Traffic(pace.placed(pace.spread_over(4 * pace.DAY), rng, len(rows)), rows, [truth] * len(rows))]
     if variant == "cover":
@@ -83,14 +92,17 @@ def _paced(world: World, rng: np.random.Generator, rows: Rows, truth: str, varia
         return [Traffic(pace.placed(pace.sitting, rng, len(mixed)), mixed, (["benign:cover"] * 3 + [truth]) * len(rows))]
     if variant == "past":
         past = world.pick(rng, 120, world.own)
-        at = np.concatenate([pace.placed(pace.spread_over(2 * pace.DAY), rng, 120, 0.0),
-                             pace.placed(pace.sitting, rng, len(rows), 2.1 * pace.DAY)])  # fmt: skip
+        at = np.concatenate(
+            [pace.placed(pace.spread_over(2 * pace.DAY), rng, 120, 0.0), pace.placed(pace.sitting, rng, len(rows), 2.1 * pace.DAY)]
+        )
         return [Traffic(at, np.concatenate([past, rows]), ["benign:past"] * 120 + [truth] * len(rows))]
     return [Traffic(pace.placed(pace.sitting, rng, len(rows)), rows, [truth] * len(rows))]
 
 
 def outcome(family: str, client: Client, world: World) -> dict[str, float]:
-    """How well an attack did: evasion: targets for which another class was found nearer than half of the distance between two rows;
+    """How well an attack did.
+
+    Evasion: targets for which another class was found nearer than half of the distance between two rows;
     extraction: how often a forest fitted on the answers agrees on held rows, and how often the commonest class would.
     """
     rows = client.rows
@@ -146,19 +158,35 @@ def record(world: World, folder: Path, seed: int, *, queries: int = 700, share: 
     truth = np.array([name for t in traffic for name in t.truth])[order]
     probs = world.service.answer(rows)
     folder.mkdir(parents=True, exist_ok=True)
-    events = {"ts": at[order], "client_id": who, "features": _lists(rows), "probs": _lists(probs), "label": probs.argmax(axis=1).astype(np.int32),
-              "truth": truth}  # fmt: skip
+    events = {
+        "ts": at[order],
+        "client_id": who,
+        "features": _lists(rows),
+        "probs": _lists(probs),
+        "label": probs.argmax(axis=1).astype(np.int32),
+        "truth": truth,
+    }
     pq.write_table(pa.table(events), folder / "events.parquet")
     reference = np.concatenate([world.members, world.held])
-    known = {"features": _lists(reference), "probs": _lists(world.service.answer(reference)),
-             "y": np.concatenate([world.member_y, world.held_y]).astype(np.int32),
-             "member": np.arange(len(reference)) < len(world.members)}  # fmt: skip
+    known = {
+        "features": _lists(reference),
+        "probs": _lists(world.service.answer(reference)),
+        "y": np.concatenate([world.member_y, world.held_y]).astype(np.int32),
+        "member": np.arange(len(reference)) < len(world.members),
+    }
     pq.write_table(pa.table(known), folder / "reference.parquet")
     counts = {str(name): int(n) for name, n in zip(*np.unique(truth, return_counts=True), strict=True)}
     meta = {
-        "scenario": world.name, "seed": seed, "features": list(world.table.names), "integer_features": world.schema.integer.tolist(), "quantum": 1.0,
-        "bounds": {"lo": world.schema.low.tolist(), "hi": world.schema.high.tolist()}, "image": list(world.table.image) if world.table.image else None,
-        "accuracy": {"train": world.accuracy[0], "test": world.accuracy[1]}, "attacks": told, "counts": counts,
-    }  # fmt: skip
+        "scenario": world.name,
+        "seed": seed,
+        "features": list(world.table.names),
+        "integer_features": world.schema.integer.tolist(),
+        "quantum": 1.0,
+        "bounds": {"lo": world.schema.low.tolist(), "hi": world.schema.high.tolist()},
+        "image": list(world.table.image) if world.table.image else None,
+        "accuracy": {"train": world.accuracy[0], "test": world.accuracy[1]},
+        "attacks": told,
+        "counts": counts,
+    }
     (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
     return counts

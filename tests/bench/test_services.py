@@ -37,7 +37,7 @@ def _world() -> World:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recording of the tiny service."""
     path = tmp_path_factory.mktemp("tiny")
-    record(_world(), path, 1, queries=40, share=0.01)
+    record(_world(), path, 1, queries=24, share=0.01)
     return path
 
 
@@ -57,7 +57,7 @@ def test_a_recording_is_what_replay_and_score_read(folder: Path) -> None:
     found = score("tiny", ts, events["client_id"].to_pylist(), truth, [])
     assert found.benign >= 25
     assert len(found.ids) >= 33
-    assert max(one.queries for one in found.ids) == 40
+    assert max(one.queries for one in found.ids) == 24
 
 
 def test_every_row_of_an_attack_is_one_that_the_service_takes(folder: Path) -> None:
@@ -71,7 +71,7 @@ def test_every_row_of_an_attack_is_one_that_the_service_takes(folder: Path) -> N
 
 def test_the_same_seed_gives_the_same_recording_and_another_one_another(folder: Path, tmp_path: Path) -> None:
     for name, seed in (("again", 1), ("other", 2)):
-        record(_world(), tmp_path / name, seed, queries=40, share=0.01)
+        record(_world(), tmp_path / name, seed, queries=24, share=0.01)
     files = ("events.parquet", "reference.parquet", "meta.json")
     assert all((folder / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files)
     assert (folder / "events.parquet").read_bytes() != (tmp_path / "other" / "events.parquet").read_bytes()
