@@ -19,7 +19,7 @@ def by_toolbox(make: Callable[[Any, np.random.Generator], Any]) -> Attack:
     """An attack of the toolbox, against one of the attacker's rows after another."""
 
     def attack(client: Client, world: World, rng: np.random.Generator) -> None:
-        seeded = np.random.RandomState  # noqa: NPY002 - what the toolbox makes
+        seeded = np.random.RandomState
         # It looks for a first point with a generator of its own, which it gives no seed.
         with patch.object(np.random, "RandomState", lambda: seeded(int(rng.integers(2**32)))):
             for row in rng.permutation(world.own):

@@ -63,6 +63,7 @@ class Kind:
 
 
 def evade(make: Callable[[Any], Any], oracle: Oracle, material: Material, rng: np.random.Generator) -> None:
+    """One attack of the toolbox against each of the attacker's rows in turn, until the oracle has had enough."""
     from art.estimators.classification import BlackBoxClassifier
 
     image = oracle.space.image
