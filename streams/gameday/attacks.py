@@ -62,7 +62,8 @@ class Kind:
 # -- evasion ----------------------------------------------------------------------------------------------------------------------------
 
 
-def _evade(make: Callable[[Any], Any], oracle: Oracle, material: Material, rng: np.random.Generator) -> None:
+def evade(make: Callable[[Any], Any], oracle: Oracle, material: Material, rng: np.random.Generator) -> None:
+    """One attack of the toolbox against each of the attacker's rows in turn, until the oracle has had enough."""
     from art.estimators.classification import BlackBoxClassifier
 
     image = oracle.space.image
@@ -78,13 +79,13 @@ def _evade(make: Callable[[Any], Any], oracle: Oracle, material: Material, rng: 
 def _hop_skip_jump(oracle: Oracle, material: Material, rng: np.random.Generator) -> None:
     from art.attacks.evasion import HopSkipJump
 
-    _evade(lambda s: HopSkipJump(s, norm=2, max_iter=10, max_eval=100, init_eval=20, init_size=50, verbose=False), oracle, material, rng)
+    evade(lambda s: HopSkipJump(s, norm=2, max_iter=10, max_eval=100, init_eval=20, init_size=50, verbose=False), oracle, material, rng)
 
 
 def _boundary(oracle: Oracle, material: Material, rng: np.random.Generator) -> None:
     from art.attacks.evasion import BoundaryAttack
 
-    _evade(
+    evade(
         lambda s: BoundaryAttack(s, targeted=False, max_iter=50, num_trial=10, sample_size=10, init_size=50, verbose=False),
         oracle,
         material,
@@ -100,7 +101,7 @@ def _zoo(oracle: Oracle, material: Material, rng: np.random.Generator) -> None:
             service, max_iter=30, binary_search_steps=2, use_resize=False, use_importance=False, nb_parallel=1, batch_size=1, verbose=False
         )
 
-    _evade(make, oracle, material, rng)
+    evade(make, oracle, material, rng)
 
 
 def _square(oracle: Oracle, material: Material, rng: np.random.Generator) -> None:

@@ -1,0 +1,69 @@
+"""The services by name: data, victim, rounding; and how one is recorded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.services import tables
+from bench.services.recording import record
+from bench.services.tables import AbsentError, Table
+from bench.services.world import build
+
+
+def _victim(kind: str, seed: int) -> Any:
+    from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return {
+        "gb": lambda: GradientBoostingClassifier(n_estimators=60, random_state=seed),
+        "gb_overfit": lambda: GradientBoostingClassifier(n_estimators=120, max_depth=6, random_state=seed),
+        "rf": lambda: RandomForestClassifier(30, min_samples_leaf=5, random_state=seed),
+        "rf_overfit": lambda: RandomForestClassifier(30, random_state=seed),
+        "lr": lambda: make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)),
+        "knn": lambda: make_pipeline(StandardScaler(), KNeighborsClassifier(15)),
+        "knn_overfit": lambda: make_pipeline(StandardScaler(), KNeighborsClassifier(3)),
+        "mlp": lambda: make_pipeline(
+            StandardScaler(), MLPClassifier((48,), alpha=0.1, max_iter=60, early_stopping=True, random_state=seed)
+        ),
+        "mlp_overfit": lambda: make_pipeline(StandardScaler(), MLPClassifier((64,), max_iter=100, random_state=seed)),
+    }[kind]()
+
+
+SERVICES: dict[str, tuple[Callable[[], Table], str, int]] = {
+    "wages_gb": (tables.wages, "gb", 6),
+    "visits_rf": (tables.visits, "rf_overfit", 6),
+    "answers_lr": (tables.answers, "lr", 4),
+    "ability_knn": (tables.ability, "knn", 6),
+    "films_gb": (tables.films, "gb_overfit", 3),
+    "food_mlp": (tables.food, "mlp", 6),
+    "computers_knn": (tables.computers, "knn_overfit", 6),
+    "loans_lr": (tables.loans, "lr", 6),
+    "trades_rf": (tables.trades, "rf", 6),
+    "flights_rf": (tables.flights, "rf_overfit", 2),
+    "shuttle_mlp": (tables.shuttle, "mlp", 6),
+    "phishing_gb": (tables.phishing, "gb", 6),
+    "patches_mlp": (tables.patches, "mlp_overfit", 4),
+    "titles_lr": (tables.titles, "lr", 6),
+    "sentences_mlp": (tables.sentences, "mlp_overfit", 6),
+}
+"""By name: the data, the victim, and to how many decimals the service rounds its answers."""
+
+
+def one(name: str, out: Path, seed: int, queries: int) -> str:
+    """Records a service; says what it did, or why it could not."""
+    began = time.perf_counter()
+    source, victim, decimals = SERVICES[name]
+    try:
+        world = build(name, source(), _victim(victim, seed), decimals, seed)
+    except AbsentError as error:
+        return f"{name}: left out, {error}"
+    counts = record(world, out / name, seed, queries=queries)
+    train, test = world.accuracy
+    return f"{name}: {sum(counts.values())} events, accuracy {train:.2f} / {test:.2f}, {time.perf_counter() - began:.0f} s"

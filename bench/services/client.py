@@ -1,0 +1,36 @@
+"""An attacking client: it asks through the schema until its budget is spent, and says whom it is after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.services.tables import Rows
+from bench.services.world import World
+from streams.gameday.oracle import Oracle
+
+
+@dataclass
+class Client(Oracle):
+    """An oracle that remembers its targets.
+
+    Attributes:
+        targets: of each target, the query with which it begins, the row, and whether it was trained on.
+    """
+
+    targets: list[tuple[int, Rows, bool]] = field(default_factory=list)
+
+    def aim(self, row: Rows, member: bool = False) -> None:
+        """The next queries are about this row."""
+        self.targets.append((self.count, row, member))
+
+    def label(self, row: NDArray[np.floating]) -> int:
+        """The answered class of one row."""
+        return int(self(row[None])[0].argmax())
+
+
+Attack = Callable[[Client, World, np.random.Generator], None]
+"""Asks until `EnoughError` ends it, or until it is done."""
