@@ -16,12 +16,22 @@ from schemas.rows import (
     SampledEventRow,
     WindowRow,
 )
+from streams.clickhouse import ClickHouse
 
 END = datetime(2090, 1, 1, 12, tzinfo=UTC)  # far ahead: rows older than their retention vanish at the next merge
 END_NS = int(END.timestamp()) * 10**9
 MINUTE = 60 * 10**9
 HOSTILE = "o'brien \\ (x, y) $model"
 """A client and model name that breaks naive quoting."""
+
+
+def insert(clickhouse: ClickHouse, given: list[Row]) -> None:
+    """Puts rows of several tables into the store."""
+    by_table: dict[str, list[Row]] = {}
+    for row in given:
+        by_table.setdefault(row.table, []).append(row)
+    for table, part in by_table.items():
+        clickhouse.insert(part, f"rows of {table}")
 
 
 def rows(models: tuple[str, ...] = ("fraud", "churn"), minutes: int = 30) -> list[Row]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,29 +19,12 @@ from streams.clickhouse import ClickHouse, ClickHouseError
 from streams.migrate import migrate
 from streams.objectives import objectives
 from streams.settings import Settings
-from tests.dashboards.rows import END, HOSTILE, rows
+from tests.dashboards.rows import END, HOSTILE, insert, rows
 from tests.streams.events import settings
 
 VIEWS = views()
 ALL = {"model": "$__all", "version": "$__all", "client": "$__all", "feature": "$__all", "budget": "1", "objective": "99.9"}
 CASES = [(name, panel.title) for name, view in VIEWS.items() for panel in view.panels if panel.kind != "row"]
-
-
-def insert(clickhouse: ClickHouse, given: list[Row]) -> None:
-    by_table: dict[str, list[Row]] = {}
-    for row in given:
-        by_table.setdefault(row.table, []).append(row)
-    for table, part in by_table.items():
-        clickhouse.insert(part, f"rows of {table}")
-
-
-@pytest.fixture(scope="module")
-def store(chdb_directory: Any) -> Iterator[ClickHouse]:
-    """A database with a day in the life of two models, one with a name that breaks naive quoting."""
-    with ClickHouse(f"chdb://{chdb_directory}?database=dashboards") as clickhouse:
-        migrate(clickhouse)
-        insert(clickhouse, rows(("fraud", HOSTILE)))
-        yield clickhouse
 
 
 def panel_of(name: str, title: str) -> Panel:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
@@ -14,11 +13,10 @@ from dashboards.macros import bind, expand
 from dashboards.promised import literal_pattern
 from dashboards.scope import Objectives
 from streams.clickhouse import ClickHouse
-from streams.migrate import migrate
 from streams.objectives import objectives
 from streams.slo import objectives_for
-from tests.dashboards.rows import END, HOSTILE, rows
-from tests.dashboards.test_dashboards import ALL, insert
+from tests.dashboards.rows import END, HOSTILE
+from tests.dashboards.test_dashboards import ALL
 from tests.streams.events import settings
 
 GIVEN = settings(
@@ -29,14 +27,6 @@ GIVEN = settings(
 )
 OWN = objectives(GIVEN)
 VIEWS = views(OWN)
-
-
-@pytest.fixture(scope="module")
-def store(chdb_directory: Any) -> Iterator[ClickHouse]:
-    with ClickHouse(f"chdb://{chdb_directory}?database=promised") as clickhouse:
-        migrate(clickhouse)
-        insert(clickhouse, rows(("fraud", HOSTILE)))
-        yield clickhouse
 
 
 def run(store: ClickHouse, name: str, title: str, **variables: Any) -> list[dict[str, Any]]:
