@@ -39,7 +39,7 @@ def test_a_models_panels_show_what_is_promised_for_it(store: ClickHouse) -> None
     at_risk, other = run(store, "executive", "Models at risk")
     mine, everybodys = objectives_for(GIVEN.objectives, "fraud", "1"), objectives_for(GIVEN.objectives, HOSTILE, "1")
     assert (at_risk["objective"], at_risk["P95 objective"]) == (pytest.approx(mine.availability / 100), mine.latency_ms)
-    assert at_risk["budget left"] == pytest.approx(1 - 6 / 596 / 0.02)
+    assert at_risk["budget left"] == pytest.approx(1 - 6 / 596 / 0.02 - GIVEN.objectives.incident_share)
     assert (other["objective"], other["P95 objective"]) == (pytest.approx(everybodys.availability / 100), everybodys.latency_ms)
     assert other["budget left"] == pytest.approx(1 - 6 / 596 / 0.001)
     latency = run(store, "oncall", "Latency")
