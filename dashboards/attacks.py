@@ -29,6 +29,7 @@ def attacks(objectives: Objectives) -> View:
             *_seen(),
             row("Who"),
             *_who(objectives),
+            _leaks(),
         ),
         span="24h",
         refresh="1m",
@@ -137,6 +138,32 @@ def _seen() -> list[Panel]:
             ],
         ),
     ]
+
+
+_TOLD = "ifNull(toString(round({}, 4)), 'too few rows')"
+
+
+def _leaks() -> Panel:
+    return table(
+        "What the model gives away",
+        "How well confidence alone tells training rows from others, the newest word on each version: 0.5 is chance, beside it the 95 % "
+        "interval; then training rows found at 1 % and 0.1 % false positives. reference: the owner's rows; live: against labelled answers. "
+        "A lower bound: better attacks find more.",
+        sql(
+            """
+            SELECT model, version, source, balanced_accuracy AS advantage, balanced_accuracy_low AS low, balanced_accuracy_high AS high,
+                @1 AS `TPR at 1 %`, @01 AS `TPR at 0.1 %`, generalisation_gap AS gap, members, non_members AS others, at
+            FROM (SELECT * FROM membership_gauge FINAL WHERE at <= $__toTime AND @scope ORDER BY at DESC LIMIT 1 BY model, version, source)
+            ORDER BY advantage DESC, model, version, source LIMIT 100
+        """.replace("@01", _TOLD.format("tpr_01pct")).replace("@1", _TOLD.format("tpr_1pct"))
+        ),
+        (24, 6),
+        columns=[
+            model_column("attacks"),
+            Column(name="advantage", decimals=3, steps=((None, "transparent"), (0.55, "orange"), (0.7, "red"))),
+            *(Column(name=name, decimals=3) for name in ("low", "high", "gap")),
+        ],
+    )
 
 
 def _who(objectives: Objectives) -> list[Panel]:

@@ -78,6 +78,7 @@ class Objectives:
         availability: Answered / (answered + failed) that is promised, in percent.
         latency_p95_ms: Latency that 95 % of the answers are to stay below.
         completeness: Share of the events that are to arrive.
+        incident_share: Share of the error budget that a page about security spends.
         by_model: What is promised otherwise for some models and versions, later ones first; completeness in percent, as in the settings.
     """
 
@@ -87,6 +88,7 @@ class Objectives:
     availability: float = 99.9
     latency_p95_ms: float = 200.0
     completeness: float = 0.999
+    incident_share: float = 0.25
     by_model: tuple[Promise, ...] = ()
 
     def __post_init__(self) -> None:

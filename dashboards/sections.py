@@ -301,4 +301,19 @@ def resources() -> list[Panel]:
             (8, 8),
             name="${__field.labels.series}",
         ),
+        timeseries(
+            "Saturation by instance",
+            'Shares of a resource that services tell with `gauge("..._share")`: memory, GPU, queue. Orange from 0.8 on, the '
+            "default of `objectives.saturation_share`; so much without a break is a ticket. Empty where no service tells any.",
+            sql("""
+                SELECT $__timeInterval(at) AS time, concat(service, ' ', instance, ' ', gauge) AS series, max(value) AS share
+                FROM producers FINAL ARRAY JOIN mapKeys(gauges) AS gauge, mapValues(gauges) AS value
+                WHERE $__timeFilter(at) AND endsWith(gauge, '_share') AND @beat
+                GROUP BY time, series ORDER BY time
+            """),
+            (8, 8),
+            name="${__field.labels.series}",
+            unit="percentunit",
+            steps=((None, "green"), (0.8, "orange")),
+        ),
     ]

@@ -22,6 +22,7 @@ from schemas.topics import topics
 from streams.settings import PREFIX, SECRETS, Settings
 
 REFERENCE = Path(__file__).parent / "reference"
+DEPLOY = Path(__file__).parent.parent / "deploy"
 
 MEANINGS = {
     "kafka.bootstrap_servers": "Brokers, `host:port`, separated by commas.",
@@ -120,8 +121,26 @@ def pages() -> dict[Path, str]:
         REFERENCE / "metrics.md": metrics_page(),
         alerts: alerts_page(alerts.read_text()),
         privacy: privacy_page(privacy.read_text()),
+        DEPLOY / "kubernetes" / "optional" / "prometheusrule.yaml": rules_object((DEPLOY / "prometheus" / "rules.yml").read_text()),
     }
 
+
+def rules_object(rules: str) -> str:
+    """The rules that watch the workers as the Prometheus operator takes them."""
+    groups = rules[rules.index("groups:") :]
+    body = "".join(f"  {line}" if line.strip() else line for line in groups.splitlines(keepends=True))
+    return _RULES_HEAD + body
+
+
+_RULES_HEAD = """\
+# For the Prometheus operator. Written by docs/generate.py from deploy/prometheus/rules.yml; change it there.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: inferwatch
+  namespace: inferwatch
+spec:
+"""
 
 _HEAD = "# {title}\n\n<!-- Written by docs/generate.py from the code; change it there. -->\n"
 

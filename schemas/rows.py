@@ -267,6 +267,7 @@ class ProducerRow(Row, frozen=True, kw_only=True):
         received: Events of it that the worker has read.
         highest_number: Highest running number read.
         completeness: received / (sent + dropped), 0 to 1; ``None`` before the first event.
+        gauges: What the service adds: memory, GPU, queue; the first eight by name, those that end in ``_share`` first.
     """
 
     table: ClassVar[str] = "producers"
@@ -285,6 +286,7 @@ class ProducerRow(Row, frozen=True, kw_only=True):
     rss_bytes: Count = 0
     cpu_seconds: Number = 0.0
     completeness: Measure = None
+    gauges: NumberOf = {}
 
 
 class QualityWindowRow(Row, frozen=True, kw_only=True):

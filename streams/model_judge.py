@@ -26,6 +26,7 @@ from streams.accuracy import ModelAccuracy
 from streams.alerts import AlertBook
 from streams.behaviour_judge import BehaviourJudge
 from streams.canaries import CanaryHits
+from streams.doubt import MODELS_DOING, Doubt
 from streams.duplicates import keys_of_id
 from streams.forget import Forgotten
 from streams.owner import NS
@@ -89,6 +90,7 @@ class ModelJudge:
         self.service = ServiceJudge(model, version, settings, self.alerts, emit)
         self._behaviour = BehaviourJudge(model, version, settings, self.alerts)
         self._canaries = CanaryHits()
+        self._doubt = Doubt()
         self._versions = versions if versions is not None else VersionBook(settings)
         self.deploy: tuple[str, int] | None = None
         """The version of this model that was first loaded last, and when."""
@@ -162,16 +164,19 @@ class ModelJudge:
         cause = found.client or ",".join(sorted(found.clients))
         if found.statistic == "rate":  # beside what the client was given, which is an alert of its own
             cause = f"{cause}\0rate"
-        if found.renewed and self.alerts.renew(found.family, cause, found.at_ns, found.log_evidence):
+        was_held = self._doubt.holds(found)
+        severity, by = self._doubt.weigh(found, (one for one in MODELS_DOING if self.alerts.is_open(one)))
+        released = was_held and severity == "page"
+        if found.renewed and not released and self.alerts.renew(found.family, cause, found.at_ns, found.log_evidence):
             return
         self.alerts.raise_(
             found.family,
             cause,
-            found.severity,
+            severity,
             found.at_ns,
-            summary=pages.finding(found),
+            summary=pages.finding(found, by),
             log_evidence=found.log_evidence,
-            evidence=dict(found.evidence) | {"event_id": found.event_id},
+            evidence=dict(found.evidence) | {"event_id": found.event_id} | ({"in_doubt": by} if by else {}),
             client=found.client or None,
             clients=found.clients,
             n_events=found.n_events,
@@ -187,6 +192,7 @@ class ModelJudge:
             self._slices.forget(what.client)
             self.swarm.forget(what.client)
             self._canaries.forget(what.client)
+            self._doubt.forget(what.client)
         else:
             self.accuracy.store.forget(keys_of_id(what.event_id))
         self.alerts.forget(what.client, what.event_id)
@@ -433,6 +439,7 @@ class ModelJudge:
                 "service": self.service.dump(),
                 "behaviour": self._behaviour.dump(),
                 "canaries": self._canaries.dump(),
+                "doubt": self._doubt.dump(),
                 "deploy": self.deploy,
                 "forgotten": self._forgotten.dump(),
             }
@@ -459,6 +466,7 @@ class ModelJudge:
             self.accuracy.load(body["accuracy"], same_reference=body["reference"] == self._reference_id)
         self.suspects_seen = body.get("suspects_seen", 0)
         self._forgotten.load(body.get("forgotten", []))
+        self._doubt.load(body.get("doubt", {}))
         if "service" in body:
             self.service.load(body["service"])
             self.deploy = tuple(body["deploy"]) if body["deploy"] else None

@@ -27,6 +27,7 @@ def objectives(settings: Settings) -> Objectives:
         availability=settings.objectives.availability,
         latency_p95_ms=settings.objectives.latency_ms,
         completeness=settings.objectives.completeness / 100,
+        incident_share=settings.objectives.incident_share,
         by_model=tuple(
             Promise(model=model, version=version, values=tuple(sorted(values.items())))
             for model, version, values in map(parsed, settings.objectives.by_model)

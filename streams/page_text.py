@@ -203,6 +203,9 @@ class PageText:
 
     def _sure(self, alert: Alert) -> str:
         ln_page = self._ln_page.get(alert.detector)
+        own = alert.evidence.get("log_page")  # of the segment that leads: it has a share of drift's budget
+        if ln_page is not None and isinstance(own, int | float) and math.isfinite(own):
+            ln_page = own
         if ln_page is None or not alert.log_evidence:
             return "Sure: counted, not estimated." if alert.detector in _COUNTED else "Sure: a rule, not a probability."
         status = str(alert.evidence.get("status", ""))

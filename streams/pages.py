@@ -54,8 +54,15 @@ _NAME = 100
 """Characters of a name in a sentence; the labels and rows have it in full."""
 
 
-def finding(found: Finding) -> str:
-    """The sentence for a finding about one client or several."""
+_CHANGED = {
+    "trigger": "a rare value gets one class",
+    "consistency": "the same inputs are answered otherwise",
+    "version": "this version answers otherwise than the one before",
+}
+
+
+def finding(found: Finding, in_doubt: str = "") -> str:
+    """The sentence for a finding about one client or several; perhaps in doubt because of another detector's alert about the model."""
     who = f"Client {_short(found.client)}" if found.client else f"{len(found.clients)} clients together"
     if found.statistic == "exposure":
         given, agreement = found.evidence.get("distinct_answers"), found.evidence.get("copy_agreement")
@@ -76,6 +83,7 @@ def finding(found: Finding) -> str:
     return (
         f"{who} {_WHAT[found.family]}: {which} e^{found.log_evidence:.1f} "
         f"after {found.n_events:,} events on {_short(found.model)} {_short(found.version)}."
+        + (f" Or the model's doing: {_CHANGED.get(in_doubt, in_doubt)}. No page before that is over." if in_doubt else "")
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -9,12 +10,23 @@ import msgspec
 
 from inferwatch import Heartbeat
 
-__all__ = ["Full", "Saturation"]
+__all__ = ["Full", "Saturation", "kept"]
 
 _SUFFIX = "_share"
 _QUIET_NS = 60 * 10**9
 """A gauge that is told no more says nothing."""
 _PER_INSTANCE = 8
+
+
+def kept(gauges: dict[str, float]) -> dict[str, float]:
+    """The gauges of a heartbeat that are followed and stored: eight that are numbers, by name, those that saturation is told of first.
+
+    Example:
+        >>> kept({"queue": 3.0, "gpu_share": 0.4, "lost": float("nan")})
+        {'gpu_share': 0.4, 'queue': 3.0}
+    """
+    names = sorted((name for name, value in gauges.items() if math.isfinite(value)), key=lambda name: (not name.endswith(_SUFFIX), name))
+    return {name: gauges[name] for name in names[:_PER_INSTANCE]}
 
 
 class Full(NamedTuple):

@@ -70,7 +70,7 @@ class ClickHouse(_Section, frozen=True):
 class Alertmanager(_Section, frozen=True):
     """The pager's way. Every URL gets every alert (high-availability peers); empty: alerts stay on their topic and in the store."""
 
-    urls: tuple[str, ...] = ()
+    urls: tuple[Annotated[str, msgspec.Meta(pattern=r"^https?://[^/\s]\S*$")], ...] = ()
     resend_s: Positive = 30.0
 
 
@@ -115,12 +115,14 @@ class Objectives(_Section, frozen=True):
     """An answer that takes longer is slow."""
     latency_share: Annotated[float, msgspec.Meta(ge=50, le=99.9999)] = 95.0
     """Percent of the answers that are not slow."""
-    saturation_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.9
+    saturation_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.8
     """A gauge named `..._share` in an instance's heartbeats is a ticket from here on ..."""
     saturation_s: Positive = 60.0
     """... when it was there for so long without a break."""
     completeness: Annotated[float, msgspec.Meta(ge=50, le=99.9999)] = 99.9
     """Percent of the produced events that arrive; below it is a ticket."""
+    incident_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.25
+    """Share of the error budget that a page about security spends (extraction, evasion, membership, canary, access, integrity). 0: none."""
     by_model: tuple[Annotated[str, msgspec.Meta(max_length=1_000)], ...] = ()
     """`model=name:value ...` or `model/version=name:value ...`, with `*` for any; what is promised otherwise there, later ones first."""
 
@@ -338,7 +340,7 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
         slo.check(tree.get("objectives"))
         settings = msgspec.convert(tree, Settings, strict=False)
     except (msgspec.ValidationError, slo.ObjectiveError) as error:
-        raise SettingsError(f"{path or 'settings'}: {error}") from error
+        raise SettingsError(f"{path or 'settings'}: {_in_words(str(error))}") from error
     verdicts = settings.verdicts
     if verdicts.delay_max_s < verdicts.delay_min_s:
         raise SettingsError(f"verdicts.delay_max_s: {verdicts.delay_max_s:g} is below verdicts.delay_min_s, {verdicts.delay_min_s:g}")
@@ -462,6 +464,26 @@ def secret_of(variable: str, environ: Mapping[str, str]) -> str:
     """
     file = environ.get(f"{variable}_FILE", "")
     return environ.get(variable, "") or (_read_secret(f"{variable}_FILE", file) if file else "")
+
+
+_SHAPES = {
+    "kafka.topic_prefix": "letters, digits, '.', '_' and '-', 1 to 100 of them",
+    "alertmanager.urls": "an address such as http://alertmanager:9093",
+    "routing.teams": "MODEL=TEAM, such as fraud=payments",
+    "routing.runbooks_url": "an address such as https://docs.example/runbooks, or nothing",
+    "routing.dashboards_url": "an address such as https://grafana.example, or nothing",
+    "integrity.digests": "MODEL/VERSION=DIGEST, such as fraud/8=sha256:1f2e",
+    "verdicts.actions": "FAMILY=ACTION: extraction, evasion, membership or access, and observe, block, round(0 to 6) or throttle(above 0)",
+}
+"""What a text must look like, where a pattern says it to machines."""
+
+
+def _in_words(error: str) -> str:
+    """The message of msgspec, with what is expected in words where it gives a regular expression."""
+    found = re.fullmatch(r"Expected `str` matching regex .* - at `\$\.([a-z_]+\.[a-z_]+)(.*)`", error, re.DOTALL)
+    if found is None or found[1] not in _SHAPES:
+        return error
+    return f"Expected {_SHAPES[found[1]]} - at `$.{found[1]}{found[2]}`"
 
 
 def _refuse_secrets(path: Path, tree: dict[str, Any]) -> None:

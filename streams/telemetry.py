@@ -12,6 +12,7 @@ from inferwatch import Heartbeat
 from schemas.rows import ProducerRow
 from schemas.windows import NUMBERS_PER_BLOCK, Producer
 from streams.owner import NS
+from streams.saturation import kept
 
 SILENT_AFTER_S = 60.0
 """Six of the SDK's heartbeats."""
@@ -159,6 +160,7 @@ class Telemetry:
                 rss_bytes=beat.rss_bytes,
                 cpu_seconds=beat.cpu_seconds,
                 completeness=min(received / produced, 1.0) if produced else None,
+                gauges=kept(beat.gauges),
             )
 
     def _totals(self, instance: str) -> tuple[int, int, int]:

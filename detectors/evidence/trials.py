@@ -159,9 +159,11 @@ def consecutive(
         trial(real, at.FIRST_ARM[at.SYMMETRIC], at.ARMS[at.SYMMETRIC], gain, hit)
         count[at.PAIRS] += 1
         count[at.PAIR_HITS] += hit
+    count[at.LATTICE_TRIALS] += 1
+    if repeat:  # a health check to and fro between two rows: that their answers differ was news once
+        return
     hit = flip and equal >= c.LATTICE_EQUAL and equal > equal_share + c.LATTICE_EXCESS
     trial(real, at.FIRST_ARM[at.LATTICE], at.ARMS[at.LATTICE], gain, hit)
-    count[at.LATTICE_TRIALS] += 1
     count[at.LATTICE_FLIPS] += hit
     if flip:
         octave = min(int(np.log(max(2 * np.sqrt(far2 / d2), 1.0)) / _LOG2), c.OCTAVES - 1)

@@ -210,7 +210,7 @@ MODES: tuple[Mode, ...] = (
     Mode("f1-ramp", "F1", f"it moves slowly instead, to {2 * _SHIFT_SD:g} sd over {RAMP_WINDOWS} windows", _ticket("drift"), spoil=_ramp),
     Mode(
         "f2-trigger", "F2", "a backdoor: one row in twelve has a rare value, and gets one class", _ticket("trigger"),
-        companions=frozenset({"drift", "evasion"}), spoil=_trigger, tamper=_trigger_class,
+        companions=frozenset({"drift"}), spoil=_trigger, tamper=_trigger_class,
     ),
     Mode(
         "f2-feedback", "F2", "labels are fed back flipped, for the rows with a high value of one feature", _ticket("feedback"),
@@ -228,7 +228,7 @@ MODES: tuple[Mode, ...] = (
     Mode("f5-flood", "F5", "one client asks fifty times as much", _ticket("cost"), spoil=_flood, companions=frozenset({"drift"})),
     Mode(
         "f6-outputs", "F6", "with no new version, three batches in ten are answered otherwise", _ticket("consistency"),
-        tamper=_other_answers, companions=frozenset({"drift", "evasion"}),
+        tamper=_other_answers, companions=frozenset({"drift"}),
     ),
     Mode("f7-membership", "F7", "one client asks training rows and near copies of them", _ticket("membership"), spoil=_probe,
          companions=frozenset({"extraction", "evasion"})),
@@ -240,7 +240,7 @@ MODES: tuple[Mode, ...] = (
     Mode(
         "f9-version", "F9", "version 2 is promoted: its scores jump, three in ten are wrong, labels say so",
         _page("accuracy") + _ticket("version"),
-        tamper=_jumped, labelled=True, companions=frozenset({"drift", "evasion"}), begin=lambda desk: desk.promote("2"),
+        tamper=_jumped, labelled=True, companions=frozenset({"drift"}), begin=lambda desk: desk.promote("2"),
     ),
     Mode("f10-silent", "F10", "the service's only process is killed", _page("completeness"), own_client="process"),
     Mode("f10-feature", "F10", "one feature is missing in every request", _ticket("quality"), spoil=_vanished,

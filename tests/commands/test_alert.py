@@ -15,8 +15,8 @@ from streams.migrate import migrate
 from streams.pager_test import counts, try_pager
 from streams.settings import Alertmanager, Settings
 from tests.commands.cli import NOWHERE, run
-from tests.dashboards.rows import END, END_NS, rows
-from tests.dashboards.test_dashboards import insert, panel_of
+from tests.dashboards.rows import END, END_NS, insert, rows
+from tests.dashboards.test_dashboards import panel_of
 from tests.dashboards.test_dashboards import run as show
 from tests.pager import Pager
 

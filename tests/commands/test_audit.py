@@ -142,8 +142,8 @@ def test_without_a_folder_each_command_begins_a_chain(store: ClickHouse, tmp_pat
 
 
 def test_acknowledging_and_exporting_are_written_and_listed(clickhouse: ClickHouse, clickhouse_dsn: str, tmp_path: Path) -> None:
+    from tests.dashboards.rows import insert as insert_rows
     from tests.dashboards.rows import rows
-    from tests.dashboards.test_dashboards import insert as insert_rows
 
     migrate(clickhouse)
     insert_rows(clickhouse, rows())

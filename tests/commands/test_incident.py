@@ -16,8 +16,7 @@ from streams.incident import BundleError, export, verify
 from streams.migrate import migrate
 from streams.settings import Membership, Settings
 from tests.commands.cli import NOWHERE, run
-from tests.dashboards.rows import END_NS, HOSTILE, rows
-from tests.dashboards.test_dashboards import insert
+from tests.dashboards.rows import END_NS, HOSTILE, insert, rows
 
 NOW = datetime(2090, 1, 1, tzinfo=UTC)
 SETTINGS = Settings(membership=Membership(key="a secret of the tests"))

@@ -20,8 +20,7 @@ from streams.report_figures import FIGURES
 from streams.report_page import html_of, json_of
 from streams.settings import Budget, Settings
 from tests.commands.cli import NOWHERE, run
-from tests.dashboards.rows import HOSTILE
-from tests.dashboards.test_dashboards import insert
+from tests.dashboards.rows import HOSTILE, insert
 from tests.reporting import ATTACKER, BEGIN_NS, HOUR, VERSIONS, month_of_rows
 
 pytestmark = pytest.mark.clickhouse

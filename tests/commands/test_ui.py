@@ -19,8 +19,7 @@ _FILL = """
 import sys
 from streams.clickhouse import ClickHouse
 from streams.migrate import migrate
-from tests.dashboards.rows import rows
-from tests.dashboards.test_dashboards import insert
+from tests.dashboards.rows import insert, rows
 with ClickHouse(sys.argv[1]) as clickhouse:
     migrate(clickhouse)
     insert(clickhouse, rows())

@@ -10,18 +10,29 @@ from schemas.rows import (
     ClientWindowRow,
     FeatureWindowRow,
     LoadRow,
+    MembershipGaugeRow,
     ProducerRow,
     QualityWindowRow,
     Row,
     SampledEventRow,
     WindowRow,
 )
+from streams.clickhouse import ClickHouse
 
 END = datetime(2090, 1, 1, 12, tzinfo=UTC)  # far ahead: rows older than their retention vanish at the next merge
 END_NS = int(END.timestamp()) * 10**9
 MINUTE = 60 * 10**9
 HOSTILE = "o'brien \\ (x, y) $model"
 """A client and model name that breaks naive quoting."""
+
+
+def insert(clickhouse: ClickHouse, given: list[Row]) -> None:
+    """Puts rows of several tables into the store."""
+    by_table: dict[str, list[Row]] = {}
+    for row in given:
+        by_table.setdefault(row.table, []).append(row)
+    for table, part in by_table.items():
+        clickhouse.insert(part, f"rows of {table}")
 
 
 def rows(models: tuple[str, ...] = ("fraud", "churn"), minutes: int = 30) -> list[Row]:
@@ -69,7 +80,8 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
     beats = [
         ProducerRow(
             service="shop", instance="shop-1", model=model, version="1", at=start + k * 10**10, accepted=600 * i, sent=600 * i, dropped=i,
-            received=599 * i, highest_number=600 * i, rss_bytes=2 * 10**8, cpu_seconds=6.0 * i + k, completeness=0.995,
+            received=599 * i, highest_number=600 * i, rss_bytes=2 * 10**8, gauges={"memory_share": 0.5, "queue": 3.0},
+            cpu_seconds=6.0 * i + k, completeness=0.995,
         )
         for k in range(6)
     ]  # fmt: skip
@@ -103,6 +115,11 @@ def _alerts(models: tuple[str, ...]) -> list[Row]:
         AckRow(
             alert_id="a2", opened_at=END_NS - 20 * MINUTE, model=models[0], version="1", detector="evasion", severity="page",
             verdict="false", at=END_NS, judged_by="ada",
+        ),
+        MembershipGaugeRow(
+            model=models[0], version="1", at=END_NS - 60 * MINUTE, source="reference", reference="r1", members=900, non_members=900,
+            balanced_accuracy=0.56, balanced_accuracy_low=0.54, balanced_accuracy_high=0.58, tpr_1pct=0.03, tpr_1pct_low=0.02,
+            tpr_1pct_high=0.05, tpr_01pct=0.004, tpr_01pct_low=0.001, tpr_01pct_high=0.01, generalisation_gap=0.05,
         ),
         LoadRow(
             model=models[0], version="1", service="shop", instance="shop-1", at=END_NS - 25 * MINUTE, kind="loaded", digest="sha256:1",

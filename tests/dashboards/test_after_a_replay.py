@@ -55,6 +55,7 @@ def recorded() -> tuple[list[Any], int]:
     latency = rng.gamma(4.0, 5.0, len(table))
     transport, sent = MemoryTransport(PARTITIONS), 0
     with Client(service="clinic", transport=transport, pseudonym_key=b"k" * 32, heartbeat_s=0.05, strict=True) as client:
+        client.gauge("gpu_share", 0.6)
         for i in range(len(table)):
             features: dict[str, Any] = dict(zip(names, X[i].tolist(), strict=True))
             if i > 9_000 and i % 3 == 0:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
@@ -16,6 +17,7 @@ import yaml
 from streams.cli import main
 from streams.settings import SECRETS, Settings, load
 from tests.deploy.files import DOCKERFILE, ROOT, SERVICES
+from tests.deploy.operator_schemas import SCHEMAS
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
@@ -24,7 +26,7 @@ OBJECTS: list[tuple[str, dict[str, Any]]] = [
     (f"{file.name} {one['kind']}", one) for file in FILES for one in yaml.safe_load_all(file.read_text())
 ]
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
-NOT_OF_KUBERNETES = {"ServiceMonitor"}
+MONITORS = [one for _, one in OBJECTS if one["kind"] in ("ServiceMonitor", "PodMonitor")]
 
 every_object = pytest.mark.parametrize(("name", "one"), OBJECTS, ids=[name for name, _ in OBJECTS])
 
@@ -46,11 +48,16 @@ neighbour = pytest.mark.parametrize("name", NEIGHBOURS)
 @every_object
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_fits_the_schema_of_its_kind(name: str, one: dict[str, Any], version: str) -> None:
-    if one["kind"] not in NOT_OF_KUBERNETES:
+    if one["kind"] in SCHEMAS:
+        jsonschema.validate(one, SCHEMAS[one["kind"]])
+    else:
         assert kubernetes_validate.validate(one, version, strict=True)
 
 
 def test_the_schemas_do_find_a_mistake() -> None:
+    for one in (one for _, one in OBJECTS if one["kind"] in SCHEMAS):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(one | {"spec": one["spec"] | {"selectr": {}}}, SCHEMAS[one["kind"]])
     wrong = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "x", "lables": {}}}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
@@ -180,9 +187,27 @@ def test_selectors_select_the_workers() -> None:
     assert by_name["worker.yaml Deployment"]["spec"]["selector"]["matchLabels"] == labels
     assert by_name["worker.yaml PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
     assert by_name["worker.yaml Service"]["spec"]["selector"] == labels
-    assert by_name["servicemonitor.yaml ServiceMonitor"]["spec"]["selector"]["matchLabels"] == labels
     spread = by_name["worker.yaml Deployment"]["spec"]["template"]["spec"]["topologySpreadConstraints"][0]
     assert spread["labelSelector"]["matchLabels"] == labels
+
+
+@pytest.mark.parametrize("file", ["worker.yaml", "ocsf.yaml", "kserve.yaml"])
+def test_what_serves_metrics_is_asked_under_the_name_that_the_rules_use(file: str) -> None:
+    template = dict(OBJECTS)[f"{file} Deployment"]["spec"]["template"]
+    labels, (port,) = template["metadata"]["labels"], template["spec"]["containers"][0]["ports"]
+    (monitor,) = [one["spec"] for one in MONITORS if one["spec"]["selector"]["matchLabels"].items() <= labels.items()]
+    (endpoint,) = monitor.get("endpoints") or monitor["podMetricsEndpoints"]
+    assert endpoint["port"] == port["name"]
+    job = f"inferwatch-{file.removesuffix('.yaml')}"
+    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": job}]
+    assert job in [one["job_name"] for one in yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]]
+    open_to = [rule for label, one in OBJECTS if label.endswith(" NetworkPolicy") for rule in one["spec"].get("ingress", [])]
+    assert any({"port": port["containerPort"]} in rule["ports"] and "monitoring" in str(rule["from"]) for rule in open_to)
+
+
+def test_the_operator_gets_the_rules_that_compose_has() -> None:
+    given = dict(OBJECTS)["prometheusrule.yaml PrometheusRule"]["spec"]
+    assert given == yaml.safe_load((ROOT / "deploy/prometheus/rules.yml").read_text())
 
 
 def test_more_workers_than_partitions_are_not_asked_for() -> None:

@@ -63,6 +63,7 @@ CAUSES: dict[str, tuple[str, dict[str, str]]] = {
     "InferwatchStoreFailing": ("ticket", {'inferwatch_messages_delivered_total{to="rows"}': "0+100x60 6000x60"}),
     "InferwatchPagerFailing": ("page", {'inferwatch_alertmanager_posts_total{outcome="ok"}': "0+2x60 120x60"}),
     "InferwatchSiemFailing": ("ticket", {"inferwatch_siem_failing": "0x60 1x60"}),
+    "InferwatchNeighbourDown": ("ticket", {'up{instance="o1", job="inferwatch-ocsf"}': "1x60 0x60"}),
 }
 """By alert: its severity, and what is otherwise than in `QUIET`."""
 
@@ -81,6 +82,11 @@ OTHERS: dict[str, tuple[str, dict[str, str]]] = {
     "our own errors": ("InferwatchLoss ticket", {'inferwatch_internal_errors_total{where="record"}': "0x115 1x5"}),
     "rows that the store refuses": ("InferwatchLoss ticket", {"inferwatch_sink_refused_rows": "0x115 4x5"}),
     "an installation that was just started": ("", {name: f"_x115 {re.split('[+ x]', value)[0]}x5" for name, value in QUIET.items()}),
+    "KServe's receiver is gone, and its name with it": (
+        "InferwatchNeighbourDown ticket",
+        {'up{instance="k1", job="inferwatch-kserve"}': "1x90"},
+    ),
+    "a neighbour that was never there, and one that is well": ("", {'up{instance="o1", job="inferwatch-ocsf"}': "1x120"}),
     "one failed post in the night": ("", {'inferwatch_alertmanager_posts_total{outcome="failed"}': "0x100 1x20"}),
 }
 
@@ -88,7 +94,8 @@ OTHERS: dict[str, tuple[str, dict[str, str]]] = {
 def series(values: dict[str, str]) -> list[dict[str, str]]:
     """As promtool takes them, every one with the worker's labels."""
     named = {
-        name if "{" not in name else name.replace("{", '{instance="w1", job="inferwatch-worker", '): text for name, text in values.items()
+        name if "{" not in name or "job=" in name else name.replace("{", '{instance="w1", job="inferwatch-worker", '): text
+        for name, text in values.items()
     }
     return [{"series": name if "{" in name else name + WORKER, "values": text} for name, text in named.items()]
 
@@ -170,9 +177,14 @@ def test_compose_leads_prometheus_to_the_workers_and_to_alertmanager() -> None:
     assert CONFIG["rule_files"] == ["rules.yml"]
     (alertmanager,) = CONFIG["alerting"]["alertmanagers"]
     assert alertmanager["static_configs"] == [{"targets": ["alertmanager:9093"]}]
-    (job,) = CONFIG["scrape_configs"]
-    assert job["job_name"] == "inferwatch-worker"  # as the rules ask for it
-    (found,) = job["dns_sd_configs"]
-    assert found["names"] == ["worker"]
-    assert str(found["port"]) == SERVICES["worker"]["environment"]["INFERWATCH_METRICS_PORT"]
+    jobs = {job["job_name"]: job["dns_sd_configs"] for job in CONFIG["scrape_configs"]}
+    assert list(jobs) == ["inferwatch-worker", "inferwatch-ocsf", "inferwatch-kserve"]  # as the rules ask for them
+    ports = {}
+    for job, (found,) in jobs.items():
+        (ports[found["names"][0]],) = [found["port"]]
+        assert found["names"] == [job.removeprefix("inferwatch-")]
+        assert found["type"] == "A", "a profile that is not up is no target, and no alert"
+    assert str(ports["worker"]) == SERVICES["worker"]["environment"]["INFERWATCH_METRICS_PORT"]
+    for service in ("ocsf", "kserve"):
+        assert str(ports[service]) in SERVICES[service]["command"]
     assert "./deploy/prometheus:/etc/prometheus:ro" in SERVICES["prometheus"]["volumes"]

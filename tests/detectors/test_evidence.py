@@ -247,6 +247,15 @@ def test_repeats_say_nothing(reference: EvidenceReference) -> None:
     assert clients.counts(np.zeros(1, np.int64))["exact_repeats"][0] == len(X) - 10
 
 
+def test_a_health_check_that_goes_to_and_fro_between_two_answers_is_no_search(reference: EvidenceReference) -> None:
+    good, bad = rows(1, 1)[0], rows(1, 1)[0].copy()
+    good[0], bad[0] = 0.4, -0.4  # all other fields are the same, and the answers differ
+    X = np.tile([good, bad], (500, 1)).astype(np.float32)
+    clients = make(reference)
+    assert feed(clients, np.zeros(len(X), np.int32), X, []) == []
+    assert clients.counts(np.zeros(1, np.int64))["consecutive_edit_flips"][0] == 1
+
+
 @pytest.mark.parametrize(("fields", "values"), [(3, 6), (3, 3), (4, 4), (2, 6), (1, 6), (5, 2)])
 def test_few_fields_with_few_values_are_no_search(fields: int, values: int) -> None:
     """On a small grid steps recur, and the next one is often the opposite of an earlier one, by chance."""

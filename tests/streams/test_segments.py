@@ -127,6 +127,11 @@ def test_drift_in_one_segment_alone_is_one_page_that_names_it_also_over_a_restar
     assert {one["segment"] for one in alert.evidence["segments"]} == {"source=web"}
     text = PageText(Settings()).text(alert)
     assert "source=web" in text
+    line = alert.evidence["log_page"]
+    assert abs(line - objectives(settings(drift={"segments": ("source",)})).ln_page_drift) > 0.2, "its line is its own"
+    assert f"Sure: evidence e^{alert.log_evidence:.1f}; a page takes e^{line:.1f}, so that" in text
+    assert f"Size: {alert.n_events:,} events." in text
+    assert alert.n_events == 100, "the segment's events, not the window's 2,000"
     assert len(text) <= LONGEST
 
 

@@ -1,13 +1,15 @@
 """Settings: what is unknown, secret or out of range is told by its path; nothing shows a secret."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.settings import MASK, SettingsError, load, mask_url, masked
+from streams.settings import _SHAPES, MASK, Settings, SettingsError, load, mask_url, masked
 
 
 @pytest.fixture
@@ -48,6 +50,15 @@ def test_the_environment_goes_before_the_file(file: Path) -> None:
         ("[metrics]\nport = 70000", r"\$\.metrics\.port"),
         ("[log]\nlevel = 'loud'", r"loud.*\$\.log\.level"),
         ("[kafka]\ntopic_prefix = 'a b'", r"\$\.kafka\.topic_prefix"),
+        ("[kafka]\ntopic_prefix = 'a b'", "Expected letters, digits"),
+        (
+            "[alertmanager]\nurls = ['alertmanager:9093']",
+            r"Expected an address such as http://alertmanager:9093 - at `\$\.alertmanager\.urls",
+        ),
+        ("[routing]\nteams = ['fraud']", r"Expected MODEL=TEAM, such as fraud=payments - at `\$\.routing\.teams\[\.\.\.\]|teams\[0\]"),
+        ("[routing]\nrunbooks_url = 'file:/x'", "Expected an address such as https://docs.example/runbooks"),
+        ("[integrity]\ndigests = ['fraud=1']", "Expected MODEL/VERSION=DIGEST"),
+        ("[verdicts]\nactions = ['evasion=throttle(0)']", "Expected FAMILY=ACTION"),
         ("[kafka\n", "line 1"),
     ],
 )
@@ -146,3 +157,20 @@ def test_no_password_survives_in_a_url(secret: str) -> None:
 @pytest.mark.parametrize("url", ["http://host:8123/db", "http://user@host/db", "chdb:///data/x", "http://h?database=inferwatch", ""])
 def test_a_url_without_secret_is_shown_as_it_is(url: str) -> None:
     assert mask_url(url) == url
+
+
+def test_every_text_that_must_have_a_shape_says_it_in_words() -> None:
+    def patterns(where: str, kind: Any) -> Iterator[str]:
+        if any(getattr(meta, "pattern", None) for meta in getattr(kind, "__metadata__", ())):
+            yield where
+        for part in getattr(kind, "__args__", ()):
+            yield from patterns(where, part)
+
+    sections = get_type_hints(Settings, include_extras=True)
+    found = {
+        where
+        for section, kind in sections.items()
+        for name, hint in get_type_hints(kind, include_extras=True).items()
+        for where in patterns(f"{section}.{name}", hint)
+    }
+    assert found == set(_SHAPES)

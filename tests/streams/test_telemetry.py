@@ -15,6 +15,17 @@ from streams.telemetry import Telemetry
 RATE, PARTITIONS, WINDOW_S = 300, 4, 10
 
 
+def test_what_a_service_says_of_its_gpu_and_queue_is_in_its_rows_bounded_and_without_what_is_no_number() -> None:
+    telemetry = Telemetry(WINDOW_S * NS, 100)
+    many = {f"g{k:02d}": float(k) for k in range(20)}
+    gauges = many | {"gpu_share": 0.7, "queue_share": 0.1, "broken_share": float("nan")}
+    telemetry.partial(0, {"i": Producer(service="s", received=1, highest=0, lowest=0, last_at_ns=0, blocks={0: 1})})
+    telemetry.heartbeat(Heartbeat(instance="i", accepted=1, sent=1, gauges=gauges), NS)
+    (row,) = telemetry.rows("m", "1", NS)
+    assert list(row.gauges) == ["gpu_share", "queue_share", *(f"g{k:02d}" for k in range(6))]
+    assert row.gauges["gpu_share"] == 0.7
+
+
 def run(lost: set[int], seconds: int, *, skew_s: float = 0.0, seed: int = 1, restart_at: int | None = None) -> list[CompletenessReport]:
     """A service of `RATE` events a second whose numbers ``lost`` never arrive; partitions report ``skew_s`` apart. Its reports."""
     rng = np.random.default_rng(seed)

@@ -19,8 +19,7 @@ from streams import ui
 from streams.clickhouse import ClickHouse
 from streams.migrate import migrate
 from streams.ui import NoDataError, Ui, extent_of
-from tests.dashboards.rows import END, HOSTILE, rows
-from tests.dashboards.test_dashboards import insert
+from tests.dashboards.rows import END, HOSTILE, insert, rows
 from tests.ui.browser import run
 
 SCRIPT = "<img src=x onerror=document.title='hacked'>"
