@@ -21,6 +21,7 @@ RESIDUAL_CLIP = 8.0  # standardised values beyond it say "absurd", not "how absu
 PROJECTION_CLIP = 1e3  # keeps float32 exact to 1e-4 beside an absurd value, so that one column cannot blind the distances
 QUANTUM = 0.012  # of a column's 5-95 % range: 255 levels cover -.75 to 2.3 ranges, so a remembered row is one byte a column
 CODE_LOW, CODE_HIGH = -0.75, 2.3
+DEAD = 1e-15  # of the median column's scale: a column with less is as good as constant (an embedding's dead number: 1e-33 beside 0.05)
 CODE_ZERO = 62  # the code of a column's reference minimum
 
 # --- curvature: small tables whose columns are functions of each other (an instrument's calibration curve) ------------------------
@@ -143,6 +144,7 @@ LATTICE_FIELDS = 3  # with two columns, one of them filled by a default, every s
 LATTICE_EQUAL = 0.5
 LATTICE_EXCESS = 0.1
 LATTICE_U = 0.25
+LATTICE_REPEATS = 4  # exact repeats a distinct row beyond which they are polling; a search on whole numbers repeats itself 1 to 3 times
 LATTICE_Q = (0.4, 0.55, 0.7)
 
 # --- E7: plus or minus eps in several fields (Square) -----------------------------------------------------------------------------

@@ -106,6 +106,7 @@ class EvidenceReference:
             rows = rows[rng.choice(len(rows), c.MAX_REFERENCE_ROWS, replace=False)]
         n, d = rows.shape
         sd = rows.std(0)
+        sd = np.where(sd > c.DEAD * np.median(sd), sd, 0.0)
         scale = _scale(rows, lo, hi, image is not None)
 
         seen, group = rows, np.arange(n)  # rows as a service may see them
@@ -243,7 +244,8 @@ def _scale(X: Floats, lo: Floats, hi: Floats, image: bool) -> Floats:
     q1, q3 = np.quantile(X, [0.25, 0.75], axis=0)
     s = np.full(len(sd), np.sqrt((sd**2).mean())) if image else np.maximum((q3 - q1) / 1.349, 0.3 * sd)
     s = np.maximum(s, 0.01 * (hi - lo))
-    return np.where(s > 0, s, 1.0)
+    live = s > c.DEAD * np.median(s)
+    return np.where(live, s, 1.0)
 
 
 def _remarkable(X: Floats, lo: Floats, hi: Floats, centre: Floats, *, defaults: bool) -> Float32s:

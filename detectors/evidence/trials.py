@@ -160,7 +160,7 @@ def consecutive(
         count[at.PAIRS] += 1
         count[at.PAIR_HITS] += hit
     count[at.LATTICE_TRIALS] += 1
-    if repeat:  # a health check to and fro between two rows: that their answers differ was news once
+    if repeat and count[at.EXACT] > c.LATTICE_REPEATS * count[at.DISTINCT]:  # a health check to and fro between two rows
         return
     hit = flip and equal >= c.LATTICE_EQUAL and equal > equal_share + c.LATTICE_EXCESS
     trial(real, at.FIRST_ARM[at.LATTICE], at.ARMS[at.LATTICE], gain, hit)

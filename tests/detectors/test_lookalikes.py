@@ -82,7 +82,8 @@ def test_one_noisy_field_at_the_boundary_where_the_others_stay(seed: int) -> Non
 
 @pytest.mark.parametrize("seed", range(3))
 def test_forms_of_counts_that_are_mostly_nought_edited_two_fields_at_a_time(seed: int) -> None:
-    rng, pool, asked = np.random.default_rng(seed), visits(3000, 30 + seed), []
+    rng, pool = np.random.default_rng(seed), visits(3000, 30 + seed)
+    asked: list[Rows] = []
     while len(asked) < 400:
         row = pool[rng.integers(len(pool))].copy()
         for _ in range(8):
@@ -100,3 +101,16 @@ def test_an_instrument_with_noise_of_its_own_where_the_reference_obeys_a_tight_l
     noisy[:, 5:] = noisy[:, 5:].round()
     assert severity(stones, noisy, first) == 0
     assert severity(stones, rng.permuted(X, axis=0), first) == 2
+
+
+def test_a_sensor_where_a_number_of_the_embedding_is_dead() -> None:
+    rng = np.random.default_rng(0)
+
+    def embedding(n: int, seed: int) -> Rows:
+        own = np.random.default_rng(seed)
+        X = own.normal(size=(n, 6)) @ np.random.default_rng(1).normal(size=(6, 40)) + 0.3 * own.normal(size=(n, 40))
+        X[:, 7], X[:, 9] = 1e-33 * own.normal(size=(2, n))
+        return X
+
+    asked = embedding(1, 5) + 0.02 * rng.normal(size=(300, 40))
+    assert severity(embedding, asked, first) == 0
