@@ -105,7 +105,7 @@ FLIP_BINS = 3  # bins with >= 2 flips each, the largest with <= .8 of them: a se
 FLIP_BIN_MIN = 2  # and at least this share of all: in thousands of rows a sensor reaches every scale now and then
 FLIP_BIN_LEAST = 0.02
 FLIP_BIN_SHARE = 0.8
-FLIP_EDITS = 0.9  # share of rows that are edits above which wide flips must be seen: rounded to whole numbers, the noise of a sensor has
+FLIP_EDITS = 0.75  # share of rows that are edits above which wide flips must be seen: rounded to whole numbers, the noise of a sensor has
 # several scales, one for each column that moved
 LAG_TICKET, LAG_PAGE = 4, 5  # octaves with >= 3 consecutive flips that also open the gate (whole-number walks)
 LAG_BIN_MIN = 3
@@ -157,6 +157,8 @@ TWO_VALUED_U = 0.08  # edits of two fields .02 to .06 of a few dozen rows
 TWO_VALUED_Q = (0.25, 0.55, 0.9)
 
 TWO_VALUED_RECUR = 3  # ring rows that hold a value before it counts as one of the few the client combines anew
+TWO_VALUED_SHARED = 0.4  # mean share of the ring's rows with the same value: a search changes a few columns of one row; rows rounded to
+# a handful of values a column have recurring ones too, but share fewer
 CORNER_ROWS, CORNER_COLUMNS = 8, 3  # rows before, and columns with two values; of 2,000 ordinary clients none hits in 1 % of its rows
 CORNER_PICTURE_STEP = 48  # in pictures a step is no larger: black-and-white ones have two values everywhere, 83 apart
 TWO_VALUED_BIG = 3  # quanta; changes of less are jitter (the camera noise of eight-bit pixels recurs too)

@@ -236,7 +236,12 @@ def two_valued(
     squares: Any = 0
     moved = signs = recurring = varied = 0
     big: Any = 0
+    shared: Any = 0
+    fine = 0
     for f in range(n):
+        if not coarse[f] or limit[f] & 2:
+            shared += often[f]
+            fine += 1
         v = np.int64(x[f]) - np.int64(code[(n + f) * c.RING + k])
         varied += 4 * often[f] < 3 * m
         if v != 0 and (not coarse[f] or limit[f] & 2):
@@ -247,7 +252,7 @@ def two_valued(
             big += abs(v) >= c.TWO_VALUED_BIG
             recurring += often[f] >= c.TWO_VALUED_RECUR
     flat_trial = moved >= c.TWO_VALUED_FIELDS and abs(signs) < moved
-    anew = big >= 1 and varied >= c.TWO_VALUED_FIELDS
+    anew = big >= 1 and varied >= c.TWO_VALUED_FIELDS and shared >= c.TWO_VALUED_SHARED * m * fine
     if anew or flat_trial or cornered:
         mean = total / max(moved, 1)
         hit = cornered or (flat_trial and mean > _TWO_STEP and mean > c.TWO_VALUED_FLAT * np.sqrt(squares / moved))
