@@ -19,7 +19,7 @@ _PER_INSTANCE = 8
 
 
 def kept(gauges: dict[str, float]) -> dict[str, float]:
-    """The gauges of a heartbeat that are followed and stored: eight that are numbers, by name, those that saturation is told of first.
+    """The gauges of a heartbeat that are stored: eight that are numbers, by name, those that saturation is told of first.
 
     Example:
         >>> kept({"queue": 3.0, "gpu_share": 0.4, "lost": float("nan")})

@@ -71,8 +71,9 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
         set_arms.py_func(out, at.FIRST_ARM[at.FLIPS] + 4 * k, c.FLIP_U[k], c.FLIP_Q)
     for k in range(2):
         set_arms.py_func(out, at.FIRST_ARM[at.SMOOTH] + 3 * k, float(reference.smooth_rates[k]), c.SMOOTH_Q[k])
-    for k in range(len(c.GENERATED_LIMITS) if len(reference.generated.trees.feature) else 0):
-        set_arms.py_func(out, at.FIRST_ARM[at.GENERATED] + 3 * k, float(reference.generated.rates[k]), c.GENERATED_Q[k])
+    if len(reference.generated.trees.feature):
+        for k in range(len(c.GENERATED_LIMITS)):
+            set_arms.py_func(out, at.FIRST_ARM[at.GENERATED] + 3 * k, float(reference.generated.rates[k]), c.GENERATED_Q[k])
     set_arms.py_func(out, at.FIRST_ARM[at.CLOSING], c.CLOSING_U, c.CLOSING_Q)
     set_arms.py_func(out, at.FIRST_ARM[at.STRIDE], c.STRIDE_U, c.STRIDE_Q)
     if reference.bond.factor > 0:

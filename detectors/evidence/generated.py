@@ -10,8 +10,8 @@ A hit is a fresh row, and no continuation of the last one (a sensor's), whose lo
 of the reference's own rows, each scored by trees that never saw it, in the part of the reference that has most (tails, clusters); like E1's
 they follow the present population, and while everybody's rows look made, or fewer than twelve clients are known, it is silent and begins
 anew. Before it speaks, the remembered rows are judged again with filled fields taken for unknown; and where values repeat as often as they
-should, once more with every column mapped to the reference's mean and scatter, onto the values that it has (`confirms`): wrong units and
-defaults then pass, made rows do not.
+should, once more with every column mapped to the reference's mean and scatter, onto the values that it has, without and with the filled
+fields (`confirms`): wrong units, other codes and defaults then pass, made rows do not.
 
 It misleads where the reference is a poor sample: fewer than 500 rows, and it is off. Rows of a table of two columns, or of nearly
 independent ones, look the same made or met: its tolerated rates are high there and it stays silent.

@@ -106,8 +106,8 @@ class EvidenceReference:
             rows = rows[rng.choice(len(rows), c.MAX_REFERENCE_ROWS, replace=False)]
         n, d = rows.shape
         sd = rows.std(0)
-        sd = np.where(sd > c.DEAD * np.median(sd), sd, 0.0)
-        scale = _scale(rows, lo, hi, image is not None)
+        scale = _scale(rows, sd, lo, hi, image is not None)
+        clipped = np.clip((rows - centre) / scale, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
 
         seen, group = rows, np.arange(n)  # rows as a service may see them
         if image is not None:
@@ -122,14 +122,12 @@ class EvidenceReference:
         curved, knots = calibrate.curved_columns(Z, fold, image is not None)
         residual = fit_residual(Z, targets, curved, knots)
         joint_limits, joint_rates = calibrate.joint_rates(Z, seen, targets, fold, curved, knots, image is not None, rng)
-        plain, own_fold = np.clip((rows - centre) / scale, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP), per_row
-        smooth_limits, smooth_rates = calibrate.smooth_rates(Z, targets, fold, plain, own_fold, curved, knots, np.random.default_rng(seed))
+        smooth_limits, smooth_rates = calibrate.smooth_rates(Z, targets, fold, clipped, per_row, curved, knots, np.random.default_rng(seed))
 
         projection = rng.normal(size=(d, c.COORDINATES)) / np.sqrt(c.COORDINATES) if d > c.COORDINATES else np.empty((d, 0))
-        clipped = np.clip((rows - centre) / scale, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
         nearest, far = calibrate.distances(clipped, rng)
         nearest = max(nearest, c.NEAR_LEAST * far)
-        varied = np.flatnonzero(sd > 0)
+        varied = np.flatnonzero(_live(sd))
         varied = varied if len(varied) >= 3 else np.arange(d)
         sampled = np.sort(rng.choice(varied, min(c.COORDINATES, len(varied)), replace=False))
         smallest, largest = rows.min(0), rows.max(0)
@@ -147,7 +145,7 @@ class EvidenceReference:
         columns = Sampled(smallest[sampled], spread[sampled], lo[sampled], hi[sampled], step, zero)
         code = columns.coded(H)
         bent = curved if len(sampled) == d else np.zeros(len(sampled), bool)
-        look = fit_look(clipped[:, sampled], code, step, zero, bent, np.random.default_rng(seed))
+        look = fit_look(clipped[:, sampled], code, columns, bent, np.random.default_rng(seed))
         parts = np.random.default_rng(seed)
         clusterings = [calibrate.clusters(clipped[:, sampled], k, parts) for k in c.INDEPENDENT_CLUSTERS]
         bond = fit_bond(code, step, clusterings, image is not None, np.random.default_rng(seed))
@@ -239,13 +237,16 @@ def _checked(
     return rows, lo, hi, centre
 
 
-def _scale(X: Floats, lo: Floats, hi: Floats, image: bool) -> Floats:
-    sd = X.std(0)
+def _live(spread: Floats) -> NDArray[np.bool_]:
+    """Columns (d,) that vary: those of a spread that is not as good as none beside the others'."""
+    return np.asarray(spread > c.DEAD * np.median(spread))
+
+
+def _scale(X: Floats, sd: Floats, lo: Floats, hi: Floats, image: bool) -> Floats:
     q1, q3 = np.quantile(X, [0.25, 0.75], axis=0)
     s = np.full(len(sd), np.sqrt((sd**2).mean())) if image else np.maximum((q3 - q1) / 1.349, 0.3 * sd)
     s = np.maximum(s, 0.01 * (hi - lo))
-    live = s > c.DEAD * np.median(s)
-    return np.where(live, s, 1.0)
+    return np.where(_live(s), s, 1.0)
 
 
 def _remarkable(X: Floats, lo: Floats, hi: Floats, centre: Floats, *, defaults: bool) -> Float32s:

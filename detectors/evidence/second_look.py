@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from detectors.evidence import constants as c
 from detectors.evidence.residual import Floats, fit_residual, ledoit_wolf, terms
+from detectors.evidence.sampled import Sampled
 from detectors.lean import allocating
 
 _NOMINAL = 1 - c.LOOK_QUANTILE
@@ -39,20 +40,20 @@ class Look(NamedTuple):
     shuffled: float  # share of shuffled reference rows above it
 
 
-def fit_look(z: Floats, code: NDArray[np.uint8], step: Floats, zero: Floats, curved: NDArray[np.bool_], rng: np.random.Generator) -> Look:
+def fit_look(z: Floats, code: NDArray[np.uint8], columns: Sampled, curved: NDArray[np.bool_], rng: np.random.Generator) -> Look:
     """From the reference's sampled columns.
 
     Args:
         z: (n, F) clipped standardised values.
         code: (n, F) as the client's memory would hold them.
-        step: (F,) z of one code step.
-        zero: (F,) z of code 0.
+        columns: what is known of them.
         curved: (F,) which columns are judged by regression.
         rng: draws folds and shuffles.
     """
     n, fields = z.shape
     share = np.stack([np.bincount(column, minlength=256) / n for column in code.T]).astype(np.float32)
     knots: Floats = np.quantile(z, [0.25, 0.5, 0.75], axis=0)
+    step, zero = columns.step, columns.zero
 
     def fitted(rows: Floats) -> Look:
         precision = np.asarray(np.linalg.inv(ledoit_wolf(rows)[1]), np.float64)
@@ -65,7 +66,7 @@ def fit_look(z: Floats, code: NDArray[np.uint8], step: Floats, zero: Floats, cur
             )
         return Look(step, zero, mean, sd, precision, k.columns, k.knots, k.coefficients, k.scale, share, 0.0, 0.0)
 
-    fold, back = rng.integers(0, 5, n), np.clip(code * step + zero, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
+    fold, back = rng.integers(0, 5, n), columns.decoded(code)
     shuffled = rng.permuted(back, axis=0)
     noisy = back + c.LOOK_NOISE * np.maximum(z.std(0), 1e-3) * rng.normal(size=z.shape)
     own, mixed, measured = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)

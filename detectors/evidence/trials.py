@@ -227,8 +227,8 @@ def two_valued(
 ) -> None:
     """E7: the step from the nearest recent row moves several columns by the same amount, or to values that recur.
 
-    By the same amount, some up and some down; or each moved column goes from one value to another
-    that both recur, while three or more columns vary; or the row is one more corner of a box (``cornered``).
+    By the same amount, some up and some down; or each moved column goes from one value to another that both recur, while three or more
+    columns vary and the recent rows share many values; or the row is one more corner of a box (``cornered``).
     Columns of few values are left out unless the reference does not have this one.
     """
     n = len(x)

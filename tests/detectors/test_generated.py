@@ -10,6 +10,7 @@ from detectors.evidence.boosting import fit_trees, scores
 from detectors.evidence.derive import derive
 from detectors.evidence.generated import made, met
 from detectors.evidence.sampled import Sampled
+from tests.detectors.crowd import beside
 
 Rows = NDArray[np.float32]
 GENERATED = STATISTICS.index("generated")
@@ -50,15 +51,15 @@ def fitted(X: Rows) -> EvidenceReference:
     return EvidenceReference.fit(X, np.empty((len(X), 0), np.float32), None, low=np.full(d, -np.inf), high=np.full(d, np.inf))
 
 
+def ordinary() -> list[Rows]:
+    return [orders(60, 100 + k) for k in range(20)]
+
+
 def named(reference: EvidenceReference, asked: Rows) -> list[tuple[int, int]]:
     """Severity and statistic of what is raised against the last of 21 clients; the others are ordinary."""
-    parts = [*(orders(60, 100 + k) for k in range(20)), asked.astype(np.float32)]
-    slot = np.concatenate([np.full(len(X), k, np.int32) for k, X in enumerate(parts)])
-    clients = ClientEvidence(reference, ln_page=float(np.log(1e7)), ln_ticket=float(np.log(1e5)), capacity=len(parts))
-    X, n = np.concatenate(parts), len(slot)
-    found = clients.update(slot, X, np.empty((n, 0), np.float32), np.full(n, -1, np.int32))
-    assert set(found.slot.tolist()) <= {20}, "no ordinary client is named"
-    return list(zip(found.severity.tolist(), found.statistic.tolist(), strict=True))
+    _, found = beside(reference, ordinary(), [asked])
+    assert {client for client, _, _ in found} <= {0}, "no ordinary client is named"
+    return [(severity, statistic) for _, severity, statistic in found]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -89,13 +90,8 @@ def test_ordinary_rows_in_other_units_with_defaults_or_rounded_are_not_named(ref
 
 def service(reference: EvidenceReference, asked: list[Rows]) -> tuple[ClientEvidence, set[tuple[int, int]]]:
     """Twenty ordinary clients, then these; who of them was named by E12, and how severely."""
-    parts = [*(orders(60, 100 + k) for k in range(20)), *(rows.astype(np.float32) for rows in asked)]
-    slot = np.concatenate([np.full(len(X), k, np.int32) for k, X in enumerate(parts)])
-    clients = ClientEvidence(reference, ln_page=float(np.log(1e7)), ln_ticket=float(np.log(1e5)), capacity=len(parts))
-    X, n = np.concatenate(parts), len(slot)
-    found = clients.update(slot, X, np.empty((n, 0), np.float32), np.full(n, -1, np.int32))
-    mine = found.statistic == GENERATED
-    return clients, set(zip((found.slot[mine] - 20).tolist(), found.severity[mine].tolist(), strict=True))
+    clients, found = beside(reference, ordinary(), asked)
+    return clients, {(client, severity) for client, severity, statistic in found if statistic == GENERATED}
 
 
 def test_units_alone_are_why_it_holds_back(reference: EvidenceReference) -> None:

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detectors.evidence import STATISTICS, ClientEvidence, EvidenceReference
+from detectors.evidence import STATISTICS, EvidenceReference
 from detectors.evidence import constants as c
 from detectors.evidence.boosting import no_trees
 from detectors.evidence.generated import Generated
 from detectors.evidence.independence import fit_bond
 from tests.detectors import test_evidence as strong
+from tests.detectors.crowd import beside
 
 Rows = NDArray[np.float32]
 D = 10
@@ -39,13 +40,7 @@ def reference() -> EvidenceReference:
 
 def crossings(reference: EvidenceReference, asked: list[Rows]) -> list[tuple[int, int, int]]:
     """Slot, severity, statistic, in a service with twenty ordinary clients beside those who ask these rows."""
-    ordinary = [counts(60, 100 + k) for k in range(20)]
-    everybody = ordinary + asked
-    slot = np.concatenate([np.full(len(X), k, np.int32) for k, X in enumerate(everybody)])
-    clients = ClientEvidence(reference, ln_page=float(np.log(1e7)), ln_ticket=float(np.log(1e5)), capacity=len(everybody))
-    X, n = np.concatenate(everybody), len(slot)
-    found = clients.update(slot, X, np.empty((n, 0), np.float32), np.full(n, -1, np.int32))
-    return [(int(s) - len(ordinary), int(v), int(w)) for s, v, w in zip(found.slot, found.severity, found.statistic, strict=True)]
+    return beside(reference, [counts(60, 100 + k) for k in range(20)], asked)[1]
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detectors.evidence import ClientEvidence, EvidenceReference
+from detectors.evidence import EvidenceReference
+from tests.detectors.crowd import beside
 
 Rows = NDArray[np.float64]
 Answer = Callable[[Rows], NDArray[np.bool_]]
@@ -51,13 +52,9 @@ def severity(table: Table, asked: Rows, answer: Answer, rows: int = 3000) -> int
     X = table(rows, 1).astype(np.float32)
     unknown = np.full(X.shape[1], np.nan)
     reference = EvidenceReference.fit(X, np.empty((rows, 0), np.float32), None, low=unknown, high=unknown)
-    parts = [*(table(60, 100 + k) for k in range(20)), asked]
-    slot = np.concatenate([np.full(len(part), k, np.int32) for k, part in enumerate(parts)])
-    clients = ClientEvidence(reference, ln_page=float(np.log(1e7)), ln_ticket=float(np.log(1e5)), capacity=len(parts))
-    Q = np.concatenate(parts).astype(np.float32)
-    found = clients.update(slot, Q, np.empty((len(Q), 0), np.float32), answer(Q.astype(float)).astype(np.int32))
-    assert set(found.slot.tolist()) <= {20}, "no ordinary client is named"
-    return max(found.severity.tolist(), default=0)
+    _, found = beside(reference, [table(60, 100 + k) for k in range(20)], [asked], lambda Q: answer(Q.astype(float)))
+    assert {client for client, _, _ in found} <= {0}, "no ordinary client is named"
+    return max((severity for _, severity, _ in found), default=0)
 
 
 def first(X: Rows) -> NDArray[np.bool_]:
