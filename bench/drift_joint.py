@@ -32,6 +32,25 @@ def divergence(before: float, after: float) -> float:
     return float(0.5 * (np.trace(np.linalg.solve(b, a)) - 2 + math.log(np.linalg.det(b) / np.linalg.det(a))))
 
 
+def _delays(before: float, after: float, materiality: float, repetitions: int) -> tuple[NDArray[np.float64], int, int]:
+    """Rows to the page of each repetition, pages that named the pair first, and pages before the change."""
+    rng, pairs = np.random.default_rng(7), list[bool]()
+
+    def fit() -> DriftDetector:
+        reference = DriftReference.fit(rows(rng, ROWS, before), NAMES, ["numeric"] * FEATURES)
+        return DriftDetector(reference, false_pages=1, windows=MONTH, materiality=materiality)
+
+    def count(counts: WindowCounts, changed: bool) -> None:
+        counts.update(rows(rng, WINDOW, after if changed else before))
+
+    def paged(detector: DriftDetector, counts: WindowCounts) -> None:
+        pair = detector.update(counts).pairs[0]
+        pairs.append({pair.first, pair.second} == {NAMES[0], NAMES[1]})
+
+    windows, false = windows_to_page(repetitions, SHARED, fit, count, WARM, LIMIT, paged)
+    return WINDOW * windows, sum(pairs), false
+
+
 def joint_table(materialities: list[float], repetitions: int) -> None:
     """Print the table."""
     for materiality in materialities:
@@ -39,25 +58,8 @@ def joint_table(materialities: list[float], repetitions: int) -> None:
         print("| correlation | bound, rows | median delay | of bound | quartiles | paged | the pair is named | false |")
         print("|---|---|---|---|---|---|---|---|")
         for before, after in CHANGES:
-            rng = np.random.default_rng(7)
             bound = math.log(MONTH * FEATURES * (FEATURES - 1) / 2) / divergence(before, after)
-            pairs: list[bool] = []
-
-            def fit(rng: np.random.Generator = rng, before: float = before, materiality: float = materiality) -> DriftDetector:
-                reference = DriftReference.fit(rows(rng, ROWS, before), NAMES, ["numeric"] * FEATURES)
-                return DriftDetector(reference, false_pages=1, windows=MONTH, materiality=materiality)
-
-            def count(
-                counts: WindowCounts, changed: bool, rng: np.random.Generator = rng, before: float = before, after: float = after
-            ) -> None:
-                counts.update(rows(rng, WINDOW, after if changed else before))
-
-            def paged(detector: DriftDetector, counts: WindowCounts, pairs: list[bool] = pairs) -> None:
-                pair = detector.update(counts).pairs[0]
-                pairs.append({pair.first, pair.second} == {NAMES[0], NAMES[1]})
-
-            windows, false = windows_to_page(repetitions, SHARED, fit, count, WARM, LIMIT, paged)
-            found, named = WINDOW * windows, sum(pairs)
+            found, named, false = _delays(before, after, materiality, repetitions)
             low, median, high = np.quantile(found, [0.25, 0.5, 0.75], method="inverted_cdf")
             shown = f"{median:,.0f} | {median / bound:.1f}" if math.isfinite(median) else "not found | -"
             print(

@@ -64,6 +64,23 @@ def _reference(draw: Draw, rng: np.random.Generator, rows: int) -> DriftReferenc
     return DriftReference.fit(X, [f"f{j}" for j in range(X.shape[1])], ["numeric"] * X.shape[1])
 
 
+def _delays(before: Draw, after: Draw, n: int, materiality: float, repetitions: int) -> tuple[NDArray[np.float64], int, int]:
+    """Rows to the page of each repetition, pages that named the rows as a whole, and pages before the change."""
+    rng, shifts = np.random.default_rng(7), list[bool]()
+
+    def fit() -> DriftDetector:
+        return DriftDetector(_reference(before, rng, n), false_pages=1, windows=MONTH, materiality=materiality)
+
+    def count(counts: WindowCounts, changed: bool) -> None:
+        counts.update((after if changed else before)(rng, WINDOW), clients=rng.integers(1, 2**62, WINDOW))
+
+    def paged(detector: DriftDetector, counts: WindowCounts) -> None:
+        shifts.append(detector.update(counts).shift is not None)
+
+    windows, false = windows_to_page(repetitions, SHARED, fit, count, WARM, LIMIT, paged)
+    return WINDOW * windows, sum(shifts), false
+
+
 def witness_table(materialities: list[float], repetitions: int) -> None:
     """Print the table of delays."""
     cases = [(f"three of {d}", d, 20_000, normal(d), three(d)) for d in (4, 8, 12, 20)]
@@ -74,21 +91,7 @@ def witness_table(materialities: list[float], repetitions: int) -> None:
         print("| change | reference, rows | median delay, rows | quartiles | paged | as a whole | false |")
         print("|---|---|---|---|---|---|---|")
         for name, _, n, before, after in cases:
-            rng, shifts = np.random.default_rng(7), list[bool]()
-
-            def fit(rng: np.random.Generator = rng, before: Draw = before, n: int = n, materiality: float = materiality) -> DriftDetector:
-                return DriftDetector(_reference(before, rng, n), false_pages=1, windows=MONTH, materiality=materiality)
-
-            def count(
-                counts: WindowCounts, changed: bool, rng: np.random.Generator = rng, before: Draw = before, after: Draw = after
-            ) -> None:
-                counts.update((after if changed else before)(rng, WINDOW), clients=rng.integers(1, 2**62, WINDOW))
-
-            def page(detector: DriftDetector, counts: WindowCounts, shifts: list[bool] = shifts) -> None:
-                shifts.append(detector.update(counts).shift is not None)
-
-            windows, false = windows_to_page(repetitions, SHARED, fit, count, WARM, LIMIT, page)
-            found, whole = WINDOW * windows, sum(shifts)
+            found, whole, false = _delays(before, after, n, materiality, repetitions)
             low, median, high = np.quantile(found, [0.25, 0.5, 0.75], method="inverted_cdf")
             shown = f"{median:,.0f}" if math.isfinite(median) else "not found"
             paged = int(np.isfinite(found).sum())

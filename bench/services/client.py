@@ -31,6 +31,14 @@ class Client(Oracle):
         """The answered class of one row."""
         return int(self(row[None])[0].argmax())
 
+    def edge(self, row: NDArray[np.floating], label: int, way: NDArray[np.floating], times: int) -> NDArray[np.floating]:
+        """The point from the row along the way, at its end of another class, where the class is just another one; by halving."""
+        low, high = 0.0, 1.0
+        for _ in range(times):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.label(row + middle * way) != label else (middle, high)
+        return row + high * way
+
 
 Attack = Callable[[Client, World, np.random.Generator], None]
 """Asks until `EnoughError` ends it, or until it is done."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import patch
 
@@ -50,35 +50,24 @@ def _zoo(service: Any, _: np.random.Generator) -> Any:
     )
 
 
-def _start(client: Client, world: World, rng: np.random.Generator) -> tuple[Rows, int, Rows] | None:
-    """A target, its class, and a row of another class."""
-    row = world.pick(rng, 1, world.own)[0]
-    client.aim(row)
-    label = client.label(row)
-    for other in world.pick(rng, 25, world.own):
-        if client.label(other) != label:
-            return row, label, other
-    return None
-
-
-def _halve(client: Client, row: Rows, label: int, far: NDArray[np.floating], times: int) -> NDArray[np.floating]:
-    """The point on the way to the row where the class is just another one."""
-    low, high = 0.0, 1.0
-    for _ in range(times):
-        middle = (low + high) / 2
-        low, high = (low, middle) if client.label(row + middle * (far - row)) != label else (middle, high)
-    return row + high * (far - row)
+def _targets(client: Client, world: World, rng: np.random.Generator) -> Iterator[tuple[Rows, int, NDArray[np.floating]]]:
+    """Targets, their class, and a row of another class, as long as the client may ask."""
+    while True:
+        row = world.pick(rng, 1, world.own)[0]
+        client.aim(row)
+        label = client.label(row)
+        for other in world.pick(rng, 25, world.own):
+            if client.label(other) != label:
+                yield row, label, other
+                break
 
 
 def _sign_opt(client: Client, world: World, rng: np.random.Generator) -> None:
     """Sign-OPT (Cheng et al. 2020): the direction's gradient from the signs of 20 directions beside it."""
-    while True:
-        begun = _start(client, world, rng)
-        if begun is None:
-            continue
-        row, label, far = begun
+    for row, label, other in _targets(client, world, rng):
+        far: NDArray[np.floating] = other
         for _ in range(8):
-            edge = _halve(client, row, label, far, 8)
+            edge = client.edge(row, label, far - row, 8)
             way = (edge - row) / world.spread
             length = float(np.linalg.norm(way))
             U = rng.normal(size=(20, len(row)))
@@ -93,13 +82,10 @@ def _sign_opt(client: Client, world: World, rng: np.random.Generator) -> None:
 
 def _geo_da(client: Client, world: World, rng: np.random.Generator) -> None:
     """GeoDA (Rahmati et al. 2020): the boundary is taken for a plane, whose normal 60 points around one of its points tell."""
-    while True:
-        begun = _start(client, world, rng)
-        if begun is None:
-            continue
-        row, label, far = begun
+    for row, label, other in _targets(client, world, rng):
+        far: NDArray[np.floating] = other
         for _ in range(4):
-            edge = _halve(client, row, label, far, 9)
+            edge = client.edge(row, label, far - row, 9)
             size = 0.1 * float(np.linalg.norm((edge - row) / world.spread)) / np.sqrt(len(row)) + 1e-3
             U = rng.normal(size=(60, len(row)))
             over = client(edge + size * U * world.spread).argmax(axis=1) != label

@@ -39,10 +39,7 @@ def _distance(client: Client, world: World, rng: np.random.Generator) -> None:
         client.aim(row, member)
         label = client.label(row)
         for _ in range(4):
-            way, low, high = rng.normal(size=len(row)) * world.spread, 0.0, 2.0
-            for _ in range(9):
-                middle = (low + high) / 2
-                low, high = (low, middle) if client.label(row + middle * way) != label else (middle, high)
+            client.edge(row, label, 2.0 * (rng.normal(size=len(row)) * world.spread), 9)
 
 
 ATTACKS: dict[str, Attack] = {"mia_blackbox": _once, "label_only_noise": _noise, "label_only_distance": _distance}

@@ -46,6 +46,10 @@ class Traffic:
     truth: list[str]
 
 
+def _sent(how: pace.Pace, rng: np.random.Generator, rows: Rows, truth: str, begin: float | None = None) -> Traffic:
+    return Traffic(pace.placed(how, rng, len(rows), begin), rows, [truth] * len(rows))
+
+
 def _ordinary(world: World, seed: int, share: float) -> list[Traffic]:
     out = []
     for kind in benign.KINDS:
@@ -56,7 +60,7 @@ def _ordinary(world: World, seed: int, share: float) -> list[Traffic]:
             rng = _rng(world, seed, f"{kind.name}/{k}")
             rows = world.schema.rounded(kind.make(world, rng))
             begin = None if start is None else start + rng.uniform(0, pace.HOUR)
-            out.append(Traffic(pace.placed(kind.pace, rng, len(rows), begin), rows, [f"benign:{kind.name}"] * len(rows)))
+            out.append(_sent(kind.pace, rng, rows, f"benign:{kind.name}", begin))
     return out
 
 
@@ -79,13 +83,10 @@ def _attacks(world: World, seed: int, queries: int) -> tuple[list[Traffic], list
 
 def _paced(world: World, rng: np.random.Generator, rows: Rows, truth: str, variant: str) -> list[Traffic]:
     if variant == "sybil":
-        return [
-            Traffic(pace.placed(pace.sitting, rng, len(p), 1e5 + rng.uniform(0, 900)), p, [truth] * len(p))
-            for p in (rows[k::ACCOUNTS] for k in range(ACCOUNTS))
-            if len(p)
-        ]
+        parts = (rows[k::ACCOUNTS] for k in range(ACCOUNTS))
+        return [_sent(pace.sitting, rng, part, truth, 1e5 + rng.uniform(0, 900)) for part in parts if len(part)]
     if variant == "slow":
-        return [Traffic(pace.placed(pace.spread_over(4 * pace.DAY), rng, len(rows)), rows, [truth] * len(rows))]
+        return [_sent(pace.spread_over(4 * pace.DAY), rng, rows, truth)]
     if variant == "cover":
         mixed = world.pick(rng, 4 * len(rows), world.own).copy()
         mixed[3::4] = rows
@@ -96,7 +97,7 @@ def _paced(world: World, rng: np.random.Generator, rows: Rows, truth: str, varia
             [pace.placed(pace.spread_over(2 * pace.DAY), rng, 120, 0.0), pace.placed(pace.sitting, rng, len(rows), 2.1 * pace.DAY)]
         )
         return [Traffic(at, np.concatenate([past, rows]), ["benign:past"] * 120 + [truth] * len(rows))]
-    return [Traffic(pace.placed(pace.sitting, rng, len(rows)), rows, [truth] * len(rows))]
+    return [_sent(pace.sitting, rng, rows, truth)]
 
 
 def outcome(family: str, client: Client, world: World) -> dict[str, float]:

@@ -68,7 +68,7 @@ def columns(text: bytes) -> dict[str, NDArray[Any]]:
     r"""A CSV table's columns: numbers as float64 with NaN, text and yes/no as text.
 
     Example:
-        >>> columns(b"a,b\\n1,x\\nNA,y\\n")["a"].tolist(), columns(b"a,b\\n1,x\\n")["b"].tolist()
+        >>> columns(b"a,b\n1,x\nNA,y\n")["a"].tolist(), columns(b"a,b\n1,x\n")["b"].tolist()
         ([1.0, nan], ['x'])
     """
     read = pyarrow.csv.read_csv(io.BytesIO(text), convert_options=pyarrow.csv.ConvertOptions(null_values=["", "NA"]))
