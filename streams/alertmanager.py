@@ -2,6 +2,8 @@
 
 Alertmanager forgets everything at a restart and resolves what is not repeated. So the open alerts live here (and in the judges' state), are
 posted again every ``resend_s`` to every peer with an end a few intervals ahead, and a resolution is repeated for some minutes.
+
+That end is Alertmanager's time, told by the ``Date`` of its last answer: by ours, a clock set back would end every page that is open.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,6 +40,7 @@ _TEXT = 256
 _ANNOTATION = 4_096
 _FIRST_WAIT_S = 0.5
 _GATHER_S = 0.1
+_CLOCKS_AGREE_S = 30.0
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 Labels = tuple[tuple[str, str], ...]
@@ -70,7 +74,7 @@ def labels_of(alert: Alert) -> Labels:
 
 
 def to_post(alert: Alert, now_ns: int, ends_ns: int, words: PageText) -> dict[str, Any]:
-    """The alert as ``POST /api/v2/alerts`` takes it. ``ends_ns`` at or before ``now_ns``: it is resolved."""
+    """The alert as ``POST /api/v2/alerts`` takes it. ``ends_ns`` at or before Alertmanager's ``now_ns``: it is resolved."""
     starts_ns = min(alert.opened_at_ns, now_ns)
     annotations = {
         "summary": words.first_line(alert),
@@ -105,6 +109,11 @@ class _Peer:
     told: int = -1
     """The version of our alerts that it took last."""
     trouble: str = "has not answered yet"
+    is_met: bool = False
+    """Whether it has answered, and so told its time, if it does."""
+    ahead_s: float | None = None
+    """Its time less our monotonic one, behind by at most a second and the answer's way; None: it does not tell."""
+    differs: bool = False
 
     @property
     def name(self) -> str:
@@ -219,18 +228,18 @@ class AlertmanagerClient:
         for peer in self._peers:
             peer.changed.set()
 
-    def _messages(self) -> list[dict[str, Any]]:
-        now_ns, now = self._wall_ns(), self._clock()
-        ahead = int(INTERVALS_AHEAD * self._settings.resend_s * 1e9)
+    def _messages(self, peer: _Peer) -> list[dict[str, Any]]:
+        now, wall_ns = self._clock(), self._wall_ns()
+        now_ns = wall_ns if peer.ahead_s is None else int((now + peer.ahead_s) * 1e9)
+        # Monotonic time stands still while a machine sleeps, the wall clock may be set back: the later of the two ends no alert too soon.
+        until_ns = max(now_ns, wall_ns) + int(INTERVALS_AHEAD * self._settings.resend_s * 1e9)
         for labels in [labels for labels, (*_, until) in self._over.items() if until < now]:
             del self._over[labels]
         mine = {
             owner for owner in {owner for owner, _ in self._open} | {owner for owner, *_ in self._over.values()} if self._may_post(owner)
         }
         firing = {
-            labels_of(alert): to_post(alert, now_ns, now_ns + ahead, self._words)
-            for (owner, _), alert in self._open.items()
-            if owner in mine
+            labels_of(alert): to_post(alert, now_ns, until_ns, self._words) for (owner, _), alert in self._open.items() if owner in mine
         }
         over = [to_post(alert, now_ns, min(at_ns, now_ns), self._words) for owner, alert, at_ns, _ in self._over.values() if owner in mine]
         return [*firing.values(), *over]
@@ -240,11 +249,13 @@ class AlertmanagerClient:
         while True:
             version = self._version
             peer.changed.clear()
-            messages = self._messages()
+            messages = self._messages(peer) if peer.is_met else []  # the first answer tells the time, which the ends need
             done = True
             for i in range(0, max(1, len(messages)), _AT_ONCE):  # none is said too: an answer shows that it is there
                 done = done and await self._post(session, peer, messages[i : i + _AT_ONCE])
-            if done:
+            if done and not peer.is_met:
+                peer.is_met = True
+            elif done:
                 peer.told, peer.trouble, wait = version, "", 0.0
                 self._progress.set()
                 try:
@@ -260,7 +271,8 @@ class AlertmanagerClient:
         """Posts some; False when it must be tried again."""
         try:
             async with session.post(f"{peer.url.rstrip('/')}/api/v2/alerts", json=messages, allow_redirects=False) as answer:
-                status, body = answer.status, (await answer.content.read(500)).decode("utf-8", "replace")
+                status, date = answer.status, answer.headers.get("Date", "")
+                body = (await answer.content.read(500)).decode("utf-8", "replace")
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             self._metrics.alertmanager_posts.labels("away").inc()
             peer.trouble = f"is away ({type(error).__name__})"
@@ -269,6 +281,7 @@ class AlertmanagerClient:
         if 200 <= status < 300:
             self._metrics.alertmanager_posts.labels("ok").inc()
             self._metrics.alertmanager_last.labels(peer.name).set(self._wall_ns() / 1e9)
+            self._set_time(peer, date)
             return True
         if status in (400, 413, 422):
             # Alertmanager took the valid ones of the batch all the same; the same bytes again would change nothing.
@@ -280,6 +293,20 @@ class AlertmanagerClient:
         peer.trouble = f"answers {status}"
         log.warning("Alertmanager does not take alerts; trying again", url=mask_url(peer.url), status=status, answer=body)
         return False
+
+    def _set_time(self, peer: _Peer, date: str) -> None:
+        try:
+            told_s = parsedate_to_datetime(date).timestamp()
+        except ValueError:  # none, or no date
+            peer.ahead_s = None
+            return
+        peer.ahead_s = told_s - self._clock()
+        by_s = self._wall_ns() / 1e9 - told_s
+        if abs(by_s) > _CLOCKS_AGREE_S and not peer.differs:
+            log.warning(
+                "our clock and Alertmanager's differ: alerts go by its time; set both by NTP", url=mask_url(peer.url), ahead_s=round(by_s)
+            )
+        peer.differs = abs(by_s) > _CLOCKS_AGREE_S
 
 
 def _time(ns: int) -> str:

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import json
+import time
 import urllib.parse
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 
 import aiohttp
@@ -37,12 +39,14 @@ class Peer:
     def __init__(self) -> None:
         self.posts: list[list[dict[str, Any]]] = []
         self.answers: list[int] = []
+        self.date = ""
         self.port = 0
         self._runner: web.AppRunner | None = None
 
     async def take(self, request: web.Request) -> web.Response:
         self.posts.append(await request.json())
-        return web.Response(status=self.answers.pop(0) if self.answers else 200, text="because")
+        status = self.answers.pop(0) if self.answers else 200
+        return web.Response(status=status, text="because", headers={"Date": self.date})
 
     async def start(self) -> "Peer":
         app = web.Application()
@@ -202,16 +206,16 @@ async def test_a_peer_that_fails_gets_it_again_and_says_so_meanwhile(peer: Peer,
         await until(lambda: pager.problems() == [f"Alertmanager 127.0.0.1:{peer.port}: answers 503"])
         await pager.drain(5)
         assert pager.problems() == []
-    assert len(peer.posts) == 3
+    assert len(peer.posts) == 4  # the first that it took told its time
 
 
 async def test_a_refusal_is_counted_and_not_repeated_in_a_hurry(peer: Peer) -> None:
-    peer.answers = [400]
+    peer.answers = [200, 400]
     async with client(peer.url) as pager:
         pager.offer(0, alert())
         assert await pager.drain(5)
         assert pager._metrics.registry.get_sample_value("inferwatch_alertmanager_posts_total", {"outcome": "refused"}) == 1
-    assert len(peer.posts) == 1
+    assert len(peer.posts) == 2
 
 
 async def test_every_url_gets_every_alert_though_one_is_away(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,6 +231,50 @@ async def test_every_url_gets_every_alert_though_one_is_away(peer: Peer, monkeyp
         assert await pager.drain(5)
         assert other.posts[-1] == peer.posts[-1]
     await other.stop()
+
+
+def says_its_time(peer: Peer, clock: Clock, ahead_s: float) -> None:
+    peer.date = format_datetime(datetime.fromtimestamp(NOW / 1e9 + clock.seconds + ahead_s, UTC), usegmt=True)
+
+
+@pytest.mark.parametrize("ahead_s", [-7_200.0, 7_200.0])
+async def test_alerts_begin_and_end_by_the_time_of_alertmanager_not_by_ours(peer: Peer, ahead_s: float) -> None:
+    clock = Clock()
+    says_its_time(peer, clock, ahead_s)
+    async with client(peer.url, clock=clock) as pager:
+        pager.offer(0, alert())
+        await pager.drain(5)
+        first = peer.posts[-1][0]
+        pager.offer(0, alert(state="resolved", resolved_at_ns=NOW))
+        await pager.drain(5)
+    assert seconds(first["startsAt"]) == min(ahead_s, 0)  # it refuses what begins after it ends
+    assert seconds(first["endsAt"]) == max(ahead_s, 0) + 120  # never too early
+    assert seconds(peer.posts[-1][0]["endsAt"]) <= ahead_s if ahead_s < 0 else seconds(peer.posts[-1][0]["endsAt"]) == 0
+
+
+async def test_a_clock_set_back_ends_nothing(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    says_its_time(peer, clock, 0.0)
+    async with client(peer.url, resend_s=1.0, clock=clock) as pager:
+        pager.offer(0, alert())
+        await pager.drain(5)
+        monkeypatch.setattr(pager, "_wall_ns", lambda: NOW - 7_200 * 10**9)
+        clock.seconds = 10.0
+        pager.offer(0, alert(severity="ticket"))
+        await pager.drain(5)
+    assert {m["labels"]["severity"]: seconds(m["endsAt"]) for m in peer.posts[-1]} == {"ticket": 14, "page": 0}
+
+
+async def test_a_machine_that_slept_ends_nothing(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    says_its_time(peer, clock, 0.0)
+    async with client(peer.url, resend_s=1.0, clock=clock) as pager:
+        pager.offer(0, alert())
+        await pager.drain(5)
+        monkeypatch.setattr(pager, "_wall_ns", lambda: NOW + 3_600 * 10**9)  # monotonic time stood still
+        pager.offer(0, alert("a2", client="c"))
+        await pager.drain(5)
+    assert {seconds(m["endsAt"]) for m in peer.posts[-1]} == {3_604}
 
 
 async def test_without_a_url_alerts_stay_where_they_are() -> None:
@@ -268,6 +316,25 @@ def test_whatever_a_producer_calls_its_model_the_post_is_valid(model: str, versi
     assert all(len(value) <= 256 for value in message["labels"].values())
     json.dumps(message).encode()
     assert datetime.fromisoformat(message["endsAt"]).astimezone(UTC) >= datetime.fromisoformat(message["startsAt"])
+
+
+@pytest.mark.alertmanager
+@pytest.mark.parametrize("ahead_s", [-7_200.0, 7_200.0])
+async def test_the_real_one_pages_once_whatever_our_clock_says(alertmanager: EmbeddedAlertmanager, pager: Pager, ahead_s: float) -> None:
+    name = f"clock{ahead_s:.0f}"
+
+    def wall_ns() -> int:
+        return time.time_ns() + int(ahead_s * 1e9)
+
+    made = AlertmanagerClient(Settings(alertmanager=Alertmanager(urls=(alertmanager.url,), resend_s=0.5)), Metrics(), wall_ns=wall_ns)
+    task = asyncio.create_task(made.run())
+    made.offer(0, alert(name, model=name, opened_at_ns=wall_ns()))
+    await asyncio.to_thread(pager.wait_for, lambda n: n.receiver == "pagerduty" and n.mentions(name))
+    await asyncio.sleep(2.0)  # intervals in which it would resolve
+    assert [n.is_resolved for n in pager.about(name, "pagerduty")] == [False]
+    made.offer(0, alert(name, model=name, state="resolved", resolved_at_ns=wall_ns(), opened_at_ns=wall_ns()))
+    await asyncio.to_thread(pager.wait_for, lambda n: n.receiver == "pagerduty" and n.mentions(name) and n.is_resolved)
+    task.cancel()
 
 
 @pytest.mark.alertmanager
