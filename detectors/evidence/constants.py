@@ -22,7 +22,8 @@ PROJECTION_CLIP = 1e3  # keeps float32 exact to 1e-4 beside an absurd value, so 
 QUANTUM = 0.012  # of a column's 5-95 % range: 255 levels cover -.75 to 2.3 ranges, so a remembered row is one byte a column
 CODE_LOW, CODE_HIGH = -0.75, 2.3
 DEAD = 1e-15  # of the median column's scale: a column with less is as good as constant (an embedding's dead number: 1e-33 beside 0.05)
-CODE_ZERO = 62  # the code of a column's reference minimum
+CODE_ZERO = 62  # the code of a column's reference minimum; where the column has a tail below, of .75 of a range below its 5 % quantile:
+# one absurd minimum in the reference would leave a single code for all that is ordinary
 
 # --- curvature: small tables whose columns are functions of each other (an instrument's calibration curve) ------------------------
 CURVED_WIDTH = 16  # columns at most, ...
@@ -161,6 +162,10 @@ TWO_VALUED_SHARED = 0.4  # mean share of the ring's rows with the same value: a 
 # a handful of values a column have recurring ones too, but share fewer
 CORNER_ROWS, CORNER_COLUMNS = 8, 3  # rows before, and columns with two values; of 2,000 ordinary clients none hits in 1 % of its rows
 CORNER_PICTURE_STEP = 48  # in pictures a step is no larger: black-and-white ones have two values everywhere, 83 apart
+ROUNDED_VALUES = 8  # of a column in the ring; with more it says nothing
+ROUNDED_ALIKE = 0.03, 0.6  # divergence of each such column, and once: rounded rows have -.05 to .02 a column in the median, .1 to .2 where
+# two or four columns vary, Square .3 to 1.4 (.07 in a table of two-valued columns)
+ROUNDED_LEAST = 1e-3  # share that a value of the reference has at least
 TWO_VALUED_BIG = 3  # quanta; changes of less are jitter (the camera noise of eight-bit pixels recurs too)
 
 # --- E9: a row halfway between two recent ones: a bisection, the first thing that searches for a boundary do --------------------------
@@ -193,6 +198,7 @@ INDEPENDENT_FLOOR = 0.25  # ordinary clients .05 to .33; independent columns .45
 INDEPENDENT_STRENGTH = 3.0  # standard deviations by which 96 ordinary rows must hang together, or nothing can be told
 INDEPENDENT_SIGMAS = 1.5  # of 96 rows: independent columns -2 to 2.9, a cluster without dependence 1.4 to 3.4, most clients 5 to 90
 INDEPENDENT_LEAST = 48  # judged rows before it may speak
+INDEPENDENT_LEFT = 0.5  # of what holds the columns together that must be between columns the client varies
 INDEPENDENT_EVERY = 16  # distinct rows between two questions, or a client of weak dependence is asked until it happens to show none
 INDEPENDENT_FORGET = np.float32(1 - 1 / 192)  # a row; with 96 remembered rows a client of one cluster was paged after 480
 INDEPENDENT_Q = (0.45, 0.6, 0.85)

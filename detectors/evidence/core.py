@@ -15,9 +15,10 @@ from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.derive import Columns
 from detectors.evidence.generated import Generated
 from detectors.evidence.generated import confirms as looks_made
-from detectors.evidence.independence import Bond
+from detectors.evidence.independence import Bond, could_be_bound
 from detectors.evidence.population import EPOCH, KNOWN, MOVING, Ordinary, Population, knows_made, reconsider, report, set_arms
 from detectors.evidence.reference import EvidenceReference
+from detectors.evidence.rounding import is_rounded
 from detectors.evidence.second_look import Look, confirms
 from detectors.lean import lean
 from detectors.prefetch import prefetch_row
@@ -89,6 +90,12 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
 
 
 @njit
+def _memory(count: Any, code: Any, y: Yardsticks) -> tuple[Any, int]:
+    """The remembered rows, field-major, and how many there are."""
+    return code[2 * c.RING * len(y.look.step) :], min(count[at.REMEMBERED], c.MEMORY)
+
+
+@njit
 def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int) -> bool:
     """Whether the remembered rows confirm E1, or E12; not asked again soon after they did not."""
     fields = len(y.look.step)
@@ -97,7 +104,7 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int) -> bool:
     looked = at.LOOKED if statistic == at.JOINT else at.GENERATED_LOOKED
     if count[at.DISTINCT] < count[looked]:
         return False
-    memory, held = code[2 * c.RING * fields :], min(count[at.REMEMBERED], c.MEMORY)
+    memory, held = _memory(count, code, y)
     sure = confirms(memory, held, y.look) if statistic == at.JOINT else looks_made(memory, held, y.look, y.generated)
     if not sure:
         count[looked] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
@@ -134,6 +141,7 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int,
             asked = count[at.INDEPENDENT_TRIALS] >= c.INDEPENDENT_LEAST and count[at.DISTINCT] % c.INDEPENDENT_EVERY == 0
             unbound = real[at.BOUND] <= c.INDEPENDENT_SIGMAS * np.sqrt(1.5 * real[at.BOUND_SQUARES])
             s = _alone(count, known, s) if asked and unbound else 0
+            s = s if s and could_be_bound(*_memory(count, code, y), y.look, y.bond) else 0
         elif statistic == at.GENERATED:
             few = count[at.DISTINCT] < c.GENERATED_MIN_ROWS or c.JOINT_SCORED * count[at.GENERATED_TRIALS] < count[at.DISTINCT]
             s = 0 if few else s
@@ -165,6 +173,10 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int,
                 if edits or statistic == at.LATTICE:
                     allowed = max(allowed, 0 if far < c.LATTICE_WIDE_TICKET else (1 if far < c.LATTICE_WIDE_PAGE else 2))
                 s = min(s, allowed)
+        elif statistic == at.TWO_VALUED:
+            fields = len(y.look.step)
+            ring = code[c.RING * fields : 2 * c.RING * fields]
+            s = 0 if is_rounded(ring, min(count[at.DISTINCT], c.RING), y.look.share) else s
         elif statistic == at.BISECTION:
             octaves = 0
             for k in range(32):

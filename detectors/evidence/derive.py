@@ -66,6 +66,7 @@ def derive(reference: EvidenceReference, X: NDArray[np.float32]) -> Columns:
         r.sampled,
         r.sampled_low,
         r.sampled_high,
+        r.anchor,
         1 / r.sampled_range,
         r.coarse,
         r.occurring,
@@ -156,8 +157,8 @@ def _predict(z: Any, knots: Any, coefficients: Any, terms: Any, predicted: Any) 
 
 @njit(cache=True)
 def _sample(
-    X: Any, centre: Any, sampled: Any, low: Any, high: Any, inverse_range: Any, coarse: Any, occurring: Any, value: Any, code: Any,
-    limit: Any, fingerprint: int,
+    X: Any, centre: Any, sampled: Any, low: Any, high: Any, anchor: Any, inverse_range: Any, coarse: Any, occurring: Any, value: Any,
+    code: Any, limit: Any, fingerprint: int,
 ) -> int:  # fmt: skip
     if fingerprint != FINGERPRINT:
         return STALE
@@ -170,7 +171,7 @@ def _sample(
             one[0] = x + np.float32(0)  # -0 is 0
             h = hashed(bits[0])
             value[i, f] = h
-            t = (np.float64(x) - low[f]) * inverse_range[f]
+            t = (np.float64(x) - anchor[f]) * inverse_range[f]
             code[i, f] = np.uint8(c.CODE_ZERO + np.rint(min(max(t, c.CODE_LOW), c.CODE_HIGH) / c.QUANTUM))
             limit[i, f] = (x <= low[f]) | (x >= high[f])
             if coarse[f]:

@@ -13,12 +13,13 @@ the reference: the tails of each column, and clusters.
 
 Before it speaks, the mean of ``b - a`` is asked: it is 0 for independent columns, and the forgetting sum over the root of the squares' sum
 (times 1.5, since neighbouring pairs share a row) is about standard normal. For ordinary rows, wrong units, gaps filled by a default, and
-behind cover traffic it is many standard deviations above 0.
+behind cover traffic it is many standard deviations above 0. And the columns that vary must be ones that hang together: where a client
+fills the half of each such pair with a default, nothing is left that could.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ from numpy.typing import NDArray
 from detectors.evidence import constants as c
 from detectors.evidence.residual import Floats, ledoit_wolf
 from detectors.evidence.sampled import parts
+from detectors.evidence.second_look import Look
+from detectors.lean import allocating
 
 
 class Bond(NamedTuple):
@@ -75,9 +78,38 @@ def fit_bond(code: NDArray[np.uint8], step: Floats, clusterings: list[NDArray[np
     for population in parts(code, clusterings):
         if max(c.INDEPENDENT_PART_ROWS, c.INDEPENDENT_PART * n) <= population.sum() <= 0.5 * n:
             part_a, part_b = of_pairs(rows[population])
-            found.append(((part_a > factor * part_b) & (part_a > least)).mean())
+            hits = (part_a > factor * part_b) & (part_a > least)
+            found.append(hits.sum() / max(len(hits), 1))  # a part may hold one row many times
     own_rate = float((ordinary > factor).mean())
     rate = max([own_rate, *found]) * c.INDEPENDENT_MARGIN
     strength = float((b - a).mean() / np.sqrt(1.5 * ((b - a) ** 2).mean() / c.MEMORY))
     usable = strength >= c.INDEPENDENT_STRENGTH and float((mixed > factor).mean()) > rate
     return Bond(weights, own, factor if usable else 0.0, least, float(np.clip(rate, c.INDEPENDENT_FLOOR, 1.0)))
+
+
+@allocating
+def could_be_bound(memory: Any, held: int, look: Look, bond: Bond) -> bool:
+    """Whether the remembered rows (field-major, `MEMORY` a field) vary in columns that hang together in the reference.
+
+    The expected ``b - a`` of reference rows, each column's scatter cut to the client's, must be `INDEPENDENT_LEFT` of the uncut one.
+    """
+    fields = len(look.step)
+    covariance = np.linalg.inv(look.precision)
+    cut = np.empty(fields)
+    for f in range(fields):
+        total, squares = 0.0, 0.0
+        for i in range(held):
+            value = memory[f * c.MEMORY + i] * look.step[f]
+            total += value
+            squares += value**2
+        cut[f] = np.sqrt(min(max(squares - total**2 / held, 0.0) / held / covariance[f, f], 1.0))
+    whole = left = 0.0
+    for f in range(fields):
+        for g in range(f):
+            weight = 0.0
+            for t in range(fields):
+                weight += bond.weights[f, t] * bond.weights[g, t]
+            together = -weight * covariance[f, g] / (look.step[f] * look.step[g])
+            whole += together
+            left += together * cut[f] * cut[g]
+    return bool(left >= c.INDEPENDENT_LEFT * whole)

@@ -19,7 +19,7 @@ from detectors.evidence.second_look import Look, fit_look
 from detectors.evidence.sound import check
 from detectors.state import pack, reading, unpack
 
-_KIND, _VERSION = "evidence.reference", 5
+_KIND, _VERSION = "evidence.reference", 6
 Float32s = NDArray[np.float32]
 
 
@@ -131,9 +131,10 @@ class EvidenceReference:
         varied = varied if len(varied) >= 3 else np.arange(d)
         sampled = np.sort(rng.choice(varied, min(c.COORDINATES, len(varied)), replace=False))
         smallest, largest = rows.min(0), rows.max(0)
-        spread = np.quantile(rows, 0.95, axis=0) - np.quantile(rows, 0.05, axis=0)
+        fifth, spread = np.quantile(rows, 0.05, axis=0), np.quantile(rows, 0.95, axis=0) - np.quantile(rows, 0.05, axis=0)
         spread = np.full(d, np.median(hi - lo)) if image is not None else np.where(spread > 0, spread, hi - lo)
         spread = np.where(spread > 0, spread, 1.0)
+        anchor = smallest if image is not None else np.maximum(smallest, fifth + c.CODE_LOW * spread)
         H = rows[:, sampled]
         equal_share = calibrate.equal_share(H, rows, rng)
         edit_share = c.EDIT_SHARE_NARROW if len(sampled) <= 5 else min(max(c.EDIT_SHARE, equal_share + 0.01), 0.99)
@@ -141,8 +142,8 @@ class EvidenceReference:
         limit = (smallest[sampled] + 1e-9 >= H) | (largest[sampled] - 1e-9 <= H)
         flat_rates = calibrate.flat_rates(H / spread[sampled], limit, edit_share, rng)
         step = c.QUANTUM * spread[sampled] / scale[sampled]
-        zero = (smallest[sampled] - centre[sampled]) / scale[sampled] - c.CODE_ZERO * step
-        columns = Sampled(smallest[sampled], spread[sampled], lo[sampled], hi[sampled], step, zero)
+        zero = (anchor[sampled] - centre[sampled]) / scale[sampled] - c.CODE_ZERO * step
+        columns = Sampled(anchor[sampled], spread[sampled], lo[sampled], hi[sampled], step, zero)
         code = columns.coded(H)
         bent = curved if len(sampled) == d else np.zeros(len(sampled), bool)
         look = fit_look(clipped[:, sampled], code, columns, bent, np.random.default_rng(seed))
@@ -182,6 +183,12 @@ class EvidenceReference:
             generated=generated,
             **_as_float32(residual, d),
         )
+
+    @property
+    def anchor(self) -> Floats:
+        """Value (fields,) of the code `CODE_ZERO`: the reference's minimum, or nearer to its bulk where that is far away."""
+        here = self.sampled
+        return self.centre[here] + (self.look.zero + c.CODE_ZERO * self.look.step) / self.inverse_scale[here]
 
     def to_bytes(self) -> bytes:
         """A self-describing state; 17 KB at 20 columns, 350 KB at 784."""

@@ -14,7 +14,7 @@ from detectors.evidence.residual import Floats
 class Sampled(NamedTuple):
     """What is known of the sampled columns; F of them."""
 
-    low: Floats  # (F,) the reference's minimum
+    low: Floats  # (F,) value of the code `CODE_ZERO`: about the reference's minimum
     spread: Floats  # (F,) its 5-95 % range
     least: Floats  # (F,) the schema's limits
     most: Floats

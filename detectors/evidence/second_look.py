@@ -3,7 +3,8 @@
 Three ordinary reasons make every row of a client jointly implausible: other units (an affine map a column), fields filled with a default,
 and fields missing now and then. So the rows in memory (at most 96, 16 columns, in steps of .012 of a range) are judged again: values that
 one column repeats far more than the reference does are replaced by what the row's other values suggest and not judged; and once as they
-are, once with each column mapped to the reference's mean and scatter. Shuffled, random and generated rows stay implausible both times.
+are, once without each row's worst value (a gap, or one column that is new), once with each column mapped to the reference's mean and
+scatter. Shuffled, random and generated rows stay implausible every time, by more than a standard deviation of their share.
 It is a gate, not evidence: it can only keep a ticket or page back. Runs at a crossing only; about .2 ms.
 """
 
@@ -38,6 +39,7 @@ class Look(NamedTuple):
     share: NDArray[np.float32]  # (F, 256) how often a code occurs
     limit: float  # 95 % of the reference's rows have less energy
     shuffled: float  # share of shuffled reference rows above it
+    trimmed: NDArray[np.float64]  # (2,) that limit and share once each row's worst value is left out
 
 
 def fit_look(z: Floats, code: NDArray[np.uint8], columns: Sampled, curved: NDArray[np.bool_], rng: np.random.Generator) -> Look:
@@ -53,7 +55,7 @@ def fit_look(z: Floats, code: NDArray[np.uint8], columns: Sampled, curved: NDArr
     n, fields = z.shape
     share = np.stack([np.bincount(column, minlength=256) / n for column in code.T]).astype(np.float32)
     knots: Floats = np.quantile(z, [0.25, 0.5, 0.75], axis=0)
-    step, zero = columns.step, columns.zero
+    step, zero, off = columns.step, columns.zero, np.zeros(2)
 
     def fitted(rows: Floats) -> Look:
         precision = np.asarray(np.linalg.inv(ledoit_wolf(rows)[1]), np.float64)
@@ -62,25 +64,28 @@ def fit_look(z: Floats, code: NDArray[np.uint8], columns: Sampled, curved: NDArr
         if k is None:
             none = np.empty(0)
             return Look(
-                step, zero, mean, sd, precision, np.empty(0, np.int64), np.empty((0, fields)), np.empty((0, 0)), none, share, 0.0, 0.0
+                step, zero, mean, sd, precision, np.empty(0, np.int64), np.empty((0, fields)), np.empty((0, 0)), none, share, 0.0, 0.0, off
             )
-        return Look(step, zero, mean, sd, precision, k.columns, k.knots, k.coefficients, k.scale, share, 0.0, 0.0)
+        return Look(step, zero, mean, sd, precision, k.columns, k.knots, k.coefficients, k.scale, share, 0.0, 0.0, off)
 
     fold, back = rng.integers(0, 5, n), columns.decoded(code)
     shuffled = rng.permuted(back, axis=0)
     noisy = back + c.LOOK_NOISE * np.maximum(z.std(0), 1e-3) * rng.normal(size=z.shape)
-    own, mixed, measured = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
+    e = np.full((2, 3, n), np.nan)  # whole and trimmed, of rows as they are, shuffled, and noisy
     for k in range(5):
         out = fold == k
         if out.any() and (~out).sum() > 10:
             part = fitted(z[~out])
-            own[out], mixed[out], measured[out] = energies(back[out], part), energies(shuffled[out], part), energies(noisy[out], part)
-    limit = float(max(np.nanquantile(own, c.LOOK_QUANTILE), np.nanquantile(measured, c.LOOK_NOISE_QUANTILE)))
-    return fitted(z)._replace(limit=limit, shuffled=float(np.nanmean(mixed > limit)))
+            for rows, whole, trimmed in zip((back[out], shuffled[out], noisy[out]), *e, strict=True):
+                whole[out] = energies(rows, part)
+                trimmed[out] = _trimmed(rows, np.ones(rows.shape, np.bool_), part)
+    limits = [max(np.nanquantile(own, c.LOOK_QUANTILE), np.nanquantile(measured, c.LOOK_NOISE_QUANTILE)) for own, _, measured in e]
+    shares = [float(np.nanmean(mixed > limit)) for (_, mixed, _), limit in zip(e, limits, strict=True)]
+    return fitted(z)._replace(limit=float(limits[0]), shuffled=shares[0], trimmed=np.array([limits[1], shares[1]]))
 
 
 def energies(z: Floats, look: Look) -> Floats:
-    """Mean capped squared residual (n,) of rows (n, F), nothing replaced: what `confirms` computes of a client's rows."""
+    """Mean capped squared residual (n,) of rows (n, F), nothing replaced: what `_energies` computes of a client's rows."""
     r = z - look.mean
     R = (r @ look.precision) / np.sqrt(np.diag(look.precision))
     if len(look.curved):
@@ -96,11 +101,13 @@ def confirms(memory: Any, held: int, look: Look) -> bool:
     z = np.empty((held, fields))
     kept = np.ones((held, fields), np.bool_)
     filled(memory, held, look, z, kept)
-    if _implausible(z, kept, look) <= _needed(look, c.LOOK_SHARE):
+    if not _implausible(_energies(z, kept, look), look.limit, _needed(look.shuffled, c.LOOK_SHARE)):
+        return False
+    if not _implausible(_trimmed(z, kept, look), look.trimmed[0], _needed(look.trimmed[1], c.LOOK_SHARE)):
         return False
     mapped(z, kept, look)
-    needed = _needed(look, c.LOOK_REPAIRED[0] if held < c.LOOK_REPAIRED_ROWS else c.LOOK_REPAIRED[1])
-    return bool(_implausible(z, kept, look) > needed)
+    way = c.LOOK_REPAIRED[0] if held < c.LOOK_REPAIRED_ROWS else c.LOOK_REPAIRED[1]
+    return bool(_implausible(_energies(z, kept, look), look.limit, _needed(look.shuffled, way)))
 
 
 @allocating
@@ -169,22 +176,29 @@ def _product(a: Any, b: Any) -> Any:
 
 
 @allocating
-def _needed(look: Any, way: Any) -> Any:
+def _needed(shuffled: float, way: float) -> float:
     """The share of rows above the limit that is so far on the way from ordinary to shuffled rows; twice the ordinary at least."""
-    return max(_NOMINAL + way * (look.shuffled - _NOMINAL), 2 * _NOMINAL)
+    return max(_NOMINAL + way * (shuffled - _NOMINAL), 2 * _NOMINAL)
 
 
 @allocating
-def _implausible(z: Any, kept: Any, look: Look) -> float:
-    """Share of the rows above the limit, their filled fields set to what the others suggest; rows with few of their own are left out."""
+def _implausible(energy: Any, limit: float, needed: float) -> bool:
+    """Whether more of the rows than needed are above the limit, by a standard deviation of that share; NaN are not judged."""
+    judged = above = 0
+    for e in energy:
+        judged += e == e
+        above += e > limit
+    return judged >= c.LOOK_ROWS and above / judged > needed + np.sqrt(needed * (1 - needed) / judged)
+
+
+@allocating
+def _energies(z: Any, kept: Any, look: Look) -> Any:
+    """Mean capped squared residual (n,), unknown fields set to what the others suggest; NaN where less than half of a row is known."""
     held, fields = z.shape
     v, r = np.empty(fields), np.empty(fields)
-    term = np.empty(len(look.coefficients))
-    judged = above = 0
+    term, out = np.empty(len(look.coefficients)), np.full(held, np.nan)
     for i in range(held):
-        own = 0
-        for f in range(fields):
-            own += kept[i, f]
+        own = kept[i].sum()
         if 2 * own < fields:
             continue
         complete(z[i], kept[i], look.mean, look.precision, v, r)
@@ -194,12 +208,39 @@ def _implausible(z: Any, kept: Any, look: Look) -> float:
             _terms(v, look.knots, term)
             for k in range(len(look.curved)):
                 r[look.curved[k]] = (v[look.curved[k]] - np.dot(term, look.coefficients[:, k].copy())) / look.scale[k]
-        total = 0.0
+        out[i] = _mean(r, kept[i])
+    return out
+
+
+@allocating
+def _trimmed(z: Any, kept: Any, look: Look) -> Any:
+    """The same (n,), linear residuals only, once each row's largest is left out."""
+    held, fields = z.shape
+    v, r = np.empty(fields), np.empty(fields)
+    out = np.full(held, np.nan)
+    for i in range(held):
+        known = kept[i].copy()
+        if 2 * known.sum() < fields:
+            continue
+        complete(z[i], known, look.mean, look.precision, v, r)
+        worst = -1
         for f in range(fields):
-            total += min(r[f] ** 2, c.JOINT_CAP_ENERGY) if kept[i, f] else 0.0
-        judged += 1
-        above += total / own > look.limit
-    return above / judged if judged >= c.LOOK_ROWS else 0.0
+            if known[f] and (worst < 0 or abs(r[f]) > abs(r[worst])):
+                worst = f
+        known[worst] = False
+        complete(z[i], known, look.mean, look.precision, v, r)
+        out[i] = _mean(r, known)
+    return out
+
+
+@njit
+def _mean(r: Any, known: Any) -> float:
+    total, own = 0.0, 0
+    for f in range(len(r)):
+        if known[f]:
+            total += min(r[f] ** 2, c.JOINT_CAP_ENERGY)
+            own += 1
+    return total / max(own, 1)
 
 
 @allocating

@@ -57,6 +57,7 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         "look.coefficients": ("<f8", ((many, bends),) if bends else ((0, 0),)),
         "look.scale": ("<f8", ((bends,),)),
         "look.share": ("<f4", ((fields, 256),)),
+        "look.trimmed": ("<f8", ((2,),)),
     }
     expected |= {
         "bond.weights": ("<f4", ((fields, fields),)),

@@ -7,6 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from detectors.evidence import EvidenceReference
+from detectors.evidence.constants import MEMORY, RING
+from detectors.evidence.independence import could_be_bound
+from detectors.evidence.rounding import is_rounded
+from detectors.evidence.sampled import Sampled
+from detectors.evidence.second_look import confirms
 from tests.detectors.crowd import beside
 
 Rows = NDArray[np.float64]
@@ -45,6 +50,15 @@ def stones(n: int, seed: int) -> Rows:
     weight = 0.006 * sides.prod(1) * (1 + 0.01 * rng.normal(size=n))
     grades = rng.integers(0, 7, (n, 3))
     return np.column_stack([weight, sides, 3000 * weight**1.6 * np.exp(0.05 * grades.sum(1) + 0.08 * rng.normal(size=n)), grades])
+
+
+def balances(n: int, seed: int) -> Rows:
+    """Readings in whole numbers: three temperatures of heavy tails, their differences, three controls that are mostly nought."""
+    rng = np.random.default_rng(seed)
+    a = 48 + np.round(8 * rng.standard_t(3, n))
+    b, e = 80 + rng.integers(-6, 7, n) + np.round(2 * rng.standard_t(2, n)), 30 + np.round(12 * rng.standard_t(2, n))
+    controls = [np.round(rng.standard_t(1.2, n) * (rng.random(n) < 0.3)) for _ in range(3)]
+    return np.stack([a, controls[0], b, controls[1], e, controls[2], b - a, b - e, a - e], axis=1).clip(-3000, 3000)
 
 
 def severity(table: Table, asked: Rows, answer: Answer, rows: int = 3000) -> int:
@@ -111,3 +125,79 @@ def test_a_sensor_where_a_number_of_the_embedding_is_dead() -> None:
 
     asked = embedding(1, 5) + 0.02 * rng.normal(size=(300, 40))
     assert severity(embedding, asked, first) == 0
+
+
+def test_one_absurd_reading_in_the_reference_does_not_blind_the_memory() -> None:
+    X = balances(3000, 1)
+    unknown = np.full(X.shape[1], np.nan)
+    reference = EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
+    seen = codes(balances(500, 2), reference)
+    assert all(len(np.unique(column)) >= 20 for column in seen[:, [0, 2, 4, 6, 7, 8]].T)
+    assert reference.look.shuffled > 0.9
+    asked = np.random.default_rng(3).permuted(balances(300, 4), axis=0)
+    assert severity(balances, asked, first) == 2
+
+
+def codes(X: Rows, reference: EvidenceReference) -> NDArray[np.uint8]:
+    columns = Sampled(
+        reference.anchor,
+        reference.sampled_range,
+        reference.sampled_low,
+        reference.sampled_high,
+        reference.look.step,
+        reference.look.zero,
+    )
+    return columns.coded(X[:, reference.sampled])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_with_one_wrong_field_each_are_not_called_implausible_where_columns_add_up(seed: int) -> None:
+    X = balances(3000, 1)
+    unknown = np.full(X.shape[1], np.nan)
+    reference = EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
+    rng, rows = np.random.default_rng(seed), balances(MEMORY, 30 + seed)
+    field, wrong = rng.choice([0, 2, 4], MEMORY), rng.random(MEMORY) < 0.8
+    asked = np.where((np.arange(9) == field[:, None]) & wrong[:, None], balances(MEMORY, 60 + seed), rows)
+
+    def implausible(X: Rows) -> bool:
+        return bool(confirms(codes(X, reference).T.copy().ravel(), MEMORY, reference.look))
+
+    assert not implausible(rows)
+    assert not implausible(asked)
+    assert implausible(rng.permuted(rows, axis=0))
+
+
+def journeys(n: int, seed: int) -> Rows:
+    """Leaving as planned and in fact, duration and distance, day, month, carrier: two pairs that hang together, three columns alone."""
+    rng = np.random.default_rng(seed)
+    leaves, far = rng.normal(14, 4, n), rng.gamma(2.0, 500, n) + 80
+    return np.column_stack([leaves, leaves + rng.exponential(0.5, n), far, far / 700 + 0.1 * rng.normal(size=n), rng.normal(size=(n, 3))])
+
+
+def test_where_one_of_every_two_columns_that_hang_together_is_a_default_independence_says_nothing() -> None:
+    X = journeys(3000, 1)
+    unknown = np.full(X.shape[1], np.nan)
+    reference = EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
+
+    def bound(X: Rows) -> bool:
+        return bool(could_be_bound(codes(X, reference).T.copy().ravel(), MEMORY, reference.look, reference.bond))
+
+    asked = journeys(MEMORY, 2)
+    shuffled = np.random.default_rng(3).permuted(asked, axis=0)
+    assert bound(asked)
+    assert bound(shuffled)
+    shuffled[:, [0, 2]] = np.median(X, axis=0)[[0, 2]]
+    assert not bound(shuffled)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_coarsely_rounded_rows_come_as_often_as_in_the_reference_and_corners_of_a_box_do_not(seed: int) -> None:
+    rng, X = np.random.default_rng(seed), balances(3000, 1)
+    unknown = np.full(X.shape[1], np.nan)
+    reference = EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
+    step = 2.0 * X.std(0)
+    rounded, centre = np.round(balances(RING, 50 + seed) / step) * step, X[rng.integers(len(X))]
+    corners = centre + 0.15 * (X.max(0) - X.min(0)) * rng.choice([-1, 1], (RING, X.shape[1]))
+    share = reference.look.share
+    assert is_rounded(codes(rounded, reference).T.copy().ravel(), RING, share)
+    assert not is_rounded(codes(corners, reference).T.copy().ravel(), RING, share)
