@@ -172,7 +172,7 @@ class ModelShard:
         suspect, suspects = self.watch.count(slot, at_ns)
         known, answered = slot >= 0, status == 0
         hashes = np.where(known, self.watch.hashes[slot], keys) if len(self.watch.hashes) else keys
-        codes = self.watch.codes(X)
+        codes = self.watch.detectors.codes(X)
         counted = answered & ~suspect
         compared = counted & ~aligned.blurred[rows] if aligned.blurred is not None else counted
         earliest, latest = int(at_ns.min()), int(at_ns.max())
