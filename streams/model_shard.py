@@ -34,9 +34,6 @@ from streams.suspects import SuspectBuffer
 from streams.watch import ClientWatch
 
 _UNNAMED = Aligner((), ())
-_CANARY_CLIENTS, _CANARY_NAMES = 100, 5
-"""Of a batch that are told of, and canaries that one message names."""
-
 Part = Literal["rest", "rows"]
 Cut = Callable[[Part, dict[str, Any]], int]
 Emit = Callable[[WindowPartial | Finding | SuspectRows | Outcomes | SampledEventRow], None]
@@ -219,21 +216,14 @@ class ModelShard:
         looked_for = self._canaries.of(self.model, self.version, self._layout) if self._canaries is not None else None
         if looked_for is None:
             return
-        found: dict[str, list[tuple[int, str]]] = {}
-        for at, name in looked_for.find(codes):
-            client = events.client[int(rows[at])] or ""
-            if client not in self._known_customers:
-                found.setdefault(client, []).append((at, name))
-        for client, hits in list(found.items())[:_CANARY_CLIENTS]:
-            at = hits[0][0]
-            row, when = int(rows[at]), int(at_ns[at])
+        for asker in looked_for.askers(codes, lambda at: events.client[int(rows[at])] or "", self._known_customers):
+            row, when = int(rows[asker.first]), int(at_ns[asker.first])
             self._sampler.keep(events, row, when, self._emit)
-            names = list(dict.fromkeys(name for _, name in hits))[:_CANARY_NAMES]
             self._emit(
                 Finding(
                     model=self.model, version=self.version, partition=self.partition, epoch=0, sequence=0, at_ns=when, family="canary",
-                    severity="ticket", client=client, clients=[], n_events=len(hits), log_evidence=0.0, statistic="canary",
-                    evidence={"canaries": names}, event_id=events.id_of(row), renewed=False,
+                    severity="ticket", client=asker.client, clients=[], n_events=asker.hits, log_evidence=0.0, statistic="canary",
+                    evidence={"canaries": asker.names}, event_id=events.id_of(row), renewed=False,
                 )
             )  # fmt: skip
 
