@@ -174,8 +174,9 @@ class ModelShard:
         compared = counted & ~aligned.blurred[rows] if aligned.blurred is not None else counted
         earliest, latest = int(at_ns.min()), int(at_ns.max())
         batch = Accepted(
-            events, aligned, rows, at_ns, earliest, keys, hashes, codes, slot, status, latency_ms, X, scores, label, value,
-            suspect, suspects, counted, compared,
+            events=events, aligned=aligned, rows=rows, at_ns=at_ns, earliest_ns=earliest, keys=keys, hashes=hashes, codes=codes, slot=slot,
+            status=status, latency_ms=latency_ms, X=X, scores=scores, label=label, value=value, suspect=suspect, suspects=suspects,
+            counted=counted, compared=compared,
         )  # fmt: skip
         for start, inside in self._windows.split(at_ns, earliest, latest):
             self._windows.count(start, inside, batch)
