@@ -22,11 +22,11 @@ from bench.shard import CLASSES, FEATURES, KEY, START_NS, rows
 from inferwatch import CONTENT_TYPE_COLUMNS, EventColumns, Strings, encode
 from schemas.reference import Feature
 from streams.build import Rows, build
+from streams.custody import save_and_free
 from streams.embedded.kafka import EmbeddedKafka
 from streams.kafka import ensure_topics
 from streams.owner import Record
 from streams.references import References
-from streams.runtime import save_and_free
 from streams.settings import Kafka, Settings, load
 from streams.shard import Shard
 from streams.snapshots import SnapshotStore

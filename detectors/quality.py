@@ -194,15 +194,18 @@ class QualityDetector:
         usual = (PRIOR_HITS + self.hits) / past
         n, hits = self._without_the_loudest(counts, usual)
         size = np.minimum(past, self._concentration())
-        severity: Severity = "none" if not self.sr.open else "page" if self.material else "ticket"
-        opened = False
+        sure: Severity | None = None
         if received:
             log_e = np.concatenate([log_polya(hits, n, usual * size, (1.0 - usual) * size, odds) for odds in QUALITY_ODDS])
             capped = np.minimum(log_e, self.sr.log_page / 2.0)
             if self.learned < WARM_UP_WINDOWS:
                 capped[:] = -np.inf  # no evidence
             sure = self.sr.update(capped)[0]
-            material = (hits - usual * n >= MATERIAL * np.maximum(n, 1.0)) & (self._by_kind() >= self.sr.log_ticket)
+        by_kind = self._by_kind()
+        severity: Severity = "none" if not self.sr.open else "page" if self.material else "ticket"
+        opened = False
+        if sure is not None:
+            material = (hits - usual * n >= MATERIAL * np.maximum(n, 1.0)) & (by_kind >= self.sr.log_ticket)
             severity, opened = self._weighed(sure, bool(material.any()))
             if severity == "none":
                 self.learned += 1
@@ -211,7 +214,6 @@ class QualityDetector:
                 variance = usual * (1.0 - usual) * n
                 self.squares, self.alone = FADE * self.squares + (hits - n * usual) ** 2, FADE * self.alone + variance
                 self.pairs, self.windows = FADE * self.pairs + variance * np.maximum(n - 1.0, 0.0), FADE * self.windows + 1.0
-        by_kind = self._by_kind()
         order = np.argsort(-by_kind, kind="stable")
         leading = [KINDS[k] for i, k in enumerate(order) if severity != "none" and (i == 0 or by_kind[k] >= self.sr.log_ticket)]
         self._report = QualityReport(

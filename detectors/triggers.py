@@ -77,10 +77,9 @@ class TriggerMonitor:
     def __init__(self, reference: TriggerReference, *, false_tickets: float, windows: float) -> None:
         self.reference = reference
         counts = reference.counts.astype(np.float64)
-        whole = counts.sum(2, keepdims=True)
         all_classes = counts.sum((0, 1)) + 1.0
         self._all_classes = all_classes / all_classes.sum()
-        hits = counts * np.minimum(1.0, PRIOR_MOST / np.maximum(whole, 1.0)) + PRIOR_LEAST * self._all_classes
+        hits = self._weighed(counts)
         misses = hits.sum(2, keepdims=True) - hits
         self._rates = RateMonitor(
             hits.size, false_tickets=false_tickets, windows=windows, prior=(hits.ravel(), misses.ravel()), warm_up=0, moments=False
@@ -121,10 +120,15 @@ class TriggerMonitor:
         numbers = self.reference.rare[:, 3] < 0
         for feature in np.flatnonzero(crowded[:, : CELLS - 1].any(1) & numbers).tolist():
             rows = plausible_rows(self.reference, feature, counts.bins[feature])
-            whole = rows.sum(2, keepdims=True)
-            kept = rows * np.minimum(1.0, PRIOR_MOST / np.maximum(whole, 1.0)) + PRIOR_LEAST * self._all_classes
+            kept = self._weighed(rows)
             floor[feature, : CELLS - 1] = (kept / kept.sum(2, keepdims=True)).max(0)
         return floor
+
+    def _weighed(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Clients that rows by cell (axis 1) and class (axis 2) count for, the reference's classes as a whole included."""
+        whole = rows.sum(2, keepdims=True)
+        out: NDArray[np.float64] = rows * np.minimum(1.0, PRIOR_MOST / np.maximum(whole, 1.0)) + PRIOR_LEAST * self._all_classes
+        return out
 
     def snapshot(self) -> bytes:
         """The state as bytes."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from detectors.exposure import ExposureLedger
 from schemas.canaries import MAX_CANARIES, Canary, CanaryError
 
-__all__ = ["CanaryBook", "CanaryHits", "CanarySet", "hash_key", "key_tag"]
+__all__ = ["Asker", "CanaryBook", "CanaryHits", "CanarySet", "hash_key", "key_tag"]
 
 _FOLLOWED = 10_000
+_ASKERS, _NAMES = 100, 5
+"""Of a batch that are told of, and canaries that are named of each."""
 _BITS = np.uint64(0xFFFF)
 
 
@@ -35,6 +37,18 @@ def codes_of(membership_key: str, model: str, version: str, X: NDArray[np.float3
     return [f"{code:016x}" for code in codes.tolist()]
 
 
+class Asker(NamedTuple):
+    """A client who asked about canaries in a batch."""
+
+    client: str
+    first: int
+    """The first row that is one."""
+    hits: int
+    """How many are."""
+    names: list[str]
+    """Of the canaries, five at most."""
+
+
 class CanarySet:
     """The canaries of a model version that a shard looks for.
 
@@ -51,6 +65,17 @@ class CanarySet:
         """Rows (n,) that are a canary, and which."""
         rows = np.flatnonzero(self._maybe[codes & _BITS]).tolist()
         return [(row, self._names[code]) for row in rows if (code := int(codes[row])) in self._names]
+
+    def askers(self, codes: NDArray[np.uint64], client_of: Callable[[int], str], known: Collection[str]) -> list[Asker]:
+        """Who asked about canaries in rows (n,), a hundred at most, without those who are known to have them."""
+        found: dict[str, list[tuple[int, str]]] = {}
+        for row, name in self.find(codes):
+            if (client := client_of(row)) not in known:
+                found.setdefault(client, []).append((row, name))
+        return [
+            Asker(client, hits[0][0], len(hits), list(dict.fromkeys(name for _, name in hits))[:_NAMES])
+            for client, hits in list(found.items())[:_ASKERS]
+        ]
 
 
 class CanaryBook:

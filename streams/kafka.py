@@ -1,6 +1,6 @@
 """Kafka without a consumer group: settings for clients, topics made and checked, messages out, ends of partitions.
 
-What is read with a group is read by `streams.app`; references are read by `streams.reference_topic`.
+What is read with a group is read by `streams.app`; what is read without one begins with `ungrouped`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -32,6 +33,7 @@ __all__ = [
     "partition_for_key",
     "publish_reference",
     "reach",
+    "ungrouped",
 ]
 
 _TIMEOUT_S = 10.0
@@ -151,13 +153,24 @@ def ends(admin: AdminClient, partitions: Iterable[tuple[str, int]]) -> dict[tupl
     return found
 
 
+def ungrouped(kafka: Kafka, name: str, config: Mapping[str, Any] = MappingProxyType({})) -> Consumer:
+    """A consumer for partitions that it is told to read: it joins no group, commits nothing, and says where a partition ends.
+
+    Args:
+        kafka: Where.
+        name: For ``group.id``, which Kafka's client requires, and by which rights may be given.
+        config: What else the client is configured with.
+    """
+    own = {"group.id": name, "enable.auto.commit": False, "enable.partition.eof": True}
+    return Consumer(client_config(kafka) | own | dict(config))
+
+
 def has_records(kafka: Kafka, topic: str, partition: int, offset: int, timeout_s: float = 5.0) -> bool:
     """Whether there is a record at or after this offset. Blocks.
 
     The end of a partition does not tell: the markers of a producer's transaction take offsets too, and compaction leaves holes.
     """
-    config = {"group.id": f"{kafka.group}-probe", "enable.auto.commit": False, "enable.partition.eof": True}
-    reader = Consumer(client_config(kafka) | config)
+    reader = ungrouped(kafka, f"{kafka.group}-probe")
     try:
         reader.assign([TopicPartition(topic, partition, offset)])
         message = reader.poll(timeout_s)

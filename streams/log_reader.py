@@ -60,7 +60,7 @@ def patiently(step: Callable[[float], _T], timeout_s: float = TIMEOUT_S) -> _T:
             time.sleep(_PAUSE_S)
 
 
-def ends(reader: Consumer, at: TopicPartition) -> tuple[int, int]:
+def extent(reader: Consumer, at: TopicPartition) -> tuple[int, int]:
     """First and next offset of a partition.
 
     Raises:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.arrays import plain
-from detectors.consistency import KINDS, AnswerMemory, answers_of, count_tenths
 from detectors.feedback import SegmentCodes
 from inferwatch import EventColumns
 from schemas.canaries import layout_of
@@ -21,24 +20,20 @@ from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams.align import Aligned, Aligner, WidthError
 from streams.canaries import CanaryBook
-from streams.duplicates import RecentEvents, hash_of_client, keys_of, keys_of_ids
+from streams.duplicates import RecentEvents, keys_of, keys_of_ids
 from streams.feedback import group_of_service
 from streams.kernels import admit
+from streams.open_windows import Accepted, OpenWindows
 from streams.outcomes import OutcomeBuffer
 from streams.owner import NS
 from streams.producers import Producers
 from streams.references import Loaded
 from streams.sampling import Sampler
-from streams.segments import SegmentCounter, most_of
 from streams.settings import Settings
 from streams.suspects import SuspectBuffer
 from streams.watch import ClientWatch
-from streams.window import STATUSES, OpenWindow
 
 _UNNAMED = Aligner((), ())
-_CANARY_CLIENTS, _CANARY_NAMES = 100, 5
-"""Of a batch that are told of, and canaries that one message names."""
-
 Part = Literal["rest", "rows"]
 Cut = Callable[[Part, dict[str, Any]], int]
 Emit = Callable[[WindowPartial | Finding | SuspectRows | Outcomes | SampledEventRow], None]
@@ -76,8 +71,7 @@ class ModelShard:
         self._length_ns = round(settings.window.length_s * NS)
         self.watermark_ns = 0
         self._other_bins = False
-        self._closed_until_ns = 0
-        self._windows: dict[int, OpenWindow] = {}
+        self._windows = OpenWindows(self._length_ns, settings.drift, lambda: self.watch.capacity)
         self._producers = Producers(settings.limits.instances)
         self._recent = RecentEvents()
         self._sampler = Sampler(settings.sampling.events_per_window, settings.sampling.features, settings.sampling.allow)
@@ -86,10 +80,8 @@ class ModelShard:
         self._feedback: SegmentCodes | None = None
         self._layout = ""
         self._known_customers = frozenset(settings.membership.known_customers)
-        self._answers = AnswerMemory()
         self.suspects: SuspectBuffer | None = None
         self.outcomes: OutcomeBuffer | None = None
-        self._segments: SegmentCounter | None = None
         self._former: dict[str, Any] | None = None
         """Answers in the classes of a reference that was replaced while nobody was here."""
         self._dropped_before = 0
@@ -110,7 +102,7 @@ class ModelShard:
 
     def _set_reference(self, loaded: Loaded | None) -> None:
         self.loaded = loaded
-        self._aligner, self._answers = loaded.aligner if loaded else _UNNAMED, AnswerMemory()
+        self._aligner = loaded.aligner if loaded else _UNNAMED
         self._layout = layout_of(self._aligner.features)
         settings = self._settings.swarm
         self._dropped_before, self.suspects, self.outcomes = self.suspects_dropped, None, None
@@ -121,10 +113,7 @@ class ModelShard:
             self._feedback = SegmentCodes(loaded.drift, self._settings.labels.segments) if loaded is not None and loaded.drift else None
             fields = self._feedback.fields if self._feedback is not None else ()
             self.outcomes = OutcomeBuffer(self._aligner.classes, self._settings.labels.share, self._pass_on, fields=fields)
-        drift = self._settings.drift
-        self._segments = None
-        if drift.segments and loaded is not None and loaded.drift is not None:
-            self._segments = SegmentCounter(drift.segments, most_of(drift.segments_most, len(loaded.drift.variables)))
+        self._windows.use(loaded, self._aligner)
         self.watch.use(loaded)
 
     @property
@@ -180,48 +169,20 @@ class ModelShard:
         suspect, suspects = self.watch.count(slot, at_ns)
         known, answered = slot >= 0, status == 0
         hashes = np.where(known, self.watch.hashes[slot], keys) if len(self.watch.hashes) else keys
-        codes = self.watch.codes(X)
-        compared = answered & ~suspect & ~aligned.blurred[rows] if aligned.blurred is not None else answered & ~suspect
-
+        codes = self.watch.detectors.codes(X)
+        counted = answered & ~suspect
+        compared = counted & ~aligned.blurred[rows] if aligned.blurred is not None else counted
         earliest, latest = int(at_ns.min()), int(at_ns.max())
-        first, last = (max(at // self._length_ns * self._length_ns, self._closed_until_ns) for at in (earliest, latest))
-        starts = np.maximum(at_ns // self._length_ns * self._length_ns, self._closed_until_ns) if first < last else np.array([first])
-        for start in np.unique(starts).tolist() if first < last else [first]:
-            inside: NDArray[np.bool_] | slice = starts == start if first < last else slice(None)  # mostly all are of one window
-            window = self._window(start)
-            window.add(slot[inside], status[inside], latency_ms[inside])
-            window.late += 0 if earliest >= start else int(np.count_nonzero(at_ns[inside] < start))
-            window.suspect += int(np.count_nonzero(suspect[inside])) if suspects else 0
-            self._count_classes(window, label[inside])
-            if X.shape[1]:
-                self._compare(
-                    window, codes[inside], compared[inside], label[inside], scores[inside], None if value is None else value[inside]
-                )
-            trusted = inside if not suspects else ~suspect if isinstance(inside, slice) else inside & ~suspect
-            window.quality.see(hashes[trusted])
-            for kind, marked in aligned.faults.items():
-                window.quality.fault(kind, hashes[trusted][marked[rows][trusted]])
-            counted = answered & ~suspect
-            if first < last:
-                counted &= inside
-            if window.drift is not None and counted.any():
-                part = slice(None) if counted.all() else counted
-                drift = window.drift.reference
-                columns = (
-                    X[part],
-                    scores[part] if drift.n_scores and scores.shape[1] == drift.n_scores else None,
-                    label[part] if drift.has_class else None,
-                    value[part] if drift.has_value and value is not None else None,
-                    hashes[part],
-                )
-                window.drift.update(*columns)
-                if self._segments is not None:
-                    self._segments.count(window, events, aligned, self._aligner, rows[part], columns)
-                if window.rare is not None:
-                    window.rare.update(X[part], label[part], counted[part], keys[part], hashes[part])
+        batch = Accepted(
+            events=events, aligned=aligned, rows=rows, at_ns=at_ns, earliest_ns=earliest, keys=keys, hashes=hashes, codes=codes, slot=slot,
+            status=status, latency_ms=latency_ms, X=X, scores=scores, label=label, value=value, suspect=suspect, suspects=suspects,
+            counted=counted, compared=compared,
+        )  # fmt: skip
+        for start, inside in self._windows.split(at_ns, earliest, latest):
+            self._windows.count(start, inside, batch)
             self._sampler.offer(start, events, rows[inside], at_ns[inside], keys[inside])
         # the aligner saw the refused events too; their faults are one count with the accepted ones'
-        self._windows[int(starts[-1])].anomalies.update(aligned.anomalies)
+        self._windows.at(self._windows.start_of(int(at_ns[-1]))).anomalies.update(aligned.anomalies)
         self.watermark_ns = max(self.watermark_ns, latest)
         if self.outcomes is not None:
             cells = None if self._feedback is None else self._feedback.of(X, hashes, group_of_service(events.service))
@@ -240,7 +201,7 @@ class ModelShard:
                 self._sampler.keep(events, row, when, self._emit)
                 self._emit(self.watch.finding(rise, when, int(self.watch.table.n[rise.slot]) - later, events.id_of(row)))
         while len(self._windows) > self._settings.window.max_open:
-            self._close(min(self._windows))
+            self._close(self._windows.starts[0])
 
     def forget(self, what: Forget) -> None:
         """Forgets a client, or an event."""
@@ -251,82 +212,35 @@ class ModelShard:
             self.watch.forget(what.client)
         self._sampler.forget(what.client, what.event_id)
 
-    def _count_classes(self, window: OpenWindow, label: NDArray[np.int32]) -> None:
-        if self._aligner.classes:
-            counts = np.bincount(label + 1, minlength=len(self._aligner.classes) + 1)[1:]  # the first is that of no class, -1
-            window.classes.update({self._aligner.classes[k]: int(counts[k]) for k in np.flatnonzero(counts).tolist()})
-
     def _look_for_canaries(self, events: EventColumns, rows: NDArray[np.intp], at_ns: NDArray[np.int64], codes: NDArray[np.uint64]) -> None:
         """Tells of each client who asked about rows that nobody should have, answered or not."""
         looked_for = self._canaries.of(self.model, self.version, self._layout) if self._canaries is not None else None
         if looked_for is None:
             return
-        found: dict[str, list[tuple[int, str]]] = {}
-        for at, name in looked_for.find(codes):
-            client = events.client[int(rows[at])] or ""
-            if client not in self._known_customers:
-                found.setdefault(client, []).append((at, name))
-        for client, hits in list(found.items())[:_CANARY_CLIENTS]:
-            at = hits[0][0]
-            row, when = int(rows[at]), int(at_ns[at])
+        for asker in looked_for.askers(codes, lambda at: events.client[int(rows[at])] or "", self._known_customers):
+            row, when = int(rows[asker.first]), int(at_ns[asker.first])
             self._sampler.keep(events, row, when, self._emit)
-            names = list(dict.fromkeys(name for _, name in hits))[:_CANARY_NAMES]
             self._emit(
                 Finding(
                     model=self.model, version=self.version, partition=self.partition, epoch=0, sequence=0, at_ns=when, family="canary",
-                    severity="ticket", client=client, clients=[], n_events=len(hits), log_evidence=0.0, statistic="canary",
-                    evidence={"canaries": names}, event_id=events.id_of(row), renewed=False,
+                    severity="ticket", client=asker.client, clients=[], n_events=asker.hits, log_evidence=0.0, statistic="canary",
+                    evidence={"canaries": asker.names}, event_id=events.id_of(row), renewed=False,
                 )
             )  # fmt: skip
-
-    def _compare(
-        self,
-        window: OpenWindow,
-        codes: NDArray[np.uint64],
-        compared: NDArray[np.bool_],
-        label: NDArray[np.int32],
-        scores: NDArray[np.float32],
-        value: NDArray[np.float64] | None,
-    ) -> None:
-        """Answers of rows that were asked before, against what was answered then."""
-        told = answers_of(scores, label, value)
-        if value is None and scores.shape[1]:
-            count_tenths(told, window.confidence)
-        counts = self._answers.update(codes, compared, label, told, window=window.start_ns, value=value is not None)
-        for kind, (n, other) in zip(KINDS, counts.tolist(), strict=True):
-            if n:
-                window.repeats.update({kind: n, f"{kind}_other": other})
 
     def _reject(
         self, events: EventColumns, keys: NDArray[np.uint64], refused: dict[str, NDArray[np.intp]], received_ns: int
     ) -> Counter[str]:
         """Counts refused events, given their rows by reason, in the window of the record; how many there are by reason."""
-        start = max(received_ns // self._length_ns * self._length_ns, self._closed_until_ns)
-        window = self._window(start)
-        rejected = Counter({reason: len(rows) for reason, rows in refused.items() if len(rows)})
-        for reason in rejected:
-            rows = refused[reason]
-            names = events.client.take(rows).compact()  # of the refused only: one row in a record must not cost a hash of every name
-            hashes = np.array([*map(hash_of_client, names.values), 0], np.uint64)[names.codes]
-            clients = np.where(hashes != 0, hashes, keys[rows])
-            window.quality.see(clients)
-            window.quality.fault(reason, clients)
-        window.rejected.update(rejected)
+        start = self._windows.start_of(received_ns)
         self.watermark_ns = max(self.watermark_ns, min(received_ns, start + self._length_ns))
-        return rejected
+        return self._windows.reject(start, events, keys, refused)
 
     # -- windows ------------------------------------------------------------------------------------------------------------------------
 
-    def _window(self, start_ns: int) -> OpenWindow:
-        window = self._windows.get(start_ns)
-        if window is None:
-            drift, triggers = (self.loaded.drift, self.loaded.triggers) if self.loaded else (None, None)
-            window = self._windows[start_ns] = OpenWindow(start_ns, drift, self.watch.capacity, triggers)
-        return window
-
     def close_until(self, now_ns: int | None) -> None:
         """Closes the windows and slices that end at or before this time; None closes all."""
-        for start in sorted(self._windows):
+        for start in self._windows.starts:
             if now_ns is None or start + self._length_ns <= now_ns:
                 self._close(start)
         self._close_slices(now_ns)
@@ -355,40 +269,13 @@ class ModelShard:
         window = self._windows.pop(start_ns)
         end_ns = start_ns + self._length_ns
         self._close_slices(end_ns)
-        self._closed_until_ns = max(self._closed_until_ns, end_ns)
-        if self._segments is not None:
-            self._segments.close()
         present = np.flatnonzero(window.client_n[: len(self.watch.table.names)])
         self._emit(
-            WindowPartial(
-                model=self.model,
-                version=self.version,
-                reference=self.reference_id,
-                start_ns=start_ns,
-                end_ns=end_ns,
-                partition=self.partition,
-                epoch=0,
-                sequence=0,
-                n=window.n,
-                late=window.late,
-                suspect=window.suspect,
-                clients=window.clients,
-                counts=b"" if window.drift is None else window.drift.to_bytes(),
-                segments=window.segments_bytes(),
-                segments_other=dict(window.segments_other),
-                rejected=dict(window.rejected),
-                anomalies=dict(window.anomalies),
-                quality=window.quality.to_bytes(),
-                status={name: int(n) for name, n in zip(STATUSES, window.status.tolist(), strict=True) if n},
-                latency=window.latency.tobytes(),
-                classes=dict(window.classes),
-                rare=b"" if window.rare is None else window.rare.to_bytes(),
-                confidence=window.confidence.tolist() if window.confidence.any() else [],
-                repeats=dict(window.repeats),
-                producers=self._producers.all(),
-                lines=self.watch.lines(window, present),
+            window.partial(
+                self.model, self.version, self.reference_id, self.partition, end_ns,
+                producers=self._producers.all(), lines=self.watch.lines(window, present),
             )
-        )
+        )  # fmt: skip
         self._pass_on_outcomes()
         self._sampler.close(start_ns, self._emit)
         for finding in self.watch.floods(window, present, min(end_ns, max(self.watermark_ns, start_ns))):
@@ -397,13 +284,11 @@ class ModelShard:
             self._emit(finding)
 
     def _resized(self, capacity: int) -> None:
-        for window in self._windows.values():
-            window.resize(capacity)
+        self._windows.resize(capacity)
 
     def _evicted(self, slots: NDArray[np.int32]) -> None:
         self._close_slices(None)  # while the slots still have their clients' names
-        for window in self._windows.values():
-            window.forget(slots)
+        self._windows.forget(slots)
 
     # -- snapshots ----------------------------------------------------------------------------------------------------------------------
 
@@ -444,13 +329,13 @@ class ModelShard:
         return {
             "reference": self.reference_id,
             "watermark_ns": self.watermark_ns,
-            "closed_until_ns": self._closed_until_ns,
+            "closed_until_ns": self._windows.closed_until_ns,
             "recent": self._recent.table,
             "producers": self._producers.dump(),
-            "windows": [window.dump() for window in self._windows.values()],
-            "segments": None if self._segments is None else self._segments.dump(),
+            "windows": [window.dump() for window in self._windows],
+            "segments": None if (segments := self._windows.segments) is None else segments.dump(),
             "sampler": self._sampler.dump(),
-            "answers": self._answers.dump(),
+            "answers": self._windows.answers.dump(),
             "suspects": None if self.suspects is None else self.suspects.dump(),
             "suspects_dropped": self._dropped_before,
             "outcomes": None if self.outcomes is None else self.outcomes.dump(),
@@ -463,18 +348,12 @@ class ModelShard:
         The clients' rows come next, by `load_rows`, then `loaded`.
         """
         same = body["reference"] == self.reference_id
-        self.watermark_ns, self._closed_until_ns = body["watermark_ns"], body["closed_until_ns"]
+        self.watermark_ns = body["watermark_ns"]
         self.watch.load_rest(body["watch"], same_reference=same)
         self._recent = RecentEvents(body["recent"])
         self._producers.load(body["producers"])
-        drift, triggers = (self.loaded.drift, self.loaded.triggers) if self.loaded and same else (None, None)
-        for one in body["windows"]:
-            self._windows[one["start_ns"]] = OpenWindow.load(one, drift, self.watch.capacity, triggers)
-        if same and self._segments is not None and body.get("segments") is not None:
-            self._segments.load(body["segments"])
+        self._windows.load(body, same_reference=same)
         self._sampler.load(body["sampler"])
-        if same and "answers" in body:
-            self._answers.load(body["answers"])
         self._other_bins = not same
         if not same and body.get("outcomes") is not None:
             self._former = body["outcomes"] | {"reference": body["reference"]}

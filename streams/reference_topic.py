@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
-from streams.kafka import client_config
+from streams.kafka import ungrouped
 from streams.settings import Kafka
 
 __all__ = ["ReferenceReader"]
@@ -53,16 +53,14 @@ class ReferenceReader:
                 self._stopped.wait(1.0)
 
     def _read(self) -> None:
-        consumer = Consumer(
-            client_config(self._kafka)
-            | {
-                "group.id": f"{self._kafka.group}-references",  # required, never joined
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
+        consumer = ungrouped(
+            self._kafka,
+            f"{self._kafka.group}-references",
+            {
                 "fetch.wait.max.ms": 100,  # the start waits for the end of every partition
                 "fetch.message.max.bytes": 16 << 20,
                 "allow.auto.create.topics": True,  # of any use with brokers that have no CreateTopics only
-            }
+            },
         )
         partitions = range(self._kafka.partitions)
         behind = set(partitions)

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Collection
 
 import structlog
 
+from streams.custody import Custody
 from streams.delivery import Delivery, Pager
 from streams.lease import Lease
 from streams.metrics import Counting, Metrics
-from streams.owner import NS, SET_BACK_NS, Owner, Record, Role, Sliced
+from streams.owner import NS, SET_BACK_NS, Owner, Record, Role
 from streams.settings import Settings
-from streams.snapshots import Kind, Snapshot, SnapshotStore, StaleOwnerError
-from streams.tenure import ROLES, Closing, JudgeOwner, Taking, Tenure
+from streams.snapshots import Kind, SnapshotStore, StaleOwnerError
+from streams.tenure import ROLES, Closing, JudgeOwner, Tenure
 
 __all__ = ["Runtime"]
 
@@ -30,9 +30,6 @@ WRITE_COST = 2.0
 """... writing them keeps the disk busy for at most one in so many, ..."""
 LONGEST_PAUSE_S = 5.0
 """... but a page, which leaves with a snapshot, never waits longer than this."""
-_SLICE_S = 0.01  # a snapshot holds the loop up for little more than this at once
-_AHEAD_BYTES = 8 << 20  # read ahead of what is restored
-_AT_ONCE = 4  # snapshots in memory and on their way to the disk
 _PAUSE_S = 0.05
 
 log = structlog.get_logger(__name__)
@@ -73,23 +70,24 @@ class Runtime:
         ends: Callable[[Collection[tuple[Role, int]]], dict[tuple[Role, int], int]] = lambda _: {},
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._settings, self._store, self._delivery, self._pager, self._metrics = settings, store, delivery, pager, metrics
+        self._settings, self._delivery, self._pager, self._metrics = settings, delivery, pager, metrics
         self._make_shard, self._make_judge = make_shard, make_judge
         self._seek, self._committed, self._fail, self._wall_ns = seek, committed, fail, wall_ns
         self._ends = ends
         self._tenures: dict[tuple[Kind, int], Tenure] = {}
-        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="snapshots")
-        self._saving: dict[tuple[Kind, int], asyncio.Lock] = {}
-        self._slots = asyncio.Semaphore(_AT_ONCE)
         self._hurry = asyncio.Event()
         self._now_ns = 0
         self._counts: dict[tuple[Kind, int], dict[str, int]] = {}
-        self._saved_at: dict[tuple[Kind, int], float] = {}
-        self._trouble: dict[str, str] = {}
         self._held = 0
         self._closing = False
         self._turn = 0
-        self.lease: Lease[tuple[Kind, int]] = Lease(settings.kafka.session_timeout_s / 2)
+        patience_s = settings.kafka.session_timeout_s / 2
+        self.custody = Custody(store, metrics, patience_s, saved=self._hand_over, replaced=self._replaced, wall_ns=wall_ns)
+
+    @property
+    def lease(self) -> Lease[tuple[Kind, int]]:
+        """Of what is this worker's."""
+        return self.custody.lease
 
     async def assign(self, generation: int, shards: Collection[int], judges: Collection[int]) -> None:
         """Takes over partitions: claims them, restores their owners. What was owned before must have been revoked.
@@ -104,11 +102,9 @@ class Runtime:
             await self.revoke()
         turn = self._turn
         wanted: list[tuple[Kind, int]] = [("shard", p) for p in sorted(shards)] + [("judge", p) for p in sorted(judges)]
-        loop = asyncio.get_running_loop()
-        asked_at = self.lease.now()
-        claims = await asyncio.gather(*(loop.run_in_executor(self._pool, self._store.claim, *one) for one in wanted))
+        asked_at, claims = await self.custody.claim(wanted)
         # After the claims: nobody else writes from now on what these owners have to know.
-        waiting = await loop.run_in_executor(self._pool, self._ends, [(role, p) for kind, p in wanted for role in ROLES[kind]])
+        waiting = await self.custody.in_thread(self._ends, [(role, p) for kind, p in wanted for role in ROLES[kind]])
         for key, (fence, snapshot) in zip(wanted, claims, strict=True):
             kind, partition = key
             owner: Owner
@@ -118,7 +114,7 @@ class Runtime:
             else:
                 owner = judge = self._make_judge(partition)
             if snapshot is not None:
-                await self._restore(owner, snapshot)
+                await self.custody.restore(owner, snapshot)
             if self._closing or turn != self._turn:  # revoked while it was read; who comes next claims anew
                 if isinstance(owner, Closing):
                     owner.close()
@@ -128,8 +124,7 @@ class Runtime:
             restored = snapshot is not None
             tenure = Tenure(kind, owner, fence=fence, generation=generation, restored=restored, failure_share=share, waiting=behind)
             self._tenures[key] = tenure
-            self.lease.confirmed(key, asked_at)
-            self._saved_at[key] = time.monotonic()
+            self.custody.begin(key, asked_at)
             self._counts[key] = dict(owner.counters()) if isinstance(owner, Counting) else {}
             if judge is not None:
                 self._pager.adopt(partition, judge.open_alerts())
@@ -138,44 +133,21 @@ class Runtime:
             await asyncio.sleep(0)  # a large restore must not hold up the others' heartbeats and health
         self._gauge()
 
-    async def _restore(self, owner: Owner, snapshot: Snapshot) -> None:
-        """Brings a fresh owner to a snapshot: pieces are read in a thread, some ahead, and put in on the loop, one at a time."""
-        if not isinstance(owner, Sliced):
-            owner.restore(snapshot.state)
-            return
-        began = time.monotonic()
-        owner.begin_restore(snapshot.state)
-        loop = asyncio.get_running_loop()
-        pieces = self._store.pieces(snapshot)
-        coming = loop.run_in_executor(self._pool, _some, pieces)
-        while some := await coming:
-            coming = loop.run_in_executor(self._pool, _some, pieces)
-            for piece, blob in some:
-                owner.restore_piece(piece, blob)
-                await asyncio.sleep(0)
-        owner.end_restore()
-        took = round(time.monotonic() - began, 3)
-        log.info("restored", owner=snapshot.kind, partition=snapshot.partition, pieces=len(snapshot.keep), seconds=took)
-
     async def revoke(self) -> None:
         """Gives everything up, saved as far as it can be."""
         self._turn += 1
         for tenure in self._tenures.values():
             tenure.pause()
-        await asyncio.gather(*(self._save(tenure, handing_over=True) for tenure in self._tenures.values()))
+        await asyncio.gather(*(self.custody.save(tenure, handing_over=True) for tenure in self._tenures.values()))
         for (kind, partition), tenure in self._tenures.items():
             tenure.end()
             if kind == "judge":
                 self._pager.release(partition)
             topics = tuple(f"{self._settings.kafka.topic_prefix}.{role}" for role in ROLES[kind])
             self._metrics.forget_partition(kind, partition, topics)
-        await asyncio.gather(*(self._release(*key) for key in self._tenures))
+        await asyncio.gather(*(self.custody.release(*key) for key in self._tenures))
         self._tenures.clear()
         self._gauge()
-
-    async def _release(self, kind: Kind, partition: int) -> None:
-        async with self._saving.setdefault((kind, partition), asyncio.Lock()):  # behind a save or a question that is under way
-            await asyncio.get_running_loop().run_in_executor(self._pool, self._store.release, kind, partition)
 
     def position(self, role: Role, partition: int) -> int | None:
         """The offset to read next; None for what this worker does not own."""
@@ -196,7 +168,7 @@ class Runtime:
         found = [f"{t.kind} {t.partition} stopped: {t.stopped}" for t in self._tenures.values() if t.stopped]
         if self._held:
             found.append("reading waits: an outbox is full, because Kafka, ClickHouse or the snapshots' disk do not take what it holds")
-        return found + list(self._trouble.values()) + self._delivery.problems()
+        return found + self.custody.problems() + self._delivery.problems()
 
     async def feed(self, record: Record, generation: int) -> None:
         """Gives a record to its owner, waiting while that owner's outbox is full."""
@@ -240,78 +212,24 @@ class Runtime:
                 self._hand_over(tenure)
         done = not any(len(t.owner.outbox) for t in self._tenures.values())
         await self.revoke()
-        self._pool.shutdown(wait=False)
+        self.custody.close()
         return done
 
     async def save(self) -> float:
         """One round of snapshots of all that changed, and of deliveries; returns how long to wait until the next, beyond the settings."""
         self._hurry.clear()
         began = time.monotonic()
-        copies = await asyncio.gather(*(self._save(tenure) for tenure in list(self._tenures.values())))
+        copies = await asyncio.gather(*(self.custody.save(tenure) for tenure in list(self._tenures.values())))
         took = time.monotonic() - began if any(copies) else 0.0
         offsets = {(role, t.partition): at for t in self._tenures.values() for role, at in t.saved_next.items() if at}
         await self._committed(offsets)
         return pause_after(sum(copies), took)
 
-    async def _save(self, tenure: Tenure, *, handing_over: bool = False) -> float:
-        """Makes one tenure durable, then sends what that allows; returns the seconds for which the loop was held up in all."""
-        key = tenure.kind, tenure.partition
-        copied = 0.0
-        async with self._saving.setdefault(key, asyncio.Lock()), self._slots:
-            if tenure.is_dirty and not tenure.ended:
-                began = time.perf_counter()
-                taking: Taking | None = None
-                try:
-                    taking = tenure.begin_snapshot(self._wall_ns())
-                    copied, longest = await self._copy(taking, began)
-                    snapshot, asked_at = taking.snapshot, self.lease.now()
-                    size = await asyncio.get_running_loop().run_in_executor(self._pool, save_and_free, self._store, snapshot)
-                except StaleOwnerError as error:
-                    self._replaced(tenure, error, handing_over=handing_over)
-                    return copied
-                except Exception as error:  # noqa: BLE001  # a full disk today may be empty tomorrow, and nothing leaves meanwhile
-                    tenure.save_failed(taking)
-                    self._metrics.snapshot_failures.labels(tenure.kind).inc()
-                    self._note(f"snapshot {tenure.kind} {tenure.partition}", error, "no snapshot, so nothing leaves")
-                    return copied
-                except BaseException:  # cancelled: whether it was saved nobody waits to hear
-                    tenure.save_failed(taking)
-                    raise
-                self._trouble.pop(f"snapshot {tenure.kind} {tenure.partition}", None)
-                tenure.saved(snapshot, taking.below)
-                self.lease.confirmed(key, asked_at)
-                self._saved_at[key] = time.monotonic()
-                self._measure(tenure, snapshot, size, longest, time.perf_counter() - began)
-            self._hand_over(tenure)
-        return copied
-
-    async def _copy(self, taking: Taking, began: float) -> tuple[float, float]:
-        """Makes a snapshot whole, in slices; for how long the loop was held up in all, and at once."""
-        held = longest = 0.0
-        more = True
-        while more:
-            more = taking.step()
-            now = time.perf_counter()
-            if more and now - began > _SLICE_S:
-                held, longest = held + now - began, max(longest, now - began)
-                await asyncio.sleep(0)
-                began = time.perf_counter()
-        now = time.perf_counter()
-        return held + now - began, max(longest, now - began)
-
-    def _replaced(self, tenure: Tenure, error: StaleOwnerError, *, handing_over: bool = False) -> None:
-        given_up = handing_over or tenure.ended  # this save may have begun before the giving up and ended after it
-        tenure.end()
-        self.lease.lost((tenure.kind, tenure.partition))
+    def _replaced(self, tenure: Tenure, error: StaleOwnerError, given_up: bool) -> None:
         if tenure.kind == "judge":
             self._pager.release(tenure.partition)
         if not given_up:
             self._fail(f"{error}; another worker has taken over")
-
-    def _note(self, name: str, error: Exception, what: str) -> None:
-        if self._trouble.get(name) != str(error):
-            log.exception(what, where=name)
-        self._trouble[name] = str(error)
 
     def _hand_over(self, tenure: Tenure) -> None:
         if self.lease.holds((tenure.kind, tenure.partition)):
@@ -322,28 +240,7 @@ class Runtime:
         session_s = self._settings.kafka.session_timeout_s
         while True:
             await asyncio.sleep(session_s / 10)
-            await asyncio.gather(*(self._confirm(tenure, session_s) for tenure in list(self._tenures.values())))
-
-    async def _confirm(self, tenure: Tenure, session_s: float) -> None:
-        key = tenure.kind, tenure.partition
-        if tenure.ended or (self.lease.holds(key) and self.lease.age_s(key) < session_s):
-            return
-        async with self._saving.setdefault(key, asyncio.Lock()), self._slots:
-            await self._ask(tenure)
-
-    async def _ask(self, tenure: Tenure) -> None:
-        if tenure.ended:
-            return
-        key, asked_at, name = (tenure.kind, tenure.partition), self.lease.now(), f"ownership {tenure.kind} {tenure.partition}"
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._pool, self._store.confirm, *key, tenure.fence)
-        except StaleOwnerError as error:
-            self._replaced(tenure, error)
-        except Exception as error:  # noqa: BLE001  # the store is away
-            self._note(name, error, "whether this worker still owns the partition cannot be asked")
-        else:
-            self._trouble.pop(name, None)
-            self.lease.confirmed(key, asked_at)
+            await asyncio.gather(*(self.custody.confirm(tenure, session_s) for tenure in list(self._tenures.values())))
 
     async def _save_for_ever(self) -> None:
         least = self._settings.state.snapshot_s
@@ -351,7 +248,7 @@ class Runtime:
             slow = await self.save()
             for key, tenure in self._tenures.items():
                 if not tenure.is_dirty:
-                    self._saved_at[key] = time.monotonic()
+                    self.custody.saved_at[key] = time.monotonic()
             pause = max(least, slow)
             try:
                 await asyncio.wait_for(self._hurry.wait(), pause)
@@ -392,12 +289,6 @@ class Runtime:
             self._held -= 1
             self._metrics.held.inc(time.monotonic() - began)
 
-    def _measure(self, tenure: Tenure, snapshot: Snapshot, size: int, copied: float, took: float) -> None:
-        self._metrics.snapshots.labels(tenure.kind).inc()
-        self._metrics.snapshot_bytes.labels(tenure.kind, str(snapshot.partition)).set(size)
-        self._metrics.snapshot_copy_seconds.observe(copied)
-        self._metrics.snapshot_seconds.observe(took)
-
     def _gauge(self) -> None:
         now = time.monotonic()
         for kind in ROLES:
@@ -405,7 +296,7 @@ class Runtime:
             self._metrics.owned.labels(kind).set(len(mine))
             self._metrics.stopped.labels(kind).set(sum(bool(t.stopped) for t in mine))
             self._metrics.outbox.labels(kind).set(max((len(t.owner.outbox) for t in mine), default=0))
-        dirty = [now - self._saved_at[key] for key, t in self._tenures.items() if t.is_dirty]
+        dirty = [now - self.custody.saved_at[key] for key, t in self._tenures.items() if t.is_dirty]
         self._metrics.snapshot_age.set(max(dirty, default=0.0))
         for key, tenure in self._tenures.items():
             if isinstance(tenure.owner, Counting):
@@ -423,21 +314,3 @@ def pause_after(held_s: float, took_s: float) -> float:
         (0.6, 2.0, 5.0)
     """
     return min(max(SNAPSHOT_COST * held_s, WRITE_COST * took_s), LONGEST_PAUSE_S)
-
-
-def save_and_free(store: SnapshotStore, snapshot: Snapshot) -> int:
-    """Saves, then lets go of the pieces one by one: to free hundreds of MB at once would hold up the loop, whichever thread does it."""
-    size = store.save(snapshot)
-    while snapshot.pieces:
-        snapshot.pieces.popitem()
-    return size
-
-
-def _some(pieces: Iterator[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
-    some, size = [], 0
-    for piece in pieces:
-        some.append(piece)
-        size += len(piece[1])
-        if size >= _AHEAD_BYTES:
-            break
-    return some

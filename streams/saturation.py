@@ -14,12 +14,12 @@ __all__ = ["Full", "Saturation", "kept"]
 
 _SUFFIX = "_share"
 _QUIET_NS = 60 * 10**9
-"""A gauge that is told no more says nothing."""
+"""A gauge that is told no more, or as no number, says nothing."""
 _PER_INSTANCE = 8
 
 
 def kept(gauges: dict[str, float]) -> dict[str, float]:
-    """The gauges of a heartbeat that are stored: eight that are numbers, by name, those that saturation is told of first.
+    """The gauges of a heartbeat that are stored and followed: eight that are numbers, by name, those that saturation is told of first.
 
     Example:
         >>> kept({"queue": 3.0, "gpu_share": 0.4, "lost": float("nan")})
@@ -70,10 +70,12 @@ class Saturation:
 
     def heartbeat(self, beat: Heartbeat, at_ns: int) -> None:
         """Takes the gauges of a heartbeat; a closing one has none."""
-        for name in [name for name in beat.gauges if name.endswith(_SUFFIX)][:_PER_INSTANCE]:
-            key, share = f"{beat.service}\0{beat.instance}\0{name}", beat.gauges[name]
+        for name, share in kept(beat.gauges).items():
+            if not name.endswith(_SUFFIX):
+                continue
+            key = f"{beat.service}\0{beat.instance}\0{name}"
             held = self._gauges.get(key)
-            if beat.closing or not share >= self._share:
+            if beat.closing or share < self._share:
                 self._gauges.pop(key, None)
             elif held is None or at_ns - held.heard_ns > _QUIET_NS:
                 if held is not None or len(self._gauges) < self._most:

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from detectors.state import StateError, pack, reading, unpack
 from inferwatch import CONTENT_TYPE_JSON, DecodeError, EventColumns, decode
-from schemas import forget, outcomes, reference, suspects, windows
-from schemas.forget import Forget
-from schemas.outcomes import Outcomes
-from schemas.rows import Row
-from schemas.suspects import SuspectRows
-from schemas.windows import Finding, WindowPartial
+from schemas import forget, reference
+from streams.emitter import Emitter
 from streams.forget import without
 from streams.model_shard import ModelShard, Part
-from streams.owner import NS, SET_BACK_NS, Copy, Out, Outbox, Record, Role, TooManyDeadLettersError
+from streams.owner import NS, SET_BACK_NS, Copy, Out, Record, Role, TooManyDeadLettersError
 from streams.provisional import Provisional
 from streams.references import References
 from streams.settings import Settings
@@ -30,8 +26,6 @@ _IDLE_NS = 2 * NS
 """A partition without records for so long has none on their way, and closes its windows by the clock."""
 _SILENT_NS = 86_400 * NS
 """Silence after which a model version may be forgotten for another: versions come and go with deploys."""
-_KEPT_BYTES = 65_536
-"""Bytes of an unreadable record that go to the dead letters."""
 _RECENT_RECORDS = 1_000
 _MIN_RECORDS = 50
 _KIND, _PIECE, _VERSION = "streams.shard", "streams.shard.piece", 3
@@ -54,16 +48,15 @@ class Shard:
 
     def __init__(self, partition: int, settings: Settings, references: References, epoch: int = 0) -> None:
         self.partition = partition
-        self.outbox = Outbox()
+        self._emitter = Emitter(epoch)
+        self.outbox = self._emitter.outbox
         self.next: dict[Role, int] = {"events": 0}
         self.received = 0
         self.rejected: Counter[str] = Counter()
         self.dead_letters: Counter[str] = Counter()
         self._settings, self._references = settings, references
-        self._emitted: Counter[str] = Counter()
         self._models: dict[tuple[str, str], ModelShard] = {}
         self._provisional: dict[tuple[str, str], Provisional] = {}
-        self._epoch, self._sequence = epoch, 0
         self._readable: deque[bool] = deque(maxlen=_RECENT_RECORDS)
         self._active = False
         self._active_ns = 0
@@ -92,7 +85,7 @@ class Shard:
         counts["suspects_dropped"] = sum(model.suspects_dropped for model in self._models.values())
         counts |= {f"rejected.{reason}": n for reason, n in self.rejected.items()}
         counts |= {f"dead_letters.{reason}": n for reason, n in self.dead_letters.items()}
-        return counts | dict(self._emitted)
+        return counts | dict(self._emitter.counts)
 
     def apply(self, record: Record) -> bool:
         """Takes a record in; False when it is in the state already.
@@ -151,9 +144,9 @@ class Shard:
         for (model, version), one in self._models.items():
             if what.model in ("", model):
                 one.forget(what)
-                self._emit(msgspec.structs.replace(what, model=model, version=version, partition=self.partition))
+                self._emitter.emit(msgspec.structs.replace(what, model=model, version=version, partition=self.partition))
         self.outbox.rewrite(lambda out: without(out, what))
-        self._emitted["forgotten"] += 1
+        self._emitter.counts["forgotten"] += 1
 
     def tick(self, now_ns: int) -> None:
         """Closes windows by the clock where no records come any more."""
@@ -235,12 +228,12 @@ class Shard:
         return {
             "partition": self.partition,
             "next": self.next["events"],
-            "epoch": self._epoch,
-            "sequence": self._sequence,
+            "epoch": self._emitter.epoch,
+            "sequence": self._emitter.sequence,
             "received": self.received,
             "rejected": dict(self.rejected),
             "dead_letters": dict(self.dead_letters),
-            "emitted": dict(self._emitted),
+            "emitted": dict(self._emitter.counts),
             "models": [[*key, model.reference_id] for key, model in self._models.items()],
             "outbox": [next_id, msgspec.msgpack.encode(waiting)],
         }
@@ -248,10 +241,10 @@ class Shard:
     def _begin_restore(self, root: dict[str, Any]) -> None:
         if root["partition"] != self.partition:
             raise StateError(f"a state of partition {root['partition']}, not {self.partition}")
-        self.next["events"], self._epoch, self._sequence = root["next"], root["epoch"], root["sequence"]
-        self.received = root["received"]
+        self.next["events"], self.received = root["next"], root["received"]
+        self._emitter.epoch, self._emitter.sequence = root["epoch"], root["sequence"]
         self.rejected, self.dead_letters = Counter(root["rejected"]), Counter(root["dead_letters"])
-        self._emitted = Counter(root["emitted"])
+        self._emitter.counts = Counter(root["emitted"])
         next_id, waiting = root["outbox"]
         self.outbox.load(next_id, msgspec.msgpack.decode(waiting, type=list[Out]))
         self._active = True  # what came while nobody listened is on its way: no window closes by the clock before it is there
@@ -275,7 +268,7 @@ class Shard:
 
     def _new(self, model: str, version: str) -> ModelShard:
         loaded, cut = self._references.get(model, version), partial(self._cut, (model, version))
-        return ModelShard(model, version, self.partition, self._settings, loaded, self._emit, cut, self._references.canaries)
+        return ModelShard(model, version, self.partition, self._settings, loaded, self._emitter.emit, cut, self._references.canaries)
 
     def _forget_a_silent_model(self, now_ns: int) -> bool:
         """Makes room by dropping the model version that has been silent longest, when that is a day; its windows have long closed."""
@@ -286,7 +279,7 @@ class Shard:
         model.touch()
         model.close_until(None)
         self._provisional.pop(key, None)
-        self._emitted["evicted.model"] += 1
+        self._emitter.counts["evicted.model"] += 1
         return True
 
     def _reference_changed(self, model: str, version: str) -> None:
@@ -307,40 +300,14 @@ class Shard:
         if gathered.full:
             made = gathered.build(*key)
             if made is not None:
-                self.outbox.add("references", reference.key_of(*key), reference.encode(made))
+                self._emitter.publish(made)
                 self._references.put(made)
-
-    def _emit(self, message: WindowPartial | Finding | SuspectRows | Outcomes | Forget | Row) -> None:
-        if isinstance(message, Row):
-            self.outbox.add("rows", message.table.encode(), msgspec.msgpack.encode(message))
-            return
-        message.epoch, message.sequence, self._sequence = self._epoch, self._sequence, self._sequence + 1
-        if isinstance(message, SuspectRows):
-            self._emitted["suspects"] += len(message.at_ns) // 8
-            self.outbox.add("findings", message.model.encode(), suspects.encode(message), {"ce_type": suspects.CE_TYPE})
-            return
-        if isinstance(message, Outcomes):
-            self._emitted["outcomes"] += len(message.keys) // 8
-            self.outbox.add("findings", message.model.encode(), outcomes.encode(message), {"ce_type": outcomes.CE_TYPE})
-            return
-        if isinstance(message, Forget):
-            self.outbox.add("findings", message.model.encode(), forget.encode(message), {"ce_type": forget.CE_TYPE})
-            return
-        to: Literal["windows", "findings"] = "windows" if isinstance(message, WindowPartial) else "findings"
-        if isinstance(message, WindowPartial):
-            self._emitted["windows"] += 1
-            self._emitted["late"] += message.late
-            self._emitted.update({f"anomalies.{kind}": n for kind, n in message.anomalies.items()})
-        else:
-            self._emitted[f"findings.{message.family}"] += 1
-        self.outbox.add(to, message.model.encode(), windows.encode(message))
 
     def _dead_letter(self, record: Record, error: DecodeError, events: int) -> None:
         self.received += events
         self.rejected[error.reason] += events
         self.dead_letters[error.reason] += 1
-        headers = {"reason": error.reason, "error": str(error)[:500], "source": f"events/{self.partition}/{record.offset}"}
-        self.outbox.add("dlq", str(self.partition).encode(), record.value[:_KEPT_BYTES], headers | _printable(record.headers))
+        self._emitter.dead_letter(record, error)
 
     def _stop_if_most_are_unreadable(self, error: DecodeError) -> None:
         lost = self._readable.count(False)
@@ -378,7 +345,3 @@ class ShardCopy:
 
 def _piece(key: tuple[str, str], part: Part, body: dict[str, Any]) -> bytes:
     return pack(_PIECE, _VERSION, {"model": key[0], "version": key[1], "part": part, "body": body})
-
-
-def _printable(headers: dict[str, str]) -> dict[str, Any]:
-    return {f"original-{name[:100]}": value[:200] for name, value in list(headers.items())[:16]}

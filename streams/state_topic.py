@@ -18,8 +18,8 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from schemas.topics import state_partition
-from streams.kafka import client_config
-from streams.log_reader import TIMEOUT_S, ends, kafka_error, patiently, records
+from streams.kafka import client_config, ungrouped
+from streams.log_reader import TIMEOUT_S, extent, kafka_error, patiently, records
 from streams.settings import Kafka
 from streams.snapshots import DIGEST_BYTES, Kind, Snapshot, SnapshotError, StaleOwnerError, digest, stale
 
@@ -277,9 +277,6 @@ class TopicStore:
     @contextmanager
     def _reader(self, kind: Kind, partition: int) -> Iterator[Consumer]:
         config = {
-            "group.id": f"{self._kafka.group}-state",  # required, never joined
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
             "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 50,
@@ -288,14 +285,14 @@ class TopicStore:
             "fetch.queue.backoff.ms": 5,  # the default waits a second whenever it has read far enough ahead
             "check.crcs": True,
         }
-        with closing(Consumer(client_config(self._kafka) | config)) as reader:
+        with closing(ungrouped(self._kafka, f"{self._kafka.group}-state", config)) as reader:
             yield reader
 
     def _manifest(self, kind: Kind, partition: int) -> _Manifest | None:
         """The newest one: it lies near the end, behind nothing but what was not committed."""
         with self._reader(kind, partition) as reader:
             at = TopicPartition(self._topic, state_partition(kind, partition))
-            low, high = ends(reader, at)
+            low, high = extent(reader, at)
             back = _LOOK_BACK
             while True:
                 start = max(low, high - back)

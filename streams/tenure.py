@@ -1,6 +1,6 @@
 """The time in which this worker owns one partition: its owner, and how far that is applied, durable, sent and delivered.
 
-No thread, no I/O, no clock: what is slow is done by `streams.runtime` with what this hands out.
+No thread, no I/O, no clock: what is slow is done by `streams.custody` with what this hands out.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from inferwatch import Verdict, read_verdict
 from schemas.operations import Operation
-from streams.kafka import client_config, partition_for_key
-from streams.log_reader import TIMEOUT_S, ends
+from streams.kafka import client_config, partition_for_key, ungrouped
+from streams.log_reader import TIMEOUT_S, extent
 from streams.settings import Kafka
 
 __all__ = ["newest", "read_verdicts", "tell"]
@@ -26,9 +26,8 @@ def newest(kafka: Kafka, topic: str, group: str) -> dict[bytes, bytes]:
     Raises:
         KafkaException: the brokers do not answer, or the topic is not there.
     """
-    config = {"group.id": group, "enable.auto.commit": False, "enable.partition.eof": True, "auto.offset.reset": "earliest"}
     found: dict[bytes, bytes] = {}
-    with closing(Consumer(client_config(kafka) | config)) as reader:
+    with closing(ungrouped(kafka, group, {"auto.offset.reset": "earliest"})) as reader:
         for key, value in _all(reader, topic):
             found.pop(key, None)
             if value:
@@ -83,7 +82,7 @@ def _partitions(client: Producer | Consumer, topic: str) -> int:
 def _all(reader: Consumer, topic: str) -> Iterator[tuple[bytes, bytes | None]]:
     """Every record from the beginning to where the topic ends now."""
     places = [TopicPartition(topic, p) for p in range(_partitions(reader, topic))]
-    open_ends = {place.partition: ends(reader, place) for place in places}
+    open_ends = {place.partition: extent(reader, place) for place in places}
     left = {p for p, (low, high) in open_ends.items() if low < high}
     reader.assign([TopicPartition(topic, p, open_ends[p][0]) for p in left])
     deadline = time.monotonic() + TIMEOUT_S

@@ -4,65 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.arrays import plain
-from detectors.client_rate import ClientRates
-from detectors.e_process import TICKET_FLOOR
-from detectors.evidence import STATISTICS as EVIDENCE
-from detectors.evidence import ClientEvidence
-from detectors.evidence.explain import explain
-from detectors.exposure import ExposureLedger
-from detectors.membership import STATISTICS, ClientMembership
 from detectors.state import StateError
 from inferwatch import Strings
 from schemas.windows import ClientLine, Family, Finding, Severity
-from streams.canaries import hash_key
+from streams.client_detectors import OWN, ClientDetectors, Rise
 from streams.clients import FAMILIES, ClientTable
 from streams.duplicates import hash_of_client
 from streams.journal import RowJournal
 from streams.kernels import count_clients, used_codes, without_hash
-from streams.owner import NS
 from streams.references import Loaded
-from streams.settings import Settings, false_tickets
+from streams.settings import Settings
 from streams.window import OpenWindow
 
 LINES_PER_WINDOW = 200
 RENEWED_PER_WINDOW = 100
-TICKET_RATIO = math.log(100)
-"""A ticket needs a hundredth of a page's evidence."""
 SEVERITIES: tuple[Severity, ...] = ("none", "ticket", "page")
 PIECE_BYTES = 480_000
 """Of clients' rows that a snapshot copies at once and stores together."""
-_LN_FLOOR = -50.0
 _NAME_BYTES = 32
-_EXPOSURE, _RATE = "exposure.", "rate."
-_OWN = (_EXPOSURE, _RATE)
-"""Prefixes of columns that no reference changes."""
 _WITHOUT_REFERENCE = frozenset(["n", "last_ns", "hashes"])
-_FIRST_OF_EVASION = EVIDENCE.index("flips")
-"""Statistics before it mostly speak for extraction, from it on for evasion, for tables; the detector itself decides by more than these."""
-
-
-@dataclass(frozen=True)
-class Rise:
-    """A client's evidence for a family rose to a severity at one event of a batch."""
-
-    index: int
-    """Of the event, among those that were judged."""
-    slot: int
-    family: Family
-    severity: int
-    ln_evidence: float
-    why: dict[str, Any]
 
 
 class ClientWatch:
-    """Slots, evidence and severities of clients.
+    """Slots and severities of clients, and the detectors that they are shown to.
 
     Args:
         model: its name.
@@ -85,19 +55,10 @@ class ClientWatch:
         cut: Callable[[dict[str, Any]], int] = lambda rows: 0,
     ) -> None:
         self._model, self._version, self._partition = model, version, partition
-        self._budget = settings.budget
         self._resized, self._evicted = resized, evicted
         self._provisional = False
         self._same = True
-        self._evidence: ClientEvidence | None = None
-        self._membership: ClientMembership | None = None
-        key = hash_key(settings.membership.key, model, version)
-        self._exposure = ExposureLedger(None, key, agreement_limit=settings.exposure.agreement_limit or None, capacity=1)
-        level = settings.budget.client_events_per_30d / false_tickets(settings.budget)
-        self._rates = ClientRates(ln_level=math.log(max(level, TICKET_FLOOR)), capacity=1)
-        self._known_customers = frozenset(settings.membership.known_customers)
-        self._flagged_classes = settings.exposure.flagged_classes
-        self._flagged = np.zeros(1, bool)
+        self.detectors = ClientDetectors(model, version, settings)
         self.hashes = np.zeros(0, np.uint64)
         """64-bit hash of each slot's client, the same in every process."""
         self.journal = RowJournal(lambda slots: cut(self.rows(slots)), self._rows_per_piece)
@@ -111,28 +72,9 @@ class ClientWatch:
     def use(self, loaded: Loaded | None) -> None:
         """Goes over to another reference: evidence begins anew."""
         self.journal.touch_first(len(self.table.names))
-        self._evidence = self._membership = None
         self._provisional = loaded is not None and loaded.provisional
         self.table.severity[:] = 0
-        self._exposure.use(loaded.exposure if loaded is not None else None)
-        classes = loaded.aligner.classes if loaded is not None else ()
-        self._flagged = np.array([*(name in self._flagged_classes for name in classes), False])  # the last is that of no class, -1
-        if loaded is not None and loaded.evidence is not None:
-            ln_page = self._ln_page(self._budget.client_share)
-            self._evidence = ClientEvidence(loaded.evidence, ln_page=ln_page, ln_ticket=ln_page - TICKET_RATIO, capacity=self.capacity)
-        if loaded is not None and loaded.membership is not None:
-            ln_page = self._ln_page(self._budget.membership_share)
-            self._membership = ClientMembership(
-                loaded.membership,
-                ln_page=ln_page,
-                ln_ticket=ln_page - TICKET_RATIO,
-                capacity=self.capacity,
-                members_expected=not self._known_customers,
-            )
-
-    def _ln_page(self, share: float) -> float:
-        """Ln A of `A = T / (b w)`: T client events in 30 days, b false pages, w the family's share."""
-        return math.log(self._budget.client_events_per_30d / (self._budget.false_pages_per_30d * share))
+        self.detectors.use(loaded, self.capacity)
 
     def slots(self, client: Strings) -> NDArray[np.int32]:
         """The slot of each row's client, who is about to change; -1 for rows without one."""
@@ -151,10 +93,6 @@ class ClientWatch:
         table = self.table
         return suspect, count_clients(slot, at_ns, table.severity, table.n, table.last_ns, suspect)
 
-    def codes(self, X: NDArray[np.float32]) -> NDArray[np.uint64]:
-        """The rows' keyed hashes, (n,)."""
-        return self._exposure.codes(X)
-
     def judge(
         self,
         slot: NDArray[np.int32],
@@ -165,26 +103,7 @@ class ClientWatch:
         codes: NDArray[np.uint64],
     ) -> list[Rise]:
         """Shows the detectors answered events of known clients, in order of arrival; who rose, in that order."""
-        rises: list[Rise] = []
-        if self._evidence is not None:
-            found = self._evidence.update(slot, X, scores, label)
-            for k in range(len(found.index)):
-                why = explain(self._evidence, found, k)
-                family, severity = FAMILIES[found.family[k]], int(found.severity[k])
-                rises.append(Rise(int(found.index[k]), int(found.slot[k]), family, severity, float(found.ln_evidence[k]), why))
-        if self._membership is not None:
-            hits = self._membership.update(slot, at_ns / NS, X, label)
-            for k in range(len(hits.index)):
-                if STATISTICS[hits.statistic[k]] == "rate" and self.table.names[hits.slot[k]] in self._known_customers:
-                    continue
-                why = self._membership.explain(int(hits.slot[k]))
-                rises.append(
-                    Rise(int(hits.index[k]), int(hits.slot[k]), "membership", int(hits.severity[k]), float(hits.ln_evidence[k]), why)
-                )
-        given = self._exposure.update(slot, X, self._flagged[label] if self._flagged.any() else None, codes)
-        for index, one in zip(given.index.tolist(), given.slot.tolist(), strict=True):
-            rises.append(Rise(index, one, "cost", 1, 0.0, self._explain_exposure(one)))
-        return [rise for rise in sorted(rises, key=lambda r: (r.index, r.family, r.severity)) if self._rose(rise)]
+        return [rise for rise in self.detectors.judge(slot, at_ns, X, scores, label, codes, self.table.names) if self._rose(rise)]
 
     def _rose(self, rise: Rise) -> bool:
         """Notes the severity; False when the client had it already."""
@@ -211,7 +130,7 @@ class ClientWatch:
 
     def standing(self, at_ns: int, present: NDArray[np.intp]) -> list[Finding]:
         """Of the clients seen in a window, those under suspicion: their evidence still stands."""
-        evidence = self.ln_evidence(present)
+        evidence = self.detectors.ln_evidence(present)
         out = []
         for k in np.flatnonzero(self.table.severity[present].any(axis=1))[:RENEWED_PER_WINDOW].tolist():
             slot = int(present[k])
@@ -220,8 +139,8 @@ class ClientWatch:
                 if severity:
                     n = int(self.table.n[slot])
                     out.append(self._finding(slot, family, severity, at_ns, n, float(values[k]), {}, "", renewed=True))
-        for slot in present[self._exposure.over(present)][:RENEWED_PER_WINDOW].tolist():
-            why = self._explain_exposure(slot)
+        for slot in present[self.detectors.over(present)][:RENEWED_PER_WINDOW].tolist():
+            why = self.detectors.explain_exposure(slot)
             out.append(self._finding(slot, "cost", 1, at_ns, int(self.table.n[slot]), 0.0, why, "", renewed=True))
         return out
 
@@ -230,7 +149,7 @@ class ClientWatch:
         if not len(present):
             return []
         self.journal.touch(present.astype(np.int32))
-        found = self._rates.update(present, window.client_n[present])
+        found = self.detectors.floods(present, window.client_n[present])
         return [
             self._finding(
                 one.slot, "cost", 1, at_ns, one.events, one.ln_evidence,
@@ -239,20 +158,6 @@ class ClientWatch:
             )
             for one in found
         ]  # fmt: skip
-
-    def _explain_exposure(self, slot: int) -> dict[str, Any]:
-        given = self.exposure(np.array([slot]))
-        return self._exposure.explain(slot) | {"members_touched": int(given["members_touched"][0])}
-
-    def exposure(self, slots: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
-        """What these clients were given; see `detectors.exposure`. `copy_agreement` is NaN without a curve."""
-        members = np.zeros(len(slots)) if self._membership is None else self._membership.counts(slots)["members"].astype(np.float64)
-        return {
-            "copy_agreement": self._exposure.agreement(slots),
-            "distinct_answers": np.rint(self._exposure.distinct(slots)),
-            "members_touched": members,
-            "flagged_answers": self._exposure.flagged(slots).astype(np.float64),
-        }
 
     def _finding(
         self,
@@ -286,28 +191,17 @@ class ClientWatch:
             renewed=renewed,
         )
 
-    def ln_evidence(self, slots: NDArray[np.intp]) -> dict[Family, NDArray[np.float64]]:
-        """Evidence of these clients by family, ln in nats, at least `_LN_FLOOR` (a client that nothing is known of)."""
-        out: dict[Family, NDArray[np.float64]] = {}
-        if self._evidence is not None and len(slots):
-            by_statistic = np.maximum(self._evidence.log_evidence(slots), _LN_FLOOR).astype(np.float64)
-            out["extraction"] = by_statistic[:, :_FIRST_OF_EVASION].max(axis=1)
-            out["evasion"] = by_statistic[:, _FIRST_OF_EVASION:].max(axis=1)
-        if self._membership is not None and len(slots):
-            out["membership"] = np.maximum(self._membership.log_evidence(slots).max(axis=1), _LN_FLOOR)
-        return out
-
     def lines(self, window: OpenWindow, present: NDArray[np.intp]) -> list[ClientLine]:
         """The clients of a window that stand out: under suspicion first, then by evidence, then by volume."""
         if not len(present):
             return []
-        evidence = self.ln_evidence(present)
+        evidence = self.detectors.ln_evidence(present)
         top = np.max([*evidence.values(), np.zeros(len(present))], axis=0)
         severity = self.table.severity[present].max(axis=1).astype(int)
         order = np.lexsort((-window.client_n[present], -np.round(top, 1), -severity))[:LINES_PER_WINDOW]
         shown = present[order]
-        values = {family: column[order] for family, column in evidence.items()} | self.exposure(shown)
-        repeats = np.zeros(len(shown), np.int64) if self._evidence is None else self._evidence.counts(shown)["exact_repeats"]
+        values = {family: column[order] for family, column in evidence.items()} | self.detectors.exposure(shown)
+        repeats = self.detectors.repeats(shown)
         by_client = zip(*(np.round(column, 4).tolist() for column in values.values()), strict=True)
         return [
             ClientLine(
@@ -339,20 +233,15 @@ class ClientWatch:
         slots = np.array([slot for slot, name in enumerate(self.table.names) if name], np.intp)
         severity = self.table.severity[slots].max(axis=1) if len(slots) else np.zeros(0, np.uint8)
         rows: dict[str, Any] = {"client": [self.table.names[s] for s in slots], "n": self.table.n[slots], "severity": severity}
-        for family, values in self.ln_evidence(slots).items():
+        for family, values in self.detectors.ln_evidence(slots).items():
             rows[f"ln_{family}"] = values
-        given = self.exposure(slots)
+        given = self.detectors.exposure(slots)
         rows["exposure"] = given.pop("copy_agreement")
         return rows | {name: values.astype(np.int64) for name, values in given.items()}
 
     def _resize(self, capacity: int) -> None:
         self.hashes = np.concatenate([self.hashes, np.zeros(capacity - len(self.hashes), np.uint64)])
-        if self._evidence is not None:
-            self._evidence.resize(capacity)
-        if self._membership is not None:
-            self._membership.resize(capacity)
-        self._exposure.resize(max(capacity, 1))
-        self._rates.resize(max(capacity, 1))
+        self.detectors.resize(capacity)
         self.journal.resize(capacity)
         self._resized(capacity)
 
@@ -362,23 +251,14 @@ class ClientWatch:
     def _evict(self, slots: NDArray[np.int32]) -> None:
         self.journal.touch(slots)
         self.hashes[slots] = 0
-        if self._evidence is not None:
-            self._evidence.clear(slots.astype(np.int64))
-        if self._membership is not None:
-            self._membership.clear(slots)
-        self._exposure.clear(slots)
-        self._rates.clear(slots)
+        self.detectors.clear(slots)
         self._evicted(slots)
 
     # -- snapshots ----------------------------------------------------------------------------------------------------------------------
 
     def rest(self) -> dict[str, Any]:
         """For a snapshot: what is not in the clients' rows."""
-        return {
-            "table": self.table.rest(),
-            "evidence": None if self._evidence is None else self._evidence.rest(),
-            "membership": None if self._membership is None else self._membership.rest(),
-        }
+        return {"table": self.table.rest()} | self.detectors.rest()
 
     def rows(self, slots: NDArray[np.int64]) -> dict[str, Any]:
         """For a snapshot: copies of these clients' rows."""
@@ -396,9 +276,8 @@ class ClientWatch:
         """From a snapshot, into a fresh watch; under another reference than then evidence begins anew. Rows come next, then `loaded`."""
         self.table.load_rest(body["table"])
         self._same = same_reference
-        for part, saved in (self._evidence, body["evidence"]), (self._membership, body["membership"]):
-            if same_reference and part is not None and saved is not None:
-                part.load_rest(saved)
+        if same_reference:
+            self.detectors.load_rest(body)
 
     def load_rows(self, body: dict[str, Any]) -> NDArray[np.int64]:
         """From a snapshot; returns whose rows they were.
@@ -413,8 +292,8 @@ class ClientWatch:
         for slot, name in zip(slots.tolist(), names, strict=True):
             self.table.names[slot] = name
         if not self._same:
-            columns, mine = ({k: v for k, v in of.items() if k in _WITHOUT_REFERENCE or k.startswith(_OWN)} for of in (columns, mine))
-        for part in _OWN:
+            columns, mine = ({k: v for k, v in of.items() if k in _WITHOUT_REFERENCE or k.startswith(OWN)} for of in (columns, mine))
+        for part in OWN:
             if not any(name.startswith(part) for name in columns):  # of a release that kept no ledger, or no rates
                 mine = {name: array for name, array in mine.items() if not name.startswith(part)}
         if columns.keys() != mine.keys():
@@ -431,12 +310,7 @@ class ClientWatch:
         self.table.loaded()
 
     def _columns(self) -> dict[str, NDArray[Any]]:
-        columns = self.table.columns() | {"hashes": self.hashes}
-        for prefix, part in ("evidence", self._evidence), ("membership", self._membership):
-            if part is not None:
-                columns |= {f"{prefix}.{name}": array for name, array in part.arrays().items()}
-        columns |= {f"{_EXPOSURE}{name}": array for name, array in self._exposure.arrays().items()}
-        return columns | {f"{_RATE}{name}": array for name, array in self._rates.arrays().items()}
+        return self.table.columns() | {"hashes": self.hashes} | self.detectors.arrays()
 
     def _rows_per_piece(self) -> int:
         row = sum(array.itemsize * math.prod(array.shape[1:]) for array in self._columns().values())

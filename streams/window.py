@@ -13,6 +13,7 @@ from detectors.drift import DriftReference, WindowCounts
 from detectors.quality import QualityCounts
 from detectors.rare_cells import RareCounts, TriggerReference
 from schemas import latency
+from schemas.windows import ClientLine, Producer, WindowPartial
 from streams.kernels import count_events
 
 STATUSES = ("ok", "error", "unauthenticated", "forbidden", "rate_limited", "invalid_input")
@@ -83,6 +84,57 @@ class OpenWindow:
         """Frees the slots of evicted clients; that they were there stays counted."""
         self.clients_gone += int(np.count_nonzero(self.client_n[slots]))
         self.client_n[slots] = self.client_errors[slots] = self.client_denied[slots] = 0
+
+    def partial(
+        self,
+        model: str,
+        version: str,
+        reference: str,
+        partition: int,
+        end_ns: int,
+        *,
+        producers: dict[str, Producer],
+        lines: list[ClientLine],
+    ) -> WindowPartial:
+        """What the judge is told when the window closes; the sequence number is the caller's business.
+
+        Args:
+            model: whose window it is.
+            version: of it.
+            reference: id of the one whose bins were counted; empty without one.
+            partition: of the events.
+            end_ns: of the window.
+            producers: who sent how many events so far.
+            lines: of the clients that stand out.
+        """
+        return WindowPartial(
+            model=model,
+            version=version,
+            reference=reference,
+            start_ns=self.start_ns,
+            end_ns=end_ns,
+            partition=partition,
+            epoch=0,
+            sequence=0,
+            n=self.n,
+            late=self.late,
+            suspect=self.suspect,
+            clients=self.clients,
+            counts=b"" if self.drift is None else self.drift.to_bytes(),
+            segments=self.segments_bytes(),
+            segments_other=dict(self.segments_other),
+            rejected=dict(self.rejected),
+            anomalies=dict(self.anomalies),
+            quality=self.quality.to_bytes(),
+            status={name: int(n) for name, n in zip(STATUSES, self.status.tolist(), strict=True) if n},
+            latency=self.latency.tobytes(),
+            classes=dict(self.classes),
+            rare=b"" if self.rare is None else self.rare.to_bytes(),
+            confidence=self.confidence.tolist() if self.confidence.any() else [],
+            repeats=dict(self.repeats),
+            producers=producers,
+            lines=lines,
+        )
 
     def dump(self) -> dict[str, Any]:
         """For a snapshot."""

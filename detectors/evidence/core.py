@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
-from detectors.evidence import trials
+from detectors.evidence import recent, trials
 from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.derive import Columns
 from detectors.evidence.generated import Generated
@@ -285,8 +285,8 @@ def stream(
         if count[at.EPOCH] != population.clock[EPOCH]:
             reconsider(real, count, population)
         m = min(count[at.DISTINCT], c.RING)
-        trials.distances(real, ring, g, distance)
-        repeated = trials.equal_fields(code[: c.RING * fields].view(np.uint64), columns.value[i], limit, m, equal, often)
+        recent.distances(real, ring, g, distance)
+        repeated = recent.equal_fields(code[: c.RING * fields].view(np.uint64), columns.value[i], limit, m, equal, often)
         best, nearest, exact = np.float32(np.inf), -1, -1
         for k in range(m - 1, -1, -1):
             if distance[k] == 0:

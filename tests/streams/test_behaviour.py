@@ -73,9 +73,9 @@ def test_another_reference_begins_with_nothing_remembered() -> None:
     made = shard()
     made.apply(record(asked(0), 0))
     model: ModelShard = made.models["m", "1"]
-    assert model._answers.dump()["rows"].any()
+    assert model._windows.answers.dump()["rows"].any()
     made._references.put(reference(seed=9))
-    assert not model._answers.dump()["rows"].any()
+    assert not model._windows.answers.dump()["rows"].any()
 
 
 def test_repeats_answered_otherwise_are_a_ticket_that_never_pages_and_survives_a_restart() -> None:

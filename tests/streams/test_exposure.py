@@ -101,12 +101,12 @@ def test_rows_of_a_release_without_a_ledger_are_taken_and_begin_with_nothing_giv
     before, after, older = watch(), watch(), watch()
     slot = before.slots(Strings.of(["a", "b", "a"]))
     X = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    before.judge(slot, np.arange(3), X, np.empty((3, 0), np.float32), np.full(3, -1, np.int32), before.codes(X))
+    before.judge(slot, np.arange(3), X, np.empty((3, 0), np.float32), np.full(3, -1, np.int32), before.detectors.codes(X))
     rows, rest = next(before.all_rows()), before.rest()
     for one in (after, older):
         one.load_rest(rest, same_reference=True)
     after.load_rows(rows)
-    assert after.exposure(np.arange(2))["distinct_answers"].tolist() == [2, 1]
+    assert after.detectors.exposure(np.arange(2))["distinct_answers"].tolist() == [2, 1]
     older.load_rows(rows | {"columns": {name: c for name, c in rows["columns"].items() if not name.startswith("exposure.")}})
-    assert older.exposure(np.arange(2))["distinct_answers"].tolist() == [0, 0]
+    assert older.detectors.exposure(np.arange(2))["distinct_answers"].tolist() == [0, 0]
     assert older.table.names == ["a", "b"]

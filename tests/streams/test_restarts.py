@@ -390,7 +390,7 @@ def test_a_restart_closes_no_window_before_what_came_meanwhile_is_read() -> None
     second.shard.restore(first.shard.snapshot())
     second.shard.tick(START + 3_600 * NS)
     second.play(1, ("events", 1))
-    (window,) = second.shard.models["m", "1"]._windows.values()
+    (window,) = second.shard.models["m", "1"]._windows
     assert (window.n, window.late) == (160, 0)
     for s in (3_600, 3_603):
         second.shard.tick(START + s * NS)

@@ -155,7 +155,7 @@ class World:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            runtime._pool.shutdown()
+            runtime.custody._pool.shutdown()
 
 
 def event(offset: int, value: int | str = 1, partition: int = 0, role: Role = "events") -> Record:
@@ -533,7 +533,7 @@ async def test_after_a_gap_nothing_leaves_before_the_store_has_confirmed_the_own
     world, clock = World(), Clock()
     world.topic.answer = None
     async with world.running() as runtime:
-        runtime.lease = Lease(5.0, clock)
+        runtime.custody.lease = Lease(5.0, clock)
         runtime.lease.confirmed(("shard", 0), 0.0)
         await runtime.feed(event(0), GENERATION)
         await until(lambda: len(world.topic.messages) == 1)
@@ -544,7 +544,7 @@ async def test_after_a_gap_nothing_leaves_before_the_store_has_confirmed_the_own
         runtime._hand_over(next(iter(runtime._tenures.values())))
         assert len(world.topic.messages) == 1
         assert not runtime.lease.holds(("shard", 0))
-        await runtime._confirm(next(iter(runtime._tenures.values())), 1.0)
+        await runtime.custody.confirm(next(iter(runtime._tenures.values())), 1.0)
         assert "another worker has taken over" in world.failures[0]
         runtime._hand_over(next(iter(runtime._tenures.values())))
         assert len(world.topic.messages) == 1
@@ -553,11 +553,11 @@ async def test_after_a_gap_nothing_leaves_before_the_store_has_confirmed_the_own
 async def test_after_a_gap_an_owner_that_is_confirmed_goes_on() -> None:
     world, clock = World(), Clock()
     async with world.running([], [1]) as runtime:
-        runtime.lease = Lease(5.0, clock)
+        runtime.custody.lease = Lease(5.0, clock)
         runtime.lease.confirmed(("judge", 1), 0.0)
         clock.now += 60.0
         assert not runtime.lease.holds(("judge", 1))
-        await runtime._confirm(next(iter(runtime._tenures.values())), 10.0)
+        await runtime.custody.confirm(next(iter(runtime._tenures.values())), 10.0)
         assert runtime.lease.holds(("judge", 1))
         clock.now += 4.0
         assert runtime.lease.holds(("judge", 1))
@@ -572,11 +572,11 @@ async def test_a_store_that_is_away_is_no_reason_to_stop_paging_but_is_said(monk
 
     monkeypatch.setattr(world.store, "confirm", away)
     async with world.running([], [1]) as runtime:
-        await runtime._confirm(next(iter(runtime._tenures.values())), -1.0)
+        await runtime.custody.confirm(next(iter(runtime._tenures.values())), -1.0)
         assert runtime.lease.holds(("judge", 1))
         assert runtime.problems() == ["Kafka is away"]
         monkeypatch.undo()
-        await runtime._confirm(next(iter(runtime._tenures.values())), -1.0)
+        await runtime.custody.confirm(next(iter(runtime._tenures.values())), -1.0)
         assert runtime.problems() == []
 
 
@@ -584,7 +584,7 @@ async def test_an_idle_judge_that_was_replaced_finds_out_and_its_alerts_are_drop
     world = World()
     async with world.running([], [1]) as runtime:
         world.store.claim("judge", 1)
-        await runtime._confirm(next(iter(runtime._tenures.values())), -1.0)
+        await runtime.custody.confirm(next(iter(runtime._tenures.values())), -1.0)
         assert world.pager.told == [("adopt", 1, ""), ("release", 1, "")]
         assert not runtime.lease.holds(("judge", 1))
         assert len(world.failures) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from schemas.windows import ClientLine
 from streams.judge import Judge
 from streams.owner import NS, Record
 from streams.references import References
+from streams.saturation import Saturation, kept
 from streams.settings import Integrity, Settings
 from tests.streams.events import START
 from tests.streams.judging import PUBLISHED, Feed, alerts, judge, rows
@@ -161,6 +163,14 @@ def test_a_full_memory_is_a_ticket_after_a_minute_without_a_break_and_survives_a
     assert "memory_share of shop (a), which serves m 1, is at 97% without a break." in alerts(again)[0].summary
     again.tick(START + 140 * NS + 50 * LENGTH)
     assert said(again)[-1] == ("saturation", "ticket", "resolved")
+
+
+def test_a_gauge_that_is_followed_is_one_that_is_stored() -> None:
+    watch = Saturation(share=0.9, seconds=60, most=10)
+    gauges = {f"g{k}_share": 0.95 for k in range(9, -1, -1)} | {"a_share": math.nan, "load": 9.0}  # ten, the last by name first
+    for second in range(0, 80, 10):
+        watch.heartbeat(Heartbeat(service="shop", instance="a", gauges=gauges), second * NS)
+    assert {one.gauge for one in watch.full(70 * NS)} == set(kept(gauges)) == {f"g{k}_share" for k in range(8)}
 
 
 def test_drift_after_a_first_load_is_marked_as_of_a_new_version() -> None:

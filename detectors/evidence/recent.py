@@ -1,0 +1,91 @@
+"""A row against a client's earlier ones: the ring has the last distinct rows, the memory those that were far from all recent ones.
+
+Compiled, as `trials`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from detectors.evidence import constants as c
+from detectors.evidence import layout as at
+from detectors.tiles import AXES, squares
+
+_BIT, _ONES, _SEVENS = np.uint64(1), np.uint64(0x0101010101010101), np.uint64(0x7F7F7F7F7F7F7F7F)
+_NONE = np.int32(2**31 - 1)
+
+
+@njit(fastmath={"contract", "nsz"})
+def distances(real: Any, ring: int, g: Any, out: Any) -> None:
+    """Squared distances of a position to all rows of the ring."""
+    if len(g) == AXES:
+        squares(g, real[ring : ring + AXES * c.RING].reshape(AXES, c.RING), out)
+        return
+    out[:] = 0
+    for f in range(len(g)):
+        x = g[f]
+        row = real[ring + f * c.RING : ring + (f + 1) * c.RING]
+        for k in range(c.RING):
+            t = x - row[k]
+            out[k] += t * t
+
+
+@njit
+def equal_fields(ring: Any, value: Any, limit: Any, m: int, out: Any, often: Any) -> int:
+    """Fields equal to each of the ring's rows (out), and how many inner values occur in three or more of its m rows.
+
+    ``often`` becomes in how many of them each field's value occurs.
+
+    ``ring`` is the bytes of a field's sixteen rows as two words; eight bytes are compared at once (Lamport 1975).
+    """
+    valid_a = _ONES if m >= 8 else (_BIT << np.uint64(8 * m)) - _BIT & _ONES
+    valid_b = _ONES if m >= 16 else ((_BIT << np.uint64(8 * (m - 8))) - _BIT & _ONES if m > 8 else _BIT - _BIT)
+    a = b = _BIT - _BIT
+    repeated = 0
+    for f in range(len(value)):
+        h = np.uint64(value[f]) * _ONES
+        x, y = ring[2 * f] ^ h, ring[2 * f + 1] ^ h
+        x = ~(((x & _SEVENS) + _SEVENS) | x | _SEVENS) >> np.uint64(7)  # 1 in the bytes that were equal
+        y = ~(((y & _SEVENS) + _SEVENS) | y | _SEVENS) >> np.uint64(7)
+        a += x
+        b += y
+        times = ((x & valid_a) * _ONES >> np.uint64(56)) + ((y & valid_b) * _ONES >> np.uint64(56))
+        often[f] = times
+        repeated += (times >= c.IMPUTED_REPEATS) & ((limit[f] & 1) == 0)
+    for k in range(8):
+        out[k] = np.int32(a >> np.uint64(8 * k) & np.uint64(255))
+        out[8 + k] = np.int32(b >> np.uint64(8 * k) & np.uint64(255))
+    return repeated
+
+
+@njit(inline="always")
+def nearest_remembered(memory: Any, held: int, x: Any, away: Any) -> int:
+    """The remembered row at the least distance above 0, or -1; ``away`` holds the squares of all distances."""
+    away[:held] = 0
+    for f in range(len(x)):
+        v = np.int32(x[f])
+        row = memory[f * c.MEMORY : f * c.MEMORY + held]
+        for k in range(held):
+            step: Any = v - np.int32(row[k])
+            away[k] += step * step
+    best: Any = _NONE
+    for k in range(held):
+        best = min(best, away[k] if away[k] > 0 else _NONE)
+    if best == _NONE:
+        return -1
+    parent = 0
+    while away[parent] != best:
+        parent += 1
+    return parent
+
+
+@njit(inline="always")
+def remember(count: Any, memory: Any, x: Any) -> None:
+    """Puts a row in the place of the oldest remembered one."""
+    k = count[at.REMEMBERED] % c.MEMORY
+    count[at.REMEMBERED] += 1
+    for f in range(len(x)):
+        memory[f * c.MEMORY + k] = x[f]
