@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from detectors.drift.features import FeatureSums
 from detectors.drift.lanes import COLUMNS, ROWS, turn
+from detectors.drift.planes import CELLS, count_cells
 from detectors.drift.reference import DriftReference
 from detectors.drift.sides import LANES, WORD, add_apart, bits_beyond
 from detectors.groups import GROUPS, bucket_of
@@ -29,8 +30,6 @@ _LANES = 32
 """A block is filled up to a multiple of them with missing values, so that no event is left to be compared alone."""
 _WIDTH = 32
 """Variables taken at once, so that a block stays in the first-level cache."""
-_STRIDE = 4
-"""Thresholds compared in one pass; the table of edges is padded to a multiple with +inf, which nothing exceeds."""
 
 _KIND, _VERSION = "drift.counts", 1
 
@@ -61,9 +60,8 @@ def _by_group(hashes, volumes, order, ends):  # type: ignore[no-untyped-def]  # 
 def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup, lookup_starts, mean, scale, table, moments, pairs, apart):  # type: ignore[no-untyped-def]  # compiled
     """Add `columns` (n, m) as variables first..first+m-1.
 
-    Blocks of 240 events of one group, turned to columns first; then a threshold is compared with eight or sixteen events per instruction,
-    and how many exceed it is a sum of 32-bit numbers: a cell's count is the difference of two of them. (`np.int32(a + np.int32(b))` keeps
-    the compiler from summing in 64 bits, which halves the events per instruction.)
+    Blocks of 240 events of one group, turned to columns first; then sixteen events per instruction are sorted into cells (`planes.py`).
+    (`np.int32(a + np.int32(b))` keeps the compiler from summing in 64 bits, which halves the events per instruction.)
 
     Of pairs (none when `apart` has no rows): which side of its split a value is on is a bit, and two features are apart in as many
     events of a block as their words have different bits.
@@ -71,7 +69,7 @@ def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup,
     m = columns.shape[1]
     block = np.empty((_WIDTH, _BLOCK + _LANES), np.float32)
     values, turned, room, at = columns.reshape(-1), block.reshape(-1), block.shape[1], np.empty(ROWS, np.int64)
-    beyond = np.empty(edges.shape[1], np.int32)
+    thresholds, inside = edges.reshape(-1), np.empty(CELLS, np.int32)
     limit, unit = np.float32(MOMENT_CLIP), np.float32(MOMENT_SCALE)
     member, split, upper, pair_i, pair_j = pairs
     paired, members = apart.shape[0] > 0, split.size
@@ -133,21 +131,11 @@ def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup,
                             squares = np.uint32(squares + np.uint32(np.int32(z * z * unit)))
                         moments[v, 0] += total
                         moments[v, 1] += np.int64(squares)
-                        for e in range(0, last, _STRIDE):
-                            e0, e1, e2, e3 = edges[v, e], edges[v, e + 1], edges[v, e + 2], edges[v, e + 3]
-                            c0, c1, c2, c3 = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
-                            for i in range(padded):
-                                c0 = np.int32(c0 + np.int32(x[i] > e0))
-                                c1 = np.int32(c1 + np.int32(x[i] > e1))
-                                c2 = np.int32(c2 + np.int32(x[i] > e2))
-                                c3 = np.int32(c3 + np.int32(x[i] > e3))
-                            beyond[e], beyond[e + 1], beyond[e + 2], beyond[e + 3] = c0, c1, c2, c3
+                        count_cells(turned, j * room, padded // WORD, thresholds, v * edges.shape[1], inside)
+                        inside[0] -= missing  # which exceed nothing
+                        for e in range(last + 1):
+                            table[g, base + e] += inside[e]
                         missing -= padded - size
-                        above = size - missing
-                        for e in range(last):
-                            table[g, base + e] += above - beyond[e]
-                            above = beyond[e]
-                        table[g, base + last] += above
                         table[g, base + last + 1] += missing
                     else:
                         known_codes = lookup_starts[v + 1] - lookup_starts[v]
