@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from detectors.drift.features import FeatureSums
-from detectors.drift.lanes import COLUMNS, ROWS, turn
+from detectors.drift.lanes import COLUMNS, ROWS, aligned, turn
 from detectors.drift.planes import CELLS, count_cells
 from detectors.drift.reference import DriftReference
 from detectors.drift.sides import LANES, WORD, add_apart, bits_beyond
@@ -67,8 +67,9 @@ def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup,
     events of a block as their words have different bits.
     """
     m = columns.shape[1]
-    block = np.empty((_WIDTH, _BLOCK + _LANES), np.float32)
-    values, turned, room, at = columns.reshape(-1), block.reshape(-1), block.shape[1], np.empty(ROWS, np.int64)
+    room = _BLOCK + _LANES
+    turned, values, at = aligned(_WIDTH * room), columns.reshape(-1), np.empty(ROWS, np.int64)
+    block = turned.reshape((_WIDTH, room))
     thresholds, inside = edges.reshape(-1), np.empty(CELLS, np.int32)
     limit, unit = np.float32(MOMENT_CLIP), np.float32(MOMENT_SCALE)
     member, split, upper, pair_i, pair_j = pairs

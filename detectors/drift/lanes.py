@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
+from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
@@ -15,6 +17,9 @@ ROWS, COLUMNS = 8, 4
 """What `turn` takes at once."""
 LANES = 32
 """Events that `add_products` takes at once."""
+
+_LINE = 64
+"""Bytes of a line of the cache: a vector that crosses one is read twice."""
 
 _FLOAT, _INT = ir.FloatType(), ir.IntType(32)
 _KEPT: Any = cgutils.alloca_once_value
@@ -79,3 +84,11 @@ def _add_products(typing, waves, products, begin, end, out, at):  # type: ignore
 
 turn: Any = intrinsic(_turn)
 add_products: Any = intrinsic(_add_products)
+
+
+@njit(cache=True, nogil=True)
+def aligned(size):  # type: ignore[no-untyped-def]  # compiled
+    """Room for float32 that begins with a line of the cache, not filled."""
+    room = np.empty(size + _LINE // 4, np.float32)
+    first = -np.int64(room.ctypes.data) % _LINE // 4
+    return room[first : first + size]
