@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from detectors.drift.judging import LANES
+from detectors.drift.eights import LANES
 from detectors.drift.reference import DriftReference
 from detectors.drift.tolerance import Ball, Tube, clipped
 
