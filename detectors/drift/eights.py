@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
+from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
@@ -20,6 +21,7 @@ LANES = 8
 _DOUBLE, _INT = ir.DoubleType(), ir.IntType(32)
 _EIGHT = ir.VectorType(_DOUBLE, LANES)
 _FOUR = 4
+_BYTES = {"double": 8, "float": 4, "i32": 4, "i8": 1}
 _KEPT: Any = cgutils.alloca_once_value
 
 
@@ -37,10 +39,18 @@ def _greater(builder: Any, a: Any, b: Any, *, low: bool = False) -> Any:
     return builder.select(builder.fcmp_ordered("<" if low else ">", a, b), a, b)
 
 
+def _double(builder: Any, value: Any, kind: Any) -> Any:
+    """As float64."""
+    if value.type == kind:
+        return value
+    element = value.type.element if isinstance(value.type, ir.VectorType) else value.type
+    return builder.sitofp(value, kind) if isinstance(element, ir.IntType) else builder.fpext(value, kind)
+
+
 def _sum_rows(typing, factors, first, rows, begin, width, count, out, at):  # type: ignore[no-untyped-def]  # compiled
     """out[at + i] = sum over c < count of factors[first + c] rows[begin + c width + i], i of 8; four c at a time, in an order that is fixed.
 
-    All float64 (`factors` also float32), contiguous and of one dimension.
+    All contiguous and of one dimension; `factors` and `rows` of any kind of number, `out` float64.
     """
 
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -49,10 +59,11 @@ def _sum_rows(typing, factors, first, rows, begin, width, count, out, at):  # ty
         total = _KEPT(builder, ir.Constant(_EIGHT, None))
 
         def product(c: Any) -> Any:
-            one = builder.load(builder.gep(factor, [builder.add(args[1], c)]))
-            one = one if one.type == _DOUBLE else builder.fpext(one, _DOUBLE)
-            row = builder.load(_at(builder, data, builder.add(args[3], builder.mul(c, args[4]))), align=8)
-            return builder.fmul(_splat(builder, one), row)
+            one = _double(builder, builder.load(builder.gep(factor, [builder.add(args[1], c)])), _DOUBLE)
+            start = builder.gep(data, [builder.add(args[3], builder.mul(c, args[4]))])
+            kind = start.type.pointee
+            row = builder.load(builder.bitcast(start, ir.VectorType(kind, LANES).as_pointer()), align=_BYTES[str(kind)])
+            return builder.fmul(_splat(builder, one), _double(builder, row, _EIGHT))
 
         fours = builder.and_(args[5], ir.Constant(whole, -_FOUR))
         with cgutils.for_range_slice(builder, ir.Constant(whole, 0), fours, ir.Constant(whole, _FOUR)) as (c, _):
@@ -131,3 +142,16 @@ loudest: Any = intrinsic(_loudest(False))
 loudest_two: Any = intrinsic(_loudest(True))
 singles: Any = intrinsic(_differences(True))
 cumulated: Any = intrinsic(_differences(False))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def weighted(factors, first, rows, width, count, out, at):  # type: ignore[no-untyped-def]  # compiled
+    """out[at + i] = sum over c < count of factors[first + c] rows[c width + i], i < width: `sum_rows`, and one by one behind the eights."""
+    eights = width // LANES * LANES
+    for i in range(0, eights, LANES):
+        sum_rows(factors, first, rows, i, width, count, out, at + i)
+    for i in range(eights, width):
+        total = 0.0
+        for c in range(count):
+            total += factors[first + c] * rows[c * width + i]
+        out[at + i] = total

