@@ -14,18 +14,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from detectors.drift.features import FeatureSums
 from detectors.drift.lanes import COLUMNS, ROWS, aligned, turn
-from detectors.drift.planes import CELLS, count_cells
+from detectors.drift.moments import KINDS, MOST_EVENTS, add_moments
+from detectors.drift.moments import LANES as LANES_OF_MOMENTS
+from detectors.drift.planes import CELLS, add_cells
 from detectors.drift.reference import DriftReference
 from detectors.drift.sides import LANES, WORD, add_apart, bits_beyond
 from detectors.groups import GROUPS, bucket_of
 from detectors.state import StateError, pack, unpack
 
 BUCKETS = 1024
-MOMENT_SCALE = 1 << 16
-MOMENT_CLIP = 16.0
-
-_BLOCK = 240
-"""Events taken at once: sums of z^2 of 240 events, at most 2^24 each, fit into 32 bits."""
+_BLOCK = 224
+"""Events taken at once, a multiple of 32; 256 at most."""
+_SUMS = CELLS + KINDS * LANES_OF_MOMENTS
+"""Whole numbers that are summed of a numeric variable's blocks: events per cell, and moments."""
 _LANES = 32
 """A block is filled up to a multiple of them with missing values, so that no event is left to be compared alone."""
 _WIDTH = 32
@@ -57,25 +58,46 @@ def _by_group(hashes, volumes, order, ends):  # type: ignore[no-untyped-def]  # 
 
 
 @njit(cache=True, nogil=True)
+def _settle(sums, g, first, filled, starts, n_edges, numeric, table, moments):  # type: ignore[no-untyped-def]  # compiled
+    """Add what was summed of one group's blocks, of which `filled` values were put there as missing, and begin anew."""
+    for j in range(sums.size // _SUMS):
+        v, mine = first + j, sums[j * _SUMS : (j + 1) * _SUMS]
+        if numeric[v]:
+            missing, total, squares = np.int64(0), np.int64(0), np.int64(0)
+            for k in range(CELLS, CELLS + LANES_OF_MOMENTS):
+                missing += mine[k]
+                total += mine[k + LANES_OF_MOMENTS]
+                squares += mine[k + 2 * LANES_OF_MOMENTS]
+            mine[0] -= missing  # which exceed nothing
+            here = table[g, starts[v] : starts[v + 1]]
+            for c in range(n_edges[v] + 1):
+                here[c] += mine[c]
+            here[n_edges[v] + 1] += missing - filled
+            moments[v, 0] += total
+            moments[v, 1] += squares
+    sums[:] = 0
+
+
+@njit(cache=True, nogil=True)
 def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup, lookup_starts, mean, scale, table, moments, pairs, apart):  # type: ignore[no-untyped-def]  # compiled
     """Add `columns` (n, m) as variables first..first+m-1.
 
-    Blocks of 240 events of one group, turned to columns first; then sixteen events per instruction are sorted into cells (`planes.py`).
+    Blocks of 224 events of one group, turned to columns first; then sixteen events per instruction are sorted into cells (`planes.py`).
     (`np.int32(a + np.int32(b))` keeps the compiler from summing in 64 bits, which halves the events per instruction.)
 
     Of pairs (none when `apart` has no rows): which side of its split a value is on is a bit, and two features are apart in as many
     events of a block as their words have different bits.
     """
     m = columns.shape[1]
-    room = _BLOCK + _LANES
+    room = _BLOCK
     turned, values, at = aligned(_WIDTH * room), columns.reshape(-1), np.empty(ROWS, np.int64)
     block = turned.reshape((_WIDTH, room))
-    thresholds, inside = edges.reshape(-1), np.empty(CELLS, np.int32)
-    limit, unit = np.float32(MOMENT_CLIP), np.float32(MOMENT_SCALE)
+    thresholds, sums, filled, taken = edges.reshape(-1), np.zeros(m * _SUMS, np.int32), 0, 0
     member, split, upper, pair_i, pair_j = pairs
     paired, members = apart.shape[0] > 0, split.size
     lanes = (members + LANES - 1) // LANES * LANES if paired else 0
-    words, totals = np.zeros(((_BLOCK + _LANES) // WORD, lanes), np.uint32), np.zeros((members, lanes), np.int32)
+    words, totals = np.zeros((_BLOCK // WORD, lanes), np.uint32), np.zeros((members, lanes), np.int32)
+    all_words = words.reshape(-1)
     begin = 0
     for g in range(GROUPS):
         totals[:] = 0
@@ -120,24 +142,9 @@ def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup,
                         else:
                             words[:, k_member] = 0
                     if numeric[v]:
-                        last, middle, per_sd = n_edges[v], mean[v], scale[v]
-                        missing, total, squares = np.int32(0), np.int32(0), np.uint32(0)
-                        for i in range(padded):
-                            known = x[i] == x[i]
-                            missing = np.int32(missing + np.int32(not known))
-                            a = x[i]
-                            z = (a - middle) * per_sd if known else np.float32(0.0)
-                            z = min(max(z, -limit), limit)
-                            total = np.int32(total + np.int32(z * unit))
-                            squares = np.uint32(squares + np.uint32(np.int32(z * z * unit)))
-                        moments[v, 0] += total
-                        moments[v, 1] += np.int64(squares)
-                        count_cells(turned, j * room, padded // WORD, thresholds, v * edges.shape[1], inside)
-                        inside[0] -= missing  # which exceed nothing
-                        for e in range(last + 1):
-                            table[g, base + e] += inside[e]
-                        missing -= padded - size
-                        table[g, base + last + 1] += missing
+                        mine = (left + j) * _SUMS
+                        add_cells(turned, j * room, padded // WORD, thresholds, v * edges.shape[1], sums, mine)
+                        add_moments(turned, j * room, padded, mean[v], scale[v], sums, mine + CELLS)
                     else:
                         known_codes = lookup_starts[v + 1] - lookup_starts[v]
                         unseen = starts[v + 1] - base - 2
@@ -151,12 +158,15 @@ def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup,
                             table[g, base + k] += 1
                             if k_member >= 0:
                                 words[i // WORD, k_member] |= np.uint32(upper[base + k]) << np.uint32(i % WORD)
-            for w in range(padded // WORD if paired else 0):
-                row = words[w]
-                for a in range(members):
-                    for b in range((a + 1) // LANES * LANES, lanes, LANES):
-                        add_apart(totals[a], row, b, row[a])
+            for a in range(members if paired else 0):
+                for b in range((a + 1) // LANES * LANES, lanes, LANES):
+                    add_apart(totals[a], all_words, padded // WORD, lanes, a, b)
             begin += size
+            filled += padded - size
+            taken += padded
+            if begin == ends[g] or taken + _BLOCK > MOST_EVENTS:
+                _settle(sums, g, first, filled, starts, n_edges, numeric, table, moments)
+                filled, taken = 0, 0
         for p in range(apart.shape[0]):
             apart[p, g] += totals[pair_i[p], pair_j[p]]
 

@@ -23,7 +23,6 @@ hour to hour (one number, for all directions); and 256 of its rows as features, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from itertools import combinations
 from typing import Any, NamedTuple

@@ -18,13 +18,15 @@ from numba import config, njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from detectors.drift.vectors import FLOAT, INT, data_of, declare, kept, place, splat
+
 CELLS, WORD, MOST_WORDS = 16, 32, 8
 """Cells that are counted, events to a word, and words at once."""
 
 _EVENTS, _PLANES = 16, 4
-_INT, _HALF = ir.IntType(32), ir.IntType(16)
-_VALUES, _COUNTS = ir.VectorType(ir.FloatType(), _EVENTS), ir.VectorType(_INT, CELLS)
-_DECLARE: Any = cgutils.get_or_insert_function
+_HALF = ir.IntType(16)
+_ROOM: Any = cgutils.alloca_once
+_VALUES, _COUNTS = ir.VectorType(FLOAT, _EVENTS), ir.VectorType(INT, CELLS)
 
 
 def _is_wide() -> bool:
@@ -35,12 +37,6 @@ def _is_wide() -> bool:
 
 
 WIDE = _is_wide()
-
-
-def _splat(builder: Any, value: Any, vector: Any) -> Any:
-    undefined = ir.Constant(vector, ir.Undefined)
-    one = builder.insert_element(undefined, value, ir.Constant(_INT, 0))
-    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(_INT, vector.count), [0] * vector.count))
 
 
 def _bits_of(builder: Any, x: Any, limits: list[Any]) -> list[Any]:
@@ -55,46 +51,49 @@ def _bits_of(builder: Any, x: Any, limits: list[Any]) -> list[Any]:
     return bits
 
 
-def _count_cells(typing, values, index, words, edges, at, out):  # type: ignore[no-untyped-def]  # compiled
-    """out[c] = how many of the 32 `words` values from `index` on exceed c of the thresholds edges[at .. at + 14], which ascend; edges[at + 15] is infinite.
+def _add_cells(typing, values, index, words, edges, at, out, to):  # type: ignore[no-untyped-def]  # compiled
+    """out[to + c] += how many of the 32 `words` values from `index` on exceed c of the thresholds edges[at .. at + 14].
 
-    NaN exceeds none. `values` and `edges` float32, `out` int32, at least 16, all contiguous and of one dimension; 8 words at most.
+    They ascend, and edges[at + 15] is infinite; NaN exceeds none. `values` and `edges` float32, `out` int32, all contiguous and of one
+    dimension; 8 words at most.
     """
 
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        data, given, to = (context.make_array(signature.args[k])(context, builder, args[k]).data for k in (0, 3, 5))
+        data, given, table = (data_of(context, builder, signature.args[k], args[k]) for k in (0, 3, 5))
         whole = args[1].type
 
         def number(value: int) -> Any:
             return ir.Constant(whole, value)
 
-        limits = [_splat(builder, builder.load(builder.gep(given, [builder.add(args[4], number(e))])), _VALUES) for e in range(CELLS - 1)]
+        limits = [splat(builder, builder.load(builder.gep(given, [builder.add(args[4], number(e))])), _VALUES) for e in range(CELLS - 1)]
         # through memory: a bit mask is written, and a word read into every lane, without the units that compare
-        room = cgutils.alloca_once(builder, _INT, size=ir.Constant(_INT, _PLANES * MOST_WORDS))
+        room = _ROOM(builder, INT, size=ir.Constant(INT, _PLANES * MOST_WORDS))
         with cgutils.for_range(builder, args[2]) as loop:
             for half in range(WORD // _EVENTS):
                 first = builder.add(args[1], builder.add(builder.mul(loop.index, number(WORD)), number(half * _EVENTS)))
-                x = builder.load(builder.bitcast(builder.gep(data, [first]), _VALUES.as_pointer()), align=4)
+                x = builder.load(place(builder, data, first, _VALUES), align=4)
                 for plane, bits in enumerate(_bits_of(builder, x, limits)):
                     word = builder.bitcast(builder.gep(room, [builder.add(loop.index, number(plane * MOST_WORDS))]), _HALF.as_pointer())
                     builder.store(builder.bitcast(bits, _HALF), builder.gep(word, [number(half)]))
-        total = cgutils.alloca_once_value(builder, ir.Constant(_COUNTS, None))
-        count = _DECLARE(builder.module, ir.FunctionType(_COUNTS, [_COUNTS]), f"llvm.ctpop.v{CELLS}i32")
+        to = place(builder, table, args[6], _COUNTS)
+        total = kept(builder, builder.load(to, align=4))
+        count = declare(builder.module, ir.FunctionType(_COUNTS, [_COUNTS]), f"llvm.ctpop.v{CELLS}i32")
         with cgutils.for_range(builder, args[2]) as loop:
             inside = ir.Constant(_COUNTS, [-1] * CELLS)
             for plane in range(_PLANES):
                 word = builder.load(builder.gep(room, [builder.add(loop.index, number(plane * MOST_WORDS))]))
                 unlike = ir.Constant(_COUNTS, [0 if cell & (CELLS >> (plane + 1)) else -1 for cell in range(CELLS)])
-                inside = builder.and_(inside, builder.xor(_splat(builder, word, _COUNTS), unlike))
+                inside = builder.and_(inside, builder.xor(splat(builder, word, _COUNTS), unlike))
             builder.store(builder.add(builder.load(total), builder.call(count, [inside])), total)
-        builder.store(builder.load(total), builder.bitcast(to, _COUNTS.as_pointer()), align=4)
+        builder.store(builder.load(total), to, align=4)
         return context.get_dummy_value()
 
-    return types.void(values, types.intp, types.intp, edges, types.intp, out), build
+    whole = types.intp
+    return types.void(values, whole, whole, edges, whole, out, whole), build
 
 
 @njit(cache=True, nogil=True)
-def compare(values, index, words, edges, at, out):  # type: ignore[no-untyped-def]  # compiled
+def compare(values, index, words, edges, at, out, to):  # type: ignore[no-untyped-def]  # compiled
     """The same by comparing with every threshold: a cell's count is the difference of how many exceed two of them."""
     x, before = values[index : index + words * WORD], np.int32(words * WORD)
     for e in range(0, CELLS, 4):
@@ -106,9 +105,10 @@ def compare(values, index, words, edges, at, out):  # type: ignore[no-untyped-de
                 c1 = np.int32(c1 + np.int32(x[i] > e1))
                 c2 = np.int32(c2 + np.int32(x[i] > e2))
                 c3 = np.int32(c3 + np.int32(x[i] > e3))
-        out[e], out[e + 1], out[e + 2], out[e + 3] = before - c0, c0 - c1, c1 - c2, c2 - c3
+        for c, inside in enumerate((before - c0, c0 - c1, c1 - c2, c2 - c3)):
+            out[to + e + c] += inside
         before = c3
 
 
-search: Any = intrinsic(_count_cells)
-count_cells: Any = search if WIDE else compare
+search: Any = intrinsic(_add_cells)
+add_cells: Any = search if WIDE else compare

@@ -49,7 +49,7 @@ def along(X, rows, columns, center, per_sd, directions, out):  # type: ignore[no
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _columns_of(X, at, columns, out):  # type: ignore[no-untyped-def]  # compiled
-    """32 rows, which begin at `at` in the flat X, column after column into the flat `out`; four columns at once where they are neighbours."""
+    """32 rows, which begin at `at` in the flat X, column after column into the flat `out`; four at once where they are neighbours."""
     j, m = 0, columns.size
     while j < m:
         first = np.int64(columns[j])
@@ -160,7 +160,14 @@ def take_rows(X, hashes, seen, stride, taken, sizes, sums, columns, center, per_
         taken: what those taken so far count.
         sizes: the same per client group, shape (16,).
         sums: of the features, shape (16, M).
-        columns: and what follows: as of `KeptFeatures`, products by sum.
+        columns: of `KeptFeatures`, as the next ones.
+        center: the columns' means.
+        per_sd: 1 / sd.
+        directions: of `KeptFeatures`.
+        waves: of `KeptFeatures`.
+        products: as of `features._by_sum`.
+        starts: the same.
+        scale: of `KeptFeatures`.
     """
     M, at = scale.size, -seen % stride
     out, mine = np.empty((min(TAKEN, X.shape[0]), M), np.float32), np.empty((GROUPS, M), np.float32)
