@@ -74,6 +74,17 @@ def loud_groups(usual, dominant, out):  # type: ignore[no-untyped-def]  # compil
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def take_in(told, numerators, denominators, decay, share, baseline, keep):  # type: ignore[no-untyped-def]  # compiled
+    """Take what `excess` told of a window into what was learned, and its shares into the slow average."""
+    for v in range(told.shape[0]):
+        for kind in range(told.shape[1]):
+            numerators[v, kind] = numerators[v, kind] * decay + told[v, kind, 0]
+            denominators[v, kind] = denominators[v, kind] * decay + told[v, kind, 1]
+    for c in range(share.size):
+        baseline[c] = baseline[c] * keep + (1.0 - keep) * share[c]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def infer(numerators, denominators, prior, weight, rho, along, largest):  # type: ignore[no-untyped-def]  # compiled
     """Posterior correlations of the cells, of both moments of the normal scores, and the largest of the three.
 

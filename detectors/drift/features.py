@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from detectors.drift.cells import Kind
 from detectors.drift.lanes import LANES
-from detectors.drift.waves import CLIP, FREQUENCY, MOST, along, products_of, rounded, take_rows
+from detectors.drift.waves import CLIP, FREQUENCY, MOST, along, products_of, take_rows
 from detectors.groups import GROUPS
 
 FEATURES = 64
@@ -133,11 +133,11 @@ class Features:
         """Features of some rows, all by default, shape (n, M)."""
         rows = np.arange(len(X)) if rows is None else rows
         X, out = np.ascontiguousarray(X), np.empty((len(rows), len(self)), np.float32)
-        if self.kept.directions.size:
-            along(X, rows, *self._law[:4], out)
+        columns, center, per_sd, directions, *waves, scale = self._law
+        if directions.size:
+            along(X, rows, columns, center, per_sd, directions, scale, out)
         else:
-            products_of(X, rows, *self._law[:3], *self._law[4:-1], out)
-        rounded(self.kept.scale, out)
+            products_of(X, rows, columns, center, per_sd, *waves, scale, out)
         return out
 
     def take(self, X: NDArray[np.float32], hashes: NDArray[np.uint64], seen: int, sums: FeatureSums) -> None:

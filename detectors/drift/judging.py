@@ -61,6 +61,18 @@ def tops(top, slack, spread, few, rho, variables, out):  # type: ignore[no-untyp
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _loud_first(loud, width):  # type: ignore[no-untyped-def]  # compiled
+    """Where each group's row of `width` begins when those that may be left out come first, and how many they are."""
+    places, heard = np.empty(GROUPS, np.int64), 0
+    for may in (True, False):
+        for g in range(GROUPS):
+            if (loud[g] > 0.0) == may:
+                places[g] = heard * width
+                heard += 1
+    return places, np.int64(np.count_nonzero(loud))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def cells_log_e(table, sizes, weights, starts, low, high, variable, log_odds, log_miss, loud, left_out, out):  # type: ignore[no-untyped-def]  # compiled
     """Logarithm of e of every side and odds, and tested cell; -inf where `log_miss` is infinite.
 
@@ -78,34 +90,26 @@ def cells_log_e(table, sizes, weights, starts, low, high, variable, log_odds, lo
         left_out: 0, 1 or 2.
         out: where it goes, shape (6, K).
     """
-    first, a, trials, places = 0, np.empty(GROUPS), np.empty(GROUPS), np.empty(GROUPS, np.int64)
-    most = 0
+    first, most, a, trials = 0, 0, np.empty(GROUPS), np.empty(GROUPS)
     for v in range(starts.size - 1):
         most = max(most, starts[v + 1] - starts[v])
     room, width = most + LANES + 1, 2 * (most + LANES)  # eights that begin inside may end behind
+    places, heard = _loud_first(loud, width)
     before, hits = np.zeros(GROUPS * room), np.zeros(GROUPS * width)
     all_hits, lost, miss = np.zeros(width), np.zeros(width), np.zeros(width)
     while first < low.size:
         v, end = variable[first], first + 1
         while end < low.size and variable[end] == v:
             end += 1
-        size, cells, heard, all_trials = end - first, starts[v + 1] - starts[v], 0, 0.0
+        size, cells, all_trials = end - first, starts[v + 1] - starts[v], 0.0
         for g in range(GROUPS):
             total, mine = 0.0, table[g, starts[v] : starts[v + 1]]
             for c in range(cells):
                 total += mine[c]
                 before[g * room + c + 1] = total
             a[g] = weights[g, v]
-            trials[heard] = a[g] * sizes[g]
-            all_trials += trials[heard]
-            places[g] = heard * width
-            heard += loud[g] != 0.0
-        # who may not be left out comes behind the others
-        rest = heard
-        for g in range(GROUPS):
-            if loud[g] == 0.0:
-                places[g] = rest * width
-                rest += 1
+            trials[places[g] // width] = a[g] * sizes[g]
+            all_trials += a[g] * sizes[g]
         k = first
         while k < end:
             stop, step = k + 1, np.int64(low[k + 1] - low[k]) if k + 1 < end else 1
@@ -131,7 +135,7 @@ def cells_log_e(table, sizes, weights, starts, low, high, variable, log_odds, lo
         first = end
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath={"reassoc"}, error_model="numpy")
 def tilts_log_e(table, weights, variables, starts, log_w, log_top, active, loud, left_out, out):  # type: ignore[no-untyped-def]  # compiled
     """Logarithm of e of every tilt; -inf where it is not active.
 
@@ -148,28 +152,24 @@ def tilts_log_e(table, weights, variables, starts, log_w, log_top, active, loud,
         out: where it goes, shape (U, T).
     """
     cells, width, tilts = log_w.shape[1], log_w.shape[2], active.shape[1]
-    w, hits = np.empty(cells * width), np.empty(cells)
-    told, each, total, lost, none = np.empty(width), np.empty(GROUPS * width), np.empty(width), np.zeros(width), np.zeros(width)
-    no_trials, log_z = np.zeros(GROUPS), np.zeros(width)
+    w, hits, each = np.zeros((cells + 1) * width), np.empty(cells + 1), np.empty(GROUPS * width)
+    total, lost, none, no_trials, ones = np.empty(width), np.zeros(width), np.zeros(width), np.zeros(GROUPS), np.ones(GROUPS)
+    places, heard = _loud_first(loud, width)
     for u in range(variables.size):
         v = variables[u]
-        begin, size, heard = starts[v], starts[v + 1] - starts[v], 0
-        log_z[:tilts] = log_top[u]
-        w[:] = log_w[u].reshape(-1)
-        total[:] = 0.0
+        begin, size = starts[v], starts[v + 1] - starts[v]
+        w[: size * width] = log_w[u, :size].reshape(-1)
+        w[size * width : size * width + tilts] = log_top[u]
         for g in range(GROUPS):
             mine, events, a = table[g, begin : begin + size], 0.0, weights[g, v]
             for c in range(size):
-                hits[c] = mine[c]
-                events += hits[c]
+                hits[c] = a * mine[c]
+                events += mine[c]
+            hits[size] = -a * events
             for t in range(0, width, LANES):
-                sum_rows(hits, 0, w, t, width, size, told, t)
-            for t in range(width):
-                one = a * (told[t] - events * log_z[t])
-                each[heard * width + t] = one
-                total[t] += one
-            heard += loud[g] != 0.0
+                sum_rows(hits, 0, w, t, width, size + 1, each, places[g] + t)
         for t in range(0, width, LANES):
+            sum_rows(ones, 0, each, t, width, GROUPS, total, t)
             if left_out == 1:
                 loudest(each, no_trials, heard, width, 1.0, none, t, lost)
             elif left_out == 2:

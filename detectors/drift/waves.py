@@ -29,9 +29,19 @@ def _standard(X, row, columns, center, per_sd, out):  # type: ignore[no-untyped-
         out[j] = min(max(z, -clip), clip)
 
 
+@njit(inline="always")
+def _rounded(value):  # type: ignore[no-untyped-def]  # compiled
+    """In whole 1 / 1,024."""
+    most, half = np.float32(MOST), np.float32(0.5)
+    return np.floor(min(max(value, -most), most) * np.float32(UNIT) + half) * np.float32(1.0 / UNIT)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def along(X, rows, columns, center, per_sd, directions, out):  # type: ignore[no-untyped-def]  # compiled
-    """Some rows along the directions into `out`, float32, shape (rows, M); four columns at once, in an order of additions that is fixed."""
+def along(X, rows, columns, center, per_sd, directions, scale, out):  # type: ignore[no-untyped-def]  # compiled
+    """Some rows along the directions, scaled and in whole 1 / 1,024, into `out`, float32, shape (rows, M).
+
+    Four columns at once, in an order of additions that is fixed.
+    """
     m, M = directions.shape
     u = np.zeros((m + 3) // 4 * 4, np.float32)
     padded = np.zeros((u.size, M), np.float32)
@@ -45,6 +55,8 @@ def along(X, rows, columns, center, per_sd, directions, out):  # type: ignore[no
             d0, d1, d2, d3 = padded[j], padded[j + 1], padded[j + 2], padded[j + 3]
             for k in range(M):
                 mine[k] += u0 * d0[k] + u1 * d1[k] + (u2 * d2[k] + u3 * d3[k])
+        for k in range(M):
+            mine[k] = _rounded(mine[k] * scale[k])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -77,8 +89,8 @@ def _columns_of(X, at, columns, out):  # type: ignore[no-untyped-def]  # compile
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def products_of(X, rows, columns, center, per_sd, waves, products, starts, out):  # type: ignore[no-untyped-def]  # compiled
-    """The sums of products of some rows into `out`, float32, shape (rows, M); 32 rows at once.
+def products_of(X, rows, columns, center, per_sd, waves, products, starts, scale, out):  # type: ignore[no-untyped-def]  # compiled
+    """The sums of products of some rows, scaled and in whole 1 / 1,024, into `out`, float32, shape (rows, M); 32 rows at once.
 
     `products` and `starts` as of `features._by_sum`: a sum stays in registers until it is complete.
     """
@@ -113,6 +125,9 @@ def products_of(X, rows, columns, center, per_sd, waves, products, starts, out):
                     minus[i] = -y
         for k in range(M):
             add_products(flat, products, starts[k], starts[k + 1], sums, k * LANES)
+            factor = scale[k]
+            for i in range(LANES):
+                sums[k * LANES + i] = _rounded(sums[k * LANES + i] * factor)
         for k in range(0, padded, ROWS):
             a = k * LANES
             for i in range(0, LANES, COLUMNS):
@@ -134,16 +149,6 @@ def products_of(X, rows, columns, center, per_sd, waves, products, starts, out):
         for i in range(size):
             for k in range(M):
                 out[begin + i, k] = turned[i, k]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def rounded(scale, out):  # type: ignore[no-untyped-def]  # compiled
-    """In whole 1 / 1,024, in place."""
-    most, unit, per_unit, half = np.float32(MOST), np.float32(UNIT), np.float32(1.0 / UNIT), np.float32(0.5)
-    for i in range(out.shape[0]):
-        mine = out[i]
-        for k in range(mine.size):
-            mine[k] = np.floor(min(max(mine[k] * scale[k], -most), most) * unit + half) * per_unit
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -175,10 +180,9 @@ def take_rows(X, hashes, seen, stride, taken, sizes, sums, columns, center, per_
         rows = np.arange(at, X.shape[0], stride)[: int(np.ceil(TAKEN - taken))]
         some = out[: rows.size]
         if directions.size:
-            along(X, rows, columns, center, per_sd, directions, some)
+            along(X, rows, columns, center, per_sd, directions, scale, some)
         else:
-            products_of(X, rows, columns, center, per_sd, waves, products, starts, some)
-        rounded(scale, some)
+            products_of(X, rows, columns, center, per_sd, waves, products, starts, scale, some)
         mine[:] = 0.0
         for i in range(rows.size):
             g = bucket_of(hashes[rows[i]]) % GROUPS
