@@ -14,8 +14,8 @@ u are the values less the reference's mean by its sd, clipped at 4 sd; missing o
 quarter, and a quarter as many of those to come are taken. So all times of a window weigh alike, and a window of n costs
 384 + 144 log2(n / 384) rows. Parts of several partitions are brought to the coarsest of their strides, and added.
 
-Cost of a row taken: 0.08 us for 8 columns, 0.16 for 20, 0.27 for 64, 2.2 for 512; of an event in windows of 10,000: 0.013, 0.022, 0.04 and
-0.26 us (one core, the lowest of seven runs).
+Cost of a row taken: 0.04 us for 8 columns, 0.06 for 20, 0.28 for 64, 2.4 for 512; of an event in windows of 10,000: 0.004, 0.007, 0.03 and
+0.27 us (one core with AVX-512, the lowest of thirty runs).
 
 **Reference.** Means and covariance of the features over all its rows, with which they are whitened once more; how far the mean moves from
 hour to hour (one number, for all directions); and 256 of its rows as features, from which the judge knows their law along any direction.

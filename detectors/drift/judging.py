@@ -62,14 +62,16 @@ def tops(top, slack, spread, few, rho, variables, out):  # type: ignore[no-untyp
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _loud_first(loud, width):  # type: ignore[no-untyped-def]  # compiled
-    """Where each group's row of `width` begins when those that may be left out come first, and how many they are."""
-    places, heard = np.empty(GROUPS, np.int64), 0
-    for may in (True, False):
-        for g in range(GROUPS):
-            if (loud[g] > 0.0) == may:
-                places[g] = heard * width
-                heard += 1
-    return places, np.int64(np.count_nonzero(loud))
+    """Where each group's row of `width` begins, of those that may be left out first, and how many they are."""
+    places, heard, quiet = np.empty(GROUPS, np.int64), 0, 0
+    for g in range(GROUPS):
+        if loud[g] > 0.0:
+            places[g] = heard * width
+            heard += 1
+        else:
+            quiet += 1
+            places[g] = (GROUPS - quiet) * width
+    return places, heard
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -123,7 +125,8 @@ def cells_log_e(table, sizes, weights, starts, low, high, variable, log_odds, lo
             k = stop
         for s in range(log_odds.size):
             hit, mine = log_odds[s], out[s, first:end]
-            miss[:size] = log_miss[s, first:end]
+            for i in range(size):
+                miss[i] = log_miss[s, first + i]
             for i in range(0, size, LANES):
                 if left_out == 1:
                     loudest(hits, trials, heard, width, hit, miss, i, lost)
@@ -158,8 +161,11 @@ def tilts_log_e(table, weights, variables, starts, log_w, log_top, active, loud,
     for u in range(variables.size):
         v = variables[u]
         begin, size = starts[v], starts[v + 1] - starts[v]
-        w[: size * width] = log_w[u, :size].reshape(-1)
-        w[size * width : size * width + tilts] = log_top[u]
+        for c in range(size):
+            for t in range(width):
+                w[c * width + t] = log_w[u, c, t]
+        for t in range(tilts):
+            w[size * width + t] = log_top[u, t]
         for g in range(GROUPS):
             mine, events, a = table[g, begin : begin + size], 0.0, weights[g, v]
             for c in range(size):

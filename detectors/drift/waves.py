@@ -175,10 +175,13 @@ def take_rows(X, hashes, seen, stride, taken, sizes, sums, columns, center, per_
         scale: of `KeptFeatures`.
     """
     M, at = scale.size, -seen % stride
-    out, mine = np.empty((min(TAKEN, X.shape[0]), M), np.float32), np.empty((GROUPS, M), np.float32)
+    most = min(TAKEN, X.shape[0])
+    chosen, out, mine = np.empty(most, np.int64), np.empty((most, M), np.float32), np.empty((GROUPS, M), np.float32)
     while at < X.shape[0]:
-        rows = np.arange(at, X.shape[0], stride)[: int(np.ceil(TAKEN - taken))]
-        some = out[: rows.size]
+        count = max(min((X.shape[0] - at + stride - 1) // stride, int(np.ceil(TAKEN - taken))), 0)
+        rows, some = chosen[:count], out[:count]
+        for i in range(count):
+            rows[i] = at + i * stride
         if directions.size:
             along(X, rows, columns, center, per_sd, directions, scale, some)
         else:
@@ -194,10 +197,12 @@ def take_rows(X, hashes, seen, stride, taken, sizes, sums, columns, center, per_
             for k in range(M):
                 sums[g, k] += mine[g, k]
         taken += rows.size
-        at = rows[-1] + stride
+        at += count * stride
         if taken >= TAKEN:
-            sizes *= 0.25
-            sums *= 0.25
+            for g in range(GROUPS):
+                sizes[g] *= 0.25
+                for k in range(M):
+                    sums[g, k] *= 0.25
             taken *= 0.25
             stride *= 4
             at += -(seen + at) % stride
