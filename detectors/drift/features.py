@@ -133,11 +133,11 @@ class Features:
         """Features of some rows, all by default, shape (n, M)."""
         rows = np.arange(len(X)) if rows is None else rows
         X, out = np.ascontiguousarray(X), np.empty((len(rows), len(self)), np.float32)
-        columns, center, per_sd, directions, *waves, scale = self._law
+        columns, center, per_sd, directions, waves, products, starts, scale = self._law
         if directions.size:
             along(X, rows, columns, center, per_sd, directions, scale, out)
         else:
-            products_of(X, rows, columns, center, per_sd, *waves, scale, out)
+            products_of(X, rows, columns, center, per_sd, waves, products, starts, scale, out)
         return out
 
     def take(self, X: NDArray[np.float32], hashes: NDArray[np.uint64], seen: int, sums: FeatureSums) -> None:

@@ -114,8 +114,9 @@ def cells_log_e(table, sizes, weights, starts, low, high, variable, log_odds, lo
             all_trials += a[g] * sizes[g]
         k = first
         while k < end:
+            # single cells, or cumulated ones, that follow each other
             stop, step = k + 1, np.int64(low[k + 1] - low[k]) if k + 1 < end else 1
-            while stop < end and high[stop] == high[stop - 1] + 1 and low[stop] == low[stop - 1] + step:
+            while stop < end and 0 <= step <= 1 and high[stop] == high[stop - 1] + 1 and low[stop] == low[stop - 1] + step:
                 stop += 1
             for i in range(k, stop, LANES):
                 if step == 0:

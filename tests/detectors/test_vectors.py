@@ -1,5 +1,7 @@
 """Cells, moments, sums and maxima by vectors are those of plain loops; where a loop says in which order, to the last bit."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numba import njit
@@ -92,7 +94,8 @@ def test_sides_that_differ_are_added() -> None:
 @pytest.mark.parametrize(("width", "count"), [(8, 4), (16, 64), (21, 7), (3, 2)])
 def test_weighted_rows_are_added_four_at_a_time(kinds: tuple[type, type], width: int, count: int) -> None:
     rng = np.random.default_rng(6)
-    factors, rows = (100 * rng.normal(size=2 + count)).astype(kinds[0]), (50 * rng.normal(size=(count, width))).astype(kinds[1])
+    factors: NDArray[Any] = (100 * rng.normal(size=2 + count)).astype(kinds[0])
+    rows: NDArray[Any] = (50 * rng.normal(size=(count, width))).astype(kinds[1])
     out = np.full(width + 2, np.nan)
     weighted(factors, 2, rows.ravel(), width, count, out, 1)
     parts, whole = factors[2:].astype(np.float64)[:, None] * rows.astype(np.float64), np.zeros(width)
