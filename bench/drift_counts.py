@@ -19,7 +19,7 @@ from detectors.drift import DriftDetector, DriftReference, WindowCounts
 FEATURES, CLASSES, BATCH, WINDOW = 20, 10, 500, 10_000
 
 
-def best_s(run: Callable[[], None], repeats: int = 20) -> float:
+def best_s(run: Callable[[], object], repeats: int = 20) -> float:
     """CPU seconds of the fastest of several runs: the one with the least weather."""
     times = []
     for _ in range(repeats):

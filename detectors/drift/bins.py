@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_EDGES = 16
-"""Room for thresholds per numeric variable, in a rectangular table padded with +inf; 14 bins need 15."""
+"""Room for thresholds per numeric variable, in a rectangular table padded with +inf, the last one always; 14 bins need 15."""
 
 BINS = 10
 """Of equal mass, as effect sizes count them."""

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from detectors.drift.counts import BUCKETS, WindowCounts
-from detectors.drift.design_effect import effective, excess, infer, loud_groups, remember, volumes_of, weigh
+from detectors.drift.design_effect import effective, excess, infer, loud_groups, remember, take_in, volumes_of, weigh
 from detectors.drift.reference import DriftReference
 from detectors.groups import GROUPS
 
@@ -108,13 +108,7 @@ class Dependence:
         told, share = np.empty((len(self.rho), 3, 2)), np.empty_like(self.baseline)
         tables = counts.table, look.sizes, look.extra, look.weights, self.baseline
         excess(*tables, self._starts, self._tenths, self._tenth_starts, self._scores, BASELINE_EVENTS, PRIOR_RHO, share, told)
-        self._numerators *= DECAY
-        self._denominators *= DECAY
-        self._numerators += told[:, :, 0]
-        self._denominators += told[:, :, 1]
-        if counts.n:
-            self.baseline *= BASELINE_DECAY
-            self.baseline += (1.0 - BASELINE_DECAY) * share
+        take_in(told, self._numerators, self._denominators, DECAY, share, self.baseline, BASELINE_DECAY if counts.n else 1.0)
         self._infer()
         remember(counts.volumes, self._rho, self.usual, USUAL_DECAY, self.recent, RECENT_DECAY)
         loud_groups(self.usual, DOMINANT, self.loud)

@@ -74,6 +74,17 @@ def loud_groups(usual, dominant, out):  # type: ignore[no-untyped-def]  # compil
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def take_in(told, numerators, denominators, decay, share, baseline, keep):  # type: ignore[no-untyped-def]  # compiled
+    """Take what `excess` told of a window into what was learned, and its shares into the slow average."""
+    for v in range(told.shape[0]):
+        for kind in range(told.shape[1]):
+            numerators[v, kind] = numerators[v, kind] * decay + told[v, kind, 0]
+            denominators[v, kind] = denominators[v, kind] * decay + told[v, kind, 1]
+    for c in range(share.size):
+        baseline[c] = baseline[c] * keep + (1.0 - keep) * share[c]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def infer(numerators, denominators, prior, weight, rho, along, largest):  # type: ignore[no-untyped-def]  # compiled
     """Posterior correlations of the cells, of both moments of the normal scores, and the largest of the three.
 
@@ -115,8 +126,8 @@ def excess(table, sizes, extra, weights, baseline, starts, tenths, tenth_starts,
         share_out: where the window's own shares go, shape (n_cells,).
         out: where it goes, shape (V, 3, 2).
     """
-    a, per, share, hits = np.empty(GROUPS), np.empty(GROUPS), np.empty(GROUPS), np.empty(GROUPS)
-    mean, square, fourth, told, told_square = np.empty(GROUPS), np.empty(GROUPS), np.empty(GROUPS), np.empty(GROUPS), np.empty(GROUPS)
+    # of one array: where two may overlap, a compiler looks before each loop
+    a, per, share, hits, here, mean, square, fourth, told, told_square = np.empty((10, GROUPS))
     deviation, spread = np.empty((3, GROUPS)), np.empty((3, GROUPS))
     for v in range(starts.size - 1):
         pooled_n = 0.0
@@ -133,12 +144,13 @@ def excess(table, sizes, extra, weights, baseline, starts, tenths, tenth_starts,
             for c in range(tenths[b], stop):
                 pooled = 0.0
                 for g in range(GROUPS):
-                    pooled += a[g] * table[g, c]
+                    here[g] = table[g, c]
+                    pooled += a[g] * here[g]
                 share_out[c] = pooled / max(pooled_n, 1e-12)
                 pooled += prior_events * baseline[c]
                 s = scores[c]
                 for g in range(GROUPS):
-                    n = float(table[g, c])
+                    n = here[g]
                     p = (pooled - a[g] * n) * per[g]
                     share[g] += p
                     hits[g] += n

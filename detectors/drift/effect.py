@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from detectors.drift.counts import MOMENT_SCALE, WindowCounts
+from detectors.drift.counts import WindowCounts
+from detectors.drift.moments import SCALE
 from detectors.drift.reference import DriftReference
 
 Floats = NDArray[np.float64]
@@ -171,7 +172,7 @@ class EffectSizer:
         crossing = 0.5 * (before**2 + gap**2) / np.maximum(np.abs(before - gap), 1e-300)
         area = np.where(before * gap >= 0, 0.5 * np.abs(before + gap), crossing) * self._widths
         finite = np.maximum(n - cells[self._last], 1)
-        shift = (counts.moments[:, 0] / MOMENT_SCALE / finite - usual * seen) * self._numeric
+        shift = (counts.moments[:, 0] / SCALE / finite - usual * seen) * self._numeric
         half_l1 = 0.5 * np.add.reduceat(np.abs(self._past - now), self._starts)
         return EffectSizes(
             n=n,

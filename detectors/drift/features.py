@@ -14,8 +14,8 @@ u are the values less the reference's mean by its sd, clipped at 4 sd; missing o
 quarter, and a quarter as many of those to come are taken. So all times of a window weigh alike, and a window of n costs
 384 + 144 log2(n / 384) rows. Parts of several partitions are brought to the coarsest of their strides, and added.
 
-Cost of a row taken: 0.08 us for 8 columns, 0.16 for 20, 0.27 for 64, 2.2 for 512; of an event in windows of 10,000: 0.013, 0.022, 0.04 and
-0.26 us (one core, the lowest of seven runs).
+Cost of a row taken: 0.04 us for 8 columns, 0.06 for 20, 0.28 for 64, 2.4 for 512; of an event in windows of 10,000: 0.004, 0.007, 0.03 and
+0.27 us (one core with AVX-512, the lowest of thirty runs).
 
 **Reference.** Means and covariance of the features over all its rows, with which they are whitened once more; how far the mean moves from
 hour to hour (one number, for all directions); and 256 of its rows as features, from which the judge knows their law along any direction.
@@ -23,34 +23,24 @@ hour to hour (one number, for all directions); and 256 of its rows as features, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detectors.drift.cells import Kind
-from detectors.drift.lanes import COLUMNS, LANES, ROWS, add_products, turn
-from detectors.groups import GROUPS, bucket_of
+from detectors.drift.lanes import LANES
+from detectors.drift.waves import CLIP, FREQUENCY, MOST, along, products_of, take_rows
+from detectors.groups import GROUPS
 
 FEATURES = 64
 MOST_COLUMNS = 1_024
 WAVES_TO = 32
 """Columns up to which the features are products of waves."""
 PRODUCTS = 512
-FREQUENCY = 1.3
-"""Radians by sd: where sin(w |u|) of a normal law tells most of its sign."""
 SAMPLE, SAMPLE_UNIT = 256, 15.0
-TAKEN = 384
-"""Rows of a window after which a quarter as many are taken."""
-CLIP = 4.0
-MOST = 8.0
-"""Largest feature."""
-UNIT = 1_024.0
-"""Features are counted in 1 / 1,024, so that sums are exact."""
 FLOOR, COLUMN_FLOOR = 0.02, 1e-3
 """Of the mean variance of features, and of columns: directions with less are left out."""
 _SEED, _CHUNK, _MIN_ROWS = 2_026, 8_192, 1_000
@@ -83,92 +73,6 @@ class KeptFeatures(NamedTuple):
     """Of the reference."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _standard(X, row, columns, center, per_sd, out):  # type: ignore[no-untyped-def]  # compiled
-    """The columns of a row in sd, clipped, 0 where missing."""
-    clip = np.float32(CLIP)
-    for j in range(columns.size):
-        x = X[row, columns[j]]
-        z = (x - center[j]) * per_sd[j] if x == x else np.float32(0.0)
-        out[j] = min(max(z, -clip), clip)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _along(X, rows, columns, center, per_sd, directions, out):  # type: ignore[no-untyped-def]  # compiled
-    """Some rows along the directions into `out`, float32, shape (rows, M); four columns at once, in an order of additions that is fixed."""
-    m, M = directions.shape
-    u = np.zeros((m + 3) // 4 * 4, np.float32)
-    padded = np.zeros((u.size, M), np.float32)
-    padded[:m] = directions
-    for r in range(rows.size):
-        _standard(X, rows[r], columns, center, per_sd, u)
-        mine = out[r]
-        mine[:] = 0.0
-        for j in range(0, m, 4):
-            u0, u1, u2, u3 = u[j], u[j + 1], u[j + 2], u[j + 3]
-            d0, d1, d2, d3 = padded[j], padded[j + 1], padded[j + 2], padded[j + 3]
-            for k in range(M):
-                mine[k] += u0 * d0[k] + u1 * d1[k] + (u2 * d2[k] + u3 * d3[k])
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _products_of(X, rows, columns, center, per_sd, waves, products, starts, out):  # type: ignore[no-untyped-def]  # compiled
-    """The sums of products of some rows into `out`, float32, shape (rows, M); 32 rows at once.
-
-    `products` and `starts` as of `_by_sum`: a sum stays in registers until it is complete.
-    """
-    m, M = columns.size, out.shape[1]
-    padded = (M + ROWS - 1) // ROWS * ROWS
-    u, sums, turned = np.zeros(LANES, np.float32), np.zeros(padded * LANES, np.float32), np.empty((LANES, padded), np.float32)
-    wave = np.ones((4 * m + 1, LANES), np.float32)  # odd and even of each column, 1 for a product of two, and the first ones negative
-    flat, to = wave.reshape(-1), turned.reshape(-1)
-    clip, one, none = np.float32(CLIP), np.float32(1.0), np.float32(0.0)
-    half, two, eight, cycle = np.float32(0.5), np.float32(2.0), np.float32(8.0), np.float32(FREQUENCY / (2.0 * np.pi))
-    for begin in range(0, rows.size, LANES):
-        size = min(LANES, rows.size - begin)
-        for j in range(m):
-            middle, factor = center[j], per_sd[j]
-            for i in range(size):
-                u[i] = X[rows[begin + i], columns[j]]
-            for i in range(LANES):
-                x = u[i]
-                known = x == x
-                z = (x - middle) * factor if known else none
-                u[i] = min(max(z, -clip), clip)
-            for odd in range(2):
-                middle, factor, shift = waves[2 * j + odd, 0], waves[2 * j + odd, 1], np.float32(0.25 * odd)
-                mine, minus = wave[2 * j + odd], wave[2 * m + 1 + 2 * j + odd]
-                for i in range(LANES):
-                    turns = u[i] * cycle + shift
-                    turns -= np.floor(turns + half)
-                    y = (eight * turns * (one - two * abs(turns)) - middle) * factor  # a sine within 6 %
-                    mine[i] = y
-                    minus[i] = -y
-        for k in range(M):
-            add_products(flat, products, starts[k], starts[k + 1], sums, k * LANES)
-        for k in range(0, padded, ROWS):
-            a = k * LANES
-            for i in range(0, LANES, COLUMNS):
-                b = a + i
-                turn(
-                    sums,
-                    b,
-                    b + LANES,
-                    b + 2 * LANES,
-                    b + 3 * LANES,
-                    b + 4 * LANES,
-                    b + 5 * LANES,
-                    b + 6 * LANES,
-                    b + 7 * LANES,
-                    to,
-                    i * padded + k,
-                    padded,
-                )
-        for i in range(size):
-            for k in range(M):
-                out[begin + i, k] = turned[i, k]
-
-
 def _by_sum(products: NDArray[np.int16], columns: int, sums: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Where the three waves of each product are in a table of 32 a wave, sum after sum, and the first product of each sum.
 
@@ -181,25 +85,6 @@ def _by_sum(products: NDArray[np.int16], columns: int, sums: int) -> tuple[NDArr
     waves[waves[:, 2] < 0, 2] = 2 * columns
     waves[to[order] < 0, 0] += 2 * columns + 1
     return (waves * LANES).ravel(), np.concatenate([[0], np.cumsum(np.bincount(of, minlength=sums))]).astype(np.int64)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _rounded(scale, out):  # type: ignore[no-untyped-def]  # compiled
-    """In whole 1 / 1,024, in place."""
-    most, unit, per_unit, half = np.float32(MOST), np.float32(UNIT), np.float32(1.0 / UNIT), np.float32(0.5)
-    for i in range(out.shape[0]):
-        mine = out[i]
-        for k in range(mine.size):
-            mine[k] = np.floor(min(max(mine[k] * scale[k], -most), most) * unit + half) * per_unit
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _add(features, rows, hashes, sizes, sums):  # type: ignore[no-untyped-def]  # compiled
-    for i in range(rows.size):
-        g = bucket_of(hashes[rows[i]]) % GROUPS
-        sizes[g] += 1.0
-        for k in range(features.shape[1]):
-            sums[g, k] += features[i, k]
 
 
 class Features:
@@ -216,7 +101,7 @@ class Features:
     """
 
     def __init__(self, kept: KeptFeatures, mean: Floats, sd: Floats, n_features: int) -> None:
-        self.kept = kept
+        self.kept = kept = kept._replace(sample=np.asfortranarray(kept.sample))  # as the judge reads it
         m, M, Q = kept.columns.size, kept.scale.size, len(kept.products)
         linear = kept.directions.size > 0
         W = 0 if linear else M
@@ -238,8 +123,8 @@ class Features:
         finite = (*parts[:2], kept.scale, kept.mean, kept.whiten)
         if not all(np.isfinite(part).all() for part in finite) or not 0 <= kept.wander < np.inf:
             raise ValueError("random features that are not finite")
-        self._center, self._per_sd = mean[kept.columns].astype(np.float32), (1.0 / sd[kept.columns]).astype(np.float32)
-        self._products, self._starts = _by_sum(kept.products, m, M)
+        center, per_sd = mean[kept.columns].astype(np.float32), (1.0 / sd[kept.columns]).astype(np.float32)
+        self._law = kept.columns, center, per_sd, kept.directions, kept.waves, *_by_sum(kept.products, m, M), kept.scale
 
     def __len__(self) -> int:
         return self.kept.scale.size
@@ -247,33 +132,24 @@ class Features:
     def of(self, X: NDArray[np.float32], rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Features of some rows, all by default, shape (n, M)."""
         rows = np.arange(len(X)) if rows is None else rows
-        out, kept = np.empty((len(rows), len(self)), np.float32), self.kept
-        where = X, rows, kept.columns, self._center, self._per_sd
-        if kept.directions.size:
-            _along(*where, kept.directions, out)
+        X, out = np.ascontiguousarray(X), np.empty((len(rows), len(self)), np.float32)
+        columns, center, per_sd, directions, waves, products, starts, scale = self._law
+        if directions.size:
+            along(X, rows, columns, center, per_sd, directions, scale, out)
         else:
-            _products_of(*where, kept.waves, self._products, self._starts, out)
-        _rounded(kept.scale, out)
+            products_of(X, rows, columns, center, per_sd, waves, products, starts, scale, out)
         return out
 
     def take(self, X: NDArray[np.float32], hashes: NDArray[np.uint64], seen: int, sums: FeatureSums) -> None:
         """Add the rows of a batch whose turn it is.
 
         Args:
-            X: shape (n, d).
+            X: shape (n, d), contiguous.
             hashes: of the clients, shape (n,).
             seen: rows of the window before these.
             sums: to which they are added.
         """
-        at, n = -seen % sums.stride, len(X)
-        while at < n:
-            rows = np.arange(at, n, sums.stride)[: math.ceil(TAKEN - sums.taken)]
-            _add(self.of(X, rows), rows, hashes, sums.sizes, sums.sums)
-            sums.taken += len(rows)
-            at = int(rows[-1]) + sums.stride
-            if sums.taken >= TAKEN:
-                sums.thin()
-                at += -(seen + at) % sums.stride
+        sums.stride, sums.taken = take_rows(X, hashes, seen, sums.stride, sums.taken, sums.sizes, sums.sums, *self._law)
 
     def columns_of(self, weights: Floats) -> Floats:
         """How much each column has to do with a weighted sum of the features, shape (m,); `weights` of shape (M,)."""
@@ -301,13 +177,6 @@ class FeatureSums:
 
     def __init__(self, features: int) -> None:
         self.stride, self.taken, self.sizes, self.sums = 1, 0.0, np.zeros(GROUPS), np.zeros((GROUPS, features))
-
-    def thin(self) -> None:
-        """Take a quarter as many rows from here on; those so far count a quarter."""
-        self.sizes *= 0.25
-        self.sums *= 0.25
-        self.taken *= 0.25
-        self.stride *= 4
 
     def merge(self, other: FeatureSums) -> None:
         """Add another part of the window, both as if taken with the coarser of their strides."""

@@ -1,7 +1,7 @@
 """Compiled sums over client groups: one window's evidence for cells and tilts.
 
 Every function takes tables per group and adds the 16 groups up, without the `left_out` loudest of those that are `loud`. Loops run
-over cells and alternatives innermost, so that one instruction takes several of them.
+over cells and alternatives innermost, eight of them per instruction (`eights.py`).
 """
 
 from __future__ import annotations
@@ -9,34 +9,21 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-GROUPS = 16
-LANES = 8
-"""Alternatives are padded to a multiple of it."""
-
-_FAST = {"reassoc", "nnan", "nsz"}
-"""Sums and maxima in any order, so that they take several numbers per instruction; infinities stay what they are."""
+from detectors.drift.eights import LANES, cumulated, loudest, loudest_two, singles, sum_rows
+from detectors.groups import GROUPS
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def cumulate(table, out):  # type: ignore[no-untyped-def]  # compiled
-    """Events per group before each cell and in all, float64, shape (16, n_cells + 1)."""
-    for g in range(GROUPS):
-        total = 0.0
-        for c in range(table.shape[1]):
-            out[g, c] = total
-            total += table[g, c]
-        out[g, table.shape[1]] = total
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def limits(p, below, above, mix, swing, materiality, odds, out):  # type: ignore[no-untyped-def]  # compiled
+def limits(p, below, above, few, rho, variable, swing, materiality, odds, out):  # type: ignore[no-untyped-def]  # compiled
     """1 + u (o - 1) of every side and odds, and tested cell, u the edge of its tolerance; inf where that is 0 or 1.
 
     Args:
         p: the reference's share, shape (K,).
         below: how far its own error may put it lower, shape (K,).
         above: the same higher.
-        mix: 3.5 sqrt(rho / clients) of its variable, shape (K,).
+        few: 3.5 / sqrt(clients).
+        rho: shape (V,).
+        variable: whose a tested cell is, shape (K,).
         swing: how far it may wander in time, shape (K,).
         materiality: delta.
         odds: three above 1, three below, shape (6,).
@@ -44,7 +31,8 @@ def limits(p, below, above, mix, swing, materiality, odds, out):  # type: ignore
     """
     half = odds.size // 2
     for k in range(p.size):
-        spread = mix[k] ** 2 * p[k] * (1.0 - p[k]) + swing[k] ** 2
+        mix = few * np.sqrt(rho[variable[k]])
+        spread = mix**2 * p[k] * (1.0 - p[k]) + swing[k] ** 2
         upper = p[k] + np.sqrt(above[k] ** 2 + spread) + materiality
         lower = p[k] - np.sqrt(below[k] ** 2 + spread) - materiality
         for s in range(half):
@@ -52,14 +40,49 @@ def limits(p, below, above, mix, swing, materiality, odds, out):  # type: ignore
             out[half + s, k] = 1.0 + lower * (odds[half + s] - 1.0) if lower > 0.0 else np.inf
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def cells_log_e(cumulated, sizes, weights, low, high, variable, log_odds, log_miss, loud, left_out, out):  # type: ignore[no-untyped-def]  # compiled
+@njit(cache=True, nogil=True, error_model="numpy")
+def tops(top, slack, spread, few, rho, variables, out):  # type: ignore[no-untyped-def]  # compiled
+    """Z = top + hypot(slack, mix spread) - slack of every tilt, mix = 3.5 sqrt(rho / clients) of its variable.
+
+    Args:
+        top: float32, shape (U, T), as the next two.
+        slack: part of Z that is for the reference's own error.
+        spread: sd of w.
+        few: 3.5 / sqrt(clients).
+        rho: shape (V,).
+        variables: whose the tilts are, shape (U,).
+        out: where it goes, shape (U, T).
+    """
+    for u in range(variables.size):
+        mix = few * np.sqrt(rho[variables[u]])
+        for t in range(top.shape[1]):
+            own = np.float64(slack[u, t])
+            out[u, t] = np.float64(top[u, t]) + np.sqrt(own**2 + (mix * spread[u, t]) ** 2) - own
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _loud_first(loud, width):  # type: ignore[no-untyped-def]  # compiled
+    """Where each group's row of `width` begins, of those that may be left out first, and how many they are."""
+    places, heard, quiet = np.empty(GROUPS, np.int64), 0, 0
+    for g in range(GROUPS):
+        if loud[g] > 0.0:
+            places[g] = heard * width
+            heard += 1
+        else:
+            quiet += 1
+            places[g] = (GROUPS - quiet) * width
+    return places, heard
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def cells_log_e(table, sizes, weights, starts, low, high, variable, log_odds, log_miss, loud, left_out, out):  # type: ignore[no-untyped-def]  # compiled
     """Logarithm of e of every side and odds, and tested cell; -inf where `log_miss` is infinite.
 
     Args:
-        cumulated: events per group before a cell, float64, shape (16, n_cells + 1).
+        table: events per group and cell, shape (16, n_cells).
         sizes: events per group, float64, shape (16,).
         weights: what an event is worth, shape (16, V).
+        starts: first cell of each variable and their number at the end, shape (V + 1,).
         low: first cell of a tested one, shape (K,).
         high: its end.
         variable: whose it is; cells of one variable follow each other.
@@ -69,45 +92,55 @@ def cells_log_e(cumulated, sizes, weights, low, high, variable, log_odds, log_mi
         left_out: 0, 1 or 2.
         out: where it goes, shape (6, K).
     """
-    kinds, begin = log_odds.size, 0
-    while begin < low.size:
-        v, end = variable[begin], begin + 1
+    first, most, a, trials = 0, 0, np.empty(GROUPS), np.empty(GROUPS)
+    for v in range(starts.size - 1):
+        most = max(most, starts[v + 1] - starts[v])
+    room, width = most + LANES + 1, 2 * (most + LANES)  # eights that begin inside may end behind
+    places, heard = _loud_first(loud, width)
+    before, hits = np.zeros(GROUPS * room), np.zeros(GROUPS * width)
+    all_hits, lost, miss = np.zeros(width), np.zeros(width), np.zeros(width)
+    while first < low.size:
+        v, end = variable[first], first + 1
         while end < low.size and variable[end] == v:
             end += 1
-        size = end - begin
-        hits, trials, all_hits, all_trials = np.empty((GROUPS, size)), np.empty(GROUPS), np.zeros(size), 0.0
+        size, cells, all_trials = end - first, starts[v + 1] - starts[v], 0.0
         for g in range(GROUPS):
-            a, mine = weights[g, v], hits[g]
-            trials[g] = a * sizes[g]
-            all_trials += trials[g]
-            for k in range(size):
-                mine[k] = a * (cumulated[g, high[begin + k]] - cumulated[g, low[begin + k]])
-                all_hits[k] += mine[k]
-        first, second = np.empty(size), np.empty(size)
-        for s in range(kinds):
-            hit, miss, mine = log_odds[s], log_miss[s, begin:end], out[s, begin:end]
-            first[:], second[:] = 0.0, 0.0
-            for g in range(GROUPS if left_out > 0 else 0):
-                if loud[g] == 0.0:
-                    continue
-                theirs, of_trials = hits[g], trials[g]
-                if left_out == 1:
-                    for k in range(size):
-                        first[k] = max(first[k], theirs[k] * hit - of_trials * miss[k])
+            total, mine = 0.0, table[g, starts[v] : starts[v + 1]]
+            for c in range(cells):
+                total += mine[c]
+                before[g * room + c + 1] = total
+            a[g] = weights[g, v]
+            trials[places[g] // width] = a[g] * sizes[g]
+            all_trials += a[g] * sizes[g]
+        k = first
+        while k < end:
+            # single cells, or cumulated ones, that follow each other
+            stop, step = k + 1, np.int64(low[k + 1] - low[k]) if k + 1 < end else 1
+            while stop < end and 0 <= step <= 1 and high[stop] == high[stop - 1] + 1 and low[stop] == low[stop - 1] + step:
+                stop += 1
+            for i in range(k, stop, LANES):
+                if step == 0:
+                    cumulated(before, room, low[k] - starts[v], high[i] - starts[v], a, places, hits, all_hits, i - first)
                 else:
-                    for k in range(size):
-                        each = theirs[k] * hit - of_trials * miss[k]
-                        low_one = min(first[k], each)
-                        first[k] = max(first[k], each)
-                        second[k] = max(second[k], low_one)
-            for k in range(size):
-                value = all_hits[k] * hit - all_trials * miss[k] - first[k] - second[k]
-                mine[k] = -np.inf if miss[k] == np.inf else value
-        begin = end
+                    singles(before, room, low[i] - starts[v], high[i] - starts[v], a, places, hits, all_hits, i - first)
+            k = stop
+        for s in range(log_odds.size):
+            hit, mine = log_odds[s], out[s, first:end]
+            for i in range(size):
+                miss[i] = log_miss[s, first + i]
+            for i in range(0, size, LANES):
+                if left_out == 1:
+                    loudest(hits, trials, heard, width, hit, miss, i, lost)
+                elif left_out == 2:
+                    loudest_two(hits, trials, heard, width, hit, miss, i, lost)
+            for i in range(size):
+                value = all_hits[i] * hit - all_trials * miss[i] - lost[i]
+                mine[i] = -np.inf if miss[i] == np.inf else value
+        first = end
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
-def tilts_log_e(table, weights, variables, starts, log_w, top, slack, spread, mix, active, loud, left_out, out):  # type: ignore[no-untyped-def]  # compiled
+@njit(cache=True, nogil=True, fastmath={"reassoc"}, error_model="numpy")
+def tilts_log_e(table, weights, variables, starts, log_w, log_top, active, loud, left_out, out):  # type: ignore[no-untyped-def]  # compiled
     """Logarithm of e of every tilt; -inf where it is not active.
 
     Args:
@@ -116,49 +149,37 @@ def tilts_log_e(table, weights, variables, starts, log_w, top, slack, spread, mi
         variables: whose the tilts are, shape (U,).
         starts: first cell of each variable and their number at the end, shape (V + 1,).
         log_w: ln w, shape (U, C, T padded to a multiple of 8).
-        top: part of Z = top + hypot(slack, mix spread) - slack, shape (U, T).
-        slack: as `top`.
-        spread: as `top`.
-        mix: 3.5 sqrt(rho / clients), shape (V,).
+        log_top: ln Z, shape (U, T).
         active: shape (U, T).
         loud: 0 for groups that are the service, 1 for those that may be left out, float64, shape (16,).
         left_out: 0, 1 or 2.
         out: where it goes, shape (U, T).
     """
-    width, tilts = log_w.shape[2] // LANES * LANES, active.shape[1]
-    told, total, log_top = np.empty(width), np.empty(width), np.zeros(width)
-    first, second = np.empty(width), np.empty(width)
+    cells, width, tilts = log_w.shape[1], log_w.shape[2], active.shape[1]
+    w, hits, each = np.zeros((cells + 1) * width), np.empty(cells + 1), np.empty(GROUPS * width)
+    total, lost, none, no_trials, ones = np.empty(width), np.zeros(width), np.zeros(width), np.zeros(GROUPS), np.ones(GROUPS)
+    places, heard = _loud_first(loud, width)
     for u in range(variables.size):
         v = variables[u]
         begin, size = starts[v], starts[v + 1] - starts[v]
-        for t in range(tilts):
-            own = np.float64(slack[u, t])
-            log_top[t] = np.log(np.float64(top[u, t]) + np.sqrt(own**2 + (mix[v] * spread[u, t]) ** 2) - own)
-        total[:], first[:], second[:] = 0.0, 0.0, 0.0
-        for g in range(GROUPS):
-            events = 0.0
-            told[:] = 0.0
-            for c in range(size):
-                events += float(table[g, begin + c])
-            for c in range(0, size // 4 * 4, 4):
-                h0, h1 = float(table[g, begin + c]), float(table[g, begin + c + 1])
-                h2, h3 = float(table[g, begin + c + 2]), float(table[g, begin + c + 3])
-                w0, w1, w2, w3 = log_w[u, c], log_w[u, c + 1], log_w[u, c + 2], log_w[u, c + 3]
-                for t in range(width):
-                    told[t] += h0 * w0[t] + h1 * w1[t] + (h2 * w2[t] + h3 * w3[t])
-            for c in range(size // 4 * 4, size):
-                hits, w = float(table[g, begin + c]), log_w[u, c]
-                for t in range(width):
-                    told[t] += hits * w[t]
-            a = weights[g, v]
-            may = left_out > 0 and loud[g] > 0.0
+        for c in range(size):
             for t in range(width):
-                each = a * (told[t] - events * log_top[t])
-                total[t] += each
-                if may:
-                    low_one = min(first[t], each)
-                    first[t] = max(first[t], each)
-                    second[t] = max(second[t], low_one)
+                w[c * width + t] = log_w[u, c, t]
         for t in range(tilts):
-            lost = first[t] + second[t] if left_out == 2 else first[t]
-            out[u, t] = total[t] - lost if active[u, t] else -np.inf
+            w[size * width + t] = log_top[u, t]
+        for g in range(GROUPS):
+            mine, events, a = table[g, begin : begin + size], 0.0, weights[g, v]
+            for c in range(size):
+                hits[c] = a * mine[c]
+                events += mine[c]
+            hits[size] = -a * events
+            for t in range(0, width, LANES):
+                sum_rows(hits, 0, w, t, width, size + 1, each, places[g] + t)
+        for t in range(0, width, LANES):
+            sum_rows(ones, 0, each, t, width, GROUPS, total, t)
+            if left_out == 1:
+                loudest(each, no_trials, heard, width, 1.0, none, t, lost)
+            elif left_out == 2:
+                loudest_two(each, no_trials, heard, width, 1.0, none, t, lost)
+        for t in range(tilts):
+            out[u, t] = total[t] - lost[t] if active[u, t] else -np.inf

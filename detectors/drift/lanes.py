@@ -7,38 +7,39 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
+from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from detectors.drift.vectors import FLOAT, INT, data_of, kept, place
 
 ROWS, COLUMNS = 8, 4
 """What `turn` takes at once."""
 LANES = 32
 """Events that `add_products` takes at once."""
 
-_FLOAT, _INT = ir.FloatType(), ir.IntType(32)
-_KEPT: Any = cgutils.alloca_once_value
+_LINE = 64
+"""Bytes of a line of the cache: a vector that crosses one is read twice."""
+
 _LOW, _HIGH = [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]
 _EVEN, _ODD = [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]
 
 
-def _pointer(context: Any, builder: Any, kind: Any, array: Any) -> Any:
-    return context.make_array(kind)(context, builder, array).data
-
-
 def _vector(builder: Any, data: Any, index: Any, size: int) -> Any:
-    return builder.bitcast(builder.gep(data, [index]), ir.VectorType(_FLOAT, size).as_pointer())
+    return place(builder, data, index, ir.VectorType(FLOAT, size))
 
 
 def _mixed(builder: Any, a: Any, b: Any, places: list[int]) -> Any:
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_INT, len(places)), places))
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INT, len(places)), places))
 
 
 def _turn(typing, values, r0, r1, r2, r3, r4, r5, r6, r7, out, at, step):  # type: ignore[no-untyped-def]  # compiled
     """out[at + c step + r] = values[r_r + c], c of 4, r of 8; both float32, contiguous and of one dimension."""
 
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        data, to = (_pointer(context, builder, signature.args[k], args[k]) for k in (0, 9))
+        data, to = (data_of(context, builder, signature.args[k], args[k]) for k in (0, 9))
         rows = [builder.load(_vector(builder, data, args[1 + r], COLUMNS), align=4) for r in range(ROWS)]
         both = [_mixed(builder, rows[k], rows[k + 4], list(range(ROWS))) for k in range(4)]
         index = args[10]
@@ -60,9 +61,9 @@ def _add_products(typing, waves, products, begin, end, out, at):  # type: ignore
     """
 
     def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        data, table, to = (_pointer(context, builder, signature.args[k], args[k]) for k in (0, 1, 4))
-        kind = ir.VectorType(_FLOAT, LANES)
-        total = _KEPT(builder, ir.Constant(kind, None))
+        data, table, to = (data_of(context, builder, signature.args[k], args[k]) for k in (0, 1, 4))
+        kind = ir.VectorType(FLOAT, LANES)
+        total = kept(builder, ir.Constant(kind, None))
         with cgutils.for_range_slice(builder, args[2], args[3], ir.Constant(args[2].type, 1)) as (q, _):
             first = builder.mul(q, ir.Constant(q.type, 3))
             parts = []
@@ -79,3 +80,11 @@ def _add_products(typing, waves, products, begin, end, out, at):  # type: ignore
 
 turn: Any = intrinsic(_turn)
 add_products: Any = intrinsic(_add_products)
+
+
+@njit(cache=True, nogil=True)
+def aligned(size):  # type: ignore[no-untyped-def]  # compiled
+    """Room for float32 that begins with a line of the cache, not filled."""
+    room = np.empty(size + _LINE // 4, np.float32)
+    first = -np.int64(room.ctypes.data) % _LINE // 4
+    return room[first : first + size]

@@ -108,11 +108,11 @@ class DriftReference:
             raise ValueError(f"category cells must be 0 to {TOP_CATEGORIES}")
         if (
             n_edges.min(initial=0) < 0
-            or n_edges.max(initial=0) > MAX_EDGES
+            or n_edges.max(initial=0) >= MAX_EDGES
             or np.diff(lookup_starts).min(initial=0) < 0
             or lookup_starts[0] != 0
         ):
-            raise ValueError(f"a variable has 0 to {MAX_EDGES} edges, and category tables follow one another")
+            raise ValueError(f"a variable has 0 to {MAX_EDGES - 1} edges, and category tables follow one another")
         sizes = []
         for v, kind in enumerate(kinds):
             codes = lookup[lookup_starts[v] : lookup_starts[v + 1]]

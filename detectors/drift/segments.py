@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.drift.counts import MOMENT_SCALE, WindowCounts
+from detectors.drift.counts import WindowCounts
 from detectors.drift.dependence import Dependence
 from detectors.drift.detector import DriftDetector
+from detectors.drift.moments import SCALE
 from detectors.drift.pairs import PairCounts, share_apart
 from detectors.drift.reference import DriftReference
 from detectors.drift.report import DriftReport
@@ -105,7 +106,7 @@ class SegmentHistory:
         beyond = np.add.reduceat(counts.table * reference.pairs.upper, reference.starts[:-1], axis=1)[:, reference.pairs.members]
         held["block_above"] += least @ beyond
         numeric_known = np.add.reduceat(counts.cells, reference.starts[:-1]) - counts.cells[reference.starts[1:] - 1]
-        held["moments"] += counts.moments[:, 0] / MOMENT_SCALE
+        held["moments"] += counts.moments[:, 0] / SCALE
         held["known"] += numeric_known
         self._dependence.learn(counts, look)
 
@@ -234,7 +235,7 @@ class Segment:
         mine.merge(counts)
         starts = self._reference.starts
         known = np.add.reduceat(mine.cells, starts[:-1]) - mine.cells[starts[1:] - 1]
-        mine.moments[:, 0] -= np.rint(self._z * known * MOMENT_SCALE).astype(np.int64)  # from the segment's own mean
+        mine.moments[:, 0] -= np.rint(self._z * known * SCALE).astype(np.int64)  # from the segment's own mean
         return detector.update(mine, span_s)
 
     def _begin(self, reference: DriftReference, z: Floats) -> DriftDetector:

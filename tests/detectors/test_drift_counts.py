@@ -50,7 +50,7 @@ def test_the_compiled_pass_counts_what_numpy_counts(past: NDArray[np.float32], n
 
 
 def test_large_batches_of_many_groups_are_counted_to_the_unit() -> None:
-    """Blocks of 240 events, their rests, and padded lanes: table, moments and volumes as plain numpy has them."""
+    """Blocks of 224 events, their rests, and padded lanes: table, moments and volumes as plain numpy has them."""
     rng = np.random.default_rng(8)
     X = rng.normal(size=(7_001, 35)).astype(np.float32)
     X[rng.random(X.shape) < 0.05] = np.nan
@@ -71,6 +71,18 @@ def test_large_batches_of_many_groups_are_counted_to_the_unit() -> None:
         moments[v] = (z * np.float32(65536)).astype(np.int64).sum(), (z * z * np.float32(65536)).astype(np.int64).sum()
     np.testing.assert_array_equal(window.table, expected)
     np.testing.assert_array_equal(window.moments, moments)
+
+
+def test_a_client_that_sends_thousands_of_extremes_at_once_overflows_no_sum() -> None:
+    """Squares are at their limit, and of one group: lanes of 32 bits must be emptied on the way."""
+    reference = numeric(np.arange(1_000, dtype=np.float32))
+    window = WindowCounts(reference)
+    X = np.full((9_000, 1), np.float32(1e30))
+    X[::10] = np.nan
+    window.update(X, clients=np.full(len(X), 7, np.uint64))
+    assert window.cells[-2:].tolist() == [8_100, 900]
+    assert window.cells[:-2].sum() == 0
+    assert window.moments.tolist() == [[8_100 * 16 * 65_536, 8_100 * 256 * 65_536]]
 
 
 def test_a_value_on_an_edge_belongs_to_the_left_bin_and_the_minimum_is_not_below() -> None:

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from detectors.drift import DriftDetector, DriftReference, DriftReport, WindowCounts
-from detectors.drift.features import FEATURES, PRODUCTS, TAKEN, FeatureSums
+from detectors.drift.features import FEATURES, PRODUCTS, FeatureSums
+from detectors.drift.waves import TAKEN
 from detectors.drift.witness import COMPONENTS
 from detectors.e_process import log_mean_exp
 from detectors.state import StateError, pack, unpack
