@@ -55,6 +55,9 @@ ALERTNAMES: dict[str, str] = {
 }
 """Alertmanager's ``alertname`` by detector."""
 
+SECURITY: tuple[Detector, ...] = ("extraction", "evasion", "membership", "canary", "access", "integrity")
+"""Detectors whose pages spend the model's error budget: each one `objectives.incident_share` of it."""
+
 
 class Alert(msgspec.Struct, kw_only=True, frozen=True):
     """One state of an alert, as it goes to the alerts topic (key `alert_id`), to ClickHouse and to Alertmanager."""

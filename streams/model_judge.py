@@ -414,6 +414,7 @@ class ModelJudge:
         )
 
     def _alert(self, alert: Alert) -> None:
+        self.service.alert(alert)
         self._emit(alert)
 
     # -- snapshots ----------------------------------------------------------------------------------------------------------------------

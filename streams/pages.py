@@ -187,7 +187,8 @@ def burn(kind: str, found: Burn, objective: float, latency_ms: float, model: str
     span = f"{found.rule.long_s // 3600} h" if found.rule.long_s < 86_400 else f"{found.rule.long_s // 86_400} days"
     return (
         f"{found.bad / max(found.total, 1):.2%} of the requests to {_short(model)} {_short(version)} {what} in the last {span} "
-        f"({found.bad:,} of {found.total:,}): its error budget is spent {found.long:.1f} times as fast as {objective:g} % allow."
+        f"({found.bad:,} of {found.total:,}): its error budget is spent {found.long:.1f} times as fast as {objective:g} % allow"
+        + (f", {found.incidents} page{'s' * (found.incidents > 1)} about security included." if found.incidents else ".")
     )
 
 

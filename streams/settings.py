@@ -122,7 +122,8 @@ class Objectives(_Section, frozen=True):
     completeness: Annotated[float, msgspec.Meta(ge=50, le=99.9999)] = 99.9
     """Percent of the produced events that arrive; below it is a ticket."""
     incident_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.25
-    """Share of the error budget that a page about security spends (extraction, evasion, membership, canary, access, integrity). 0: none."""
+    """Share of a month's error budget that a page about security spends at once (extraction, evasion, membership, canary, access,
+    integrity): on the views, in `inferwatch gate`, and for burn rates. 0: none."""
     by_model: tuple[Annotated[str, msgspec.Meta(max_length=1_000)], ...] = ()
     """`model=name:value ...` or `model/version=name:value ...`, with `*` for any; what is promised otherwise there, later ones first."""
 

@@ -112,6 +112,7 @@ def _alerts(models: tuple[str, ...]) -> list[Row]:
         alert("a2", "resolved", 5, "page", client=HOSTILE, detector="evasion"),
         alert("a3", "firing", 12, "ticket", clients=("c0ffee", "beef"), detector="extraction", techniques=("AML.T0021",)),
         alert("a4", "pending", 1, "ticket", detector="completeness"),
+        alert("a5", "resolved", 8, "page", client="beef", detector="canary"),
         AckRow(
             alert_id="a2", opened_at=END_NS - 20 * MINUTE, model=models[0], version="1", detector="evasion", severity="page",
             verdict="false", at=END_NS, judged_by="ada",

@@ -18,7 +18,7 @@ from streams.references import References
 from streams.settings import Integrity, Settings
 from tests.streams.events import START
 from tests.streams.judging import PUBLISHED, Feed, alerts, judge, rows
-from tests.streams.messages import LENGTH, partial
+from tests.streams.messages import LENGTH, finding, partial
 
 
 def fed(*windows: dict[str, Any], made: Judge | None = None, first: int = 0) -> Judge:
@@ -76,6 +76,40 @@ def test_a_model_and_a_version_may_have_objectives_of_their_own() -> None:
     assert "took longer than 50 ms" in alerts(made)[0].summary
     later = {"by_model": (*strict["by_model"], "m/1=latency_ms:500")}
     assert said(fed({"n": 100, "latency": bins}, made=judge(objectives=later))) == []
+
+
+CANARY = finding(client="mallory", family="canary", severity="page", at_ns=START + LENGTH, n_events=2)
+FEW = {"n": 1_000, "status": {"ok": 970, "error": 30}}
+"""3 % fail: after an hour of none that is a page only where the budget was spent by something else."""
+
+
+def after_an_hour(*, canary: bool, restart: bool = False, **objectives: Any) -> list[tuple[str, str]]:
+    made = judge(objectives=objectives)
+    quiet = [{"n": 2_000}] * 60
+    fed(*quiet, made=made)
+    if canary:
+        Feed(made).give(msgspec.structs.replace(CANARY, at_ns=START + 59 * LENGTH))
+    if restart:
+        again = judge(objectives=objectives)
+        again.restore(made.snapshot())
+        made = again
+    fed(*[FEW] * 5, made=made, first=60)
+    return [(alert.detector, alert.severity) for alert in alerts(made) if alert.detector == "availability"]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_after_a_page_about_security_the_same_failures_page_sooner(restart: bool) -> None:
+    assert after_an_hour(canary=False, restart=restart) == []
+    assert after_an_hour(canary=True, restart=restart) == [("availability", "page")]
+    assert after_an_hour(canary=True, restart=restart, incident_share=0) == []
+    assert after_an_hour(canary=True, restart=restart, incident_share=0.001) == []  # 0.7 times over an hour is too little
+
+
+def test_a_page_about_security_alone_opens_no_second_alert() -> None:
+    made = judge()
+    Feed(made).give(CANARY)
+    fed({"n": 1_000}, {"n": 1_000, "status": {"ok": 991, "error": 9}}, made=made)
+    assert {alert.detector for alert in alerts(made)} == {"canary"}
 
 
 def test_a_burst_of_refusals_pages_and_names_the_client() -> None:
