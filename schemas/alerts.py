@@ -77,6 +77,8 @@ class Alert(msgspec.Struct, kw_only=True, frozen=True):
     feature: str | None = None
     service: str = ""
     """Whose instances it is about, where only they are meant."""
+    served_by: str = ""
+    """The one service that served the version when the alert opened; "" where several did, or none is known."""
     n_events: int = 0
     log_evidence: float = 0.0
     summary: str = ""

@@ -80,9 +80,10 @@ class ModelJudge:
         self._settings, self._emit = settings, emit
         self._windows: dict[int, _Pending] = {}
         self._judged_until_ns = 0
-        self.alerts = AlertBook(model, version, self._alert, round(max(_RESOLVE_WINDOWS * settings.window.length_s, _RESOLVE_S) * NS))
         objectives = objectives_for(settings.objectives, model, version)
         self._telemetry = Telemetry(round(settings.window.length_s * NS), settings.limits.instances, objectives.completeness)
+        over_after_ns = round(max(_RESOLVE_WINDOWS * settings.window.length_s, _RESOLVE_S) * NS)
+        self.alerts = AlertBook(model, version, self._alert, over_after_ns, self._telemetry.service)
         budget = settings.budget
         self._quality = QualityDetector(
             false_pages=budget.false_pages_per_30d * budget.quality_share, windows=windows_in_30d(settings.window)

@@ -148,7 +148,8 @@ class PageText:
 
     def labels(self, alert: Alert) -> dict[str, str]:
         """What an installation adds to an alert's identity: where it runs and whose model it is. Constant while the alert is open."""
-        return {"environment": self._routing.environment, "team": self._teams.get(alert.model, self._routing.team)}
+        routing = self._routing
+        return {"environment": routing.environment, "cluster": routing.cluster, "team": self._teams.get(alert.model, routing.team)}
 
     def runbook(self, alert: Alert) -> str:
         """Where the runbook is: a link with ``routing.runbooks_url``, else its path in the repository."""

@@ -79,6 +79,8 @@ class Routing(_Section, frozen=True):
 
     environment: Annotated[str, msgspec.Meta(max_length=64)] = ""
     """A label of every alert, to group and route by; empty: no such label."""
+    cluster: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    """Another one, where one environment runs in several clusters."""
     team: Annotated[str, msgspec.Meta(max_length=64)] = ""
     """Label `team` of every alert whose model is not named in `teams`; empty: no such label."""
     teams: tuple[Annotated[str, msgspec.Meta(pattern=r"^.{1,256}=[^=]{1,64}$")], ...] = ()

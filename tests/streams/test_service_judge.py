@@ -12,6 +12,7 @@ import pytest
 from inferwatch import Heartbeat, Lifecycle
 from schemas import latency
 from schemas.windows import ClientLine
+from streams.alertmanager import labels_of
 from streams.judge import Judge
 from streams.owner import NS, Record
 from streams.references import References
@@ -57,6 +58,27 @@ def test_failures_page_and_the_text_says_how_many() -> None:
     made = fed({"n": 1_000, "status": {"ok": 900, "error": 100}})
     assert said(made) == [("availability", "page", "firing")]
     assert "10.00% of the requests to m 1 failed in the last 1 h (100 of 1,000)" in alerts(made)[0].summary
+
+
+def test_an_alert_names_the_service_where_one_alone_serves_the_version() -> None:
+    failing = {"n": 1_000, "status": {"ok": 900, "error": 100}}
+    made = judge()
+    made.apply(record(0, Heartbeat(model="m", version="1", service="shop", instance="shop-1"), START))
+    fed(failing, made=made)
+    assert dict(labels_of(alerts(made)[0]))["service"] == "shop"
+    made.apply(record(1, Heartbeat(model="m", version="1", service="batch", instance="batch-1"), START + LENGTH))
+    again = judge()
+    again.restore(made.snapshot())
+    again.tick(START + 400 * LENGTH)  # the same alert, under the same identity to its end
+    assert [(alert.state, dict(labels_of(alert))["service"]) for alert in alerts(again) if alert.detector == "availability"] == [
+        ("firing", "shop"),
+        ("resolved", "shop"),
+    ]
+    again.apply(record(2, Heartbeat(model="m", version="1", service="shop", instance="shop-1"), START + 400 * LENGTH))
+    again.apply(record(3, Heartbeat(model="m", version="1", service="batch", instance="batch-1"), START + 400 * LENGTH))
+    fed(failing, made=again, first=400)
+    later = [alert for alert in alerts(again) if alert.detector == "availability"][-1]
+    assert (later.state, "service" in dict(labels_of(later))) == ("firing", False)
 
 
 def test_slow_answers_page_and_quick_ones_do_not() -> None:
