@@ -77,6 +77,8 @@ class WindowRow(Row, frozen=True, kw_only=True):
         classes: Events by predicted class.
         drift_severity: "", "ticket" or "page".
         drift_log_evidence: ln of the Shiryaev-Roberts statistic over all features.
+        features: Features compared with the reference.
+        features_beyond: Of these, beyond the materiality: their own evidence alone is enough for a ticket.
         judged_at: When the judge closed the window.
     """
 
@@ -104,6 +106,8 @@ class WindowRow(Row, frozen=True, kw_only=True):
     classes: CountOf = field(default_factory=dict)
     drift_severity: Name = ""
     drift_log_evidence: Number = 0.0
+    features: Count = 0
+    features_beyond: Count = 0
     judged_at: Time
 
 

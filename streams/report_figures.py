@@ -40,11 +40,14 @@ _EPISODES = """
 
 FIGURES: tuple[Figure, ...] = (
     Figure(
-        "service", "Service", "Requests of judged windows; answered / (answered + failed); the worst window's 95th percentile of latency.",
+        "service", "Service",
+        "Requests of judged windows; answered / (answered + failed); the worst window's 95th percentile of latency, and share of features "
+        "beyond materiality.",
         "windows", WINDOW,
         """
         SELECT model, version, sum(n) AS requests, sum(status['ok']) / greatest(sum(status['ok'] + errors), 1) AS answered,
-            sum(denied) AS refused, max(latency_p95) AS worst_p95_ms, count() AS windows
+            sum(denied) AS refused, max(latency_p95) AS worst_p95_ms,
+            max(features_beyond / greatest(features, 1)) AS worst_features_beyond, count() AS windows
         FROM windows FINAL WHERE @where GROUP BY model, version ORDER BY requests DESC, model, version LIMIT 100
         """,
     ),

@@ -48,6 +48,8 @@ def rows_of(window: WindowPartial, report: DriftReport | None, reference: DriftR
         classes=window.classes,
         drift_severity="" if report is None or report.severity == "none" else report.severity,
         drift_log_evidence=_finite(report.log_evidence) if report else 0.0,
+        features=reference.n_features if report and reference else 0,
+        features_beyond=sum(report.beyond[: reference.n_features]) if report and reference else 0,
         judged_at=judged_at_ns,
     )
     if report is not None and reference is not None:

@@ -50,7 +50,7 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
         model=model, version="1", start=start, end=start + MINUTE, reference="r1", n=600, n_clients=2, n_effective=400.0, accepted=600,
         rejected={"unknown_model": 2, "not_finite": 1}, status={"ok": 590, "error": 6, "forbidden": 4}, errors=6, denied=4,
         latency_bins=(0, 500, 90), latency_p50=12.0, latency_p95=40.0, latency_p99=90.0, classes={"a": 400, "b": 200},
-        drift_log_evidence=0.3 * i, judged_at=start + MINUTE + 2 * 10**9,
+        drift_log_evidence=0.3 * i, features=4, features_beyond=int(i > 20), judged_at=start + MINUTE + 2 * 10**9,
     )  # fmt: skip
     features = [
         FeatureWindowRow(
