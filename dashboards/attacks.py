@@ -29,6 +29,7 @@ def attacks(objectives: Objectives) -> View:
             *_seen(),
             row("Who"),
             *_who(objectives),
+            _refused_by_service(),
             _leaks(),
         ),
         span="24h",
@@ -138,6 +139,23 @@ def _seen() -> list[Panel]:
             ],
         ),
     ]
+
+
+def _refused_by_service() -> Panel:
+    return timeseries(
+        "Refused by service",
+        "Requests that each service refused (unauthenticated or forbidden) per 10,000, by reason. One service alone: its keys, or somebody "
+        "at its door; all of them: the gateway, or an attack on the model.",
+        sql("""
+            SELECT $__timeInterval(start) AS time, concat(service, ' ', model) AS series,
+                1e4 * sum(status['unauthenticated']) / greatest(sum(n), 1) AS unauthenticated,
+                1e4 * sum(status['forbidden']) / greatest(sum(n), 1) AS forbidden
+            FROM service_windows FINAL WHERE $__timeFilter(start) AND @scope
+            GROUP BY time, series ORDER BY time, series
+        """),
+        (24, 7),
+        name="${__field.name} ${__field.labels.series}",
+    )
 
 
 _TOLD = "ifNull(toString(round({}, 4)), 'too few rows')"

@@ -11,6 +11,7 @@ _TABLES = (
     ("feature_windows", "start", "@scope"),
     ("client_windows", "start", "@scope"),
     ("quality_windows", "start", "@scope"),
+    ("service_windows", "start", "@scope"),
     ("alerts", "at", "@scope"),
     ("sampled_events", "at", "@scope"),
     ("producers", "at", "@beat"),

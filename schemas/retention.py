@@ -48,6 +48,7 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "feature_windows": windows,
             "client_windows": windows,
             "quality_windows": windows,
+            "service_windows": windows,
             "accuracy_windows": windows,
             "accuracy_estimates": windows,
             "membership_gauge": f"toDateTime(at) + toIntervalMonth({self.windows_months})",

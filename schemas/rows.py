@@ -52,6 +52,7 @@ __all__ = [
     "Row",
     "RowError",
     "SampledEventRow",
+    "ServiceWindowRow",
     "WindowRow",
     "columns",
     "to_arrow",
@@ -316,6 +317,26 @@ class QualityWindowRow(Row, frozen=True, kw_only=True):
     severity: Name = ""
 
 
+class ServiceWindowRow(Row, frozen=True, kw_only=True):
+    """Requests of one service in one window, by how they ended.
+
+    Attributes:
+        service: As in the events; "" those of services beyond the first 64 of a window, and of events that name none.
+        n: Accepted events.
+        status: The same by status (ok, error, unauthenticated, ...).
+    """
+
+    table: ClassVar[str] = "service_windows"
+    key: ClassVar[tuple[str, ...]] = ("model", "version", "start", "service")
+
+    model: Name
+    version: Name
+    start: Time
+    service: Name
+    n: Count
+    status: CountOf = field(default_factory=dict)
+
+
 class AckRow(Row, frozen=True, kw_only=True):
     """How on-call judged one opening of an alert. Said again, the later one counts.
 
@@ -510,6 +531,7 @@ TABLES: tuple[type[Row], ...] = (
     SampledEventRow,
     ProducerRow,
     QualityWindowRow,
+    ServiceWindowRow,
     AckRow,
     AccuracyWindowRow,
     AccuracyEstimateRow,

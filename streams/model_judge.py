@@ -39,7 +39,7 @@ from streams.slo import objectives_for
 from streams.swarm_state import SwarmState
 from streams.telemetry import Telemetry
 from streams.versions import VersionBook, name_of
-from streams.window_rows import rows_of
+from streams.window_rows import rows_of, services_of
 
 _RESOLVE_WINDOWS, _RESOLVE_S = 12, 300.0
 """Windows, and seconds, without renewal after which an alert is over: both must have passed."""
@@ -281,6 +281,7 @@ class ModelJudge:
             anomalies=dict(Counter(a.anomalies) + Counter(b.anomalies)),
             quality=faults.to_bytes(),
             status=dict(Counter(a.status) + Counter(b.status)),
+            services=services_of(a, b),
             latency=(np.frombuffer(a.latency, np.int64) + np.frombuffer(b.latency, np.int64)).tobytes(),
             classes=dict(Counter(a.classes) + Counter(b.classes)),
             confidence=[x + y for x, y in zip(a.confidence, b.confidence, strict=False)] or a.confidence or b.confidence,

@@ -189,7 +189,7 @@ class ModelShard:
         for start in np.unique(starts).tolist() if first < last else [first]:
             inside: NDArray[np.bool_] | slice = starts == start if first < last else slice(None)  # mostly all are of one window
             window = self._window(start)
-            window.add(slot[inside], status[inside], latency_ms[inside])
+            window.add(slot[inside], status[inside], latency_ms[inside], events.service)
             window.late += 0 if earliest >= start else int(np.count_nonzero(at_ns[inside] < start))
             window.suspect += int(np.count_nonzero(suspect[inside])) if suspects else 0
             self._count_classes(window, label[inside])
@@ -380,6 +380,7 @@ class ModelShard:
                 anomalies=dict(window.anomalies),
                 quality=window.quality.to_bytes(),
                 status={name: int(n) for name, n in zip(STATUSES, window.status.tolist(), strict=True) if n},
+                services=window.status_of(),
                 latency=window.latency.tobytes(),
                 classes=dict(window.classes),
                 rare=b"" if window.rare is None else window.rare.to_bytes(),

@@ -96,11 +96,13 @@ class ServiceJudge:
             if line.denied:
                 most[line.client] = most.get(line.client, 0) + line.denied
         first = sorted(most.items(), key=lambda one: (-one[1], one[0]))[:_NAMED]
+        where = {name: of.get("unauthenticated", 0) + of.get("forbidden", 0) for name, of in window.services.items()}
+        services = dict(sorted((one for one in where.items() if one[1]), key=lambda one: (-one[1], one[0]))[:_NAMED])
         self._alerts.raise_(
             "access", "", report.severity, at_ns,
             summary=pages.access(report, first, self._model, self._version), log_evidence=report.log_evidence,
             evidence={"denied": report.denied, "requests": report.requests, "usual_per_10k": round(report.usual_per_10k, 2),
-                      "clients": dict(first)},
+                      "clients": dict(first), "services": services},
             n_events=requests, continues=report.severity == "page" and not report.opened,
         )  # fmt: skip
 

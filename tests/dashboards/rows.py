@@ -15,6 +15,7 @@ from schemas.rows import (
     QualityWindowRow,
     Row,
     SampledEventRow,
+    ServiceWindowRow,
     WindowRow,
 )
 from streams.clickhouse import ClickHouse
@@ -77,6 +78,7 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
         for k, name in enumerate(("c0ffee", HOSTILE))
     ]  # fmt: skip
     quality = QualityWindowRow(model=model, version="1", start=start, service="shop", kind="missing", n=3, per_10k=50.0)
+    by_service = ServiceWindowRow(model=model, version="1", start=start, service="shop", n=600, status=window.status)
     beats = [
         ProducerRow(
             service="shop", instance="shop-1", model=model, version="1", at=start + k * 10**10, accepted=600 * i, sent=600 * i, dropped=i,
@@ -94,7 +96,7 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
         for part in (0, 1)
     ]  # fmt: skip
     estimate = AccuracyEstimateRow(model=model, version="1", start=start, n=600, unscored=100, accuracy=0.92, low=0.9, high=0.94)
-    return [window, *features, *clients, *sampled, quality, *beats, *labels, estimate]
+    return [window, *features, *clients, *sampled, quality, by_service, *beats, *labels, estimate]
 
 
 def _alerts(models: tuple[str, ...]) -> list[Row]:

@@ -260,8 +260,8 @@ def test_attacks_are_counted_by_family_and_technique(store: ClickHouse) -> None:
 def test_the_pipeline_shows_what_reached_the_store(store: ClickHouse) -> None:
     tables = {row["table"]: row["rows"] for row in run(store, panel_of("pipeline", "Tables"))}
     assert tables == {
-        "windows": 60, "feature_windows": 120, "client_windows": 180, "quality_windows": 60, "alerts": 7, "sampled_events": 120,
-        "producers": 360,
+        "windows": 60, "feature_windows": 120, "client_windows": 180, "quality_windows": 60, "service_windows": 60, "alerts": 7,
+        "sampled_events": 120, "producers": 360,
     }  # fmt: skip
     assert run(store, panel_of("pipeline", "Events in the time range")) == [{"accepted": 36_000, "refused": 180, "late": 0}]
 

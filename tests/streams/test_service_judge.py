@@ -145,6 +145,20 @@ def test_a_burst_of_refusals_pages_and_names_the_client() -> None:
     assert "most from client mallory (200)" in alerts(made)[-1].summary
 
 
+def test_refusals_are_stored_and_told_by_service() -> None:
+    made = fed(*[{"n": 1_000}] * 14)
+    by = {"shop": {"ok": 800, "forbidden": 150, "unauthenticated": 30}, "batch": {"ok": 200, "forbidden": 20}}
+    feed = Feed(made)
+    feed._offsets = itertools.count(made.next["windows"])
+    for partition in (0, 1):  # each has a half of either service
+        half = {name: {status: n // 2 for status, n in of.items()} for name, of in by.items()}
+        feed.give(partial(window=14, partition=partition, n=600, status={"ok": 500, "forbidden": 85, "unauthenticated": 15}, services=half))
+    made.tick(START + 15 * LENGTH + 11 * NS)
+    stored = {row["service"]: (row["n"], row["status"]) for row in rows(made, "service_windows")}
+    assert stored == {"shop": (980, by["shop"]), "batch": (220, by["batch"])}
+    assert alerts(made)[-1].evidence["services"] == {"shop": 180, "batch": 20}
+
+
 def test_a_pause_of_the_traffic_makes_no_second_page_of_the_same_burst() -> None:
     line = ClientLine(client="mallory", n=200, errors=0, denied=200, repeats=0, severity="none", evidence={})
     burst = {"n": 1_200, "status": {"ok": 1_000, "forbidden": 200}, "lines": [line]}
