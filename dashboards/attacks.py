@@ -164,12 +164,13 @@ _TOLD = "ifNull(toString(round({}, 4)), 'too few rows')"
 def _leaks() -> Panel:
     return table(
         "What the model gives away",
-        "How well confidence alone tells training rows from others, the newest word on each version: 0.5 is chance, beside it the 95 % "
-        "interval; then training rows found at 1 % and 0.1 % false positives. reference: the owner's rows; live: against labelled answers. "
-        "A lower bound: better attacks find more.",
+        "How well confidence alone tells training rows from others, the newest word on each version: true less false positives (0 is "
+        "chance), beside it the 95 % interval; then training rows found at 1 % and 0.1 % false positives. reference: the owner's rows; "
+        "live: against labelled answers. A lower bound: better attacks find more. `membership.warn_advantage` and its like make it an alert.",
         sql(
             """
-            SELECT model, version, source, balanced_accuracy AS advantage, balanced_accuracy_low AS low, balanced_accuracy_high AS high,
+            SELECT model, version, source, 2 * balanced_accuracy - 1 AS advantage, 2 * balanced_accuracy_low - 1 AS low,
+                2 * balanced_accuracy_high - 1 AS high,
                 @1 AS `TPR at 1 %`, @01 AS `TPR at 0.1 %`, generalisation_gap AS gap, members, non_members AS others, at
             FROM (SELECT * FROM membership_gauge FINAL WHERE at <= $__toTime AND @scope ORDER BY at DESC LIMIT 1 BY model, version, source)
             ORDER BY advantage DESC, model, version, source LIMIT 100
@@ -178,7 +179,7 @@ def _leaks() -> Panel:
         (24, 6),
         columns=[
             model_column("attacks"),
-            Column(name="advantage", decimals=3, steps=((None, "transparent"), (0.55, "orange"), (0.7, "red"))),
+            Column(name="advantage", decimals=3, steps=((None, "transparent"), (0.1, "orange"), (0.4, "red"))),
             *(Column(name=name, decimals=3) for name in ("low", "high", "gap")),
         ],
     )

@@ -70,7 +70,7 @@ class ModelAccuracy:
         self._settings, self._alerts, self._emit = settings, alerts, emit
         self._length_ns = round(settings.window.length_s * NS)
         self.store = OutcomeStore(settings.labels)
-        self._leakage = Leakage(model, version, emit)
+        self._leakage = Leakage(model, version, emit, settings.membership, alerts)
         self.feedback = Feedback(model, version, settings, alerts)
         self._reference: AccuracyReference | None = None
         self._detector: AccuracyDetector | None = None
@@ -159,6 +159,7 @@ class ModelAccuracy:
     def tick(self, now_ns: int, settle_ns: int) -> None:
         """Judges the labels of a window of arrival when it is over, and tells what is new about the windows of their events."""
         self.store.expire(now_ns)
+        self._leakage.renew(now_ns)
         for start in sorted(self._estimates.keys() - self._told):
             if now_ns >= start + self._length_ns + settle_ns:
                 self._tell_estimate(start)

@@ -229,6 +229,15 @@ class Membership(_Section, frozen=True):
     key: str = ""
     known_customers: tuple[str, ...] = ()
     """Clients, as in the events, whose own records were trained on. When given, anybody else who asks for members gets a ticket."""
+    warn_advantage: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """Ticket when the membership gauge's advantage (true less false positives; chance is 0) is surely at this, by its interval's low end;
+    0: no level. So with the three that follow."""
+    act_advantage: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """Page from here on."""
+    warn_tpr_1pct: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """Ticket when so large a share of the training rows is found at 1 % false positives; chance is 0.01."""
+    act_tpr_1pct: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """Page from here on."""
 
 
 class Exposure(_Section, frozen=True):

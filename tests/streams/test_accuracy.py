@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -10,7 +11,9 @@ import pytest
 
 from detectors.accuracy import AccuracyReference
 from schemas.alerts import Alert
-from tests.streams.events import NS, START, events, settings
+from schemas.reference import Feature, Reference
+from streams.build import Rows, build
+from tests.streams.events import KEY, NAMES, NS, START, events, settings
 from tests.streams.labelling import LENGTH, PUBLISHED, Pair, label, truths
 
 ERROR = AccuracyReference.from_bytes(PUBLISHED.parts["accuracy"]).rate
@@ -208,6 +211,58 @@ def test_the_membership_gauge_is_told_once_a_day_with_live_rows_as_non_members()
     service.play(3)
     assert len(pair.rows("membership_gauge")) == 4
     assert len({row["at"] for row in pair.rows("membership_gauge")}) == 2
+
+
+@cache
+def leaky() -> Reference:
+    """A model that learnt its training rows by heart."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(2_000, 3)).astype(np.float32)
+    p = 1 / (1 + np.exp(-X[:, 0] - 0.5 * X[:, 1]))
+    y, member = (rng.random(2_000) < p).astype(np.int32), np.arange(2_000) < 1_000
+    p = np.where(member, np.where(y == 1, 0.99, 0.01), p)
+    features = tuple(Feature(name=name, low=-10.0, high=10.0) for name in NAMES)
+    rows = Rows(features=features, X=X, scores=np.stack([1 - p, p], 1).astype(np.float32), classes=("no", "yes"), y=y, member=member)
+    return build("m", "1", rows, membership_key=KEY, built_at_ns=0).reference
+
+
+def leaks(**levels: float) -> list[tuple[str, str]]:
+    service = Service(published=leaky(), membership={"key": KEY.decode()} | levels)
+    service.play(10)
+    return [(alert.severity, alert.state) for alert in alerts(service.pair) if alert.detector == "leakage"]
+
+
+@pytest.mark.parametrize(
+    ("levels", "severity"),
+    [
+        ({}, ""),
+        ({"warn_advantage": 0.3}, "ticket"),
+        ({"warn_advantage": 0.3, "act_advantage": 0.5}, "page"),
+        ({"act_advantage": 0.99}, ""),
+        ({"warn_tpr_1pct": 0.2, "act_tpr_1pct": 0.999}, "ticket"),
+    ],
+)
+def test_a_model_that_gives_training_rows_away_is_told_from_its_owners_levels_on(levels: dict[str, float], severity: str) -> None:
+    assert leaks(**levels) == ([(severity, "firing")] if severity else [])
+
+
+def test_chance_is_no_leak_and_a_leak_stands_while_labels_come_and_is_over_two_days_after_the_last() -> None:
+    low = {"warn_advantage": 0.001, "warn_tpr_1pct": 0.011}
+    service = Service(membership=low)
+    service.play(10)
+    assert [alert for alert in alerts(service.pair) if alert.detector == "leakage"] == []
+    service = Service(published=leaky(), membership={"key": KEY.decode(), "act_advantage": 0.5})
+    service.play(10)
+    pair = service.pair
+    pair.restart()
+    for _ in range(4 * 24):
+        pair.tick(1_800)
+    told = [
+        (alert.severity, alert.state, round((alert.at_ns - START) / NS / 86_400)) for alert in alerts(pair) if alert.detector == "leakage"
+    ]
+    assert [one[:2] for one in told] == [("page", "firing"), ("page", "resolved")]
+    assert told[1][2] in (1, 2)
+    assert "gives its training rows away" in next(alert.summary for alert in alerts(pair) if alert.detector == "leakage")
 
 
 def test_the_budget_is_checked_with_the_share_of_accuracy() -> None:
