@@ -166,7 +166,7 @@ def _leaks() -> Panel:
         "What the model gives away",
         "How well confidence alone tells training rows from others, the newest word on each version: true less false positives (0 is "
         "chance), beside it the 95 % interval; then training rows found at 1 % and 0.1 % false positives. reference: the owner's rows; "
-        "live: against labelled answers. A lower bound: better attacks find more. `membership.warn_advantage` and its like make it an alert.",
+        "live: against labelled answers. A lower bound: better attacks find more. Levels of its own make it an alert.",
         sql(
             """
             SELECT model, version, source, 2 * balanced_accuracy - 1 AS advantage, 2 * balanced_accuracy_low - 1 AS low,

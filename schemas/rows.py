@@ -370,7 +370,7 @@ class AccuracyWindowRow(Row, frozen=True, kw_only=True):
     Attributes:
         start: Begin of the window in which the events were.
         delay: How long after its event a label came, at most: "1m", "1h", "1d", "1w" or "more".
-        part: Running number of the telling.
+        part: Running number of what is told.
         known_at: When the part was told.
         n: Labels.
         errors: Those that said that the answer was wrong. Accuracy: 1 - sum(errors) / sum(n).
@@ -378,6 +378,9 @@ class AccuracyWindowRow(Row, frozen=True, kw_only=True):
         log_loss: Sum of their log loss, nats.
         expected_n: Labels of answers with a confidence.
         expected_errors: Errors that this confidence let expect of them, by the reference.
+        classes: How many there are.
+        answer_codes: Truths and answers that were counted (`schemas.measures`), beside `answer_counts`.
+        score_codes: Truths and bins of scores that were counted, beside `score_counts`.
     """
 
     table: ClassVar[str] = "accuracy_windows"
@@ -395,6 +398,11 @@ class AccuracyWindowRow(Row, frozen=True, kw_only=True):
     log_loss: Number = 0.0
     expected_n: Count = 0
     expected_errors: Number = 0.0
+    classes: Count = 0
+    answer_codes: Counts = ()
+    answer_counts: Counts = ()
+    score_codes: Counts = ()
+    score_counts: Counts = ()
 
 
 class AccuracyEstimateRow(Row, frozen=True, kw_only=True):

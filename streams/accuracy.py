@@ -19,6 +19,7 @@ from streams.alerts import AlertBook
 from streams.feedback import Feedback
 from streams.labels import Joined
 from streams.leakage import Leakage
+from streams.measures import MeasureCounts
 from streams.outcome_store import Classes, OutcomeStore
 from streams.owner import NS
 from streams.references import Loaded
@@ -27,12 +28,15 @@ from streams.settings import Settings, windows_in_30d
 OWN_LABELS = 1_000
 """The first labels of a model whose reference has no true classes: what comes later is compared with them, and opens tickets only."""
 _MAX_CELLS = 20_000
+_MAX_CODES = 200_000
 _MAX_HISTORY = 1_024
 _MAX_RECENT = 288
 _MAX_ESTIMATES = 64
 _STALE_NS = 2 * 86_400 * NS
 """Without labels for so long, an alert about them is over: nobody can say that it still stands."""
 _MICRO = 1e6
+_Cell = tuple[int, int, int]
+"""Start of the window of the events, delay of the labels, number of classes."""
 _N, _ERRORS, _LOSS_N, _LOSS, _EXPECTED_N, _EXPECTED = range(6)
 
 
@@ -77,7 +81,8 @@ class ModelAccuracy:
         self._own = False
         self._first = AccuracyCounts()
         self._counts = AccuracyCounts()
-        self._cells: dict[tuple[int, int], NDArray[np.int64]] = {}
+        self._cells: dict[_Cell, NDArray[np.int64]] = {}
+        self._measures = MeasureCounts()
         self._arrived = np.zeros(6, np.int64)
         self._open_ns = self._last_ns = 0
         self._part = 0
@@ -146,14 +151,16 @@ class ModelAccuracy:
         cells, index = np.unique(np.stack([starts, delay], 1), axis=0, return_inverse=True)
         added = np.zeros((len(cells), 6), np.int64)
         np.add.at(added, index.ravel(), sums)
+        self._measures.take(joined, cells, index.ravel())
         for (start, late), row in zip(cells.tolist(), added, strict=True):
-            self._cells[start, late] = self._cells.get((start, late), 0) + row
+            cell = start, late, len(joined.classes)
+            self._cells[cell] = self._cells.get(cell, 0) + row
             known = self._history.setdefault(start, [0, 0])
             known[0] += int(row[_N])
             known[1] += int(row[_ERRORS])
         while len(self._history) > _MAX_HISTORY:
             del self._history[min(self._history)]
-        if len(self._cells) > _MAX_CELLS:
+        if len(self._cells) > _MAX_CELLS or self._measures.held > _MAX_CODES:
             self._tell(now_ns)
 
     def tick(self, now_ns: int, settle_ns: int) -> None:
@@ -250,8 +257,10 @@ class ModelAccuracy:
 
     def _tell(self, now_ns: int) -> None:
         cells, self._cells = self._cells, {}
-        for (start, delay), sums in sorted(cells.items()):
+        measures, self._measures = self._measures, MeasureCounts()
+        for (start, delay, classes), sums in sorted(cells.items()):
             n, errors, loss_n, loss, expected_n, expected = sums.tolist()
+            columns: dict[str, Any] = measures.columns((start, delay, classes))
             self._emit(
                 AccuracyWindowRow(
                     **self._key,
@@ -265,9 +274,11 @@ class ModelAccuracy:
                     log_loss=loss / _MICRO,
                     expected_n=expected_n,
                     expected_errors=expected / _MICRO,
+                    classes=classes,
+                    **columns,
                 )
             )
-        self._part += bool(cells)
+            self._part += 1  # in one window and delay there may be answers in other classes too
 
     def _tell_estimate(self, start: int) -> None:
         counts = self._estimates[start]
@@ -299,6 +310,7 @@ class ModelAccuracy:
             "first": self._first.to_bytes(),
             "counts": self._counts.to_bytes(),
             "cells": [[*key, sums] for key, sums in sorted(self._cells.items())],
+            "measures": self._measures.dump(),
             "arrived": self._arrived,
             "open_ns": self._open_ns,
             "last_ns": self._last_ns,
@@ -315,7 +327,8 @@ class ModelAccuracy:
         """From a snapshot, into a fresh object; with another reference than then the evidence begins anew."""
         self.store.load(body["store"])
         self._counts = AccuracyCounts.from_bytes(body["counts"])
-        self._cells = {(start, delay): sums for start, delay, sums in body["cells"]}
+        self._cells = {(start, delay, classes[0] if classes else 0): sums for start, delay, *classes, sums in body["cells"]}
+        self._measures.load(body.get("measures", []))
         self._arrived = body["arrived"]
         self._open_ns, self._last_ns, self._part = body["open_ns"], body["last_ns"], body["part"]
         self._history = {start: [n, errors] for start, n, errors in body["history"]}

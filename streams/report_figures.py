@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dashboards.measures import measures
+
 __all__ = ["FIGURES", "WINDOW", "Figure"]
 
 
@@ -192,12 +194,15 @@ FIGURES: tuple[Figure, ...] = (
         """,
     ),
     Figure(
-        "accuracy", "Accuracy by labels", "Over the labels that came for events of the month, whenever they came.",
+        "accuracy", "Accuracy by labels",
+        "Over the labels that came for events of the month, whenever they came. AUC of the scores, within auc_error; F1 of the answers.",
         "accuracy_windows", WINDOW,
         """
-        SELECT model, version, sum(n) AS labels, sum(errors) AS errors, 1 - errors / greatest(labels, 1) AS accuracy
-        FROM accuracy_windows FINAL WHERE @where GROUP BY model, version ORDER BY model, version LIMIT 100
-        """,
+        SELECT model, version, labels, errors, accuracy, auc, auc_error, f1 FROM (
+            SELECT model, version, sum(n) AS labels, sum(errors) AS errors, 1 - errors / greatest(labels, 1) AS accuracy
+            FROM accuracy_windows FINAL WHERE @where GROUP BY model, version
+        ) AS w LEFT JOIN (@measures) AS m USING (model, version) ORDER BY model, version LIMIT 100
+        """.replace("@measures", measures({"model": "model", "version": "version"}, WINDOW)),
     ),
     Figure(
         "acknowledged", "Judged by on-call", "Acknowledgements of the month's alerts, and how long after the opening they came.",
