@@ -22,8 +22,8 @@ def accuracy() -> list[Panel]:
             sql("""
                 SELECT time, series, value FROM (
                     SELECT $__timeInterval(start) AS time, concat(model, ' ', version, ' measured') AS series,
-                        1 - sum(errors) / greatest(sum(n), 1) AS value
-                    FROM accuracy_windows FINAL WHERE $__timeFilter(start) AND @scope GROUP BY time, series
+                        1 - sum(errors) / sum(n) AS value
+                    FROM accuracy_windows FINAL WHERE $__timeFilter(start) AND @scope AND n > 0 GROUP BY time, series
                     UNION ALL
                     SELECT $__timeInterval(start) AS time, concat(model, ' ', version, ' ', figure.1) AS series,
                         sum(figure.2 * (n - unscored)) / greatest(sum(n - unscored), 1) AS value
@@ -46,7 +46,7 @@ def accuracy() -> list[Panel]:
             "Labels",
             "Labels by the time of their request, by how long after it they came: up to a minute, an hour, a day, a week, more.",
             sql("""
-                SELECT $__timeInterval(start) AS time, delay, sum(n) AS labels
+                SELECT $__timeInterval(start) AS time, delay, sum(n + value_n) AS labels
                 FROM accuracy_windows FINAL WHERE $__timeFilter(start) AND @scope
                 GROUP BY time, delay ORDER BY time, delay
             """),
@@ -76,12 +76,16 @@ def accuracy() -> list[Panel]:
             "Right and promised",
             "Model versions by the delay of their labels, the newest first. 'promised' is the accuracy that the confidence of the same "
             "labelled answers let expect; a gap to 'accuracy' is a concept shift, or labels that are no fair sample. AUC is of the scores, "
-            "the exact one within +-; F1 of the answers: of the second class where there are two, else the mean over classes.",
+            "the exact one within +-; F1 of the answers: of the second class where there are two, else the mean over classes. MAE is of a "
+            "regression: what its answers are off on average, in its own unit.",
             sql(
                 """
-                SELECT model, version, delay, labels, accuracy, promised, `log loss`, auc AS AUC, auc_error AS `AUC +-`, f1 AS F1, newest
+                SELECT model, version, delay, labels, accuracy, promised, `log loss`, auc AS AUC, auc_error AS `AUC +-`, f1 AS F1,
+                    MAE, newest
                 FROM (
-                    SELECT model, version, delay, sum(n) AS labels, 1 - sum(errors) / greatest(sum(n), 1) AS accuracy,
+                    SELECT model, version, delay, sum(n + value_n) AS labels,
+                        if(sum(n) > 0, 1 - sum(errors) / sum(n), NULL) AS accuracy,
+                        if(sum(value_n) > 0, sum(abs_error) / sum(value_n), NULL) AS MAE,
                         if(sum(expected_n) > 0, 1 - sum(expected_errors) / sum(expected_n), NULL) AS promised,
                         if(sum(log_loss_n) > 0, sum(log_loss) / sum(log_loss_n), NULL) AS `log loss`, max(known_at) AS newest
                     FROM accuracy_windows FINAL WHERE $__timeFilter(start) AND @scope GROUP BY model, version, delay

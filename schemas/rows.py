@@ -381,6 +381,8 @@ class AccuracyWindowRow(Row, frozen=True, kw_only=True):
         classes: How many there are.
         answer_codes: Truths and answers that were counted (`schemas.measures`), beside `answer_counts`.
         score_codes: Truths and bins of scores that were counted, beside `score_counts`.
+        value_n: Labels of a regression's answers; ``n`` is without them.
+        abs_error: Sum of |answer - truth| over these. Mean absolute error: sum(abs_error) / sum(value_n).
     """
 
     table: ClassVar[str] = "accuracy_windows"
@@ -403,6 +405,8 @@ class AccuracyWindowRow(Row, frozen=True, kw_only=True):
     answer_counts: Counts = ()
     score_codes: Counts = ()
     score_counts: Counts = ()
+    value_n: Count = 0
+    abs_error: Number = 0.0
 
 
 class AccuracyEstimateRow(Row, frozen=True, kw_only=True):

@@ -198,8 +198,9 @@ FIGURES: tuple[Figure, ...] = (
         "Over the labels that came for events of the month, whenever they came. AUC of the scores, within auc_error; F1 of the answers.",
         "accuracy_windows", WINDOW,
         """
-        SELECT model, version, labels, errors, accuracy, auc, auc_error, f1 FROM (
-            SELECT model, version, sum(n) AS labels, sum(errors) AS errors, 1 - errors / greatest(labels, 1) AS accuracy
+        SELECT model, version, labels, errors, accuracy, auc, auc_error, f1, mean_abs_error FROM (
+            SELECT model, version, sum(n + value_n) AS labels, sum(errors) AS errors, if(sum(n) > 0, 1 - errors / sum(n), NULL) AS accuracy,
+                if(sum(value_n) > 0, sum(abs_error) / sum(value_n), NULL) AS mean_abs_error
             FROM accuracy_windows FINAL WHERE @where GROUP BY model, version
         ) AS w LEFT JOIN (@measures) AS m USING (model, version) ORDER BY model, version LIMIT 100
         """.replace("@measures", measures({"model": "model", "version": "version"}, WINDOW)),

@@ -92,7 +92,7 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
             model=model, version="1", start=start, delay=delay, part=part, known_at=start + 5 * MINUTE, n=50, errors=5 + part,
             log_loss_n=50, log_loss=20.0, expected_n=50, expected_errors=4.0, classes=2, answer_codes=(0, 1, 2, 3),
             answer_counts=(25, 3, 2 + part, 20 - part), score_codes=(2 * 90 + 40, 2 * 90 + 50, 3 * 90 + 40, 3 * 90 + 50),
-            score_counts=(20, 8, 4, 18),
+            score_counts=(20, 8, 4, 18), value_n=10, abs_error=25.0,
         )
         for delay in ("1h", "1d")
         for part in (0, 1)

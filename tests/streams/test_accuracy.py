@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -263,6 +264,64 @@ def test_chance_is_no_leak_and_a_leak_stands_while_labels_come_and_is_over_two_d
     assert [one[:2] for one in told] == [("page", "firing"), ("page", "resolved")]
     assert told[1][2] in (1, 2)
     assert "gives its training rows away" in next(alert.summary for alert in alerts(pair) if alert.detector == "leakage")
+
+
+@cache
+def of_values() -> Reference:
+    """A regression."""
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(2_000, 3)).astype(np.float32)
+    features = tuple(Feature(name=name, low=-10.0, high=10.0) for name in NAMES)
+    return build("m", "1", Rows(features=features, X=X, value=X[:, 0].astype(np.float64) * 10), membership_key=KEY, built_at_ns=0).reference
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_regression_has_its_mean_absolute_error_to_the_last_millionth(restart: bool) -> None:
+    pair = Pair(partitions=2, published=of_values())
+    rng = np.random.default_rng(6)
+    off = []
+    for k in range(4):
+        batch = events(100, seed=k, start_s=300.0 * (k // 2), number=100 * (k // 2), instance=f"i{k % 2}", scores=None, score_names=())
+        value = batch.numeric[:, 0].astype(np.float64) * 10
+        value[5], value[6] = np.nan, np.inf  # no answers
+        pair.events(replace(batch, value=value), partition=k % 2)
+        pair.now = START + (k // 2 + 1) * LENGTH + 20 * NS
+        pair.close_windows()
+        truth = value + rng.normal(size=100)
+        told = [label(100 * (k // 2) + i, float(truth[i]), instance=f"i{k % 2}") for i in range(100) if i not in (5, 6)]
+        pair.labels(*told, label(100 * (k // 2) + 7, 1e6, instance=f"i{k % 2}"))  # said twice: the first counts
+        finite = np.isfinite(value)
+        off += np.abs(truth[finite] - value[finite]).tolist()
+        if restart:
+            pair.restart()
+        pair.tick(1.0)
+    pair.labels(label(8, "much", instance="i9"))
+    pair.tick(LENGTH / NS)
+    rows = pair.rows("accuracy_windows")
+    assert sum(row["value_n"] for row in rows) == len(off) == 392
+    assert sum(row["abs_error"] for row in rows) == pytest.approx(sum(off), abs=392 * 5e-7)
+    assert {(row["n"], row["errors"]) for row in rows} == {(0, 0)}
+    assert len({row["start"] for row in rows}) == 2
+    assert len({(row["start"], row["delay"], row["part"]) for row in rows}) == len(rows)
+    assert alerts(pair) == []
+    fates = pair.fates()
+    assert (fates["joined"], fates["twice"]) == (392, 4)
+
+
+def test_what_is_no_number_is_no_truth_of_a_regression_and_huge_ones_break_nothing() -> None:
+    pair = Pair(published=of_values())
+    batch = events(4, scores=None, score_names=())
+    pair.events(replace(batch, value=np.array([1.0, 2.0, 1.7e308, -1.7e308])))
+    pair.now = START + LENGTH + 20 * NS
+    pair.close_windows()
+    pair.labels(label(0, "cat"), label(1, "nan"), label(2, -1.7e308), label(3, 1.7e308))
+    pair.tick(LENGTH / NS)
+    pair.restart()
+    pair.tick(LENGTH / NS)
+    assert pair.fates() == {"joined": 2, "not_a_class": 2}
+    (row,) = pair.rows("accuracy_windows")
+    assert row["value_n"] == 2
+    assert np.isfinite(row["abs_error"])
 
 
 def test_the_budget_is_checked_with_the_share_of_accuracy() -> None:
