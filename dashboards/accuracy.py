@@ -85,7 +85,7 @@ def accuracy() -> list[Panel]:
                 FROM (
                     SELECT model, version, delay, sum(n + value_n) AS labels,
                         if(sum(n) > 0, 1 - sum(errors) / sum(n), NULL) AS accuracy,
-                        if(sum(value_n) > 0, sum(abs_error) / sum(value_n), NULL) AS MAE,
+                        if(sum(value_n) > 0, toString(round(sum(abs_error) / sum(value_n), 6)), '') AS MAE,
                         if(sum(expected_n) > 0, 1 - sum(expected_errors) / sum(expected_n), NULL) AS promised,
                         if(sum(log_loss_n) > 0, sum(log_loss) / sum(log_loss_n), NULL) AS `log loss`, max(known_at) AS newest
                     FROM accuracy_windows FINAL WHERE $__timeFilter(start) AND @scope GROUP BY model, version, delay

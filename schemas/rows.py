@@ -54,6 +54,7 @@ __all__ = [
     "SampledEventRow",
     "ServiceWindowRow",
     "WindowRow",
+    "WorkerRow",
     "columns",
     "to_arrow",
 ]
@@ -337,6 +338,26 @@ class ServiceWindowRow(Row, frozen=True, kw_only=True):
     status: CountOf = field(default_factory=dict)
 
 
+class WorkerRow(Row, frozen=True, kw_only=True):
+    """What one worker says of itself, every quarter of a minute.
+
+    Attributes:
+        worker: Its host, and the port of its /metrics.
+        at: By its clock; ``inserted_at`` is by the store's.
+        started_at: When it started: another one is a restart.
+        gauges: ``lag:TOPIC``, ``snapshot_age_s``, ``snapshot_bytes:OWNER``, ``evicted:WHAT``, ``least_delay_s`` and others
+            (`streams.self_report`); totals are since the start.
+    """
+
+    table: ClassVar[str] = "workers"
+    key: ClassVar[tuple[str, ...]] = ("worker", "at")
+
+    worker: Name
+    at: Time
+    started_at: Time
+    gauges: NumberOf = field(default_factory=dict)
+
+
 class AckRow(Row, frozen=True, kw_only=True):
     """How on-call judged one opening of an alert. Said again, the later one counts.
 
@@ -542,6 +563,7 @@ TABLES: tuple[type[Row], ...] = (
     AlertRow,
     SampledEventRow,
     ProducerRow,
+    WorkerRow,
     QualityWindowRow,
     ServiceWindowRow,
     AckRow,

@@ -17,6 +17,7 @@ from schemas.rows import (
     SampledEventRow,
     ServiceWindowRow,
     WindowRow,
+    WorkerRow,
 )
 from streams.clickhouse import ClickHouse
 
@@ -78,6 +79,11 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
         for k, name in enumerate(("c0ffee", HOSTILE))
     ]  # fmt: skip
     quality = QualityWindowRow(model=model, version="1", start=start, service="shop", kind="missing", n=3, per_10k=50.0)
+    worker = WorkerRow(
+        worker=f"host-{len(model)}:9464", at=start, started_at=END_NS - (40 if i < 20 else 9) * MINUTE,
+        gauges={"lag:inferwatch.events": 5.0 * i, "lag:inferwatch.labels": 1.0, "partitions:shard": 4.0, "snapshot_age_s": 1.5,
+                "snapshot_bytes:shard": 1e6, "snapshot_bytes:judge": 2e6, "evicted:clients": 10.0 * i, "least_delay_s": 0.02},
+    )  # fmt: skip
     by_service = ServiceWindowRow(model=model, version="1", start=start, service="shop", n=600, status=window.status)
     beats = [
         ProducerRow(
@@ -98,7 +104,7 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
         for part in (0, 1)
     ]  # fmt: skip
     estimate = AccuracyEstimateRow(model=model, version="1", start=start, n=600, unscored=100, accuracy=0.92, low=0.9, high=0.94)
-    return [window, *features, *clients, *sampled, quality, by_service, *beats, *labels, estimate]
+    return [window, *features, *clients, *sampled, quality, by_service, worker, *beats, *labels, estimate]
 
 
 def _alerts(models: tuple[str, ...]) -> list[Row]:

@@ -70,7 +70,7 @@ def test_a_panel_obeys_its_variables_and_takes_hostile_names(store: ClickHouse, 
     panel = panel_of(name, title)
     several = run(store, panel, model=["fraud", "other'"], version=["1", "2"], client=["c0ffee", "o'hara"])
     assert not is_empty(several)
-    if panel.kind != "stat":
+    if panel.kind != "stat" and "FROM workers" not in panel.sql:  # a worker is of no model
         assert run(store, panel, model=["nobody"], version=["1"], client=["nobody"]) == []
 
 
@@ -223,7 +223,7 @@ def test_accuracy_is_of_all_parts_of_a_window_beside_what_was_promised(store: Cl
     }  # fmt: skip
     late, early = sorted(run(store, panel_of("debug", "Right and promised"), model=["fraud"]), key=lambda row: str(row["delay"]))
     assert (late["delay"], early["delay"]) == ("1d", "1h")
-    assert (late["labels"], late["accuracy"], late["MAE"]) == (3_600, pytest.approx(0.89), 2.5)  # of a regression one in six
+    assert (late["labels"], late["accuracy"], late["MAE"]) == (3_600, pytest.approx(0.89), "2.5")  # of a regression one in six
     assert (late["promised"], late["log loss"]) == (pytest.approx(0.92), pytest.approx(0.4))
 
 
