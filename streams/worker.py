@@ -15,6 +15,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from streams import log as logging_setup
+from streams import otel
 from streams.alertmanager import AlertmanagerClient
 from streams.app import KafkaFeed
 from streams.delivery import Delivery, RowSink
@@ -138,8 +139,13 @@ class _Worker:
             async with HealthServer(where.host, where.port, self._metrics, self._problems, self._refresh) as health:
                 log.info("health and metrics are served", host=where.host, port=health.port)
                 self._report.worker += f":{health.port}"
-                if await self._topics_are_right():
-                    await self._with_kafka(make_shard, make_judge)
+                told = otel.export_of(self._metrics.registry, self._report.worker) if otel.wanted() else None
+                try:
+                    if await self._topics_are_right():
+                        await self._with_kafka(make_shard, make_judge)
+                finally:
+                    if told is not None:
+                        await asyncio.to_thread(told.shutdown, 2_000)
         except OSError as error:
             log.critical("cannot serve health and metrics", host=where.host, port=where.port, why=str(error))
             return Exit.MISCONFIGURED
@@ -227,9 +233,9 @@ class _Worker:
         finally:
             self._phase = "stopping"
             log.info("stopping: saving and delivering")
+            self._report.tell()  # while the partitions are still ours
             if not await runtime.close(self._shutdown_s):
                 log.warning("not all was delivered in time; the rest is sent after the next start", budget_s=self._shutdown_s)
-            self._report.tell()
             if tasks and not await self._pager.drain(1.0):
                 log.warning("Alertmanager has not taken the last changes; it gets them after the next start")
             try:
