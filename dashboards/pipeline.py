@@ -28,7 +28,7 @@ def pipeline(objectives: Objectives) -> View:
         name="pipeline",
         title="inferwatch / Pipeline health",
         description="Throughput, delay, what was refused or late, what reached the store when, completeness and health of the instances. "
-        "What the workers say of themselves comes four times a minute; their /metrics have more, and Prometheus' rules watch them.",
+        "What the workers say of themselves comes twice a minute; their /metrics have more, and Prometheus' rules watch them.",
         asked_by="the platform's engineer",
         variables=(MODEL, VERSION),
         panels=(

@@ -339,7 +339,7 @@ class ServiceWindowRow(Row, frozen=True, kw_only=True):
 
 
 class WorkerRow(Row, frozen=True, kw_only=True):
-    """What one worker says of itself, every quarter of a minute.
+    """What one worker says of itself, every half a minute.
 
     Attributes:
         worker: Its host, and the port of its /metrics.

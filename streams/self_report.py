@@ -17,7 +17,7 @@ from streams.owner import NS, Record
 
 __all__ = ["EVERY_S", "SelfReport"]
 
-EVERY_S = 15.0
+EVERY_S = 30.0
 _GAUGES: dict[str, tuple[str, str]] = {
     "inferwatch_lag_records": ("lag", "topic"),
     "inferwatch_owned_partitions": ("partitions", "owner"),
