@@ -29,6 +29,7 @@ def attacks(objectives: Objectives) -> View:
             *_seen(),
             row("Who"),
             *_who(objectives),
+            _refused_by_service(),
             _leaks(),
         ),
         span="24h",
@@ -140,18 +141,36 @@ def _seen() -> list[Panel]:
     ]
 
 
+def _refused_by_service() -> Panel:
+    return timeseries(
+        "Refused by service",
+        "Requests that each service refused (unauthenticated or forbidden) per 10,000, by reason. One service alone: its keys, or somebody "
+        "at its door; all of them: the gateway, or an attack on the model.",
+        sql("""
+            SELECT $__timeInterval(start) AS time, concat(service, ' ', model) AS series,
+                1e4 * sum(status['unauthenticated']) / greatest(sum(n), 1) AS unauthenticated,
+                1e4 * sum(status['forbidden']) / greatest(sum(n), 1) AS forbidden
+            FROM service_windows FINAL WHERE $__timeFilter(start) AND @scope
+            GROUP BY time, series ORDER BY time, series
+        """),
+        (24, 7),
+        name="${__field.name} ${__field.labels.series}",
+    )
+
+
 _TOLD = "ifNull(toString(round({}, 4)), 'too few rows')"
 
 
 def _leaks() -> Panel:
     return table(
         "What the model gives away",
-        "How well confidence alone tells training rows from others, the newest word on each version: 0.5 is chance, beside it the 95 % "
-        "interval; then training rows found at 1 % and 0.1 % false positives. reference: the owner's rows; live: against labelled answers. "
-        "A lower bound: better attacks find more.",
+        "How well confidence alone tells training rows from others, the newest word on each version: true less false positives (0 is "
+        "chance), beside it the 95 % interval; then training rows found at 1 % and 0.1 % false positives. reference: the owner's rows; "
+        "live: against labelled answers. A lower bound: better attacks find more. Levels of its own make it an alert.",
         sql(
             """
-            SELECT model, version, source, balanced_accuracy AS advantage, balanced_accuracy_low AS low, balanced_accuracy_high AS high,
+            SELECT model, version, source, 2 * balanced_accuracy - 1 AS advantage, 2 * balanced_accuracy_low - 1 AS low,
+                2 * balanced_accuracy_high - 1 AS high,
                 @1 AS `TPR at 1 %`, @01 AS `TPR at 0.1 %`, generalisation_gap AS gap, members, non_members AS others, at
             FROM (SELECT * FROM membership_gauge FINAL WHERE at <= $__toTime AND @scope ORDER BY at DESC LIMIT 1 BY model, version, source)
             ORDER BY advantage DESC, model, version, source LIMIT 100
@@ -160,7 +179,7 @@ def _leaks() -> Panel:
         (24, 6),
         columns=[
             model_column("attacks"),
-            Column(name="advantage", decimals=3, steps=((None, "transparent"), (0.55, "orange"), (0.7, "red"))),
+            Column(name="advantage", decimals=3, steps=((None, "transparent"), (0.1, "orange"), (0.4, "red"))),
             *(Column(name=name, decimals=3) for name in ("low", "high", "gap")),
         ],
     )

@@ -2,6 +2,7 @@
 
 from dashboards import promises, sections
 from dashboards.panels import Column, Panel, View, bars, history, row, stat, table, timeseries
+from dashboards.promised import SPENDING
 from dashboards.scope import MODEL, VERSION, Objectives, model_column, sql
 
 __all__ = ["executive"]
@@ -93,27 +94,26 @@ def _availability(objectives: Objectives) -> Panel:
     )
 
 
-_SECURITY = ("extraction", "evasion", "membership", "canary", "access", "integrity")
-"""Detectors whose pages spend the error budget of a model."""
-
-
 def _models(objectives: Objectives) -> Panel:
     return table(
         "Models at risk",
         "One row a model version: open pages and tickets first, then what is left of its error budget in the time range (negative: "
-        f"overspent); each page about security spends {objectives.incident_share:.0%} of it. Objectives are the model's own, where the "
-        "settings have some. Drift and clients are ln evidence, the strongest of the range; the colours turn where the settings' budget "
-        "makes a ticket and a page. Click a model for its details.",
+        f"overspent); each page about security that nobody judged false spends {objectives.incident_share:.0%} of it. "
+        "Objectives are the model's own, where the settings have some. Drift and clients are ln evidence, the strongest of the range, "
+        "beside the largest share of features beyond materiality; the colours turn where the settings' budget makes a ticket and a page. "
+        "Click a model for its details.",
         sections.newest(
             objectives.fill("""
             SELECT w.model AS model, w.version AS version, countIf(a.severity = 'page') AS pages, countIf(a.severity = 'ticket') AS tickets,
                 any(w.requests) AS requests, any(w.answered) AS availability, any(w.promised) AS objective,
                 1 - (1 - any(w.answered)) / (1 - any(w.promised)) - @incident_share * any(s.incidents) AS `budget left`,
                 any(s.incidents) AS `security pages`,
-                any(w.p95) AS `worst P95`, any(w.promised_p95) AS `P95 objective`, any(w.drift) AS drift, any(c.client) AS clients
+                any(w.p95) AS `worst P95`, any(w.promised_p95) AS `P95 objective`, any(w.drift) AS drift,
+                any(w.beyond) AS `features beyond`, any(c.client) AS clients
             FROM (
                 SELECT model, version, sum(n) AS requests, sum(status['ok']) / greatest(sum(status['ok'] + errors), 1) AS answered,
                     max(latency_p95) AS p95, max(drift_log_evidence) AS drift,
+                    max(features_beyond / greatest(features, 1)) AS beyond,
                     @promised_availability / 100 AS promised, @promised_latency AS promised_p95
                 FROM windows FINAL WHERE $__timeFilter(start) AND @scope GROUP BY model, version
             ) AS w
@@ -121,16 +121,15 @@ def _models(objectives: Objectives) -> Panel:
                 SELECT model, version, @surest AS client FROM client_windows WHERE @days AND @scope GROUP BY model, version
             ) AS c ON w.model = c.model AND w.version = c.version
             LEFT JOIN (
-                SELECT model, version, uniqExact((alert_id, opened_at)) AS incidents FROM alerts FINAL
-                WHERE $__timeFilter(opened_at) AND @scope AND severity = 'page' AND state != 'pending' AND detector IN (@security)
-                GROUP BY model, version
+                SELECT model, version, count() AS incidents FROM @spending
+                WHERE $__timeFilter(opened_at) AND @scope GROUP BY model, version
             ) AS s ON w.model = s.model AND w.version = s.version
             LEFT JOIN (SELECT model, version, severity FROM (@newest) WHERE state = 'firing') AS a
                 ON w.model = a.model AND w.version = a.version
             GROUP BY w.model, w.version ORDER BY pages DESC, tickets DESC, `budget left`, model LIMIT 200
             """)
             .replace("@incident_share", repr(float(objectives.incident_share)))
-            .replace("@security", ", ".join(f"'{detector}'" for detector in _SECURITY)),
+            .replace("@spending", SPENDING),
             "@scope",
         ),
         (24, 8),
@@ -144,6 +143,7 @@ def _models(objectives: Objectives) -> Panel:
             Column(name="worst P95", unit="ms", decimals=0),
             Column(name="P95 objective", unit="ms", decimals=0),
             Column(name="drift", decimals=1, steps=objectives.drift_steps()),
+            Column(name="features beyond", unit="percentunit", decimals=0),
             Column(name="clients", decimals=1, steps=objectives.client_steps()),
         ],
     )

@@ -2,6 +2,7 @@
 
 from dashboards import promises, sections
 from dashboards.panels import Column, Link, Panel, View, row, stat, table
+from dashboards.promised import SPENDING
 from dashboards.scope import CLIENT, MODEL, SEVERITY, VERSION, Objectives, client_column, sql
 
 __all__ = ["oncall"]
@@ -53,7 +54,9 @@ def _open(objectives: Objectives) -> list[Panel]:
         stat(
             "Error budget burn",
             "How many times faster than allowed the availability budget is spent: errors / (answered + errors), over 1 - the model's "
-            "objective. Above 14.4 over 1 h or 6 over 6 h it pages, above 1 over 3 d it is a ticket.",
+            "objective. Above 14.4 over 1 h or 6 over 6 h it pages, above 1 over 3 d it is a ticket. What pages about security that nobody "
+            "judged "
+            f"false spent of it in 3 d of the worst version stands beside it ({objectives.incident_share:.0%} of a month's budget each).",
             sql(
                 objectives.fill("""
                     WITH (errors + status['ok']) * (1 - @promised_availability / 100) AS allowed
@@ -62,9 +65,18 @@ def _open(objectives: Objectives) -> list[Panel]:
                             / greatest(sumIf(allowed, start > $__toTime - INTERVAL 1 HOUR), 1e-9) AS `1 h`,
                         sumIf(errors, start > $__toTime - INTERVAL 6 HOUR)
                             / greatest(sumIf(allowed, start > $__toTime - INTERVAL 6 HOUR), 1e-9) AS `6 h`,
-                        sum(errors) / greatest(sum(allowed), 1e-9) AS `3 d`
+                        sum(errors) / greatest(sum(allowed), 1e-9) AS `3 d`,
+                        (
+                            SELECT @spent_a_page * max(n) FROM (
+                                SELECT count() AS n FROM @spending
+                                WHERE opened_at > $__toTime - INTERVAL 3 DAY AND opened_at <= $__toTime AND @scope
+                                GROUP BY model, version
+                            )
+                        ) AS `security, 3 d`
                     FROM windows FINAL WHERE start > $__toTime - INTERVAL 3 DAY AND start <= $__toTime AND @scope
                 """)
+                .replace("@spent_a_page", repr(10.0 * objectives.incident_share))  # of 30 days' budget, in 3
+                .replace("@spending", SPENDING)
             ),
             (12, 5),
             steps=((None, "green"), (1, "yellow"), (6, "orange"), (14.4, "red")),

@@ -1,7 +1,7 @@
 """The view of the platform's engineer: does everything arrive, is it judged and stored in time, and are the instances well."""
 
 from dashboards import sections
-from dashboards.panels import Panel, View, row, stat, table, timeseries
+from dashboards.panels import Column, Panel, View, row, stat, table, timeseries
 from dashboards.scope import MODEL, VERSION, Objectives, sql
 
 __all__ = ["pipeline"]
@@ -11,6 +11,7 @@ _TABLES = (
     ("feature_windows", "start", "@scope"),
     ("client_windows", "start", "@scope"),
     ("quality_windows", "start", "@scope"),
+    ("service_windows", "start", "@scope"),
     ("alerts", "at", "@scope"),
     ("sampled_events", "at", "@scope"),
     ("producers", "at", "@beat"),
@@ -27,12 +28,14 @@ def pipeline(objectives: Objectives) -> View:
         name="pipeline",
         title="inferwatch / Pipeline health",
         description="Throughput, delay, what was refused or late, what reached the store when, completeness and health of the instances. "
-        "The worker's own counters (Kafka lag, snapshots, evictions) are on its /metrics.",
+        "What the workers say of themselves comes twice a minute; their /metrics have more, and Prometheus' rules watch them.",
         asked_by="the platform's engineer",
         variables=(MODEL, VERSION),
         panels=(
             row("Through the worker"),
             *_worker(),
+            row("The workers themselves"),
+            *_workers(),
             row("Into the store"),
             *_store(),
             row("From the services"),
@@ -68,6 +71,92 @@ def _worker() -> list[Panel]:
             unit="percentunit",
         ),
         sections.rejected((24, 8)),
+    ]
+
+
+def _by_gauge(name: str, value: str = "max(value)") -> str:
+    """SQL of a gauge that is told apart, as series of worker and what."""
+    return f"""
+        SELECT $__timeInterval(at) AS time, concat(worker, ' ', splitByChar(':', gauge)[2]) AS series, {value} AS value
+        FROM workers FINAL ARRAY JOIN mapKeys(gauges) AS gauge, mapValues(gauges) AS value
+        WHERE $__timeFilter(at) AND startsWith(gauge, '{name}:') GROUP BY time, series ORDER BY time, series
+    """  # noqa: S608 - names of ours
+
+
+def _workers() -> list[Panel]:
+    return [
+        table(
+            "Workers",
+            "Each worker by its newest word, whatever the model: partitions of events, records that wait for it, its oldest unsaved state, "
+            "how often it started again in the time range, and how long it has been quiet. One that is gone stays until it is out of the "
+            "range.",
+            sql("""
+                SELECT worker, argMax(gauges['partitions:shard'], at) AS partitions,
+                    argMax(arraySum(mapValues(mapFilter((k, v) -> startsWith(k, 'lag:'), gauges))), at) AS lag,
+                    argMax(gauges['snapshot_age_s'], at) AS `snapshot age`,
+                    argMax(arraySum(mapValues(mapFilter((k, v) -> startsWith(k, 'snapshot_bytes:'), gauges))), at) AS `snapshot size`,
+                    uniqExact(started_at) - 1 AS restarts, max(started_at) AS started,
+                    dateDiff('second', max(at), toDateTime64($__toTime, 3)) AS quiet
+                FROM workers FINAL WHERE $__timeFilter(at) GROUP BY worker ORDER BY quiet, worker LIMIT 200
+            """),
+            (24, 6),
+            columns=[
+                Column(name="snapshot age", unit="s", decimals=1, steps=((None, "green"), (60, "orange"), (300, "red"))),
+                Column(name="snapshot size", unit="bytes", decimals=1),
+                Column(name="restarts", steps=((None, "transparent"), (1, "orange"), (5, "red"))),
+                Column(name="quiet", unit="s", steps=((None, "green"), (60, "orange"))),
+            ],
+        ),
+        timeseries(
+            "Kafka lag",
+            "Records that wait in the topics, by worker and topic, the most in each interval: behind what the worker's state holds.",
+            sql(_by_gauge("lag")),
+            (8, 8),
+            name="${__field.labels.series}",
+        ),
+        timeseries(
+            "Snapshot age",
+            "Age of a worker's oldest snapshot among partitions with something new to save, the most of each interval. After a crash so "
+            "much is read again.",
+            sql("""
+                SELECT $__timeInterval(at) AS time, worker, max(gauges['snapshot_age_s']) AS age
+                FROM workers FINAL WHERE $__timeFilter(at) GROUP BY time, worker ORDER BY time, worker
+            """),
+            (8, 8),
+            name="${__field.labels.worker}",
+            unit="s",
+        ),
+        timeseries(
+            "Snapshot size",
+            "Bytes of a worker's last snapshots, all partitions together, by owner: shards keep clients, judges models.",
+            sql(_by_gauge("snapshot_bytes")),
+            (8, 8),
+            name="${__field.labels.series}",
+            unit="bytes",
+        ),
+        timeseries(
+            "Evictions",
+            "State that was given up since the worker's start to stay within a bound, by what it was. A steep line: more clients, models "
+            "or instances than `limits` has room for, or somebody who makes them up.",
+            sql(_by_gauge("evicted")),
+            (12, 8),
+            name="${__field.labels.series}",
+        ),
+        timeseries(
+            "Clocks",
+            "The shortest time in each interval from the broker's stamp on a record to the worker, and from the worker to the store: what "
+            "the way takes, and what the clocks differ by. Below zero the worker's is behind the broker's, or ahead of the store's.",
+            sql("""
+                SELECT $__timeInterval(at) AS time, worker,
+                    min(if(mapContains(gauges, 'least_delay_s'), gauges['least_delay_s'], NULL)) AS broker,
+                    min(dateDiff('millisecond', at, inserted_at)) / 1000 AS store
+                FROM workers FINAL WHERE $__timeFilter(at) GROUP BY time, worker ORDER BY time, worker
+            """),
+            (12, 8),
+            name="${__field.name} ${__field.labels.worker}",
+            unit="s",
+            minimum=None,
+        ),
     ]
 
 

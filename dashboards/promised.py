@@ -4,8 +4,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Promise", "choose", "literal_pattern"]
+from schemas.alerts import SECURITY
 
+__all__ = ["SPENDING", "Promise", "choose", "literal_pattern"]
+
+SPENDING = f"""(
+    SELECT DISTINCT model, version, alert_id, opened_at FROM alerts
+    LEFT ANTI JOIN (SELECT alert_id, opened_at FROM acknowledgements FINAL WHERE verdict = 'false') AS judged USING (alert_id, opened_at)
+    WHERE severity = 'page' AND state != 'pending' AND detector IN ({", ".join(f"'{detector}'" for detector in SECURITY)})
+)"""  # noqa: S608 - ours
+"""SQL of what spends error budget: pages about security that on-call did not judge false, each opening once."""
 _PLAIN = re.compile(r"[A-Za-z0-9_]")
 
 

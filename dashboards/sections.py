@@ -131,10 +131,23 @@ def drift(objectives: Objectives) -> list[Panel]:
                 FROM windows FINAL WHERE $__timeFilter(start) AND @scope
                 GROUP BY time, model ORDER BY time
             """),
-            (12, 8),
+            (8, 8),
             name="${__field.labels.model}",
             minimum=None,
             steps=objectives.drift_steps(),
+        ),
+        timeseries(
+            "Features beyond materiality",
+            "Share of a model's features that lie beyond `drift.materiality` for sure: each with evidence enough for a ticket by itself. "
+            "The largest of each interval.",
+            sql("""
+                SELECT $__timeInterval(start) AS time, model, max(features_beyond / features) AS beyond
+                FROM windows FINAL WHERE $__timeFilter(start) AND @scope AND features > 0
+                GROUP BY time, model ORDER BY time
+            """),
+            (8, 8),
+            name="${__field.labels.model}",
+            unit="percentunit",
         ),
         timeseries(
             "Bad input",
@@ -145,7 +158,7 @@ def drift(objectives: Objectives) -> list[Panel]:
                 FROM quality_windows FINAL WHERE $__timeFilter(start) AND @scope
                 GROUP BY time, series ORDER BY time
             """),
-            (12, 8),
+            (8, 8),
             name="${__field.labels.series}",
         ),
     ]

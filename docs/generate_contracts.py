@@ -64,6 +64,11 @@ ALERTS = {
     "extraction": ("client", "evidence ≥ A", "A / 100"),
     "evasion": ("client", "evidence ≥ A", "A / 100"),
     "membership": ("client", "copies, chains", "order, copies, chains"),
+    "leakage": (
+        "model version",
+        "the gauge at `membership.act_advantage` or `membership.act_tpr_1pct` (off by default)",
+        "at `membership.warn_advantage` or `membership.warn_tpr_1pct` (off by default)",
+    ),
     "canary": ("client", "a second question about canary records", "the first"),
     "cost": (
         "client: flood, answers",

@@ -16,6 +16,7 @@ Detector = Literal[
     "extraction",
     "evasion",
     "membership",
+    "leakage",
     "cost",
     "accuracy",
     "concept",
@@ -39,6 +40,7 @@ ALERTNAMES: dict[str, str] = {
     "extraction": "InferwatchExtraction",
     "evasion": "InferwatchEvasion",
     "membership": "InferwatchMembership",
+    "leakage": "InferwatchLeakage",
     "cost": "InferwatchCost",
     "accuracy": "InferwatchAccuracy",
     "concept": "InferwatchConceptShift",
@@ -54,6 +56,9 @@ ALERTNAMES: dict[str, str] = {
     "version": "InferwatchVersion",
 }
 """Alertmanager's ``alertname`` by detector."""
+
+SECURITY: tuple[Detector, ...] = ("extraction", "evasion", "membership", "canary", "access", "integrity")
+"""Detectors whose pages spend the model's error budget: each one `objectives.incident_share` of it."""
 
 
 class Alert(msgspec.Struct, kw_only=True, frozen=True):
@@ -74,6 +79,8 @@ class Alert(msgspec.Struct, kw_only=True, frozen=True):
     feature: str | None = None
     service: str = ""
     """Whose instances it is about, where only they are meant."""
+    served_by: str = ""
+    """The one service that served the version when the alert opened; "" where several did, or none is known."""
     n_events: int = 0
     log_evidence: float = 0.0
     summary: str = ""

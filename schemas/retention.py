@@ -13,7 +13,7 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         alerts_months: Alert history, 1 to 120 (default 24).
         audit_months: The audit log, 1 to 120 (default 24).
         sampled_days: Sampled events, 1 to 3650 (default 30). They hold feature values: keep them short.
-        producers_days: Heartbeats, 1 to 3650 (default 90).
+        producers_days: Heartbeats, and what workers say of themselves, 1 to 3650 (default 90).
 
     Raises:
         ValueError: A number is out of its range.
@@ -48,6 +48,7 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "feature_windows": windows,
             "client_windows": windows,
             "quality_windows": windows,
+            "service_windows": windows,
             "accuracy_windows": windows,
             "accuracy_estimates": windows,
             "membership_gauge": f"toDateTime(at) + toIntervalMonth({self.windows_months})",
@@ -56,5 +57,6 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "loads": f"toDateTime(at) + toIntervalMonth({self.alerts_months})",
             "audit": f"toDateTime(at) + toIntervalMonth({self.audit_months})",
             "sampled_events": f"toDateTime(at) + toIntervalDay({self.sampled_days})",
+            "workers": f"toDateTime(at) + toIntervalDay({self.producers_days})",
             "producers": f"toDateTime(at) + toIntervalDay({self.producers_days})",
         }

@@ -52,7 +52,9 @@ __all__ = [
     "Row",
     "RowError",
     "SampledEventRow",
+    "ServiceWindowRow",
     "WindowRow",
+    "WorkerRow",
     "columns",
     "to_arrow",
 ]
@@ -77,6 +79,8 @@ class WindowRow(Row, frozen=True, kw_only=True):
         classes: Events by predicted class.
         drift_severity: "", "ticket" or "page".
         drift_log_evidence: ln of the Shiryaev-Roberts statistic over all features.
+        features: Features compared with the reference.
+        features_beyond: Of these, beyond the materiality: their own evidence alone is enough for a ticket.
         judged_at: When the judge closed the window.
     """
 
@@ -104,6 +108,8 @@ class WindowRow(Row, frozen=True, kw_only=True):
     classes: CountOf = field(default_factory=dict)
     drift_severity: Name = ""
     drift_log_evidence: Number = 0.0
+    features: Count = 0
+    features_beyond: Count = 0
     judged_at: Time
 
 
@@ -312,6 +318,46 @@ class QualityWindowRow(Row, frozen=True, kw_only=True):
     severity: Name = ""
 
 
+class ServiceWindowRow(Row, frozen=True, kw_only=True):
+    """Requests of one service in one window, by how they ended.
+
+    Attributes:
+        service: As in the events; "" those of services beyond the first 64 of a window, and of events that name none.
+        n: Accepted events.
+        status: The same by status (ok, error, unauthenticated, ...).
+    """
+
+    table: ClassVar[str] = "service_windows"
+    key: ClassVar[tuple[str, ...]] = ("model", "version", "start", "service")
+
+    model: Name
+    version: Name
+    start: Time
+    service: Name
+    n: Count
+    status: CountOf = field(default_factory=dict)
+
+
+class WorkerRow(Row, frozen=True, kw_only=True):
+    """What one worker says of itself, every half a minute.
+
+    Attributes:
+        worker: Its host, and the port of its /metrics.
+        at: By its clock; ``inserted_at`` is by the store's.
+        started_at: When it started: another one is a restart.
+        gauges: ``lag:TOPIC``, ``snapshot_age_s``, ``snapshot_bytes:OWNER``, ``evicted:WHAT``, ``least_delay_s`` and others
+            (`streams.self_report`); totals are since the start.
+    """
+
+    table: ClassVar[str] = "workers"
+    key: ClassVar[tuple[str, ...]] = ("worker", "at")
+
+    worker: Name
+    at: Time
+    started_at: Time
+    gauges: NumberOf = field(default_factory=dict)
+
+
 class AckRow(Row, frozen=True, kw_only=True):
     """How on-call judged one opening of an alert. Said again, the later one counts.
 
@@ -345,7 +391,7 @@ class AccuracyWindowRow(Row, frozen=True, kw_only=True):
     Attributes:
         start: Begin of the window in which the events were.
         delay: How long after its event a label came, at most: "1m", "1h", "1d", "1w" or "more".
-        part: Running number of the telling.
+        part: Running number of what is told.
         known_at: When the part was told.
         n: Labels.
         errors: Those that said that the answer was wrong. Accuracy: 1 - sum(errors) / sum(n).
@@ -353,6 +399,11 @@ class AccuracyWindowRow(Row, frozen=True, kw_only=True):
         log_loss: Sum of their log loss, nats.
         expected_n: Labels of answers with a confidence.
         expected_errors: Errors that this confidence let expect of them, by the reference.
+        classes: How many there are.
+        answer_codes: Truths and answers that were counted (`schemas.measures`), beside `answer_counts`.
+        score_codes: Truths and bins of scores that were counted, beside `score_counts`.
+        value_n: Labels of a regression's answers; ``n`` is without them.
+        abs_error: Sum of |answer - truth| over these. Mean absolute error: sum(abs_error) / sum(value_n).
     """
 
     table: ClassVar[str] = "accuracy_windows"
@@ -370,6 +421,13 @@ class AccuracyWindowRow(Row, frozen=True, kw_only=True):
     log_loss: Number = 0.0
     expected_n: Count = 0
     expected_errors: Number = 0.0
+    classes: Count = 0
+    answer_codes: Counts = ()
+    answer_counts: Counts = ()
+    score_codes: Counts = ()
+    score_counts: Counts = ()
+    value_n: Count = 0
+    abs_error: Number = 0.0
 
 
 class AccuracyEstimateRow(Row, frozen=True, kw_only=True):
@@ -505,7 +563,9 @@ TABLES: tuple[type[Row], ...] = (
     AlertRow,
     SampledEventRow,
     ProducerRow,
+    WorkerRow,
     QualityWindowRow,
+    ServiceWindowRow,
     AckRow,
     AccuracyWindowRow,
     AccuracyEstimateRow,

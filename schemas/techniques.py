@@ -42,6 +42,7 @@ BY_DETECTOR: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "extraction": (("AML.T0024.002", "AML.T0005.001", "AML.T0040", "AML.T0048.004"), ("ML05:2023",)),
     "evasion": (("AML.T0043.001", "AML.T0015", "AML.T0042"), ("ML01:2023",)),
     "membership": (("AML.T0024.000",), ("ML04:2023",)),
+    "leakage": (("AML.T0024.000",), ("ML04:2023",)),
     "canary": (("AML.T0024.000",), ("ML04:2023",)),
     "cost": (("AML.T0034.000", "AML.T0029"), ()),
     "trigger": (("AML.T0043.004", "AML.T0018.000"), ("ML10:2023",)),

@@ -48,6 +48,10 @@ class ClientLine(msgspec.Struct, kw_only=True):
     """ln evidence by family."""
 
 
+SERVICES = 64
+"""Services of a model version that are told apart in one window."""
+
+
 class WindowPartial(msgspec.Struct, kw_only=True):
     """One partition's share of one window of one model version. Shares add up."""
 
@@ -81,6 +85,8 @@ class WindowPartial(msgspec.Struct, kw_only=True):
     quality: bytes = b""
     """`detectors.quality.QualityCounts`: faults by groups of clients, those under suspicion left out."""
     status: dict[str, Events]
+    services: Annotated[dict[str, dict[str, Events]], msgspec.Meta(max_length=SERVICES + 1)] = {}
+    """`status` by service; of those beyond the first `SERVICES` under ""."""
     latency: bytes
     """int64 counts of the latency bins of `schemas.latency`."""
     classes: dict[str, Events]

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from detectors.accuracy import BINS, DELAYS, AccuracyCounts, AccuracyDetector, AccuracyReference, AccuracyReport, began, bins_of
 from detectors.accuracy.detector import DELAY_S
 from detectors.e_process import Severity
-from schemas.outcomes import P_NONE, P_ONE, Columns
+from schemas.outcomes import P_NONE, P_ONE, Columns, values_of
 from schemas.rows import AccuracyEstimateRow, AccuracyWindowRow, Row
 from streams import pages
 from streams.alerts import AlertBook
 from streams.feedback import Feedback
 from streams.labels import Joined
 from streams.leakage import Leakage
+from streams.measures import MeasureCounts
 from streams.outcome_store import Classes, OutcomeStore
 from streams.owner import NS
 from streams.references import Loaded
@@ -27,12 +28,17 @@ from streams.settings import Settings, windows_in_30d
 OWN_LABELS = 1_000
 """The first labels of a model whose reference has no true classes: what comes later is compared with them, and opens tickets only."""
 _MAX_CELLS = 20_000
+_MAX_CODES = 200_000
 _MAX_HISTORY = 1_024
 _MAX_RECENT = 288
 _MAX_ESTIMATES = 64
 _STALE_NS = 2 * 86_400 * NS
 """Without labels for so long, an alert about them is over: nobody can say that it still stands."""
 _MICRO = 1e6
+_MOST_OFF = 1e290
+"""What an answer is off at most, so that sums stay finite."""
+_Cell = tuple[int, int, int]
+"""Start of the window of the events, delay of the labels, number of classes."""
 _N, _ERRORS, _LOSS_N, _LOSS, _EXPECTED_N, _EXPECTED = range(6)
 
 
@@ -70,14 +76,17 @@ class ModelAccuracy:
         self._settings, self._alerts, self._emit = settings, alerts, emit
         self._length_ns = round(settings.window.length_s * NS)
         self.store = OutcomeStore(settings.labels)
-        self._leakage = Leakage(model, version, emit)
+        self._leakage = Leakage(model, version, emit, settings.membership, alerts)
         self.feedback = Feedback(model, version, settings, alerts)
         self._reference: AccuracyReference | None = None
         self._detector: AccuracyDetector | None = None
         self._own = False
         self._first = AccuracyCounts()
         self._counts = AccuracyCounts()
-        self._cells: dict[tuple[int, int], NDArray[np.int64]] = {}
+        self._cells: dict[_Cell, NDArray[np.int64]] = {}
+        self._measures = MeasureCounts()
+        self._values: dict[tuple[int, int], list[int]] = {}
+        """Of a regression: labels, and millionths that its answers were off."""
         self._arrived = np.zeros(6, np.int64)
         self._open_ns = self._last_ns = 0
         self._part = 0
@@ -111,6 +120,8 @@ class ModelAccuracy:
     def answers(self, columns: Columns, classes: Classes) -> None:
         """Takes answers of one partition."""
         self.store.add(columns, classes)
+        if not classes:
+            return
         bins = bins_of(confidences(columns.answer, columns.scores))
         starts = columns.at_ns // self._length_ns * self._length_ns
         for start in np.unique(starts).tolist():
@@ -124,13 +135,16 @@ class ModelAccuracy:
 
     def labelled(self, joined: Joined, now_ns: int) -> None:
         """Takes labels with their answers."""
-        if not self._counts.n.any():
+        if not self._counts.n.any() and not self._values:
             self._open_ns = now_ns
+        if not joined.classes:
+            self._take_values(joined)
+            return
         n = len(joined.answer)
         wrong = joined.answer != joined.truth
         confidence = confidences(joined.answer, joined.scores)
         bins = bins_of(confidence)
-        delay = np.searchsorted(np.array(DELAY_S) * NS, np.maximum(joined.received_ns - joined.at_ns, 0), side="right")
+        delay = _delays(joined)
         self._counts.update(delay, wrong, bins)
         sums = np.zeros((n, 6), np.int64)
         sums[:, _N], sums[:, _ERRORS] = 1, wrong
@@ -146,25 +160,40 @@ class ModelAccuracy:
         cells, index = np.unique(np.stack([starts, delay], 1), axis=0, return_inverse=True)
         added = np.zeros((len(cells), 6), np.int64)
         np.add.at(added, index.ravel(), sums)
+        self._measures.take(joined, cells, index.ravel())
         for (start, late), row in zip(cells.tolist(), added, strict=True):
-            self._cells[start, late] = self._cells.get((start, late), 0) + row
+            cell = start, late, len(joined.classes)
+            self._cells[cell] = self._cells.get(cell, 0) + row
             known = self._history.setdefault(start, [0, 0])
             known[0] += int(row[_N])
             known[1] += int(row[_ERRORS])
         while len(self._history) > _MAX_HISTORY:
             del self._history[min(self._history)]
-        if len(self._cells) > _MAX_CELLS:
+        if len(self._cells) > _MAX_CELLS or self._measures.held > _MAX_CODES:
             self._tell(now_ns)
+
+    def _take_values(self, joined: Joined) -> None:
+        """Labels of a regression: how far its answers were off. No evidence is made of them."""
+        with np.errstate(over="ignore"):
+            off = np.minimum(np.abs(values_of(joined.scores) - joined.truth.view(np.float64)), _MOST_OFF)
+        starts = joined.at_ns // self._length_ns * self._length_ns
+        for start, delay, error in zip(starts.tolist(), _delays(joined).tolist(), np.rint(off * _MICRO).tolist(), strict=True):
+            held = self._values.setdefault((start, delay), [0, 0])
+            held[0] += 1
+            held[1] += int(error)
 
     def tick(self, now_ns: int, settle_ns: int) -> None:
         """Judges the labels of a window of arrival when it is over, and tells what is new about the windows of their events."""
         self.store.expire(now_ns)
+        self._leakage.renew(now_ns)
         for start in sorted(self._estimates.keys() - self._told):
             if now_ns >= start + self._length_ns + settle_ns:
                 self._tell_estimate(start)
         if self._counts.n.any():
             if now_ns >= self._open_ns + self._length_ns:
                 self._close(now_ns)
+        elif self._values and now_ns >= self._open_ns + self._length_ns:
+            self._tell(now_ns)
         elif now_ns >= self._open_ns + self._length_ns and now_ns < self._last_ns + _STALE_NS:
             self._open_ns = now_ns
             self._renew(now_ns)
@@ -249,8 +278,10 @@ class ModelAccuracy:
 
     def _tell(self, now_ns: int) -> None:
         cells, self._cells = self._cells, {}
-        for (start, delay), sums in sorted(cells.items()):
+        measures, self._measures = self._measures, MeasureCounts()
+        for (start, delay, classes), sums in sorted(cells.items()):
             n, errors, loss_n, loss, expected_n, expected = sums.tolist()
+            columns: dict[str, Any] = measures.columns((start, delay, classes))
             self._emit(
                 AccuracyWindowRow(
                     **self._key,
@@ -264,9 +295,21 @@ class ModelAccuracy:
                     log_loss=loss / _MICRO,
                     expected_n=expected_n,
                     expected_errors=expected / _MICRO,
+                    classes=classes,
+                    **columns,
                 )
             )
-        self._part += bool(cells)
+            self._part += 1  # in one window and delay there may be answers in other classes too
+
+        values, self._values = self._values, {}
+        for (start, delay), (n, off) in sorted(values.items()):
+            self._emit(
+                AccuracyWindowRow(
+                    **self._key, start=start, delay=DELAYS[delay], part=self._part, known_at=now_ns, n=0, errors=0,
+                    value_n=n, abs_error=min(off / 10**6, _MOST_OFF),
+                )
+            )  # fmt: skip
+            self._part += 1
 
     def _tell_estimate(self, start: int) -> None:
         counts = self._estimates[start]
@@ -298,6 +341,8 @@ class ModelAccuracy:
             "first": self._first.to_bytes(),
             "counts": self._counts.to_bytes(),
             "cells": [[*key, sums] for key, sums in sorted(self._cells.items())],
+            "measures": self._measures.dump(),
+            "values": [[*cell, n, str(off)] for cell, (n, off) in sorted(self._values.items())],  # may have more than 64 bits
             "arrived": self._arrived,
             "open_ns": self._open_ns,
             "last_ns": self._last_ns,
@@ -314,7 +359,9 @@ class ModelAccuracy:
         """From a snapshot, into a fresh object; with another reference than then the evidence begins anew."""
         self.store.load(body["store"])
         self._counts = AccuracyCounts.from_bytes(body["counts"])
-        self._cells = {(start, delay): sums for start, delay, sums in body["cells"]}
+        self._cells = {(start, delay, classes[0] if classes else 0): sums for start, delay, *classes, sums in body["cells"]}
+        self._measures.load(body.get("measures", []))
+        self._values = {(start, delay): [n, int(off)] for start, delay, n, off in body.get("values", [])}
         self._arrived = body["arrived"]
         self._open_ns, self._last_ns, self._part = body["open_ns"], body["last_ns"], body["part"]
         self._history = {start: [n, errors] for start, n, errors in body["history"]}
@@ -332,6 +379,11 @@ class ModelAccuracy:
             self._judge_by(self._own_reference(int(self._first.n.sum()), int(self._first.errors.sum())))
         if self._detector is not None and body["detector"]:
             self._detector.restore(body["detector"])
+
+
+def _delays(joined: Joined) -> NDArray[np.intp]:
+    """(n,) index into `DELAYS`."""
+    return np.asarray(np.searchsorted(np.array(DELAY_S) * NS, np.maximum(joined.received_ns - joined.at_ns, 0), side="right"))
 
 
 def confidences(answer: NDArray[np.uint16], scores: NDArray[np.uint16]) -> NDArray[np.float64]:

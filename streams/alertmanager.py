@@ -65,8 +65,7 @@ def labels_of(alert: Alert) -> Labels:
         labels["client"] = alert.client
     elif alert.clients:
         labels["cohort"] = alert.alert_id  # members come and go
-    if alert.service:
-        labels["service"] = alert.service
+    labels["service"] = alert.service or alert.served_by
     for name in labels:
         if not _NAME.fullmatch(name):
             raise ValueError(f"label name {name!r}: expected {_NAME.pattern}")

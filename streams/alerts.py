@@ -36,10 +36,19 @@ class AlertBook:
         version: its version.
         emit: takes each transition: opened, risen, grown, resolved.
         resolve_after_ns: a cause that nothing renews for so long is over.
+        served_by: the service that serves the version now, asked when an alert opens.
     """
 
-    def __init__(self, model: str, version: str, emit: Callable[[Alert], None], resolve_after_ns: int) -> None:
+    def __init__(
+        self,
+        model: str,
+        version: str,
+        emit: Callable[[Alert], None],
+        resolve_after_ns: int,
+        served_by: Callable[[], str] = lambda: "",
+    ) -> None:
         self.model, self.version, self.resolve_after_ns = model, version, resolve_after_ns
+        self._served_by = served_by
         self.suppressed = self.grown = 0
         self._emit = emit
         self._open: dict[tuple[Detector, str], _Open] = {}
@@ -125,6 +134,7 @@ class AlertBook:
             clients=members,
             feature=feature,
             service=service,
+            served_by=held.alert.served_by if held is not None else self._served_by(),  # identity: it stays as it was
             n_events=n_events,
             log_evidence=log_evidence,
             summary=summary,

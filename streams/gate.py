@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from dashboards.promised import SPENDING
 from schemas import latency
+from streams.burn import incident_rate
 from streams.clickhouse import ClickHouse
 from streams.settings import Settings
 from streams.slo import objectives_for
@@ -17,6 +19,8 @@ __all__ = ["BURN_LIMIT", "Answer", "Facts", "decide", "facts"]
 
 BURN_LIMIT = 2.0
 """Times as fast as the objective allows: the error budget may not be spent faster at a promotion."""
+INCIDENT_S = 3 * 86_400
+"""For so long a page about security counts: one that spends a quarter of a month's budget makes 2.5 times as fast as allowed."""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +33,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         failed: Of these.
         timed: Answers with a latency.
         slow: Of these, over ``objectives.latency_ms``.
+        incidents: Pages about security opened in the last three days that nobody judged false.
         pages: Ids and summaries of its open pages.
         loads: Newest signature by (service, instance): `valid`, `invalid` or `missing`, of those that have it loaded.
         problems: What was wrong with these loads.
@@ -40,6 +45,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     timed: int = 0
     slow: int = 0
+    incidents: int = 0
     pages: tuple[tuple[str, str], ...] = ()
     loads: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
@@ -51,7 +57,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         passed: It may be promoted.
         reasons: Why not, a sentence each.
-        burns: How fast each error budget is spent, over the last hour; 1 is as fast as allowed.
+        burns: How fast each error budget is spent; 1 is as fast as allowed. By requests over the last hour, by incidents over three days.
     """
 
     passed: bool
@@ -73,8 +79,9 @@ def decide(known: Facts, settings: Settings, *, unsigned_ok: bool = False, quiet
         ('5 of 1,000 requests failed in the last hour: the budget of 99.9 % availability is spent 5.0 times as fast as allowed (limit 2).',)
     """
     objectives = objectives_for(settings.objectives, known.model, known.version)
+    incidents = incident_rate(objectives.incident_share, known.incidents, INCIDENT_S)
     burns = {
-        "availability": known.failed / max(known.requests, 1) / (1 - objectives.availability / 100),
+        "availability": known.failed / max(known.requests, 1) / (1 - objectives.availability / 100) + incidents,
         "latency": known.slow / max(known.timed, 1) / (1 - objectives.latency_share / 100),
     }
     reasons = []
@@ -83,7 +90,8 @@ def decide(known: Facts, settings: Settings, *, unsigned_ok: bool = False, quiet
     if burns["availability"] > BURN_LIMIT:
         reasons.append(
             f"{known.failed:,} of {known.requests:,} requests failed in the last hour: the budget of {objectives.availability:g} % "
-            f"availability is spent {burns['availability']:.1f} times as fast as allowed (limit {BURN_LIMIT:g})."
+            f"availability is spent {burns['availability']:.1f} times as fast as allowed (limit {BURN_LIMIT:g})"
+            + (f", {incidents:.1f} of it by {known.incidents} pages about security in three days." if incidents else ".")
         )
     if burns["latency"] > BURN_LIMIT:
         reasons.append(
@@ -118,6 +126,13 @@ def facts(clickhouse: ClickHouse, model: str, version: str, settings: Settings) 
     bins = np.zeros(latency.BINS, np.int64)
     given = np.asarray(window["bins"], np.int64)[: latency.BINS]
     bins[: len(given)] = given
+    (spent,) = clickhouse.query(
+        f"""
+        SELECT count() AS incidents FROM {SPENDING}
+        WHERE model = {{model:String}} AND version = {{version:String}} AND opened_at > now() - INTERVAL {INCIDENT_S} SECOND
+        """,  # noqa: S608 - ours
+        about,
+    )
     pages = clickhouse.query(
         """
         SELECT alert_id, summary FROM (
@@ -142,6 +157,7 @@ def facts(clickhouse: ClickHouse, model: str, version: str, settings: Settings) 
         failed=int(window["failed"]),
         timed=int(bins.sum()),
         slow=int(bins[latency.bin_above_ms(objectives_for(settings.objectives, model, version).latency_ms) :].sum()),
+        incidents=int(spent["incidents"]),
         pages=tuple((row["alert_id"], row["summary"]) for row in pages),
         loads=tuple(row["signature"] for row in loads),
         problems=tuple(sorted({row["problem"] for row in loads if row["problem"]})),

@@ -48,6 +48,9 @@ _PARTS = (
         "SELECT * FROM feature_windows FINAL WHERE @about AND start >= @from AND start <= @to "
         "AND ({feature:String} = '' OR feature = {feature:String} OR severity != '') ORDER BY start, feature",
     ),
+    _Part(
+        "service_windows", "SELECT * FROM service_windows FINAL WHERE @about AND start >= @from AND start <= @to ORDER BY start, service"
+    ),
     _Part("quality_windows", "SELECT * FROM quality_windows FINAL WHERE @about AND start >= @from AND start <= @to ORDER BY start, kind"),
     _Part(
         "client_windows",

@@ -25,8 +25,8 @@ _STEP_NS = 60 * NS
 
 Fate = Literal["joined", "twice", "unknown", "crowded_out", "not_a_class", "not_followed", "too_many_models", "erased"]
 """What becomes of a label. "unknown": no such event came, or it is forgotten; "crowded_out": it waited for its event, and more came than
-may wait; "not_a_class": its truth is none of the model's classes; "not_followed": its event is outside of ``labels.share``; "erased": its
-event was to be forgotten."""
+may wait; "not_a_class": its truth is none of the model's classes, or no number where its answers are; "not_followed": its event is outside
+of ``labels.share``; "erased": its event was to be forgotten."""
 
 
 class _Waiting(msgspec.Struct, array_like=True):
@@ -45,12 +45,12 @@ class Joined(msgspec.Struct, frozen=True):
     """Labels and the answers that they are about, of one model version and one set of classes.
 
     Attributes:
-        classes: names of the classes.
+        classes: names of the classes; none of a regression.
         at_ns: (n,) time of the event.
         received_ns: (n,) time of the label, the broker's.
         answer: (n,) predicted class.
-        truth: (n,) true class.
-        scores: (n, classes), (n, 1) or (n, 0), as in `schemas.outcomes`.
+        truth: (n,) true class; of a regression the bits of the true value, a float64.
+        scores: (n, classes), (n, 1) or (n, 0), as in `schemas.outcomes`; of a regression its values, as there.
     """
 
     classes: Classes
@@ -182,8 +182,8 @@ class LabelDesk:
             if part.labelled[at]:
                 self.fates["twice"] += 1
                 continue
-            truth = self._class_of(one.truth, part.classes)
-            if truth < 0:
+            truth = self._class_of(one.truth, part.classes) if part.classes else _bits_of(one.truth)
+            if truth is None or (part.classes and truth < 0):
                 self.fates["not_a_class"] += 1
                 continue
             part.labelled[at] = True
@@ -230,6 +230,15 @@ def text_of(truth: str | float | bool) -> str:
     if isinstance(truth, (int, float)):
         return str(int(truth)) if float(truth).is_integer() and abs(truth) < 2**63 else str(truth)
     return truth
+
+
+def _bits_of(truth: str) -> int | None:
+    """The bits of the float64 that a text says; None for what is no finite number."""
+    try:
+        value = np.float64(truth)
+    except ValueError:
+        return None
+    return int(value.view(np.int64)) if np.isfinite(value) else None
 
 
 def spellings(classes: Classes) -> dict[str, int]:

@@ -39,7 +39,7 @@ from streams.slo import objectives_for
 from streams.swarm_state import SwarmState
 from streams.telemetry import Telemetry
 from streams.versions import VersionBook, name_of
-from streams.window_rows import rows_of
+from streams.window_rows import rows_of, services_of
 
 _RESOLVE_WINDOWS, _RESOLVE_S = 12, 300.0
 """Windows, and seconds, without renewal after which an alert is over: both must have passed."""
@@ -80,9 +80,10 @@ class ModelJudge:
         self._settings, self._emit = settings, emit
         self._windows: dict[int, _Pending] = {}
         self._judged_until_ns = 0
-        self.alerts = AlertBook(model, version, self._alert, round(max(_RESOLVE_WINDOWS * settings.window.length_s, _RESOLVE_S) * NS))
         objectives = objectives_for(settings.objectives, model, version)
         self._telemetry = Telemetry(round(settings.window.length_s * NS), settings.limits.instances, objectives.completeness)
+        over_after_ns = round(max(_RESOLVE_WINDOWS * settings.window.length_s, _RESOLVE_S) * NS)
+        self.alerts = AlertBook(model, version, self._alert, over_after_ns, self._telemetry.service)
         budget = settings.budget
         self._quality = QualityDetector(
             false_pages=budget.false_pages_per_30d * budget.quality_share, windows=windows_in_30d(settings.window)
@@ -280,6 +281,7 @@ class ModelJudge:
             anomalies=dict(Counter(a.anomalies) + Counter(b.anomalies)),
             quality=faults.to_bytes(),
             status=dict(Counter(a.status) + Counter(b.status)),
+            services=services_of(a, b),
             latency=(np.frombuffer(a.latency, np.int64) + np.frombuffer(b.latency, np.int64)).tobytes(),
             classes=dict(Counter(a.classes) + Counter(b.classes)),
             confidence=[x + y for x, y in zip(a.confidence, b.confidence, strict=False)] or a.confidence or b.confidence,
@@ -414,6 +416,7 @@ class ModelJudge:
         )
 
     def _alert(self, alert: Alert) -> None:
+        self.service.alert(alert)
         self._emit(alert)
 
     # -- snapshots ----------------------------------------------------------------------------------------------------------------------

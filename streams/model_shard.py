@@ -113,6 +113,8 @@ class ModelShard:
             self._feedback = SegmentCodes(loaded.drift, self._settings.labels.segments) if loaded is not None and loaded.drift else None
             fields = self._feedback.fields if self._feedback is not None else ()
             self.outcomes = OutcomeBuffer(self._aligner.classes, self._settings.labels.share, self._pass_on, fields=fields)
+        elif loaded is not None and loaded.drift is not None and loaded.drift.has_value and self._settings.labels.events:
+            self.outcomes = OutcomeBuffer((), self._settings.labels.share, self._pass_on)
         self._windows.use(loaded, self._aligner)
         self.watch.use(loaded)
 
@@ -184,7 +186,10 @@ class ModelShard:
         # the aligner saw the refused events too; their faults are one count with the accepted ones'
         self._windows.at(self._windows.start_of(int(at_ns[-1]))).anomalies.update(aligned.anomalies)
         self.watermark_ns = max(self.watermark_ns, latest)
-        if self.outcomes is not None:
+        if self.outcomes is not None and not self._aligner.classes:
+            if value is not None:
+                self.outcomes.add_values(ids, at_ns, answered, value)
+        elif self.outcomes is not None:
             cells = None if self._feedback is None else self._feedback.of(X, hashes, group_of_service(events.service))
             self.outcomes.add(ids, at_ns, answered, label, scores, cells)
 

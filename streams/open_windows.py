@@ -134,7 +134,7 @@ class OpenWindows:
     def count(self, start_ns: int, inside: Inside, batch: Accepted) -> None:
         """Counts the events of a batch that are in one window."""
         window, suspect, hashes, value = self.at(start_ns), batch.suspect, batch.hashes, batch.value
-        window.add(batch.slot[inside], batch.status[inside], batch.latency_ms[inside])
+        window.add(batch.slot[inside], batch.status[inside], batch.latency_ms[inside], batch.events.service)
         window.late += 0 if batch.earliest_ns >= start_ns else int(np.count_nonzero(batch.at_ns[inside] < start_ns))
         window.suspect += int(np.count_nonzero(suspect[inside])) if batch.suspects else 0
         self._count_classes(window, batch.label[inside])

@@ -10,14 +10,14 @@ from numba import njit
 from numpy.typing import NDArray
 
 from detectors.arrays import plain
-from schemas.outcomes import MAX_CELL, MAX_ROWS, MAX_SCORES, P_NONE, P_ONE, Outcomes
+from schemas.outcomes import MAX_CELL, MAX_ROWS, MAX_SCORES, P_NONE, P_ONE, VALUE_WIDTH, Outcomes
 
 
 class OutcomeBuffer:
     """Answers of one model version on one partition that were not passed on yet: at most 4,096.
 
     Args:
-        classes: of the reference in force, in its order; more than 65,535 are refused.
+        classes: of the reference in force, in its order; more than 65,535 are refused. None: a regression, whose values are kept.
         share: of the events, by their key, that are followed: the same ones everywhere.
         emit: takes a message; who it is from is the caller's business.
         reference: whose classes they are; empty: the caller says it.
@@ -37,7 +37,7 @@ class OutcomeBuffer:
     ) -> None:
         self._classes, self._emit, self._reference = list(classes), emit, reference
         self._below = np.uint64(min(round(share * 2.0**64), 2**64 - 1))
-        self.width = len(classes) if len(classes) <= MAX_SCORES else 1
+        self.width = VALUE_WIDTH if not classes else len(classes) if len(classes) <= MAX_SCORES else 1
         self._keys, self._at_ns = np.empty(MAX_ROWS, np.uint64), np.empty(MAX_ROWS, np.int64)
         self._answer, self._scores = np.empty(MAX_ROWS, np.uint16), np.empty((MAX_ROWS, self.width), np.uint16)
         self._held, self._fields = 0, list(fields)
@@ -69,6 +69,20 @@ class OutcomeBuffer:
         row = 0
         while row < len(keys):
             row, self._held = _gather(*columns, row, self._below, *into, self._held)
+            if self._held == MAX_ROWS:
+                self.pass_on()
+
+    def add_values(
+        self, keys: NDArray[np.uint64], at_ns: NDArray[np.int64], answered: NDArray[np.bool_], value: NDArray[np.float64]
+    ) -> None:
+        """Takes accepted events of a regression: those that were answered by a finite value, and have a name, are kept."""
+        rows = np.flatnonzero(answered & np.isfinite(value) & (keys > 0) & (keys <= self._below))
+        while len(rows):
+            now, rows = rows[: MAX_ROWS - self._held], rows[MAX_ROWS - self._held :]
+            part = slice(self._held, self._held + len(now))
+            self._keys[part], self._at_ns[part], self._answer[part] = keys[now], at_ns[now], 0
+            self._scores[part] = np.ascontiguousarray(value[now], "<f8").view("<u2").reshape(len(now), VALUE_WIDTH)
+            self._held += len(now)
             if self._held == MAX_ROWS:
                 self.pass_on()
 

@@ -50,6 +50,11 @@ _DO = {
         "Ask whether the client may know them",
         "If not: answer with classes only, tell privacy",
     ),
+    "leakage": (
+        "See in the attack view how much is found, at which false positives",
+        "Answer with classes only, or round the scores",
+        "Plan a training with more regularisation; tell privacy",
+    ),
     "cost": ("See in the forensics view what the client asks and was given", "Ask its owner what for", "Set a limit for the account"),
     "accuracy": (
         "See in the debug view since when, and for labels of which delay",
@@ -115,7 +120,14 @@ _LOOKS = {
 _COUNTED = ("completeness", "cost", "availability", "latency", "saturation", "canary")
 _VIEW = {"drift": "debug", "quality": "debug", "completeness": "pipeline", "extraction": "forensics", "evasion": "forensics"}
 _VIEW |= {"consistency": "debug", "trigger": "debug", "feedback": "debug", "version": "debug", "canary": "forensics"}
-_VIEW |= {"accuracy": "debug", "concept": "debug", "membership": "forensics", "cost": "forensics", "access": "attacks"}
+_VIEW |= {
+    "accuracy": "debug",
+    "concept": "debug",
+    "membership": "forensics",
+    "cost": "forensics",
+    "access": "attacks",
+    "leakage": "attacks",
+}
 
 
 class PageText:
@@ -148,7 +160,8 @@ class PageText:
 
     def labels(self, alert: Alert) -> dict[str, str]:
         """What an installation adds to an alert's identity: where it runs and whose model it is. Constant while the alert is open."""
-        return {"environment": self._routing.environment, "team": self._teams.get(alert.model, self._routing.team)}
+        routing = self._routing
+        return {"environment": routing.environment, "cluster": routing.cluster, "team": self._teams.get(alert.model, routing.team)}
 
     def runbook(self, alert: Alert) -> str:
         """Where the runbook is: a link with ``routing.runbooks_url``, else its path in the repository."""

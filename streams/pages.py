@@ -11,10 +11,11 @@ from detectors.completeness import CompletenessReport
 from detectors.drift import DriftReport, VariableDrift
 from detectors.drift.witness import JointShift
 from detectors.feedback import FeedbackReport
+from detectors.membership.gauge import Share
 from detectors.quality import QualityReport
 from detectors.rates import RateReport
 from detectors.versions import VersionReport
-from schemas.windows import Finding
+from schemas.windows import Finding, Severity
 from streams.burn import Burn
 from streams.saturation import Full
 from streams.segment_judge import Part
@@ -187,7 +188,8 @@ def burn(kind: str, found: Burn, objective: float, latency_ms: float, model: str
     span = f"{found.rule.long_s // 3600} h" if found.rule.long_s < 86_400 else f"{found.rule.long_s // 86_400} days"
     return (
         f"{found.bad / max(found.total, 1):.2%} of the requests to {_short(model)} {_short(version)} {what} in the last {span} "
-        f"({found.bad:,} of {found.total:,}): its error budget is spent {found.long:.1f} times as fast as {objective:g} % allow."
+        f"({found.bad:,} of {found.total:,}): its error budget is spent {found.long:.1f} times as fast as {objective:g} % allow"
+        + (f", {found.incidents} page{'s' * (found.incidents > 1)} about security included." if found.incidents else ".")
     )
 
 
@@ -247,6 +249,15 @@ def feedback(segment: str, report: FeedbackReport, model: str, version: str) -> 
         f"Labels of one segment say that {_short(model)} {_short(version)} is wrong: {_short(segment, 2 * _NAME)}, {rate.hits:,} of "
         f"{rate.trials:,} (usually {rate.usual:.1%}; all others {report.others:.1%}; evidence e^{rate.log_evidence:.1f}). Flipped labels, "
         f"or a model that fails there."
+    )
+
+
+def leakage(what: str, share: Share, level: float, severity: Severity, source: str, model: str, version: str) -> str:
+    """The sentence for a model that gives its training rows away: by which measure, how sure, above which level of its owner."""
+    by = "live answers with their labels" if source == "live" else "the rows of its reference"
+    return (
+        f"{_short(model)} {_short(version)} gives its training rows away: {what} is {share.value:.3f} ({share.low:.3f} to "
+        f"{share.high:.3f}, 95 %) by {by}, above its owner's level to {'act' if severity == 'page' else 'warn'}, {level:g}. A lower bound."
     )
 
 

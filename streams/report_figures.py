@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dashboards.measures import measures
+
 __all__ = ["FIGURES", "WINDOW", "Figure"]
 
 
@@ -40,11 +42,14 @@ _EPISODES = """
 
 FIGURES: tuple[Figure, ...] = (
     Figure(
-        "service", "Service", "Requests of judged windows; answered / (answered + failed); the worst window's 95th percentile of latency.",
+        "service", "Service",
+        "Requests of judged windows; answered / (answered + failed); the worst window's 95th percentile of latency, and share of features "
+        "beyond materiality.",
         "windows", WINDOW,
         """
         SELECT model, version, sum(n) AS requests, sum(status['ok']) / greatest(sum(status['ok'] + errors), 1) AS answered,
-            sum(denied) AS refused, max(latency_p95) AS worst_p95_ms, count() AS windows
+            sum(denied) AS refused, max(latency_p95) AS worst_p95_ms,
+            max(features_beyond / greatest(features, 1)) AS worst_features_beyond, count() AS windows
         FROM windows FINAL WHERE @where GROUP BY model, version ORDER BY requests DESC, model, version LIMIT 100
         """,
     ),
@@ -189,12 +194,16 @@ FIGURES: tuple[Figure, ...] = (
         """,
     ),
     Figure(
-        "accuracy", "Accuracy by labels", "Over the labels that came for events of the month, whenever they came.",
+        "accuracy", "Accuracy by labels",
+        "Over the labels that came for events of the month, whenever they came. AUC of the scores, within auc_error; F1 of the answers.",
         "accuracy_windows", WINDOW,
         """
-        SELECT model, version, sum(n) AS labels, sum(errors) AS errors, 1 - errors / greatest(labels, 1) AS accuracy
-        FROM accuracy_windows FINAL WHERE @where GROUP BY model, version ORDER BY model, version LIMIT 100
-        """,
+        SELECT model, version, labels, errors, accuracy, auc, auc_error, f1, mean_abs_error FROM (
+            SELECT model, version, sum(n + value_n) AS labels, sum(errors) AS errors, if(sum(n) > 0, 1 - errors / sum(n), NULL) AS accuracy,
+                if(sum(value_n) > 0, sum(abs_error) / sum(value_n), NULL) AS mean_abs_error
+            FROM accuracy_windows FINAL WHERE @where GROUP BY model, version
+        ) AS w LEFT JOIN (@measures) AS m USING (model, version) ORDER BY model, version LIMIT 100
+        """.replace("@measures", measures({"model": "model", "version": "version"}, WINDOW)),
     ),
     Figure(
         "acknowledged", "Judged by on-call", "Acknowledgements of the month's alerts, and how long after the opening they came.",

@@ -59,7 +59,7 @@ class Sampler:
     def keep(self, events: EventColumns, row: int, at_ns: int, emit: Callable[[SampledEventRow], None]) -> None:
         """Keeps an event that a finding points at."""
         if self._k:
-            emit(self._row(events, row, at_ns, "evidence"))
+            emit(msgspec.structs.replace(self._row(events, row, at_ns, "evidence"), revision=1))  # over the same event drawn at random
 
     def close(self, start_ns: int, emit: Callable[[SampledEventRow], None]) -> None:
         """The sample of a window that closed leaves."""

@@ -10,6 +10,7 @@ import numpy as np
 from detectors.access import AccessDetector
 from inferwatch import Heartbeat, Lifecycle
 from schemas import latency
+from schemas.alerts import SECURITY, Alert
 from schemas.rows import LoadRow, Row
 from schemas.windows import WindowPartial
 from streams import pages
@@ -43,7 +44,7 @@ class ServiceJudge:
         self._slow_from = latency.bin_above_ms(objectives.latency_ms)
         self._latency_ms = objectives.latency_ms
         self._rates = {
-            "availability": BurnRates(1 - objectives.availability / 100),
+            "availability": BurnRates(1 - objectives.availability / 100, objectives.incident_share),
             "latency": BurnRates(1 - objectives.latency_share / 100),
         }
         self._objective = {"availability": objectives.availability, "latency": objectives.latency_share}
@@ -70,11 +71,21 @@ class ServiceJudge:
         evidence = {
             "burn_long": round(burn.long, 2), "burn_short": round(burn.short, 2), "rule": burn.rule._asdict(),
             "bad": burn.bad, "requests": burn.total, "objective_percent": self._objective[kind],
-        }  # fmt: skip
+        } | ({"security_pages": burn.incidents} if burn.incidents else {})  # fmt: skip
         self._alerts.raise_(
             "availability" if kind == "availability" else "latency", "", burn.severity, at_ns,
             summary=said, evidence=evidence, n_events=burn.total,
         )  # fmt: skip
+
+    def alert(self, alert: Alert) -> None:
+        """Hears of every alert of the model version: a page about security spends of the budget of availability."""
+        if (
+            alert.detector in SECURITY
+            and alert.severity == "page"
+            and alert.state == "firing"
+            and self._rates["availability"].incident_share
+        ):
+            self._rates["availability"].incident(alert.alert_id, alert.at_ns)
 
     def _judge_access(self, window: WindowPartial, at_ns: int) -> None:
         requests = sum(window.status.values())
@@ -85,11 +96,13 @@ class ServiceJudge:
             if line.denied:
                 most[line.client] = most.get(line.client, 0) + line.denied
         first = sorted(most.items(), key=lambda one: (-one[1], one[0]))[:_NAMED]
+        where = {name: of.get("unauthenticated", 0) + of.get("forbidden", 0) for name, of in window.services.items()}
+        services = dict(sorted((one for one in where.items() if one[1]), key=lambda one: (-one[1], one[0]))[:_NAMED])
         self._alerts.raise_(
             "access", "", report.severity, at_ns,
             summary=pages.access(report, first, self._model, self._version), log_evidence=report.log_evidence,
             evidence={"denied": report.denied, "requests": report.requests, "usual_per_10k": round(report.usual_per_10k, 2),
-                      "clients": dict(first)},
+                      "clients": dict(first), "services": services},
             n_events=requests, continues=report.severity == "page" and not report.opened,
         )  # fmt: skip
 
@@ -135,12 +148,15 @@ class ServiceJudge:
     def dump(self) -> dict[str, Any]:
         """For a snapshot."""
         rates = {kind: rates.dump() for kind, rates in self._rates.items()}
-        return {"rates": rates, "access": self._access.snapshot(), "loads": self._loads.dump(), "saturation": self._saturation.dump()}
+        return {
+            "rates": rates, "incidents": self._rates["availability"].incidents, "access": self._access.snapshot(),
+            "loads": self._loads.dump(), "saturation": self._saturation.dump(),
+        }  # fmt: skip
 
     def load(self, body: dict[str, Any]) -> None:
         """From a snapshot."""
         for kind, state in body["rates"].items():
-            self._rates[kind].load(state)
+            self._rates[kind].load(state, body.get("incidents") if kind == "availability" else None)
         self._access.restore(body["access"])
         self._loads.load(body["loads"])
         if "saturation" in body:

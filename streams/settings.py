@@ -79,6 +79,8 @@ class Routing(_Section, frozen=True):
 
     environment: Annotated[str, msgspec.Meta(max_length=64)] = ""
     """A label of every alert, to group and route by; empty: no such label."""
+    cluster: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    """Another one, where one environment runs in several clusters."""
     team: Annotated[str, msgspec.Meta(max_length=64)] = ""
     """Label `team` of every alert whose model is not named in `teams`; empty: no such label."""
     teams: tuple[Annotated[str, msgspec.Meta(pattern=r"^.{1,256}=[^=]{1,64}$")], ...] = ()
@@ -122,7 +124,8 @@ class Objectives(_Section, frozen=True):
     completeness: Annotated[float, msgspec.Meta(ge=50, le=99.9999)] = 99.9
     """Percent of the produced events that arrive; below it is a ticket."""
     incident_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.25
-    """Share of the error budget that a page about security spends (extraction, evasion, membership, canary, access, integrity). 0: none."""
+    """Share of a month's error budget that a page about security spends at once (extraction, evasion, membership, canary, access,
+    integrity): on the views, in `inferwatch gate`, and for burn rates. 0: none."""
     by_model: tuple[Annotated[str, msgspec.Meta(max_length=1_000)], ...] = ()
     """`model=name:value ...` or `model/version=name:value ...`, with `*` for any; what is promised otherwise there, later ones first."""
 
@@ -226,6 +229,15 @@ class Membership(_Section, frozen=True):
     key: str = ""
     known_customers: tuple[str, ...] = ()
     """Clients, as in the events, whose own records were trained on. When given, anybody else who asks for members gets a ticket."""
+    warn_advantage: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """Ticket when the membership gauge's advantage (true less false positives; chance is 0) is surely at this, by its interval's low end;
+    0: no level. So with the three that follow."""
+    act_advantage: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """Page from here on."""
+    warn_tpr_1pct: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """Ticket when so large a share of the training rows is found at 1 % false positives; chance is 0.01."""
+    act_tpr_1pct: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """Page from here on."""
 
 
 class Exposure(_Section, frozen=True):

@@ -94,6 +94,12 @@ class Telemetry:
             self._heartbeats[beat.instance] = beat
             self._heard_ns[beat.instance] = max(self._heard_ns.get(beat.instance, 0), received_ns)
 
+    def service(self) -> str:
+        """The one service whose instances were heard within a day; "" when there are several, or none."""
+        names = {part.service for parts in self._parts.values() for part in parts.values()}
+        names |= {beat.service for beat in self._heartbeats.values()}
+        return names.pop() if len(names) == 1 else ""
+
     def judge(self, now_ns: int) -> CompletenessReport | None:
         """The verdict on the period that ended, once a period and once there are heartbeats."""
         if now_ns < self._next_ns:

@@ -13,7 +13,7 @@ from detectors.drift import DriftReference, WindowCounts
 from detectors.quality import QualityCounts
 from detectors.rare_cells import RareCounts, TriggerReference
 from schemas import latency
-from schemas.windows import ClientLine, Producer, WindowPartial
+from schemas.windows import SERVICES, ClientLine, Producer, WindowPartial
 from streams.kernels import count_events
 
 STATUSES = ("ok", "error", "unauthenticated", "forbidden", "rate_limited", "invalid_input")
@@ -43,6 +43,7 @@ class OpenWindow:
         self.rejected: Counter[str] = Counter()
         self.anomalies: Counter[str] = Counter()
         self.status = np.zeros(len(STATUSES), np.int64)
+        self.services: dict[str, NDArray[np.int64]] = {}
         self.latency = np.zeros(latency.BINS, np.int64)
         self.classes: Counter[str] = Counter()
         self.repeats: Counter[str] = Counter()
@@ -56,9 +57,13 @@ class OpenWindow:
         """Distinct clients seen, the evicted ones included."""
         return int(np.count_nonzero(self.client_n)) + self.clients_gone
 
-    def add(self, slot: NDArray[np.int32], status: NDArray[np.uint8], latency_ms: NDArray[np.float32]) -> None:
-        """Counts events by status, latency of answers, and client."""
+    def add(self, slot: NDArray[np.int32], status: NDArray[np.uint8], latency_ms: NDArray[np.float32], service: str = "") -> None:
+        """Counts events by status, latency of answers, client, and the service they are all of."""
         self.n += len(slot)
+        if service not in self.services and len(self.services) >= SERVICES:
+            service = ""
+        mine = np.bincount(status, minlength=len(STATUSES))
+        self.services[service] = self.services[service] + mine if service in self.services else mine
         status, latency_ms = plain(status), plain(latency_ms)
         count_events(slot, status, latency_ms, self.status, self.latency, self.client_n, self.client_errors, self.client_denied)
 
@@ -126,7 +131,8 @@ class OpenWindow:
             rejected=dict(self.rejected),
             anomalies=dict(self.anomalies),
             quality=self.quality.to_bytes(),
-            status={name: int(n) for name, n in zip(STATUSES, self.status.tolist(), strict=True) if n},
+            status=_by_name(self.status),
+            services={service: _by_name(status) for service, status in self.services.items()},
             latency=self.latency.tobytes(),
             classes=dict(self.classes),
             rare=b"" if self.rare is None else self.rare.to_bytes(),
@@ -153,6 +159,7 @@ class OpenWindow:
             "rejected": dict(self.rejected),
             "anomalies": dict(self.anomalies),
             "status": self.status,
+            "services": {service: status.tolist() for service, status in self.services.items()},
             "latency": self.latency,
             "classes": dict(self.classes),
             "repeats": dict(self.repeats),
@@ -184,6 +191,11 @@ class OpenWindow:
         window.classes, window.repeats = Counter(body["classes"]), Counter(body.get("repeats", {}))
         window.confidence = body.get("confidence", window.confidence)
         window.status, window.latency = body["status"], body["latency"]
+        window.services = {service: np.array(status, np.int64) for service, status in body.get("services", {}).items()}
         for name in ("client_n", "client_errors", "client_denied"):
             getattr(window, name)[body["used"]] = body[name]
         return window
+
+
+def _by_name(status: NDArray[np.int64]) -> dict[str, int]:
+    return {name: int(n) for name, n in zip(STATUSES, status.tolist(), strict=True) if n}

@@ -11,8 +11,8 @@ import numpy as np
 
 from detectors.drift import DriftReference, DriftReport, WindowCounts
 from schemas import latency
-from schemas.rows import ClientWindowRow, FeatureWindowRow, QualityWindowRow, Row, WindowRow
-from schemas.windows import WindowPartial
+from schemas.rows import ClientWindowRow, FeatureWindowRow, QualityWindowRow, Row, ServiceWindowRow, WindowRow
+from schemas.windows import SERVICES, WindowPartial
 from streams.owner import NS
 
 
@@ -48,6 +48,8 @@ def rows_of(window: WindowPartial, report: DriftReport | None, reference: DriftR
         classes=window.classes,
         drift_severity="" if report is None or report.severity == "none" else report.severity,
         drift_log_evidence=_finite(report.log_evidence) if report else 0.0,
+        features=reference.n_features if report and reference else 0,
+        features_beyond=sum(report.beyond[: reference.n_features]) if report and reference else 0,
         judged_at=judged_at_ns,
     )
     if report is not None and reference is not None:
@@ -66,9 +68,20 @@ def rows_of(window: WindowPartial, report: DriftReport | None, reference: DriftR
             severity="" if line.severity == "none" else line.severity,
             evidence=line.evidence,
         )
+    for service, by_status in sorted(window.services.items()):
+        yield ServiceWindowRow(**key, service=service, n=sum(by_status.values()), status=by_status)
     total = max(window.n + sum(window.rejected.values()), 1)
     for kind, n in sorted((Counter(window.anomalies) + Counter(window.rejected)).items()):
         yield QualityWindowRow(**key, service="", kind=kind, n=n, per_10k=1e4 * n / total)
+
+
+def services_of(a: WindowPartial, b: WindowPartial) -> dict[str, dict[str, int]]:
+    """Events by service and status of two partitions' shares; services beyond `SERVICES` together, under ""."""
+    out = {service: dict(by_status) for service, by_status in a.services.items()}
+    for service, by_status in b.services.items():
+        name = service if service in out or len(out) < SERVICES else ""
+        out[name] = dict(Counter(out.get(name, {})) + Counter(by_status))
+    return out
 
 
 def _features(window: WindowPartial, report: DriftReport, reference: DriftReference, key: dict[str, Any]) -> Iterator[Row]:

@@ -15,6 +15,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from streams import log as logging_setup
+from streams import otel
 from streams.alertmanager import AlertmanagerClient
 from streams.app import KafkaFeed
 from streams.delivery import Delivery, RowSink
@@ -25,6 +26,7 @@ from streams.monitor import Monitor
 from streams.owner import Owner, Record, Role
 from streams.reference_topic import ReferenceReader
 from streams.runtime import Runtime
+from streams.self_report import SelfReport
 from streams.settings import Settings
 from streams.snapshots import SnapshotError, SnapshotStore
 from streams.state_folder import FolderStore
@@ -125,6 +127,7 @@ class _Worker:
         self._runtime: Runtime | None = None
         self._monitor: Monitor | None = None
         self._pager = AlertmanagerClient(settings, metrics, may_post=self._may_post)
+        self._report = SelfReport(metrics, sink, refresh=self._refresh)
 
     async def run(self, make_shard: Callable[[int], Owner], make_judge: Callable[[int], JudgeOwner]) -> int:
         loop = asyncio.get_running_loop()
@@ -135,8 +138,14 @@ class _Worker:
         try:
             async with HealthServer(where.host, where.port, self._metrics, self._problems, self._refresh) as health:
                 log.info("health and metrics are served", host=where.host, port=health.port)
-                if await self._topics_are_right():
-                    await self._with_kafka(make_shard, make_judge)
+                self._report.worker += f":{health.port}"
+                told = otel.export_of(self._metrics.registry, self._report.worker) if otel.wanted() else None
+                try:
+                    if await self._topics_are_right():
+                        await self._with_kafka(make_shard, make_judge)
+                finally:
+                    if told is not None:
+                        await asyncio.to_thread(told.shutdown, 2_000)
         except OSError as error:
             log.critical("cannot serve health and metrics", host=where.host, port=where.port, why=str(error))
             return Exit.MISCONFIGURED
@@ -213,6 +222,7 @@ class _Worker:
             await feed.start()
             monitor.start()
             tasks = [asyncio.create_task(runtime.run(), name="runtime"), asyncio.create_task(self._pager.run(), name="pager")]
+            tasks.append(asyncio.create_task(self._report.run(), name="self-report"))
             while not self._stop.is_set():
                 await self._unless_stopped(asyncio.sleep(_POLL_S))
                 if (why := feed.crashed or _ended(tasks)) is not None:
@@ -223,6 +233,7 @@ class _Worker:
         finally:
             self._phase = "stopping"
             log.info("stopping: saving and delivering")
+            self._report.tell()  # while the partitions are still ours
             if not await runtime.close(self._shutdown_s):
                 log.warning("not all was delivered in time; the rest is sent after the next start", budget_s=self._shutdown_s)
             if tasks and not await self._pager.drain(1.0):
@@ -263,6 +274,7 @@ class _Worker:
 
     async def feed(self, record: Record, generation: int) -> None:
         """Passes a record on."""
+        self._report.read(record)
         assert self._runtime is not None  # noqa: S101 - for the type checker; the feed is started after the runtime was made
         await self._runtime.feed(record, generation)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from detectors.drift.joint import PairDrift
@@ -95,3 +97,12 @@ class DriftReport(msgspec.Struct, frozen=True):
     jointly: bool = False
     shift: JointShift | None = None
     looks_like: Likeness | None = None
+
+    @property
+    def beyond(self) -> tuple[bool, ...]:
+        """By variable: whether its own evidence of lying beyond the materiality is a ticket's, ln M_v >= ln(A / 100) + ln V.
+
+        By size alone sampling noise would count: of 300 events in ten bins a few points of probability are elsewhere by chance.
+        """
+        enough = self.log_ticket + math.log(max(len(self.variables), 1))
+        return tuple(one.log_evidence >= enough for one in self.variables)

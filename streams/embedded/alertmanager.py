@@ -10,6 +10,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -48,6 +49,10 @@ def find_alertmanager() -> Path | None:
     return Path(found) if found else None
 
 
+GROUP_BY = ("model", "version", "service", "cluster", "environment")
+"""What makes one incident of many alerts, as in `deploy/alertmanager/alertmanager.yml`: a model version in one deployment."""
+
+
 def render_config(
     *,
     webhook: str | None = None,
@@ -58,11 +63,12 @@ def render_config(
     group_interval: float = 2.0,
     repeat_interval: float = 4 * 3600.0,
     resolve_timeout: float = 300.0,
+    group_by: Sequence[str] = GROUP_BY,
 ) -> str:
     """Write an Alertmanager configuration for one machine.
 
-    Alerts are grouped by alertname, model and client. Severity `page` goes to PagerDuty, `page` and `ticket` to Slack, and
-    everything to the webhook. Resolutions are sent too. A part that is None is left out.
+    Alerts are grouped by model version and deployment: an incident is one notification. Severity `page` goes to PagerDuty, `page` and
+    `ticket` to Slack, and everything to the webhook. Resolutions are sent too. A part that is None is left out.
 
     Args:
         webhook: URL that gets Alertmanager's own JSON.
@@ -73,6 +79,7 @@ def render_config(
         group_interval: seconds between notifications of a changed group; production: 60 or more.
         repeat_interval: seconds after which a notification that still holds is said again.
         resolve_timeout: seconds after which an alert sent without an end counts as over.
+        group_by: labels that alerts of one notification share.
 
     Returns:
         The configuration as JSON, which is YAML as well. It holds the routing key: keep the file private.
@@ -89,7 +96,8 @@ def render_config(
         if url is not None and not url.startswith(("http://", "https://")):
             raise ValueError(f"{name} must be an http(s) URL, got {url!r}")
     summary = r'{{ range .Alerts }}{{ .Annotations.summary }}{{ "\n" }}{{ end }}'  # raw: Alertmanager reads the backslash
-    title = "{{ .CommonLabels.alertname }} {{ .CommonLabels.model }} {{ .CommonLabels.client }}"
+    first = "{{ with index .Alerts 0 }}{{ .Labels.alertname }} {{ .Labels.model }} {{ .Labels.client }}{{ end }}"
+    title = first + "{{ if gt (len .Alerts) 1 }} (and {{ len .Alerts }} in all){{ end }}"
     receivers: list[dict[str, Any]] = [{"name": "nobody"}]
     routes: list[dict[str, Any]] = []
 
@@ -107,7 +115,7 @@ def render_config(
         add("webhook", [], {"url": webhook})
     route = {
         "receiver": "nobody",
-        "group_by": ["alertname", "model", "client"],
+        "group_by": list(group_by),
         "group_wait": _duration("group_wait", group_wait),
         "group_interval": _duration("group_interval", group_interval),
         "repeat_interval": _duration("repeat_interval", repeat_interval),

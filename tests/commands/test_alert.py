@@ -128,7 +128,7 @@ def test_a_verdict_is_recorded_once_and_shown_against_the_budget(store: ClickHou
         {"alert_id": "a2", "verdict": "false"},
     ]
     end = END + timedelta(hours=1)
-    assert show(store, panel_of("oncall", "Pages against the budget, 30 days"), end) == [{"Pages": 2, "False": 2, "Budget": 1.0}]
+    assert show(store, panel_of("oncall", "Pages against the budget, 30 days"), end) == [{"Pages": 3, "False": 2, "Budget": 1.0}]
     turned_out = {row["detector"]: row for row in show(store, panel_of("executive", "How alerts turned out, 30 days"), end)}
     assert turned_out["drift"]["false"] == turned_out["evasion"]["false"] == 1
     assert turned_out["extraction"]["not judged"] == 1

@@ -10,6 +10,7 @@ import pytest
 
 from schemas import latency
 from schemas.rows import AlertRow, LoadRow, WindowRow
+from streams.acknowledge import acknowledge
 from streams.clickhouse import ClickHouse
 from streams.gate import Facts, decide, facts
 from streams.migrate import migrate
@@ -25,6 +26,7 @@ GOOD = Facts(requests=10_000, failed=5, timed=9_995, slow=100, loads=("valid", "
         ({}, ""),
         ({"failed": 21}, "21 of 10,000 requests failed"),
         ({"slow": 1_100}, "1,100 of 9,995 answers took longer than 200 ms"),
+        ({"incidents": 1}, "spent 3.0 times as fast as allowed (limit 2), 2.5 of it by 1 pages about security in three days."),
         ({"pages": (("a1", "amount moved."),)}, "A page is open: amount moved. (a1)"),
         ({"loads": ("valid", "missing")}, "1 of 2 instances loaded it without a valid signature"),
         ({"loads": ()}, "nothing is known of its signature"),
@@ -48,6 +50,8 @@ def test_what_is_allowed_is_no_reason_and_an_invalid_signature_never_is() -> Non
     invalid = Facts(loads=("invalid",), problems=("its signature is not valid",))
     assert not decide(invalid, Settings(), unsigned_ok=True, quiet_ok=True).passed
     assert decide(msgspec.structs.replace(GOOD, failed=500), Settings(objectives=Objectives(availability=95))).passed
+    assert decide(msgspec.structs.replace(GOOD, incidents=1), Settings(objectives=Objectives(incident_share=0.1))).passed
+    assert not decide(msgspec.structs.replace(GOOD, incidents=2), Settings(objectives=Objectives(incident_share=0.1))).passed
 
 
 @pytest.mark.clickhouse
@@ -78,6 +82,12 @@ def test_the_facts_are_those_of_the_store(clickhouse: ClickHouse) -> None:
     assert known == Facts(model="m", version="8", requests=200, failed=10, timed=200, slow=20, pages=(("a1", "moved"),), loads=("valid",))
     clickhouse.insert([AlertRow(state="resolved", at=now + 10**9, **alert)], "b")  # type: ignore[arg-type]
     assert facts(clickhouse, "m", "8", Settings()).pages == ()
+    spent = alert | {"detector": "canary"}
+    clickhouse.insert([AlertRow(state="resolved", at=now, **spent | {"alert_id": f"s{k}"}) for k in range(3)], "c")  # type: ignore[arg-type]
+    clickhouse.insert([AlertRow(state="resolved", at=now, **spent | {"alert_id": "old", "opened_at": now - 73 * 3_600 * 10**9})], "d")  # type: ignore[arg-type]
+    assert facts(clickhouse, "m", "8", Settings()).incidents == 3
+    acknowledge(clickhouse, "s1", "false", now, by="ada")
+    assert facts(clickhouse, "m", "8", Settings()).incidents == 2
     assert facts(clickhouse, "m", "9", Settings()) == Facts(model="m", version="9")
 
 

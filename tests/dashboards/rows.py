@@ -15,7 +15,9 @@ from schemas.rows import (
     QualityWindowRow,
     Row,
     SampledEventRow,
+    ServiceWindowRow,
     WindowRow,
+    WorkerRow,
 )
 from streams.clickhouse import ClickHouse
 
@@ -50,7 +52,7 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
         model=model, version="1", start=start, end=start + MINUTE, reference="r1", n=600, n_clients=2, n_effective=400.0, accepted=600,
         rejected={"unknown_model": 2, "not_finite": 1}, status={"ok": 590, "error": 6, "forbidden": 4}, errors=6, denied=4,
         latency_bins=(0, 500, 90), latency_p50=12.0, latency_p95=40.0, latency_p99=90.0, classes={"a": 400, "b": 200},
-        drift_log_evidence=0.3 * i, judged_at=start + MINUTE + 2 * 10**9,
+        drift_log_evidence=0.3 * i, features=4, features_beyond=int(i > 20), judged_at=start + MINUTE + 2 * 10**9,
     )  # fmt: skip
     features = [
         FeatureWindowRow(
@@ -77,6 +79,12 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
         for k, name in enumerate(("c0ffee", HOSTILE))
     ]  # fmt: skip
     quality = QualityWindowRow(model=model, version="1", start=start, service="shop", kind="missing", n=3, per_10k=50.0)
+    worker = WorkerRow(
+        worker=f"host-{len(model)}:9464", at=start, started_at=END_NS - (40 if i < 20 else 9) * MINUTE,
+        gauges={"lag:inferwatch.events": 5.0 * i, "lag:inferwatch.labels": 1.0, "partitions:shard": 4.0, "snapshot_age_s": 1.5,
+                "snapshot_bytes:shard": 1e6, "snapshot_bytes:judge": 2e6, "evicted:clients": 10.0 * i, "least_delay_s": 0.02},
+    )  # fmt: skip
+    by_service = ServiceWindowRow(model=model, version="1", start=start, service="shop", n=600, status=window.status)
     beats = [
         ProducerRow(
             service="shop", instance="shop-1", model=model, version="1", at=start + k * 10**10, accepted=600 * i, sent=600 * i, dropped=i,
@@ -88,13 +96,15 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
     labels = [
         AccuracyWindowRow(
             model=model, version="1", start=start, delay=delay, part=part, known_at=start + 5 * MINUTE, n=50, errors=5 + part,
-            log_loss_n=50, log_loss=20.0, expected_n=50, expected_errors=4.0,
+            log_loss_n=50, log_loss=20.0, expected_n=50, expected_errors=4.0, classes=2, answer_codes=(0, 1, 2, 3),
+            answer_counts=(25, 3, 2 + part, 20 - part), score_codes=(2 * 90 + 40, 2 * 90 + 50, 3 * 90 + 40, 3 * 90 + 50),
+            score_counts=(20, 8, 4, 18), value_n=10, abs_error=25.0,
         )
         for delay in ("1h", "1d")
         for part in (0, 1)
     ]  # fmt: skip
     estimate = AccuracyEstimateRow(model=model, version="1", start=start, n=600, unscored=100, accuracy=0.92, low=0.9, high=0.94)
-    return [window, *features, *clients, *sampled, quality, *beats, *labels, estimate]
+    return [window, *features, *clients, *sampled, quality, by_service, worker, *beats, *labels, estimate]
 
 
 def _alerts(models: tuple[str, ...]) -> list[Row]:
@@ -112,6 +122,7 @@ def _alerts(models: tuple[str, ...]) -> list[Row]:
         alert("a2", "resolved", 5, "page", client=HOSTILE, detector="evasion"),
         alert("a3", "firing", 12, "ticket", clients=("c0ffee", "beef"), detector="extraction", techniques=("AML.T0021",)),
         alert("a4", "pending", 1, "ticket", detector="completeness"),
+        alert("a5", "resolved", 8, "page", client="beef", detector="canary"),
         AckRow(
             alert_id="a2", opened_at=END_NS - 20 * MINUTE, model=models[0], version="1", detector="evasion", severity="page",
             verdict="false", at=END_NS, judged_by="ada",

@@ -23,9 +23,11 @@ from schemas.windows import Finding
 from streams.build import build
 from streams.clickhouse import ClickHouse
 from streams.judge import Judge
+from streams.metrics import Metrics
 from streams.migrate import migrate
 from streams.owner import NS, Outbox, Record, Role
 from streams.references import References
+from streams.self_report import SelfReport
 from streams.shard import Shard
 from streams.tables import Meta, matrix, read_meta, read_reference
 from tests.dashboards.rows import END, END_NS
@@ -115,6 +117,19 @@ class Wired:
                 self.take("findings", 0, out.value, out.headers, at_ns)
 
 
+def workers(path: Wired) -> list[Row]:
+    """What the worker that had these shards and this judge would say of itself."""
+    metrics, now = Metrics(), END_NS - 600 * NS
+    owners: list[tuple[str, Shard | Judge]] = [*(("shard", shard) for shard in path.shards), ("judge", path.judge)]
+    for kind, owner in owners:
+        metrics.count_owner(kind, {"evicted.clients": 1} | dict(owner.counters()))
+        metrics.snapshot_bytes.labels(kind, "0").set(len(owner.snapshot()))
+        metrics.lag.labels("inferwatch.events", "0").set(0)
+    report = SelfReport(metrics, None, "host:9464", wall_ns=lambda: now)  # type: ignore[arg-type]  # its rows are taken here
+    report.read(Record("events", 0, 0, b"", now - NS))
+    return [report.row()]
+
+
 @pytest.fixture(scope="module")
 def store(chdb_directory: Path) -> Iterator[ClickHouse]:
     meta = msgspec.structs.replace(read_meta(TRACE / "meta.json"), classes=None)
@@ -132,6 +147,7 @@ def store(chdb_directory: Path) -> Iterator[ClickHouse]:
         headers = {name: value.decode() for name, value in record.headers}
         path.take(role, record.partition if role == "events" else 0, record.value, headers, END_NS - 600 * NS)
     path.finish()
+    path.rows += workers(path)
     assert sum(shard.received for shard in path.shards) == sent + twice
     assert sum((shard.rejected for shard in path.shards), Counter()) == {"duplicate": twice}
     with ClickHouse(f"chdb://{chdb_directory}?database=replayed") as clickhouse:

@@ -39,7 +39,9 @@ def test_a_models_panels_show_what_is_promised_for_it(store: ClickHouse) -> None
     at_risk, other = run(store, "executive", "Models at risk")
     mine, everybodys = objectives_for(GIVEN.objectives, "fraud", "1"), objectives_for(GIVEN.objectives, HOSTILE, "1")
     assert (at_risk["objective"], at_risk["P95 objective"]) == (pytest.approx(mine.availability / 100), mine.latency_ms)
+    # of its two pages about security one was judged false
     assert at_risk["budget left"] == pytest.approx(1 - 6 / 596 / 0.02 - GIVEN.objectives.incident_share)
+    assert at_risk["security pages"] == 1
     assert (other["objective"], other["P95 objective"]) == (pytest.approx(everybodys.availability / 100), everybodys.latency_ms)
     assert other["budget left"] == pytest.approx(1 - 6 / 596 / 0.001)
     latency = run(store, "oncall", "Latency")
@@ -53,11 +55,13 @@ def test_a_models_panels_show_what_is_promised_for_it(store: ClickHouse) -> None
 @pytest.mark.clickhouse
 def test_the_burn_of_several_models_spends_each_ones_own_budget(store: ClickHouse) -> None:
     (alone,) = run(store, "oncall", "Error budget burn", model=["fraud"])
-    assert alone == pytest.approx(dict.fromkeys(("1 h", "6 h", "3 d"), 6 / 596 / 0.02))
+    assert alone == pytest.approx(dict.fromkeys(("1 h", "6 h", "3 d"), 6 / 596 / 0.02) | {"security, 3 d": 0.25 * 30 / 3})
     (both,) = run(store, "oncall", "Error budget burn")
     assert both["3 d"] == pytest.approx(12 / (596 * 0.02 + 596 * 0.001))
     (changed,) = run(store, "oncall", "Error budget burn", objective="99")  # the viewer's number is for models without one of their own
     assert changed["3 d"] == pytest.approx(12 / (596 * 0.02 + 596 * 0.01))
+    (of_the_other,) = run(store, "oncall", "Error budget burn", model=[HOSTILE])
+    assert of_the_other["security, 3 d"] == 0
 
 
 @pytest.mark.clickhouse

@@ -18,11 +18,11 @@ from streams.settings import Alertmanager, Routing, Settings
 from tests.deploy.test_alertmanager import quick_config
 from tests.pager import Pager
 
-ROUTING = Routing(environment="production", team="payments", runbooks_url="https://docs.example/runbooks")
+ROUTING = Routing(environment="production", cluster="eu-1", team="payments", runbooks_url="https://docs.example/runbooks")
 RECEIVERS = ("pagerduty", "slack", "webhook", "security", "datascience")
 
 
-def incident(model: str) -> list[Alert]:
+def incident(model: str, service: str = "shop") -> list[Alert]:
     """Drift of five features just after a deploy, and three clients who search for adversarial input."""
     now = time.time_ns()
     drift = Alert(
@@ -39,13 +39,13 @@ def incident(model: str) -> list[Alert]:
         )
         for client in ("c0ffee", "beef", "cafe")
     ]  # fmt: skip
-    return [drift, *clients]
+    return [msgspec.structs.replace(alert, served_by=service) for alert in (drift, *clients)]
 
 
 @asynccontextmanager
-async def worker(url: str) -> AsyncIterator[AlertmanagerClient]:
+async def worker(url: str, routing: Routing = ROUTING) -> AsyncIterator[AlertmanagerClient]:
     """The worker's side of it."""
-    made = AlertmanagerClient(Settings(alertmanager=Alertmanager(urls=(url,), resend_s=0.2), routing=ROUTING), Metrics())
+    made = AlertmanagerClient(Settings(alertmanager=Alertmanager(urls=(url,), resend_s=0.2), routing=routing), Metrics())
     task = asyncio.create_task(made.run())
     try:
         yield made
@@ -99,7 +99,26 @@ async def test_an_incident_is_one_page_and_one_end_across_restarts(tmp_path: Pat
         assert all(client in str(slack) for client in ("c0ffee", "beef", "cafe"))
         assert "Over after" in str(pager.about(model, "slack")[1].body)
         (webhook, _) = pager.about(model, "webhook")
-        assert webhook.body["groupLabels"] == {"model": model, "version": "8", "environment": "production"}
+        assert webhook.body["groupLabels"] == {
+            "model": model, "version": "8", "service": "shop", "cluster": "eu-1", "environment": "production",
+        }  # fmt: skip
         assert {alert["labels"]["team"] for alert in webhook.body["alerts"]} == {"payments"}
         assert len(pager.about(model, "security")[0].body["alerts"]) == 3
         assert len(pager.about(model, "datascience")[0].body["alerts"]) == 1
+
+
+@pytest.mark.alertmanager
+async def test_each_deployment_of_a_model_version_is_an_incident_of_its_own(tmp_path: Path, alertmanager_binary: Path) -> None:
+    model = "incident-twice"
+    elsewhere = msgspec.structs.replace(ROUTING, cluster="us-1")
+    with Pager() as pager, EmbeddedAlertmanager(quick_config(tmp_path / "run", pager)) as alertmanager:
+        async with worker(alertmanager.url) as here, worker(alertmanager.url, elsewhere) as there:
+            for alert in incident(model):
+                here.offer(0, alert)
+                there.offer(0, alert)
+            for alert in incident(model, "batch"):
+                here.offer(1, alert)
+            await asyncio.to_thread(pager.wait_for, lambda n: n.receiver == "webhook", count=3)
+            await said(pager, model)
+        groups = [n.body["groupLabels"] for n in pager.about(model, "webhook")]
+    assert sorted((group["service"], group["cluster"]) for group in groups) == [("batch", "eu-1"), ("shop", "eu-1"), ("shop", "us-1")]

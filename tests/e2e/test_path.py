@@ -37,7 +37,7 @@ from streams.clickhouse import ClickHouse
 out = {}
 with ClickHouse(sys.argv[1]) as clickhouse:
     for table in ("windows", "feature_windows", "client_windows", "sampled_events", "alerts", "producers", "accuracy_windows",
-                  "accuracy_estimates"):
+                  "accuracy_estimates", "workers"):
         out[table] = clickhouse.query(f"SELECT * FROM {table} FINAL")
 print(json.dumps(out, default=str))
 """
@@ -217,6 +217,11 @@ def test_events_become_rows_and_an_attack_becomes_a_page(
     assert any(row["client"] == mallory and row["ln_evasion"] > 16 for row in rows["client_windows"])
     assert any(row["reason"] == "evidence" and row["client"] == mallory for row in rows["sampled_events"])
     assert max(row["received"] for row in rows["producers"]) == sent
+    last = [max((row for row in rows["workers"] if row["worker"] == name), key=lambda row: row["at"]) for name in
+            {row["worker"] for row in rows["workers"]}]  # fmt: skip
+    assert len({row["started_at"] for row in last}) == len(last) == 2
+    assert all(row["gauges"]["snapshot_bytes:shard"] > 0 for row in last)
+    assert any(row["gauges"]["lag:e2e.events"] == 0 and -1 < row["gauges"].get("least_delay_s", 0.0) < 60 for row in last)
     told = rows["accuracy_windows"]
     assert sum(row["n"] for row in told) == labels
     labelled = {order for order in range(1_505) if (order + 1) % 7} | {order for order in range(2_000) if (order + 1) % 7 == 0}

@@ -74,6 +74,17 @@ def test_two_features_of_a_model_are_one_page(alertmanager: EmbeddedAlertmanager
 
 
 @pytest.mark.alertmanager
+def test_an_incident_is_one_page_and_another_service_another(alertmanager: EmbeddedAlertmanager, pager: Pager) -> None:
+    post(alertmanager, "incident", alertname="InferwatchDrift", service="shop", client="")
+    post(alertmanager, "incident", alertname="InferwatchEvasion", service="shop")
+    post(alertmanager, "incident", alertname="InferwatchDrift", service="batch", client="")
+    both: list[Notification] = pager.wait_for(lambda n: n.receiver == "webhook" and n.mentions("incident") and len(n.body["alerts"]) == 2)
+    assert {one["labels"]["alertname"] for one in both[0].body["alerts"]} == {"InferwatchDrift", "InferwatchEvasion"}
+    pager.wait_for(lambda n: n.receiver == "webhook" and n.mentions("incident") and n.body["groupLabels"].get("service") == "batch")
+    assert len({n.body["dedup_key"] for n in pager.about("incident", "pagerduty")}) == 2
+
+
+@pytest.mark.alertmanager
 def test_a_provider_that_is_down_gets_the_page_later(alertmanager_binary: Path) -> None:
     with Pager() as pager, EmbeddedAlertmanager(render_config(webhook=pager.webhook_url, group_wait=0.05)) as alertmanager:
         pager.fail_next(1)

@@ -63,7 +63,10 @@ class Theatre:
                 state = small_disk(folder / "small-disk")
                 stack.callback(os.system, f"umount '{state}'")
             pager = stack.enter_context(Pager())  # of this run: alerts of the one before would resolve in it
-            config = render_config(pagerduty=pager.pagerduty_url, webhook=pager.webhook_url, group_wait=0.1, group_interval=0.3)
+            config = render_config(  # each alert a page of its own, so that each can be counted
+                pagerduty=pager.pagerduty_url, webhook=pager.webhook_url, group_wait=0.1, group_interval=0.3,
+                group_by=("alertname", "model", "client"),
+            )  # fmt: skip
             alertmanager = stack.enter_context(EmbeddedAlertmanager(config, folder=folder / "alertmanager"))
             kafka = stack.enter_context(EmbeddedKafka(3, properties=_BROKERS)) if _THREE in strikes else self._kafka
             return perform(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -10,7 +12,9 @@ import pytest
 
 from detectors.accuracy import AccuracyReference
 from schemas.alerts import Alert
-from tests.streams.events import NS, START, events, settings
+from schemas.reference import Feature, Reference
+from streams.build import Rows, build
+from tests.streams.events import KEY, NAMES, NS, START, events, settings
 from tests.streams.labelling import LENGTH, PUBLISHED, Pair, label, truths
 
 ERROR = AccuracyReference.from_bytes(PUBLISHED.parts["accuracy"]).rate
@@ -208,6 +212,116 @@ def test_the_membership_gauge_is_told_once_a_day_with_live_rows_as_non_members()
     service.play(3)
     assert len(pair.rows("membership_gauge")) == 4
     assert len({row["at"] for row in pair.rows("membership_gauge")}) == 2
+
+
+@cache
+def leaky() -> Reference:
+    """A model that learnt its training rows by heart."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(2_000, 3)).astype(np.float32)
+    p = 1 / (1 + np.exp(-X[:, 0] - 0.5 * X[:, 1]))
+    y, member = (rng.random(2_000) < p).astype(np.int32), np.arange(2_000) < 1_000
+    p = np.where(member, np.where(y == 1, 0.99, 0.01), p)
+    features = tuple(Feature(name=name, low=-10.0, high=10.0) for name in NAMES)
+    rows = Rows(features=features, X=X, scores=np.stack([1 - p, p], 1).astype(np.float32), classes=("no", "yes"), y=y, member=member)
+    return build("m", "1", rows, membership_key=KEY, built_at_ns=0).reference
+
+
+def leaks(**levels: float) -> list[tuple[str, str]]:
+    service = Service(published=leaky(), membership={"key": KEY.decode()} | levels)
+    service.play(10)
+    return [(alert.severity, alert.state) for alert in alerts(service.pair) if alert.detector == "leakage"]
+
+
+@pytest.mark.parametrize(
+    ("levels", "severity"),
+    [
+        ({}, ""),
+        ({"warn_advantage": 0.3}, "ticket"),
+        ({"warn_advantage": 0.3, "act_advantage": 0.5}, "page"),
+        ({"act_advantage": 0.99}, ""),
+        ({"warn_tpr_1pct": 0.2, "act_tpr_1pct": 0.999}, "ticket"),
+    ],
+)
+def test_a_model_that_gives_training_rows_away_is_told_from_its_owners_levels_on(levels: dict[str, float], severity: str) -> None:
+    assert leaks(**levels) == ([(severity, "firing")] if severity else [])
+
+
+def test_chance_is_no_leak_and_a_leak_stands_while_labels_come_and_is_over_two_days_after_the_last() -> None:
+    low = {"warn_advantage": 0.001, "warn_tpr_1pct": 0.011}
+    service = Service(membership=low)
+    service.play(10)
+    assert [alert for alert in alerts(service.pair) if alert.detector == "leakage"] == []
+    service = Service(published=leaky(), membership={"key": KEY.decode(), "act_advantage": 0.5})
+    service.play(10)
+    pair = service.pair
+    pair.restart()
+    for _ in range(4 * 24):
+        pair.tick(1_800)
+    told = [
+        (alert.severity, alert.state, round((alert.at_ns - START) / NS / 86_400)) for alert in alerts(pair) if alert.detector == "leakage"
+    ]
+    assert [one[:2] for one in told] == [("page", "firing"), ("page", "resolved")]
+    assert told[1][2] in (1, 2)
+    assert "gives its training rows away" in next(alert.summary for alert in alerts(pair) if alert.detector == "leakage")
+
+
+@cache
+def of_values() -> Reference:
+    """A regression."""
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(2_000, 3)).astype(np.float32)
+    features = tuple(Feature(name=name, low=-10.0, high=10.0) for name in NAMES)
+    return build("m", "1", Rows(features=features, X=X, value=X[:, 0].astype(np.float64) * 10), membership_key=KEY, built_at_ns=0).reference
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_regression_has_its_mean_absolute_error_to_the_last_millionth(restart: bool) -> None:
+    pair = Pair(partitions=2, published=of_values())
+    rng = np.random.default_rng(6)
+    off = []
+    for k in range(4):
+        batch = events(100, seed=k, start_s=300.0 * (k // 2), number=100 * (k // 2), instance=f"i{k % 2}", scores=None, score_names=())
+        value = batch.numeric[:, 0].astype(np.float64) * 10
+        value[5], value[6] = np.nan, np.inf  # no answers
+        pair.events(replace(batch, value=value), partition=k % 2)
+        pair.now = START + (k // 2 + 1) * LENGTH + 20 * NS
+        pair.close_windows()
+        truth = value + rng.normal(size=100)
+        told = [label(100 * (k // 2) + i, float(truth[i]), instance=f"i{k % 2}") for i in range(100) if i not in (5, 6)]
+        pair.labels(*told, label(100 * (k // 2) + 7, 1e6, instance=f"i{k % 2}"))  # said twice: the first counts
+        finite = np.isfinite(value)
+        off += np.abs(truth[finite] - value[finite]).tolist()
+        if restart:
+            pair.restart()
+        pair.tick(1.0)
+    pair.labels(label(8, "much", instance="i9"))
+    pair.tick(LENGTH / NS)
+    rows = pair.rows("accuracy_windows")
+    assert sum(row["value_n"] for row in rows) == len(off) == 392
+    assert sum(row["abs_error"] for row in rows) == pytest.approx(sum(off), abs=392 * 5e-7)
+    assert {(row["n"], row["errors"]) for row in rows} == {(0, 0)}
+    assert len({row["start"] for row in rows}) == 2
+    assert len({(row["start"], row["delay"], row["part"]) for row in rows}) == len(rows)
+    assert alerts(pair) == []
+    fates = pair.fates()
+    assert (fates["joined"], fates["twice"]) == (392, 4)
+
+
+def test_what_is_no_number_is_no_truth_of_a_regression_and_huge_ones_break_nothing() -> None:
+    pair = Pair(published=of_values())
+    batch = events(4, scores=None, score_names=())
+    pair.events(replace(batch, value=np.array([1.0, 2.0, 1.7e308, -1.7e308])))
+    pair.now = START + LENGTH + 20 * NS
+    pair.close_windows()
+    pair.labels(label(0, "cat"), label(1, "nan"), label(2, -1.7e308), label(3, 1.7e308))
+    pair.tick(LENGTH / NS)
+    pair.restart()
+    pair.tick(LENGTH / NS)
+    assert pair.fates() == {"joined": 2, "not_a_class": 2}
+    (row,) = pair.rows("accuracy_windows")
+    assert row["value_n"] == 2
+    assert np.isfinite(row["abs_error"])
 
 
 def test_the_budget_is_checked_with_the_share_of_accuracy() -> None:

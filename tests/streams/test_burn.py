@@ -64,6 +64,38 @@ def test_a_rate_below_the_rule_does_not_page_by_chance_whatever_the_traffic() ->
             assert pages == 0
 
 
+def test_an_incident_spends_its_share_once_for_three_days_and_survives() -> None:
+    made = BurnRates(0.001, 0.25)
+    for k in range(360):
+        made.add(k * MINUTE, bad=20 if k >= 330 else 0, total=1_000)  # 2 % in the last half hour, of six hours
+    before = made.judge(6 * HOUR)
+    assert before is not None
+    assert before.severity == "ticket"  # 1.7 times as fast as allowed
+    for _ in range(3):
+        made.incident("a1", HOUR)
+    again = BurnRates(0.001, 0.25)
+    again.load(made.dump(), made.incidents)
+    for one in (made, again):
+        burn = one.judge(6 * HOUR)
+        assert burn is not None
+        assert (burn.severity, burn.rule.long_s, burn.incidents) == ("page", 6 * 3_600, 1)
+        assert burn.long == pytest.approx(30 * 20 / 360_000 / 0.001 + 0.25 * 120)
+    made.incident("a2", 74 * HOUR)
+    assert list(made.incidents) == ["a2"]
+
+
+def test_after_an_incident_a_rate_below_the_rule_does_not_page_by_chance() -> None:
+    rng = np.random.default_rng(2)
+    for n in (50, 200, 1_000):
+        for _ in range(60):
+            made = BurnRates(0.001, 0.25)
+            made.incident("a1", 0)
+            for k in range(120):
+                made.add(k * MINUTE, bad=int(rng.binomial(n, 0.004)), total=n)
+                burn = made.judge((k + 1) * MINUTE)
+                assert burn is None or burn.severity == "ticket"
+
+
 def test_three_days_are_kept_and_no_more() -> None:
     made = rates(0.0, 24 * 5)
     assert len(made.dump()) == 3 * 24 * 60 + 1

@@ -15,7 +15,7 @@ from tests.deploy.files import ROOT
 OPENED = 1_790_000_000_000_000_000
 HOUR = 3_600 * 10**9
 ROUTING = Routing(
-    environment="production", team="ml", teams=("fraud=payments", "a=b=c"), runbooks_url="https://docs.example/runbooks",
+    environment="production", cluster="eu-1", team="ml", teams=("fraud=payments", "a=b=c"), runbooks_url="https://docs.example/runbooks",
     dashboards_url="https://grafana.example",
 )  # fmt: skip
 WORDS = PageText(Settings(routing=ROUTING))
@@ -140,7 +140,7 @@ def test_the_examples_in_the_docs_are_what_the_code_writes() -> None:
 
 
 def test_a_model_has_its_teams_label_and_others_the_default() -> None:
-    assert WORDS.labels(alert()) == {"environment": "production", "team": "payments"}
+    assert WORDS.labels(alert()) == {"environment": "production", "cluster": "eu-1", "team": "payments"}
     assert WORDS.labels(alert(model="churn"))["team"] == "ml"
     assert WORDS.labels(alert(model="a=b"))["team"] == "c"
 

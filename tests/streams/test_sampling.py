@@ -5,12 +5,15 @@ import itertools
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferwatch import EventColumns, Strings
 from schemas.rows import SampledEventRow
+from streams.clickhouse import ClickHouse
 from streams.duplicates import keys_of
+from streams.migrate import migrate
 from streams.sampling import MAX_FEATURES, Sampler
 from tests.streams.events import START, events
 
@@ -71,6 +74,21 @@ def test_a_size_of_none_keeps_none_not_even_evidence() -> None:
     offer(sampler, events(10))
     sampler.keep(events(1), 0, START, rows.append)
     assert closed(sampler) == rows == []
+
+
+@pytest.mark.clickhouse
+def test_evidence_that_was_drawn_at_random_too_stays_evidence(clickhouse: ClickHouse) -> None:
+    migrate(clickhouse)
+    sampler, batch = Sampler(32, True), events(20)
+    out: list[SampledEventRow] = []
+    sampler.keep(batch, 3, int(batch.at_ns[3]), out.append)
+    offer(sampler, batch)
+    out += closed(sampler)
+    for k, row in enumerate(out):  # the random one comes later, when the window closes
+        clickhouse.insert([row], f"row {k}")
+    found = clickhouse.query("SELECT event_id, reason FROM sampled_events FINAL WHERE reason = 'evidence'")
+    assert found == [{"event_id": out[0].event_id, "reason": "evidence"}]
+    assert clickhouse.query("SELECT count() AS n FROM sampled_events FINAL") == [{"n": 20}]
 
 
 def test_a_kept_event_says_what_was_asked_and_answered() -> None:

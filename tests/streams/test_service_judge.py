@@ -13,6 +13,7 @@ import pytest
 from inferwatch import Heartbeat, Lifecycle
 from schemas import latency
 from schemas.windows import ClientLine
+from streams.alertmanager import labels_of
 from streams.judge import Judge
 from streams.owner import NS, Record
 from streams.references import References
@@ -20,7 +21,7 @@ from streams.saturation import Saturation, kept
 from streams.settings import Integrity, Settings
 from tests.streams.events import START
 from tests.streams.judging import PUBLISHED, Feed, alerts, judge, rows
-from tests.streams.messages import LENGTH, partial
+from tests.streams.messages import LENGTH, finding, partial
 
 
 def fed(*windows: dict[str, Any], made: Judge | None = None, first: int = 0) -> Judge:
@@ -61,6 +62,27 @@ def test_failures_page_and_the_text_says_how_many() -> None:
     assert "10.00% of the requests to m 1 failed in the last 1 h (100 of 1,000)" in alerts(made)[0].summary
 
 
+def test_an_alert_names_the_service_where_one_alone_serves_the_version() -> None:
+    failing = {"n": 1_000, "status": {"ok": 900, "error": 100}}
+    made = judge()
+    made.apply(record(0, Heartbeat(model="m", version="1", service="shop", instance="shop-1"), START))
+    fed(failing, made=made)
+    assert dict(labels_of(alerts(made)[0]))["service"] == "shop"
+    made.apply(record(1, Heartbeat(model="m", version="1", service="batch", instance="batch-1"), START + LENGTH))
+    again = judge()
+    again.restore(made.snapshot())
+    again.tick(START + 400 * LENGTH)  # the same alert, under the same identity to its end
+    assert [(alert.state, dict(labels_of(alert))["service"]) for alert in alerts(again) if alert.detector == "availability"] == [
+        ("firing", "shop"),
+        ("resolved", "shop"),
+    ]
+    again.apply(record(2, Heartbeat(model="m", version="1", service="shop", instance="shop-1"), START + 400 * LENGTH))
+    again.apply(record(3, Heartbeat(model="m", version="1", service="batch", instance="batch-1"), START + 400 * LENGTH))
+    fed(failing, made=again, first=400)
+    later = [alert for alert in alerts(again) if alert.detector == "availability"][-1]
+    assert (later.state, "service" in dict(labels_of(later))) == ("firing", False)
+
+
 def test_slow_answers_page_and_quick_ones_do_not() -> None:
     bins = latency.counts_of(np.array([500.0] * 80 + [5.0] * 20)).tobytes()
     made = fed({"n": 100, "latency": bins})
@@ -80,6 +102,40 @@ def test_a_model_and_a_version_may_have_objectives_of_their_own() -> None:
     assert said(fed({"n": 100, "latency": bins}, made=judge(objectives=later))) == []
 
 
+CANARY = finding(client="mallory", family="canary", severity="page", at_ns=START + LENGTH, n_events=2)
+FEW = {"n": 1_000, "status": {"ok": 970, "error": 30}}
+"""3 % fail: after an hour of none that is a page only where the budget was spent by something else."""
+
+
+def after_an_hour(*, canary: bool, restart: bool = False, **objectives: Any) -> list[tuple[str, str]]:
+    made = judge(objectives=objectives)
+    quiet = [{"n": 2_000}] * 60
+    fed(*quiet, made=made)
+    if canary:
+        Feed(made).give(msgspec.structs.replace(CANARY, at_ns=START + 59 * LENGTH))
+    if restart:
+        again = judge(objectives=objectives)
+        again.restore(made.snapshot())
+        made = again
+    fed(*[FEW] * 5, made=made, first=60)
+    return [(alert.detector, alert.severity) for alert in alerts(made) if alert.detector == "availability"]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_after_a_page_about_security_the_same_failures_page_sooner(restart: bool) -> None:
+    assert after_an_hour(canary=False, restart=restart) == []
+    assert after_an_hour(canary=True, restart=restart) == [("availability", "page")]
+    assert after_an_hour(canary=True, restart=restart, incident_share=0) == []
+    assert after_an_hour(canary=True, restart=restart, incident_share=0.001) == []  # 0.7 times over an hour is too little
+
+
+def test_a_page_about_security_alone_opens_no_second_alert() -> None:
+    made = judge()
+    Feed(made).give(CANARY)
+    fed({"n": 1_000}, {"n": 1_000, "status": {"ok": 991, "error": 9}}, made=made)
+    assert {alert.detector for alert in alerts(made)} == {"canary"}
+
+
 def test_a_burst_of_refusals_pages_and_names_the_client() -> None:
     line = ClientLine(client="mallory", n=200, errors=0, denied=200, repeats=0, severity="none", evidence={})
     quiet = [{"n": 1_000}] * 14
@@ -89,6 +145,20 @@ def test_a_burst_of_refusals_pages_and_names_the_client() -> None:
     fed(burst, burst, made=made, first=14)
     assert said(made) == [("access", "ticket", "firing"), ("access", "page", "firing")]
     assert "most from client mallory (200)" in alerts(made)[-1].summary
+
+
+def test_refusals_are_stored_and_told_by_service() -> None:
+    made = fed(*[{"n": 1_000}] * 14)
+    by = {"shop": {"ok": 800, "forbidden": 150, "unauthenticated": 30}, "batch": {"ok": 200, "forbidden": 20}}
+    feed = Feed(made)
+    feed._offsets = itertools.count(made.next["windows"])
+    for partition in (0, 1):  # each has a half of either service
+        half = {name: {status: n // 2 for status, n in of.items()} for name, of in by.items()}
+        feed.give(partial(window=14, partition=partition, n=600, status={"ok": 500, "forbidden": 85, "unauthenticated": 15}, services=half))
+    made.tick(START + 15 * LENGTH + 11 * NS)
+    stored = {row["service"]: (row["n"], row["status"]) for row in rows(made, "service_windows")}
+    assert stored == {"shop": (980, by["shop"]), "batch": (220, by["batch"])}
+    assert alerts(made)[-1].evidence["services"] == {"shop": 180, "batch": 20}
 
 
 def test_a_pause_of_the_traffic_makes_no_second_page_of_the_same_burst() -> None:

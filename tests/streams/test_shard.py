@@ -80,6 +80,26 @@ def test_a_window_closes_when_events_have_passed_it_and_counts_every_event(publi
     assert WindowCounts.from_bytes(closed.counts, loaded.drift).n == 3_000
 
 
+def test_refusals_are_counted_by_service_up_to_a_cap_and_survive(published: Reference) -> None:
+    shard = shard_with(published)
+    n = 40
+    for k in range(100):
+        batch = dataclasses.replace(events(n, seed=k), service=f"s{k}", instance=f"i{k}", at_ns=np.full(n, START))
+        refused = dataclasses.replace(batch, status=np.where(np.arange(n) < k % 3, 3, 0).astype(np.uint8))
+        shard.apply(record(refused, offset=k))
+        if k == 50:
+            again = shard_with(published)
+            again.restore(shard.snapshot())
+            shard = again
+    shard.apply(record(events(10, start_s=302), 100))
+    (partial,) = partials(shard)
+    assert len(partial.services) == 65
+    assert {name: sum(by.values()) for name, by in partial.services.items() if name} == {f"s{k}": n for k in range(64)}
+    assert partial.services["s2"] == {"ok": n - 2, "forbidden": 2}
+    assert sum(partial.services[""].values()) == 36 * n
+    assert sum(by.get("forbidden", 0) for by in partial.services.values()) == partial.status["forbidden"]
+
+
 def test_a_record_applied_twice_counts_once(published: Reference) -> None:
     shard = shard_with(published)
     assert shard.apply(record(events(50), 0)) is True

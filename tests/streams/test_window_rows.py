@@ -54,6 +54,20 @@ def test_without_times_it_is_the_whole_reference() -> None:
     assert np.array(row.expected) == pytest.approx(np.array(row.cells) / 1_000)
 
 
+def test_features_beyond_materiality_are_counted_and_chance_is_not() -> None:
+    feed = Feed(judge())
+    for number in range(20):
+        feed.window(number)
+    counted = [(row["features"], row["features_beyond"]) for row in rows(feed.judge, "windows")]
+    assert counted == [(3, 0)] * 20
+    for number in range(20, 30):
+        feed.window(number, shift=1.0)
+    assert [row["features_beyond"] for row in rows(feed.judge, "windows")][-1] == 3
+    alone = Feed(judge(None))
+    alone.window(0)
+    assert rows(alone.judge, "windows")[0]["features"] == 0
+
+
 def test_the_judge_writes_them_and_the_store_takes_them() -> None:
     feed = Feed(judge())
     feed.window(0)
