@@ -84,6 +84,7 @@ def finding(found: Finding, in_doubt: str = "") -> str:
     return (
         f"{who} {_WHAT[found.family]}: {which} e^{found.log_evidence:.1f} "
         f"after {found.n_events:,} events on {_short(found.model)} {_short(found.version)}."
+        + (" Looks like an explainer (SHAP): one row mixed with others. A ticket at most." if found.evidence.get("looks_like") else "")
         + (f" Or the model's doing: {_CHANGED.get(in_doubt, in_doubt)}. No page before that is over." if in_doubt else "")
     )
 

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.arrays import plain
+from detectors.evidence import constants as c
 from detectors.evidence import layout
 from detectors.evidence.compiled import call
-from detectors.evidence.constants import SR_CAP
 from detectors.evidence.core import gains, room, stream, yardsticks
 from detectors.evidence.derive import derive
+from detectors.evidence.explainer import mixes_one_row
 from detectors.evidence.layout import STATISTICS, State
 from detectors.evidence.population import Population, forget, nobody
 from detectors.evidence.reference import EvidenceReference
@@ -47,8 +48,9 @@ class ClientEvidence:
     Shiryaev-Roberts recursions, so that false crossings of threshold A are at most one per A rows at the tolerated rates. A family
     rises when its strongest statistic passes its gate; it never falls: `clear` starts a client anew.
 
-    Bulk jobs, form edits, retries, sensors, new populations and integrators stay below; explainers (LIME, SHAP against the service)
-    do not, since they send what extraction sends. Blind to plausible independent rows at an ordinary pace, whatever their purpose.
+    Bulk jobs, form edits, retries, sensors, new populations and integrators stay below. Explainers that mix one row with others (SHAP)
+    open tickets only; those that draw around the data (LIME) can page, since they send what extraction sends. Blind to plausible
+    independent rows at an ordinary pace, whatever their purpose.
 
     The joint statistic follows the present population (`detectors.evidence.population`): where everybody has moved since the reference
     was taken, being unlike the reference says nothing about one client. Until four clients are known it opens no ticket before
@@ -79,8 +81,8 @@ class ClientEvidence:
     """
 
     def __init__(self, reference: EvidenceReference, *, ln_page: float, ln_ticket: float, capacity: int = 1024) -> None:
-        if not 0 < ln_ticket <= ln_page < np.log(SR_CAP):
-            raise ValueError(f"need 0 < ln_ticket <= ln_page < {np.log(SR_CAP):.1f}, got {ln_ticket} and {ln_page}")
+        if not 0 < ln_ticket <= ln_page < np.log(c.SR_CAP):
+            raise ValueError(f"need 0 < ln_ticket <= ln_page < {np.log(c.SR_CAP):.1f}, got {ln_ticket} and {ln_page}")
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1, got {capacity}")
         self.reference = reference
@@ -165,6 +167,12 @@ class ClientEvidence:
         """Highest severity reached so far (len(slots), families): 0 none, 1 ticket, 2 page."""
         packed = self._state.counts[slots, layout.SEVERITY]
         return np.stack([packed & 3, packed >> 2 & 3], axis=1)
+
+    def mixes_one_row(self, slot: int) -> bool:
+        """Whether a client's remembered rows look like an explainer's: one row mixed with others."""
+        held = min(int(self._state.counts[slot, layout.REMEMBERED]), c.MEMORY)
+        memory = self._state.codes[slot, 2 * c.RING * len(self.reference.sampled) :]
+        return bool(mixes_one_row(memory, held, self.reference.look.share))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The state of the slots themselves, by name: row = slot. To copy rows from, and to put them back; good until the next `resize`."""

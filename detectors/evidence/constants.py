@@ -86,6 +86,12 @@ POPULATION_ROWS = (8, 64)  # judged rows between a client's reports: at first, a
 POPULATION_AGE = 512  # reports after which an entry is forgotten
 POPULATION_STEP = 0.02  # smaller moves of the tolerated rate are ignored
 
+# --- an explainer's rows (`detectors.evidence.explainer`): all columns keep one value in part; of extraction mostly none, .7 at most ------
+MIXED_COLUMNS, MIXED_NEARLY = 3, 0.75  # columns that can tell, and the share of them: of 32 rows some say otherwise by chance
+MIXED_COMMON = 0.3  # share of the reference with the kept value, from which a column tells nothing
+MIXED_KEPT = (0.25, 0.85)  # share of the rows, beyond those that have the value by chance: half of them, of still sensors more
+MIXED_OTHERS = 6  # other values; of Square one or two
+
 # --- E2: every column moved by the same amount away from an earlier row (Jacobian sign steps) -------------------------------------
 FLATNESS = (0.90, 0.95, 0.98)  # mean / rms of abs(delta): 1 for a sign step, .80 for Gaussian steps
 FLAT_U = 0.05

@@ -13,6 +13,7 @@ from detectors.evidence import layout as at
 from detectors.evidence import recent, trials
 from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.derive import Columns
+from detectors.evidence.explainer import mixes_one_row
 from detectors.evidence.generated import Generated
 from detectors.evidence.generated import confirms as looks_made
 from detectors.evidence.independence import Bond, could_be_bound
@@ -182,6 +183,8 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int,
             for k in range(32):
                 octaves += (count[at.BISECTED] >> k) & 1
             s = s if octaves >= c.BISECTION_OCTAVES else 0
+        if s == 2 and statistic in (at.JOINT, at.SMOOTH, at.INDEPENDENT, at.GENERATED) and severity < 2:
+            s = 1 if mixes_one_row(*_memory(count, code, y), y.look.share) else 2
         if s > severity:
             severity, which, evidence = s, statistic, e
     return severity, which, evidence

@@ -77,6 +77,8 @@ def explain(clients: ClientEvidence, crossings: Crossings, k: int) -> dict[str, 
         "two_valued": (count["two_valued"], count["two_valued_scored"], c.TWO_VALUED_U),
     }[statistic]
     out |= {"hits": hits, "judged": trials, "rate": round(hits / max(trials, 1), 3), "tolerated": round(tolerated, 3)}
+    if statistic in ("joint", "smooth", "independent", "generated") and clients.mixes_one_row(int(crossings.slot[k])):
+        out["looks_like"] = "explainer"
     if statistic == "joint":
         for name, rate in zip(("75", "95", "99", "999"), reference.joint_rates, strict=True):
             out[f"share_above_reference_{name}"] = round(count[f"joint_above_{name}"] / max(trials, 1), 3)

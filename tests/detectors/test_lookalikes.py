@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.datasets import load_digits
 
 from detectors.evidence import EvidenceReference
 from detectors.evidence.constants import MEMORY, RING
@@ -201,3 +202,16 @@ def test_coarsely_rounded_rows_come_as_often_as_in_the_reference_and_corners_of_
     share = reference.look.share
     assert is_rounded(codes(rounded, reference).T.copy().ravel(), RING, share)
     assert not is_rounded(codes(corners, reference).T.copy().ravel(), RING, share)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_explainer_that_mixes_one_picture_with_others_opens_a_ticket_and_says_so(seed: int) -> None:
+    X = load_digits().data.astype(np.float32)
+    reference = EvidenceReference.fit(X[:900], np.empty((900, 0), np.float32), None, low=np.zeros(64), high=np.full(64, 16.0), image=(8, 8))
+    rng, others = np.random.default_rng(seed), X[1300:1700]
+    mixed, shuffled = np.where(rng.random(others.shape) < 0.5, X[1700 + seed], others), rng.permuted(others, axis=0)
+    clients, found = beside(reference, [X[900 + 20 * k : 920 + 20 * k] for k in range(20)], [mixed, shuffled])
+    assert max(severity for client, severity, _ in found if client == 0) == 1
+    assert max(severity for client, severity, _ in found if client == 1) == 2
+    assert clients.mixes_one_row(20)
+    assert not clients.mixes_one_row(21)
