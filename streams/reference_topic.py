@@ -57,6 +57,7 @@ class ReferenceReader:
             self._kafka,
             f"{self._kafka.group}-references",
             {
+                "auto.offset.reset": "earliest",  # where records are lost, the rest is told again; told twice does nothing
                 "fetch.wait.max.ms": 100,  # the start waits for the end of every partition
                 "fetch.message.max.bytes": 16 << 20,
                 "allow.auto.create.topics": True,  # of any use with brokers that have no CreateTopics only
