@@ -91,7 +91,7 @@ def decide(known: Facts, settings: Settings, *, unsigned_ok: bool = False, quiet
         reasons.append(
             f"{known.failed:,} of {known.requests:,} requests failed in the last hour: the budget of {objectives.availability:g} % "
             f"availability is spent {burns['availability']:.1f} times as fast as allowed (limit {BURN_LIMIT:g})"
-            + (f", {incidents:.1f} of it by {known.incidents} pages about security in three days." if incidents else ".")
+            + (f", {incidents:.1f} of it by {known.incidents} page(s) about security in three days." if incidents else ".")
         )
     if burns["latency"] > BURN_LIMIT:
         reasons.append(

@@ -26,7 +26,7 @@ GOOD = Facts(requests=10_000, failed=5, timed=9_995, slow=100, loads=("valid", "
         ({}, ""),
         ({"failed": 21}, "21 of 10,000 requests failed"),
         ({"slow": 1_100}, "1,100 of 9,995 answers took longer than 200 ms"),
-        ({"incidents": 1}, "spent 3.0 times as fast as allowed (limit 2), 2.5 of it by 1 pages about security in three days."),
+        ({"incidents": 1}, "spent 3.0 times as fast as allowed (limit 2), 2.5 of it by 1 page(s) about security in three days."),
         ({"pages": (("a1", "amount moved."),)}, "A page is open: amount moved. (a1)"),
         ({"loads": ("valid", "missing")}, "1 of 2 instances loaded it without a valid signature"),
         ({"loads": ()}, "nothing is known of its signature"),
