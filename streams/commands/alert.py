@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from schemas.alerts import ALERTNAMES
-from streams.commands.common import Failure, Mistake, settings_from, settings_option
+from streams.commands.common import Failure, Mistake, kafka_for, settings_from, settings_option
 
 if TYPE_CHECKING:
     from schemas.rows import AckRow
@@ -132,16 +132,11 @@ def ack_command(alert_id: str, verdict: str, note: str, who: str, settings_file:
 
 def _take_back(settings: Settings, row: AckRow) -> None:
     """Tells the judge that its verdicts rest on nothing."""
-    from confluent_kafka import KafkaException
-
     from schemas.operations import Acknowledged
     from streams.verdict_topic import tell
 
-    try:
+    with kafka_for(settings, "The judgement is recorded, but verdicts that rest on the alert stand: say it again."):
         tell(settings.kafka, Acknowledged(model=row.model, alert_id=row.alert_id, verdict="false", by=row.judged_by, at_ns=row.at))
-    except KafkaException as error:
-        said = error.args[0].str() if error.args else str(error)
-        raise Failure(f"that is recorded, but verdicts resting on it stand: Kafka at {settings.kafka.bootstrap_servers}: {said}") from error
     click.echo("Verdicts that rest on it are taken back.")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streams.commands.alert import store
-from streams.commands.common import Failure, Mistake, settings_from, settings_option
+from streams.commands.common import Failure, Mistake, kafka_for, settings_from, settings_option
 
 if TYPE_CHECKING:
     from streams.audit import Head
@@ -136,18 +136,13 @@ def _head(text: str, now_ms: int) -> Head:
 
 def _from_kafka(settings: Settings) -> list[Head]:
     import msgspec
-    from confluent_kafka import KafkaException
 
     from streams.audit import Head
     from streams.verdict_topic import newest
 
     prefix = settings.kafka.topic_prefix
-    try:
+    with kafka_for(settings, "Without the ends kept there a cut cannot be seen; --no-heads goes on."):
         found = newest(settings.kafka, f"{prefix}.audit", f"{prefix}-audit")
-    except KafkaException as error:
-        said = error.args[0].str() if error.args else str(error)
-        text = f"Kafka at {settings.kafka.bootstrap_servers}: {said}. Without the ends kept there a cut cannot be seen; --no-heads goes on"
-        raise Failure(text) from error
     heads = []
     for key, value in found.items():
         try:

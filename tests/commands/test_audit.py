@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Producer
 
 from schemas.rows import AuditRow
-from streams import verdict_topic
+from streams import kafka
 from streams.audit import Chain, Head, hash_of
 from streams.audit_log import chain_of, local_heads, record
 from streams.clickhouse import ClickHouse
@@ -167,7 +167,7 @@ def test_acknowledging_and_exporting_are_written_and_listed(clickhouse: ClickHou
 
 
 def test_what_makes_no_sense_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verdict_topic, "_REACH_S", 1.0)
+    monkeypatch.setattr(kafka, "_REACH_S", 0.5)
     for arguments, message in (
         (("list", "--since", "yesterday"), "expected 30m, 12h, 7d"),
         (("verify", "--no-heads", "--head", "x"), "expected CHAIN#NUMBER#HASH"),
