@@ -79,14 +79,17 @@ def test_command(severity: str, alertname: str, model: str, timeout: float, sett
 @settings_option
 def list_command(model: str, settings_file: Path | None) -> None:
     """Show the alerts that fire now, with the ids that `inferwatch alert ack` takes. Reads ClickHouse."""
-    from streams.acknowledge import open_alerts
+    from streams.acknowledge import known_models, open_alerts
 
     with store(settings_file) as clickhouse:
         rows = open_alerts(clickhouse, model)
+        others = known_models(clickhouse) if model and not rows else [model]
     for row in rows:
         click.echo(f"{row['alert_id']}  {row['severity']:6}  {row['opened_at']:%Y-%m-%d %H:%M:%S}  {row['summary'][:300]}")
     if not rows:
-        click.echo("No alert fires.")
+        click.echo(f"No alert of {model} fires." if model else "No alert fires.")
+    if model not in others:
+        click.echo(f"The store knows no model {model!r}; it has {', '.join(others) or 'none at all'}.", err=True)
 
 
 @command.command("ack")

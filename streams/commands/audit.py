@@ -84,7 +84,8 @@ def verify_command(heads: bool, given: tuple[str, ...], grace: float, settings_f
         click.echo(text, err=True)
     if problems:
         more = "" if len(problems) < _SHOWN else " or more; no more are looked for in that chain"
-        raise Failure(f"{len(problems)} places{more}: the audit log is not what was written.")
+        places = "1 place" if len(problems) == 1 else f"{len(problems)} places"
+        raise Failure(f"{places}{more}: the audit log is not what was written. Keep it as it is, and tell security.")
     anchored = len(by_chain.keys() & set(names))
     click.echo(
         f"{rows:,} rows in {len(names)} chains: none was changed, is missing, doubled or moved. {anchored} ends are known from elsewhere."

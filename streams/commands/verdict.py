@@ -62,7 +62,7 @@ def list_command(model: str, settings_file: Path | None) -> None:
         why = ", ".join(f"{name} {value}" for name, value in one.evidence.items())
         click.echo(f"{one.model}  {one.client or 'whole model'}  {one.text}  {when}  {one.reason}" + (f"  ({why})" if why else ""))
     if not mine:
-        click.echo("No verdict holds.")
+        click.echo(f"No verdict on {model} holds." if model else "No verdict holds.")
     if len(mine) > _SHOWN:
         click.echo(f"... and {len(mine) - _SHOWN} more; name a --model.")
     if bad:

@@ -89,6 +89,7 @@ def test_what_was_done_to_the_table_shows_with_chain_number_and_time(store: Clic
     does(store)
     done = run("audit", "verify", "--no-heads", INFERWATCH_CLICKHOUSE_DSN=clickhouse_dsn)
     assert done.exit_code == 1, done.output
+    assert "the audit log is not what was written. Keep it as it is" in done.stderr
     assert re.search(rf"^judge-0-\d+, {expected}", done.output, re.MULTILINE), done.output
     assert "(2026-01-15 08:00:" in done.output
     assert "judge-1" not in done.output
