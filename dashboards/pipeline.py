@@ -70,7 +70,15 @@ def _worker() -> list[Panel]:
             name="${__field.labels.model}",
             unit="percentunit",
         ),
-        sections.rejected((24, 8)),
+        sections.rejected((16, 8)),
+        timeseries(
+            "Dead letters",
+            "Records that could not be read, since the worker's start, by reason; for judges by topic. The topic `dlq` "
+            "has their first 64 KiB, with reason and place in headers. Whatever the model.",
+            sql(_by_gauge("dead_letters")),
+            (8, 8),
+            name="${__field.labels.series}",
+        ),
     ]
 
 

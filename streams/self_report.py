@@ -24,6 +24,7 @@ _GAUGES: dict[str, tuple[str, str]] = {
     "inferwatch_snapshot_age_seconds": ("snapshot_age_s", ""),
     "inferwatch_snapshot_bytes": ("snapshot_bytes", "owner"),
     "inferwatch_evictions_total": ("evicted", "reason"),
+    "inferwatch_dead_letters_total": ("dead_letters", "reason"),
     "inferwatch_labels_total": ("labels", "reason"),
     "inferwatch_clock_set_back_total": ("clock_set_back", ""),
     "inferwatch_alerts_refused_total": ("alerts_refused", ""),
