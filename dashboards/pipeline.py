@@ -70,7 +70,15 @@ def _worker() -> list[Panel]:
             name="${__field.labels.model}",
             unit="percentunit",
         ),
-        sections.rejected((24, 8)),
+        sections.rejected((16, 8)),
+        timeseries(
+            "Dead letters",
+            "Records that could not be read, since the worker's start, by reason; for judges by topic. The topic `dlq` "
+            "has their first 64 KiB, with reason and place in headers. Whatever the model.",
+            sql(_by_gauge("dead_letters")),
+            (8, 8),
+            name="${__field.labels.series}",
+        ),
     ]
 
 
@@ -139,7 +147,15 @@ def _workers() -> list[Panel]:
             "State that was given up since the worker's start to stay within a bound, by what it was. A steep line: more clients, models "
             "or instances than `limits` has room for, or somebody who makes them up.",
             sql(_by_gauge("evicted")),
-            (12, 8),
+            (8, 8),
+            name="${__field.labels.series}",
+        ),
+        timeseries(
+            "Labels",
+            "Labels since the worker's start, by what became of them. Many `unknown`: their ids are not those of the events, or they come "
+            "later than `labels.wait_s` and `labels.events` allow for.",
+            sql(_by_gauge("labels")),
+            (8, 8),
             name="${__field.labels.series}",
         ),
         timeseries(
@@ -152,7 +168,7 @@ def _workers() -> list[Panel]:
                     min(dateDiff('millisecond', at, inserted_at)) / 1000 AS store
                 FROM workers FINAL WHERE $__timeFilter(at) GROUP BY time, worker ORDER BY time, worker
             """),
-            (12, 8),
+            (8, 8),
             name="${__field.name} ${__field.labels.worker}",
             unit="s",
             minimum=None,

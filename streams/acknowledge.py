@@ -64,5 +64,10 @@ def open_alerts(clickhouse: ClickHouse, model: str = "") -> list[dict[str, Any]]
     return clickhouse.query(text, {"model": model})
 
 
+def known_models(clickhouse: ClickHouse) -> list[str]:
+    """Names of the models that have windows in the store; at most 50."""
+    return [row["model"] for row in clickhouse.query("SELECT DISTINCT model FROM windows ORDER BY model LIMIT 50")]
+
+
 def _ns(time: datetime) -> int:
     return round(time.astimezone(UTC).timestamp() * 1000) * 10**6

@@ -301,6 +301,7 @@ class AlertmanagerClient:
             return
         peer.ahead_s = told_s - self._clock()
         by_s = self._wall_ns() / 1e9 - told_s
+        self._metrics.clock_ahead.labels(peer.name).set(round(by_s))
         if abs(by_s) > _CLOCKS_AGREE_S and not peer.differs:
             log.warning(
                 "our clock and Alertmanager's differ: alerts go by its time; set both by NTP", url=mask_url(peer.url), ahead_s=round(by_s)

@@ -59,6 +59,9 @@ def main(**_: Any) -> None:
     Services send inference events with the SDK; workers judge them in the stream for drift, extraction, evasion and membership risk;
     alerts reach the pager through Alertmanager, rows go to ClickHouse for Grafana. Begin with `inferwatch demo`.
     """
+    from streams import log
+
+    log.quiet()  # a command that serves asks for more
 
 
 if __name__ == "__main__":

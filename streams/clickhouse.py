@@ -26,6 +26,9 @@ __all__ = ["ClickHouse", "ClickHouseError"]
 # Codes for which the same bytes cannot succeed later: they do not parse, or do not fit the column.
 _PERMANENT = frozenset({6, 27, 33, 36, 53, 70, 72, 117, 349})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_AWAY = re.compile(  # within what urllib3 says of a connection that it could not make
+    r"Failed to establish a new connection: \[Errno -?\d+\] ([^'\")]+)|(Failed to resolve '[^']*')|(Connection to \S+ timed out)"
+)
 _DSN = "expected http(s)://user:password@host:port/database or chdb:///absolute/path?database=name"
 
 P = ParamSpec("P")
@@ -187,6 +190,8 @@ class ClickHouse:
 
     def _masked(self, error: Exception) -> str:
         text = str(error)
+        if (away := _AWAY.search(text)) is not None:
+            text = f"it does not answer: {away[away.lastindex or 0]}. Is clickhouse.dsn right, and does a server run there?"
         if "EmbeddedServer" in text:
             text += "; one directory belongs to one process, and a process has one directory: stop the other, or give each its own"
         for secret in self._secrets:

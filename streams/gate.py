@@ -37,6 +37,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         pages: Ids and summaries of its open pages.
         loads: Newest signature by (service, instance): `valid`, `invalid` or `missing`, of those that have it loaded.
         problems: What was wrong with these loads.
+        others: Where the store knows nothing of this version, some that it knows.
     """
 
     model: str = ""
@@ -49,6 +50,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     pages: tuple[tuple[str, str], ...] = ()
     loads: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +88,10 @@ def decide(known: Facts, settings: Settings, *, unsigned_ok: bool = False, quiet
     }
     reasons = []
     if not known.requests and not quiet_ok:
-        reasons.append("It had no request in the last hour, so nothing is known of it. Send it some traffic first (or --no-traffic-ok).")
+        reasons.append(
+            "It had no request in the last hour, so nothing is known of it. Send it some traffic first (or --no-traffic-ok)."
+            + (f" The store has never seen it, but {', '.join(known.others)}: is the name right?" if known.others else "")
+        )
     if burns["availability"] > BURN_LIMIT:
         reasons.append(
             f"{known.failed:,} of {known.requests:,} requests failed in the last hour: the budget of {objectives.availability:g} % "
@@ -150,6 +155,16 @@ def facts(clickhouse: ClickHouse, model: str, version: str, settings: Settings) 
         """,
         about,
     )
+    others: Sequence[dict[str, Any]] = ()
+    if not loads and not window["requests"]:
+        others = clickhouse.query(
+            """
+            SELECT model, version FROM windows GROUP BY model, version
+            HAVING (SELECT count() FROM windows WHERE model = {model:String} AND version = {version:String}) = 0
+            ORDER BY model != {model:String}, max(end) DESC LIMIT 5
+            """,
+            about,
+        )
     return Facts(
         model=model,
         version=version,
@@ -161,4 +176,5 @@ def facts(clickhouse: ClickHouse, model: str, version: str, settings: Settings) 
         pages=tuple((row["alert_id"], row["summary"]) for row in pages),
         loads=tuple(row["signature"] for row in loads),
         problems=tuple(sorted({row["problem"] for row in loads if row["problem"]})),
+        others=tuple(f"{row['model']} {row['version']}" for row in others),
     )

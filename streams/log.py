@@ -1,4 +1,4 @@
-"""The worker's log: one line an event, as JSON for machines or as text for people, with no secret in it."""
+"""The log: the worker's, one line an event, as JSON for machines or as text for people, with no secret in it; and the commands'."""
 
 from __future__ import annotations
 
@@ -45,6 +45,25 @@ class Redact:
         elif isinstance(value, (Exception, bytes)):
             value = self._clean(str(value))
         return value
+
+
+def quiet() -> None:
+    """For a command, whose standard output is its answer: of our log, errors alone are said, on standard error.
+
+    What a command could not do, it says in a sentence of its own; the warnings on the way there would only repeat it.
+    """
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # else it announces what it raises
+    structlog.configure(
+        processors=[_errors_only, structlog.processors.add_log_level, structlog.dev.ConsoleRenderer(colors=False)],
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _errors_only(logger: Any, method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if method not in ("error", "exception", "critical"):
+        raise structlog.DropEvent
+    return entry
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:

@@ -110,6 +110,9 @@ class Metrics:
         self.alerts_refused = counter("alerts_refused", "Alerts that Alertmanager or our own check refused.")
         self.alertmanager_last = gauge("alertmanager_last_success_timestamp_seconds", "When a URL last took our alerts.", "target")
 
+        self.clock_ahead = gauge("clock_ahead_seconds", "Our clock less that of an Alertmanager, by its last answer.", "target")
+        self.clock_set_back = counter("clock_set_back", "Times that this machine's clock went back by more than time servers correct.")
+
         self.references = counter("references", "References read from their topic, by what became of them.", "outcome")
         self.start_time = gauge("start_time_seconds", "When this worker started; changes tell restarts.")
         self.ready = gauge("ready", "1 when /healthz says so.")

@@ -6,7 +6,8 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from streams.settings import Settings, mask_url
 __all__ = ["Delivery", "PagerError", "PagerReport", "try_pager"]
 
 _MODEL = "inferwatch-test"
+_AWAY = "Alertmanager at {} does not answer: {}. Is alertmanager.urls right, and does it run there? `inferwatch check` tries every address"
 _POLL_S = 0.25
 _TWICE = 2
 """A request is counted a moment before it is counted as failed."""
@@ -84,7 +86,7 @@ async def try_pager(
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10.0)) as session:
         kinds: dict[str, list[str]] = {}
         for url in urls:
-            status = await _json(session, f"{url}/api/v2/status")
+            status = await _json(session, url, "/api/v2/status")
             kinds |= receivers(str(status.get("config", {}).get("original", "")))
         before = await _counts(session, urls)
         began = time.monotonic()
@@ -165,7 +167,7 @@ async def _routed(session: aiohttp.ClientSession, urls: Sequence[str], identity:
     """The receivers that Alertmanager chose, and what mutes the alert."""
     while time.monotonic() < until:
         for url in urls:
-            for found in await _json(session, f"{url}/api/v2/alerts", {"filter": f'version="{identity}"'}):
+            for found in await _json(session, url, "/api/v2/alerts", {"filter": f'version="{identity}"'}):
                 status = found["status"]
                 muted = [f"silence {one}" for one in status["silencedBy"]] + [f"inhibited by {one}" for one in status["inhibitedBy"]]
                 if status["state"] != "unprocessed":
@@ -191,35 +193,44 @@ async def _delivered(
 async def _counts(session: aiohttp.ClientSession, urls: Sequence[str]) -> dict[str, Counter[str]]:
     total: dict[str, Counter[str]] = {"": Counter(), "_failed": Counter()}
     for url in urls:
-        found = counts(await _text(session, f"{url}/metrics"))
+        found = counts(await _text(session, url))
         total = {name: total[name] + found[name] for name in total}
     return total
 
 
 async def _post(session: aiohttp.ClientSession, url: str, alert: dict[str, Any]) -> None:
-    try:
+    with _told(url):
         async with session.post(f"{url}/api/v2/alerts", json=[alert]) as answer:
             if answer.status != 200:
                 raise PagerError(f"{mask_url(url)} refuses the test: {answer.status} {(await answer.text())[:300]}")
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise PagerError(f"{mask_url(url)} is away: {mask_url(str(error)) or type(error).__name__}") from error
 
 
-async def _json(session: aiohttp.ClientSession, url: str, query: Mapping[str, str] | None = None) -> Any:
-    try:
-        async with session.get(url, params=query) as answer:
+async def _json(session: aiohttp.ClientSession, url: str, path: str, query: Mapping[str, str] | None = None) -> Any:
+    with _told(url):
+        async with session.get(f"{url}{path}", params=query) as answer:
             answer.raise_for_status()
             return await answer.json()
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        raise PagerError(f"{mask_url(url)}: {mask_url(str(error)) or type(error).__name__}") from error
 
 
 async def _text(session: aiohttp.ClientSession, url: str) -> str:
-    try:
-        async with session.get(url) as answer:
+    with _told(url):
+        async with session.get(f"{url}/metrics") as answer:
             answer.raise_for_status()
             return await answer.text()
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+
+
+@contextmanager
+def _told(url: str) -> Iterator[None]:
+    """What went wrong with this Alertmanager, as a `PagerError`."""
+    try:
+        yield
+    except aiohttp.ClientConnectorError as error:
+        raise PagerError(_AWAY.format(mask_url(url), error.strerror or type(error.os_error).__name__)) from error
+    except TimeoutError as error:
+        raise PagerError(_AWAY.format(mask_url(url), "no answer in time")) from error
+    except aiohttp.ClientResponseError as error:
+        raise PagerError(f"{mask_url(url)} answers {error.status} {error.message}: is it an Alertmanager?") from error
+    except (aiohttp.ClientError, OSError, ValueError) as error:
         raise PagerError(f"{mask_url(url)}: {mask_url(str(error)) or type(error).__name__}") from error
 
 

@@ -141,10 +141,18 @@ def _as_a_whole(shift: JointShift, report: DriftReport, model: str, version: str
     )
 
 
+_FAULTS = {
+    "clock": "clock (a time too far from the broker's)",
+    "duplicate": "duplicate (sent twice)",
+    "wrong_width": "wrong_width (another number of features)",
+}
+"""Kinds of fault whose name alone says too little."""
+
+
 def quality(report: QualityReport, model: str, version: str) -> str:
     """The sentence for input anomalies: which kinds, how many, against how many before."""
     kinds = report.leading[:3]
-    parts = [f"{kind} {report.rates[kind]:,.0f} per 10,000 events (usually {report.usual[kind]:,.0f})" for kind in kinds]
+    parts = [f"{_FAULTS.get(kind, kind)} {report.rates[kind]:,.0f} per 10,000 events (usually {report.usual[kind]:,.0f})" for kind in kinds]
     return f"More faulty requests than usual reach {_short(model)} {_short(version)}: {', '.join(parts) or 'several kinds'}."
 
 

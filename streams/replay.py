@@ -105,7 +105,7 @@ def replay(folder: Path, out: Path, settings: Settings, progress: Callable[[int,
         rejected=dict(sorted(rejected.items())),
         anomalies=dict(sorted(run.anomalies.items())),
         clients=clients,
-        labels=dict(sorted(run.judge.fates().items())),
+        labels=run.fates(),
         alerts=dict(sorted(Counter(f"{line['detector']}:{line['severity']}" for line in lines).items())),
         recorded_seconds=run.span_s,
         seconds=time.perf_counter() - began,
@@ -172,6 +172,12 @@ class _Run:
             self._pass_on(last)
             self._pass_on(last + self._length_ns)
         self.span_s = (self._last_ns - self._first_ns) / NS
+
+    def fates(self) -> dict[str, int]:
+        """What became of all labels; at a recording's end, those that wait for their event wait for nothing."""
+        fates = self.judge.fates()
+        fates["unknown"] += self._labelled - fates.total()
+        return {fate: n for fate, n in sorted(fates.items()) if n}
 
     def _pass_on(self, now_ns: int) -> None:
         while self._labelled < len(self._labels) and self._labels[self._labelled][0] <= now_ns:

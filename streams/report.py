@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from streams.acknowledge import known_models
 from streams.clickhouse import ClickHouse
 from streams.report_figures import FIGURES, WINDOW, Figure
 from streams.settings import Settings
@@ -154,7 +155,7 @@ def _refuse_empty(clickhouse: ClickHouse, month: Month, model: str) -> None:
     here = f"SELECT count() AS n FROM windows WHERE {_filled(WINDOW, month)}"  # noqa: S608 - our own text; values are parameters
     if clickhouse.query(here, {"model": model})[0]["n"]:
         return
-    known = [row["model"] for row in clickhouse.query("SELECT DISTINCT model FROM windows ORDER BY model LIMIT 50")]
+    known = known_models(clickhouse)
     if model and model not in known:
         raise NoDataError(f"the store knows no model {model[:100]!r}; it has {', '.join(known) if known else 'none at all'}")
     held = clickhouse.query(

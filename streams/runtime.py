@@ -274,6 +274,7 @@ class Runtime:
         """The clock's time, but not for a small step back: then it stands still until the clock is there again."""
         if wall_ns >= self._now_ns - SET_BACK_NS:
             return max(self._now_ns, wall_ns)
+        self._metrics.clock_set_back.inc()
         log.warning("this machine's clock was set back", by_s=round((self._now_ns - wall_ns) / NS))
         return wall_ns
 

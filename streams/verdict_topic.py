@@ -75,7 +75,7 @@ def tell(kafka: Kafka, operation: Operation) -> None:
 def _partitions(client: Producer | Consumer, topic: str) -> int:
     found = client.list_topics(topic, timeout=_REACH_S).topics[topic]
     if found.error is not None:
-        raise KafkaException(found.error)
+        raise KafkaException(KafkaError(found.error.code(), f"topic {topic}: {found.error.str()}"))
     return len(found.partitions)
 
 

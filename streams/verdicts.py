@@ -67,7 +67,8 @@ class VerdictBook:
         put: Takes each verdict, and each withdrawal.
 
     Attributes:
-        counted: What became of verdicts: issued, prolonged, withdrawn, expired, no_room, off.
+        counted: What became of verdicts: issued, prolonged, withdrawn, expired, no_room, off; too_late: an order that
+            had expired when it came.
     """
 
     def __init__(self, settings: Verdicts, put: Put) -> None:
@@ -122,6 +123,8 @@ class VerdictBook:
                 self.counted["off"] += 1
             elif verdict.expires_ns > at_ns:
                 self._issue(msgspec.structs.replace(verdict, reason=PERSON), at_ns, "issued")
+            else:
+                self.counted["too_late"] += 1
         elif isinstance(operation, ClearVerdict):
             held = self._held.get((operation.model, operation.client))
             if held is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from schemas.alerts import ALERTNAMES
-from streams.commands.common import Failure, Mistake, settings_from, settings_option
+from streams.commands.common import Failure, Mistake, kafka_for, settings_from, settings_option
 
 if TYPE_CHECKING:
     from schemas.rows import AckRow
@@ -79,14 +79,17 @@ def test_command(severity: str, alertname: str, model: str, timeout: float, sett
 @settings_option
 def list_command(model: str, settings_file: Path | None) -> None:
     """Show the alerts that fire now, with the ids that `inferwatch alert ack` takes. Reads ClickHouse."""
-    from streams.acknowledge import open_alerts
+    from streams.acknowledge import known_models, open_alerts
 
     with store(settings_file) as clickhouse:
         rows = open_alerts(clickhouse, model)
+        others = known_models(clickhouse) if model and not rows else [model]
     for row in rows:
         click.echo(f"{row['alert_id']}  {row['severity']:6}  {row['opened_at']:%Y-%m-%d %H:%M:%S}  {row['summary'][:300]}")
     if not rows:
-        click.echo("No alert fires.")
+        click.echo(f"No alert of {model} fires." if model else "No alert fires.")
+    if model not in others:
+        click.echo(f"The store knows no model {model!r}; it has {', '.join(others) or 'none at all'}.", err=True)
 
 
 @command.command("ack")
@@ -132,16 +135,11 @@ def ack_command(alert_id: str, verdict: str, note: str, who: str, settings_file:
 
 def _take_back(settings: Settings, row: AckRow) -> None:
     """Tells the judge that its verdicts rest on nothing."""
-    from confluent_kafka import KafkaException
-
     from schemas.operations import Acknowledged
     from streams.verdict_topic import tell
 
-    try:
+    with kafka_for(settings, "The judgement is recorded, but verdicts that rest on the alert stand: say it again."):
         tell(settings.kafka, Acknowledged(model=row.model, alert_id=row.alert_id, verdict="false", by=row.judged_by, at_ns=row.at))
-    except KafkaException as error:
-        said = error.args[0].str() if error.args else str(error)
-        raise Failure(f"that is recorded, but verdicts resting on it stand: Kafka at {settings.kafka.bootstrap_servers}: {said}") from error
     click.echo("Verdicts that rest on it are taken back.")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streams.commands.alert import store
-from streams.commands.common import Failure, Mistake, settings_from, settings_option
+from streams.commands.common import Failure, Mistake, kafka_for, settings_from, settings_option
 
 if TYPE_CHECKING:
     from streams.audit import Head
@@ -84,7 +84,8 @@ def verify_command(heads: bool, given: tuple[str, ...], grace: float, settings_f
         click.echo(text, err=True)
     if problems:
         more = "" if len(problems) < _SHOWN else " or more; no more are looked for in that chain"
-        raise Failure(f"{len(problems)} places{more}: the audit log is not what was written.")
+        places = "1 place" if len(problems) == 1 else f"{len(problems)} places"
+        raise Failure(f"{places}{more}: the audit log is not what was written. Keep it as it is, and tell security.")
     anchored = len(by_chain.keys() & set(names))
     click.echo(
         f"{rows:,} rows in {len(names)} chains: none was changed, is missing, doubled or moved. {anchored} ends are known from elsewhere."
@@ -136,18 +137,13 @@ def _head(text: str, now_ms: int) -> Head:
 
 def _from_kafka(settings: Settings) -> list[Head]:
     import msgspec
-    from confluent_kafka import KafkaException
 
     from streams.audit import Head
     from streams.verdict_topic import newest
 
     prefix = settings.kafka.topic_prefix
-    try:
+    with kafka_for(settings, "Without the ends kept there a cut cannot be seen; --no-heads goes on."):
         found = newest(settings.kafka, f"{prefix}.audit", f"{prefix}-audit")
-    except KafkaException as error:
-        said = error.args[0].str() if error.args else str(error)
-        text = f"Kafka at {settings.kafka.bootstrap_servers}: {said}. Without the ends kept there a cut cannot be seen; --no-heads goes on"
-        raise Failure(text) from error
     heads = []
     for key, value in found.items():
         try:

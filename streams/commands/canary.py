@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +10,8 @@ import click
 import msgspec
 
 from schemas.canaries import Canary
-from streams.commands.common import Failure, Mistake, settings_from, settings_option
+from streams.commands.common import Mistake, kafka_for, settings_from, settings_option
 from streams.settings import Settings
-
-_READ_S = 30.0
 
 
 @click.group("canary")
@@ -43,13 +40,11 @@ def add_command(rows_file: Path, reference_file: Path, name: str, settings_file:
     Example:
       inferwatch canary add canaries.parquet --reference fraud-7.iwref --name export-november
     """
-    from confluent_kafka import KafkaException
-
     from schemas.canaries import encode, layout_of, part_of
     from streams import tables
     from streams.canaries import codes_of, key_tag
     from streams.commands.reference import read
-    from streams.kafka import TopicError, ensure_topics, publish_reference
+    from streams.kafka import ensure_topics, publish_reference
 
     settings = settings_from(settings_file)
     key = _key(settings)
@@ -60,14 +55,12 @@ def add_command(rows_file: Path, reference_file: Path, name: str, settings_file:
         raise Mistake(str(error)) from error
     codes = codes_of(key, reference.model, reference.version, X)
     now, layout = time.time_ns(), layout_of(reference.features)
-    try:
+    with kafka_for(settings):
         ensure_topics(settings.kafka)
         for k, code in enumerate(codes, 1):
             one = Canary(name=f"{name}-{k}"[:200], code=code, layout=layout, key_tag=key_tag(key), added_at_ns=now)
             publish_reference(settings.kafka, reference.model, part_of(reference.version, code), encode(one))
             click.echo(f"{one.name}  {code}")
-    except (KafkaException, TopicError) as error:
-        raise Failure(f"Kafka at {settings.kafka.bootstrap_servers}: {error}") from error
     click.echo(f"{len(set(codes))} canary records of {reference.model} {reference.version} are looked for.")
 
 
@@ -96,8 +89,6 @@ def list_command(model: str, version: str, as_json: bool, settings_file: Path | 
 @settings_option
 def remove_command(names: tuple[str, ...], model: str, version: str, settings_file: Path | None) -> None:
     """Look for these no longer: by name, or by code as `list` shows it."""
-    from confluent_kafka import KafkaException
-
     from schemas.canaries import part_of
     from streams.kafka import publish_reference
 
@@ -108,11 +99,9 @@ def remove_command(names: tuple[str, ...], model: str, version: str, settings_fi
     if absent:
         raise Mistake(f"no canary of {model} is called {', '.join(absent)}; `inferwatch canary list --model {model}` shows them")
     chosen = [(of, one) for of, one in found if one.name in names or one.code in names]
-    try:
+    with kafka_for(settings):
         for of, one in chosen:
             publish_reference(settings.kafka, model, part_of(of, one.code), None)
-    except KafkaException as error:
-        raise Failure(f"Kafka at {settings.kafka.bootstrap_servers}: {error}") from error
     click.echo(f"{len(chosen)} canary records of {model} are looked for no longer.")
 
 
@@ -128,25 +117,15 @@ def _key(settings: Settings) -> str:
 def _published(settings: Settings, model: str, version: str) -> list[tuple[str, Canary]]:
     """Those on the topic at this moment, with their version, in order of addition."""
     from schemas.canaries import decode, is_canary
-    from streams.reference_topic import ReferenceReader
+    from streams.verdict_topic import newest
 
-    found: dict[tuple[str, str], Canary] = {}
-    there = threading.Event()
-
-    def take(of: str, part: str, blob: bytes | None) -> None:
+    kafka = settings.kafka
+    with kafka_for(settings, "Workers and `inferwatch canary add` make the topic."):
+        blobs = newest(kafka, f"{kafka.topic_prefix}.references", f"{kafka.group}-references")
+    found = []
+    for key, blob in blobs.items():
+        of, _, part = key.decode("utf-8", "replace").partition("\0")
         one = is_canary(part)
-        if of != model or one is None or (version and one[0] != version):
-            return
-        if blob is None:
-            found.pop(one, None)
-        else:
-            found[one] = decode(blob)
-
-    reader = ReferenceReader(settings.kafka, take, there.set)
-    reader.start()
-    try:
-        if not there.wait(_READ_S):
-            raise Failure(f"Kafka at {settings.kafka.bootstrap_servers}: the references could not be read within {_READ_S:.0f} s")
-    finally:
-        reader.close()
-    return [(of, one) for (of, _), one in sorted(found.items(), key=lambda item: (item[1].added_at_ns, item[1].name))]
+        if of == model and one is not None and version in ("", one[0]):
+            found.append((one[0], decode(blob)))
+    return sorted(found, key=lambda item: (item[1].added_at_ns, item[1].name))

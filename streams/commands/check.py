@@ -50,7 +50,27 @@ def _attempts(settings: Settings) -> list[tuple[str, Callable[[], str | None]]]:
         (f"ClickHouse {mask_url(settings.clickhouse.dsn)}", lambda: _clickhouse(settings)),
     ]
     attempts += [(f"Alertmanager {mask_url(url)}", lambda url=url: asyncio.run(_alertmanager(url))) for url in settings.alertmanager.urls]  # type: ignore[misc]
+    if base := settings.routing.runbooks_url:
+        attempts.append((f"Runbooks {mask_url(base)}", lambda: asyncio.run(_runbooks(base))))
     return attempts
+
+
+async def _runbooks(base: str) -> str | None:
+    """Whether the page of each alert is there; one that asks who we are is."""
+    import aiohttp
+
+    from schemas.alerts import ALERTNAMES
+
+    missing = []
+    try:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+            for name in sorted(set(ALERTNAMES.values())):
+                async with session.get(f"{base.rstrip('/')}/{name}.md", allow_redirects=False) as answer:
+                    if answer.status in (404, 410):
+                        missing.append(name)
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        return mask_url(str(error)) or type(error).__name__
+    return f"no page {', '.join(f'{name}.md' for name in missing)}: alerts link there; routing.runbooks_url" if missing else None
 
 
 def _kafka(settings: Settings) -> str | None:

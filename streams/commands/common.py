@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,9 @@ import click
 from streams.settings import Settings, SettingsError, load
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+CHECK = "Is kafka.bootstrap_servers right, and does a broker run there? `inferwatch check` tries every address."
 
 
 class Mistake(click.ClickException):
@@ -42,3 +46,27 @@ def settings_from(path: Path | None) -> Settings:
         return load(path)
     except SettingsError as error:
         raise Mistake(str(error)) from error
+
+
+@contextmanager
+def kafka_for(settings: Settings, more: str = "") -> Iterator[None]:
+    """Kafka for what a command does within; that nobody answers (asked first), and what Kafka refuses, is a `Failure` in one sentence.
+
+    Args:
+        settings: Where.
+        more: What the person can do about it, or what was done already.
+    """
+    from confluent_kafka import KafkaException
+
+    from streams.kafka import TopicError, reach
+
+    more = more and f" {more}"
+    if (trouble := reach(settings.kafka)) is not None:
+        raise Failure(f"{trouble}. {CHECK}{more}")
+    try:
+        yield
+    except KafkaException as error:
+        said = error.args[0].str() if error.args else str(error)
+        raise Failure(f"Kafka at {settings.kafka.bootstrap_servers}: {said}.{more}") from error
+    except TopicError as error:
+        raise Failure(f"Kafka at {settings.kafka.bootstrap_servers}: {error}.{more}") from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streams.commands.alert import current_user, store
-from streams.commands.common import Failure, Mistake, settings_from, settings_option
+from streams.commands.common import Failure, Mistake, kafka_for, settings_from, settings_option
 from streams.settings import Settings, SettingsError, secret_of
 
 if TYPE_CHECKING:
@@ -118,12 +118,12 @@ def _pseudonyms(client_id: str) -> list[str]:
 def _tell(settings: Settings, wishes: list[Forget], timeout: float) -> list[tuple[str, int]]:
     from streams.forget_request import RequestError, tell, wait
 
+    more = "The workers could not be told, and nothing was deleted; --no-workers deletes from the tables alone."
     try:
-        late = wait(settings, tell(settings, wishes), timeout)
+        with kafka_for(settings, more):
+            late = wait(settings, tell(settings, wishes), timeout)
     except RequestError as error:
-        raise Failure(
-            f"the workers could not be told, and nothing was deleted: {error}. --no-workers deletes from the tables alone."
-        ) from error
+        raise Failure(f"Kafka at {settings.kafka.bootstrap_servers}: {error}. {more}") from error
     if not late:
         time.sleep(settings.clickhouse.flush_s + 1.0)  # rows that had left them are in the store
     return late

@@ -19,7 +19,7 @@ from detectors.state import StateError
 from schemas.reference import Reference, ReferenceFormatError, decode, encode
 from streams import tables
 from streams.build import BuildError, Built, build
-from streams.commands.common import Failure, Mistake, settings_from, settings_option
+from streams.commands.common import Failure, Mistake, kafka_for, settings_from, settings_option
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -229,19 +229,15 @@ def _gauge(path: Path, reference: Reference) -> list[str]:
 
 
 def _publish(reference: Reference, blob: bytes, settings: Settings) -> None:
-    from confluent_kafka import KafkaException
-
     from schemas.topics import topics
-    from streams.kafka import TopicError, ensure_topics, publish_reference
+    from streams.kafka import ensure_topics, publish_reference
 
     bound = next(topic.max_message_bytes for topic in topics() if topic.name.endswith(".references"))
     if len(blob) > bound:
         raise Mistake(f"the reference has {len(blob):,} bytes; the topic takes {bound:,}. Build it from fewer training rows.")
-    try:
+    with kafka_for(settings):
         ensure_topics(settings.kafka)
         publish_reference(settings.kafka, reference.model, reference.version, blob)
-    except (KafkaException, TopicError) as error:
-        raise Failure(f"Kafka at {settings.kafka.bootstrap_servers}: {error}") from error
     click.echo(f"Published {reference.id} for {reference.model} {reference.version} to {settings.kafka.topic_prefix}.references.")
 
 

@@ -26,7 +26,7 @@ def command(folder: Path, out: Path, false_pages_per_30d: float | None, settings
     r"""Judge the recording in FOLDER with the worker's own shard and judge, without a broker.
 
     FOLDER holds reference.parquet (features, probs, y, member), events.parquet (ts, client_id, features, probs, label) and perhaps
-    meta.json (features, integer_features, bounds, image, classes).
+    meta.json (features, integer_features, bounds, image, classes) and labels.parquet (event, label, ts).
 
     OUT gets alerts.jsonl (a line when an alert opens or rises; the same input gives the same bytes), clients.parquet (a row a client)
     and summary.json.
@@ -66,6 +66,8 @@ def _tell(summary: Summary, out: Path) -> None:
     click.echo(f"{summary.events:,} events of {summary.clients:,} clients over {summary.recorded_seconds / 3600:.1f} h: {alerts}.")
     if summary.rejected:
         click.echo("Rejected: " + ", ".join(f"{n:,} {reason}" for reason, n in summary.rejected.items()) + ".")
+    if summary.labels:
+        click.echo("Labels: " + ", ".join(f"{n:,} {fate}" for fate, n in summary.labels.items()) + ".")
     for note in summary.notes:
         click.echo(f"Note: {note}.")
     click.echo(

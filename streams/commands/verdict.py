@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from streams.commands.alert import current_user
-from streams.commands.common import Failure, Mistake, settings_from, settings_option
+from streams.commands.common import Failure, Mistake, kafka_for, settings_from, settings_option
 
 if TYPE_CHECKING:
     from inferwatch import Verdict
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., object])
 _SHOWN = 1_000
+_MADE = "Topics are made by the first worker."
 _LONGEST_H = 400 * 24.0
 
 
@@ -53,7 +53,7 @@ def list_command(model: str, settings_file: Path | None) -> None:
     from streams.verdict_topic import read_verdicts
 
     settings = settings_from(settings_file)
-    with _kafka_trouble(settings):
+    with kafka_for(settings, _MADE):
         found, bad = read_verdicts(settings.kafka)
     now_ns = time.time_ns()
     mine = sorted((one for one in found if one.expires_ns > now_ns and model in ("", one.model)), key=lambda one: -one.issued_ns)
@@ -62,7 +62,7 @@ def list_command(model: str, settings_file: Path | None) -> None:
         why = ", ".join(f"{name} {value}" for name, value in one.evidence.items())
         click.echo(f"{one.model}  {one.client or 'whole model'}  {one.text}  {when}  {one.reason}" + (f"  ({why})" if why else ""))
     if not mine:
-        click.echo("No verdict holds.")
+        click.echo(f"No verdict on {model} holds." if model else "No verdict holds.")
     if len(mine) > _SHOWN:
         click.echo(f"... and {len(mine) - _SHOWN} more; name a --model.")
     if bad:
@@ -112,7 +112,7 @@ def set_command(
         )  # fmt: skip
     except (ValueError, msgspec.ValidationError) as error:
         raise Mistake(str(error)) from error
-    with _kafka_trouble(settings):
+    with kafka_for(settings, _MADE):
         tell(settings.kafka, SetVerdict(verdict=verdict))
         issued = _until(lambda: _at(settings.kafka, model, client) == verdict, timeout)
     what = f"{verdict.text} for {client or 'everybody'} on {model}"
@@ -139,7 +139,7 @@ def clear_command(model: str, raw: str, pseudonym: str, whole_model: bool, timeo
 
     settings = _switched_on(settings_file)
     client = _client(raw, pseudonym, whole_model)
-    with _kafka_trouble(settings):
+    with kafka_for(settings, _MADE):
         before = _at(settings.kafka, model, client)
         tell(settings.kafka, ClearVerdict(model=model, client=client, by=current_user()[:100], at_ns=time.time_ns()))
         gone = before is None or _until(lambda: _at(settings.kafka, model, client) is None, timeout)
@@ -183,17 +183,6 @@ def _until(fact: Callable[[], bool], timeout_s: float) -> bool:
             return False
         time.sleep(0.3)
     return True
-
-
-@contextmanager
-def _kafka_trouble(settings: Settings) -> Iterator[None]:
-    from confluent_kafka import KafkaException
-
-    try:
-        yield
-    except KafkaException as error:
-        said = error.args[0].str() if error.args else str(error)
-        raise Failure(f"Kafka at {settings.kafka.bootstrap_servers}: {said}. Topics are made by the first worker.") from error
 
 
 def _time(ns: int) -> str:

@@ -99,7 +99,8 @@ def test_without_an_alertmanager_it_says_what_to_set() -> None:
     assert "alertmanager.urls is empty" in done.output
     done = run("alert", "test", **NOWHERE)
     assert done.exit_code == 1
-    assert "127.0.0.1:1" in done.output
+    assert "Alertmanager at http://127.0.0.1:1 does not answer: Connect" in done.stderr
+    assert "Is alertmanager.urls right" in done.stderr
 
 
 def test_failed_notifications_are_counted_apart() -> None:
@@ -147,6 +148,13 @@ def test_an_unknown_alert_is_told_with_those_there_are(store: ClickHouse) -> Non
 def test_open_alerts_are_listed_pages_first(store: ClickHouse) -> None:
     assert [row["alert_id"] for row in open_alerts(store)] == ["a1", "a3"]
     assert open_alerts(store, "churn") == []
+
+
+@pytest.mark.clickhouse
+def test_a_model_that_nobody_knows_is_told_beside_the_answer(store: ClickHouse, clickhouse_dsn: str) -> None:
+    done = run("alert", "list", "--model", "chrun", INFERWATCH_CLICKHOUSE_DSN=clickhouse_dsn)
+    assert done.stdout == "No alert of chrun fires.\n"
+    assert "no model 'chrun'; it has churn, fraud" in done.stderr
 
 
 def test_a_store_that_is_away_is_told_and_a_verdict_must_be_one() -> None:

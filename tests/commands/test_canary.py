@@ -83,7 +83,7 @@ def test_without_a_key_nothing_is_published(tmp_path: Path, published: Path) -> 
 
 
 def test_a_broker_that_is_not_there_is_exit_code_1(tmp_path: Path, published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka, "_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(kafka, "_REACH_S", 0.5)
     rows = table(tmp_path, features=np.zeros((1, 3)).tolist())
     done = run("canary", "add", rows, "--reference", published, **KEY, **NOWHERE)
     assert done.exit_code == 1

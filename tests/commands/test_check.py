@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from streams import kafka
+from streams.commands.check import _runbooks
 from tests.commands.cli import NOWHERE, environment, run
 
 _SECRETS = {
@@ -70,3 +73,15 @@ def test_a_settings_file_that_is_not_there_is_exit_code_2(tmp_path: Path) -> Non
         said = run("check", "--no-connect", *([] if given else ["--settings", tmp_path / "absent.toml"]), **given)
         assert said.exit_code == 2
         assert "absent.toml: No such file or directory" in said.stderr
+
+
+async def test_a_runbook_that_is_not_there_is_named_and_one_behind_a_login_is_there() -> None:
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(status={"InferwatchDrift.md": 404, "InferwatchAccess.md": 302}.get(request.match_info["name"], 200))
+
+    app = web.Application()
+    app.router.add_get("/wiki/{name}", page)
+    async with TestServer(app) as server:
+        told = await _runbooks(str(server.make_url("/wiki/")))
+    assert told == "no page InferwatchDrift.md: alerts link there; routing.runbooks_url"
+    assert "Cannot connect" in (await _runbooks("http://127.0.0.1:1") or "")

@@ -88,7 +88,9 @@ def test_the_facts_are_those_of_the_store(clickhouse: ClickHouse) -> None:
     assert facts(clickhouse, "m", "8", Settings()).incidents == 3
     acknowledge(clickhouse, "s1", "false", now, by="ada")
     assert facts(clickhouse, "m", "8", Settings()).incidents == 2
-    assert facts(clickhouse, "m", "9", Settings()) == Facts(model="m", version="9")
+    unheard = facts(clickhouse, "m", "9", Settings())
+    assert unheard == Facts(model="m", version="9", others=("m 8",))
+    assert "The store has never seen it, but m 8: is the name right?" in decide(unheard, Settings()).reasons[0]
 
 
 def test_a_store_that_is_away_lets_nothing_pass() -> None:

@@ -108,7 +108,7 @@ def test_a_file_that_is_no_sound_reference_is_exit_code_2(command: str, rows: Pa
 
 
 def test_without_a_broker_publishing_fails_with_exit_code_1_and_its_address(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka, "_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(kafka, "_REACH_S", 0.5)
     said = run("reference", "publish", build(rows)[0], **NOWHERE)
     assert said.exit_code == 1
     assert "127.0.0.1:1" in said.stderr

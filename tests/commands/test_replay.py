@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.commands.cli import environment, run
@@ -36,6 +38,15 @@ def test_rejected_events_and_notes_are_told(tmp_path: Path) -> None:
     assert said.exit_code == 0
     assert "Rejected: 1,800 wrong_width." in said.output
     assert "Note: no membership risk" in said.output
+
+
+def test_what_became_of_labels_is_told(tmp_path: Path) -> None:
+    folder = write(tmp_path / "shop")
+    labels = {"event": [3, 3, 10**6], "label": pa.array([0, 0, 1], pa.int32()), "ts": [4_000.0, 4_001.0, 4_002.0]}
+    pq.write_table(pa.table(labels), folder / "labels.parquet")
+    said = run("replay", folder, "--out", tmp_path / "out")
+    assert said.exit_code == 0
+    assert "Labels: 1 joined, 1 twice, 1 unknown." in said.output
 
 
 @pytest.mark.parametrize("what", ["no folder", "no file", "no column", "empty reference", "broken meta", "out is a file"])

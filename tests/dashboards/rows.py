@@ -82,7 +82,8 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
     worker = WorkerRow(
         worker=f"host-{len(model)}:9464", at=start, started_at=END_NS - (40 if i < 20 else 9) * MINUTE,
         gauges={"lag:inferwatch.events": 5.0 * i, "lag:inferwatch.labels": 1.0, "partitions:shard": 4.0, "snapshot_age_s": 1.5,
-                "snapshot_bytes:shard": 1e6, "snapshot_bytes:judge": 2e6, "evicted:clients": 10.0 * i, "least_delay_s": 0.02},
+                "snapshot_bytes:shard": 1e6, "snapshot_bytes:judge": 2e6, "evicted:clients": 10.0 * i, "least_delay_s": 0.02,
+                "labels:joined": 9.0 * i, "dead_letters:truncated": 2.0, "labels:unknown": 1.0 * i},
     )  # fmt: skip
     by_service = ServiceWindowRow(model=model, version="1", start=start, service="shop", n=600, status=window.status)
     beats = [

@@ -245,6 +245,8 @@ async def test_alerts_begin_and_end_by_the_time_of_alertmanager_not_by_ours(peer
         pager.offer(0, alert())
         await pager.drain(5)
         first = peer.posts[-1][0]
+        ahead = pager._metrics.registry.get_sample_value("inferwatch_clock_ahead_seconds", {"target": pager._peers[0].name})
+        assert ahead == -ahead_s
         pager.offer(0, alert(state="resolved", resolved_at_ns=NOW))
         await pager.drain(5)
     assert seconds(first["startsAt"]) == min(ahead_s, 0)  # it refuses what begins after it ends

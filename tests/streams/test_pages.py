@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
+from detectors.quality import QualityReport
 from streams import pages
 from streams.pages import finding as sentence
 from tests.streams.messages import finding
@@ -125,3 +126,12 @@ def test_a_regressions_answers_beyond_32_bits_are_counted_and_no_error() -> None
     leaf = WindowCounts(reference)
     leaf.update(X, value=value)
     assert leaf.n == 500
+
+
+def test_a_fault_whose_name_says_too_little_is_explained() -> None:
+    report = QualityReport(
+        3, 900, "page", True, 20.0, {"clock": 812.0, "missing": 5.0}, {"clock": 0.0, "missing": 1.0}, ("clock", "missing"), 2
+    )
+    assert pages.quality(report, "m", "1").endswith(
+        "reach m 1: clock (a time too far from the broker's) 812 per 10,000 events (usually 0), missing 5 per 10,000 events (usually 1)."
+    )

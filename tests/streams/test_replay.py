@@ -371,4 +371,4 @@ def test_labels_that_make_no_sense_are_named(columns: dict[str, Any], message: s
 def test_labels_without_a_class_or_an_event_are_counted(tmp_path: Path) -> None:
     label = pa.array([None, 7, *[0] * 5_998], pa.int32())
     summary = run(labelled(tmp_path, label=label, event=pa.array([0, 1, 2, 2, 10**9, *range(5, 6_000)])), tmp_path / "out")
-    assert summary.labels == {"joined": 5_996, "not_a_class": 2, "twice": 1}
+    assert summary.labels == {"joined": 5_996, "not_a_class": 2, "twice": 1, "unknown": 1}

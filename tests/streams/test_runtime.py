@@ -580,6 +580,15 @@ async def test_a_store_that_is_away_is_no_reason_to_stop_paging_but_is_said(monk
         assert runtime.problems() == []
 
 
+async def test_a_clock_that_is_set_back_is_counted_and_what_time_servers_correct_is_not() -> None:
+    world = World()
+    runtime = world.runtime()
+    runtime._now_ns = 10_000 * 10**9
+    assert [runtime._time(seconds * 10**9) for seconds in (9_999, 10_001, 3_000)] == [10_000 * 10**9, 10_001 * 10**9, 3_000 * 10**9]
+    assert world.metrics.registry.get_sample_value("inferwatch_clock_set_back_total") == 1
+    runtime.custody._pool.shutdown()
+
+
 async def test_an_idle_judge_that_was_replaced_finds_out_and_its_alerts_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     async with world.running([], [1]) as runtime:

@@ -51,7 +51,9 @@ def test_its_measures_are_summed_over_partitions_and_told_apart_by_what_they_are
     metrics.snapshot_age.set(2.5)
     metrics.count_owner("shard", {"evicted.clients": 7})
     metrics.count_owner("judge", {"evicted.clients": 1, "evicted.models": 2})
+    metrics.count_owner("judge", {"labels.unknown": 3})
     told = told_by(metrics)
+    assert told["labels:unknown"] == 3
     assert {name: told[name] for name in told if name.split(":")[0] in ("lag", "snapshot_bytes", "snapshot_age_s", "evicted")} == {
         "lag:iw.events": 7, "lag:iw.labels": 9, "snapshot_bytes:shard": 2_000, "snapshot_age_s": 2.5, "evicted:clients": 8,
         "evicted:models": 2,

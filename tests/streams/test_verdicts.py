@@ -177,6 +177,7 @@ def test_an_order_that_waited_until_it_had_expired_is_not_carried_out() -> None:
     one = feed()
     say(one, person(hours=1), at_ns=START + 2 * HOUR)
     assert issued(one.judge) == []
+    assert one.judge.counters()["verdicts.too_late"] == 1
 
 
 @pytest.mark.parametrize(
