@@ -23,7 +23,6 @@ from detectors.membership.slots import Layout, Slots
 from detectors.prefetch import prefetch_row
 
 REGISTERS = 64
-_ALPHA = 0.709
 _LAYOUT: Layout = {"registers": ("uint8", (REGISTERS,), 0), "flagged": ("uint32", (), 0), "over": ("bool", (), 0)}
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 LIMITS = (
@@ -60,13 +59,31 @@ def _mixed(h: Any) -> Any:
 
 @njit(cache=True)
 def _estimate(registers: Any) -> float:
-    """Distinct rows by HyperLogLog (Flajolet et al. 2007), linear counting while registers are empty."""
+    """Distinct rows by HyperLogLog, the estimator without corrections by range (Ertl, arXiv 1702.01284, section 2.4).
+
+    Of m registers m_0 are empty: m^2 / (2 ln 2 (sum of 2^-r over the others + m sigma(m_0 / m))), with sigma(x) = x + sum over k from 1 of
+    x^(2^k) 2^(k-1).
+    """
     total, empty = 0.0, 0
     for k in range(REGISTERS):
-        total += 2.0 ** -float(registers[k])
+        total += 2.0 ** -float(registers[k]) if registers[k] else 0.0
         empty += registers[k] == 0
-    raw = _ALPHA * REGISTERS * REGISTERS / total
-    return REGISTERS * math.log(REGISTERS / empty) if empty > 0 and raw <= 2.5 * REGISTERS else raw
+    if empty == REGISTERS:
+        return 0.0
+    x, weight = empty / REGISTERS, 1.0
+    sigma, before = x, -1.0
+    while sigma != before:
+        before = sigma
+        x *= x
+        sigma += x * weight
+        weight *= 2
+    return REGISTERS * REGISTERS / (2 * math.log(2.0) * (total + REGISTERS * sigma))
+
+
+@njit(cache=True)
+def _estimates(registers: Any, out: Any) -> None:
+    for k in range(len(registers)):
+        out[k] = _estimate(registers[k])
 
 
 @lean
@@ -211,11 +228,9 @@ class ExposureLedger:
 
     def distinct(self, slots: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """Distinct answers given to these clients, estimated."""
-        registers = self._slots.arrays["registers"][slots]
-        raw = _ALPHA * REGISTERS**2 / (2.0 ** -registers.astype(np.float64)).sum(-1)
-        empty = (registers == 0).sum(-1)
-        small = REGISTERS * np.log(REGISTERS / np.maximum(empty, 1))
-        return np.asarray(np.where((raw <= 2.5 * REGISTERS) & (empty > 0), small, raw), np.float64)
+        out = np.empty(len(slots))
+        _estimates(self._slots.arrays["registers"][slots], out)
+        return out
 
     def flagged(self, slots: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Answers with a flagged class given to these clients."""

@@ -217,3 +217,13 @@ def test_missing_values_count_as_a_value() -> None:
     one = ledger()
     one.update(np.zeros(3, np.int32), np.full((3, 5), np.nan, np.float32))
     assert round(one.distinct(np.array([0]))[0]) == 1
+
+
+@pytest.mark.parametrize("n", [5, 40, 90, 120, 160, 200, 400, 2_000])
+def test_counts_of_answers_are_right_on_average_at_every_size(n: int) -> None:
+    ledger = ExposureLedger(None, b"key", capacity=200)
+    X = np.random.default_rng(n).normal(size=(200 * n, 3)).astype(np.float32)
+    ledger.update(np.repeat(np.arange(200, dtype=np.int32), n), X)
+    found = ledger.distinct(np.arange(200))
+    assert abs(found.mean() / n - 1) < 0.035  # of 200: a standard error is .01
+    assert found.std() / n < 0.145
