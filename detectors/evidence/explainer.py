@@ -39,5 +39,5 @@ def mixes_one_row(memory: Any, held: int, share: Any) -> bool:
         columns += 1
         often, others = times[mode] / max(held, 1), np.count_nonzero(times) - 1
         least = share[f, mode] + c.MIXED_KEPT[0] * (1 - share[f, mode])
-        kept += int(least <= often <= c.MIXED_KEPT[1] and others >= c.MIXED_OTHERS)
+        kept += int(least <= often <= c.MIXED_KEPT[1] and others >= min(c.MIXED_OTHERS, held // 5))
     return bool(columns >= c.MIXED_COLUMNS and kept >= c.MIXED_NEARLY * columns)
