@@ -26,6 +26,7 @@ from scipy.special import gammaln
 from detectors.drift.bins import QUANTILES
 
 Floats = NDArray[np.float64]
+_LEAST = 1e-12
 
 
 def taut_string(times: list[float], low: list[float], high: list[float]) -> list[float]:
@@ -100,6 +101,7 @@ class Tube:
         and the taut string minimises every such integral.
         """
         low, high = [0.0, *self.low.tolist(), 1.0], [0.0, *self.high.tolist(), 1.0]
+        q = np.maximum(q, _LEAST)  # so that every cell is a step ahead, though a strong tilt leaves it next to nothing
         slopes = [taut_string([0.0, *np.cumsum(row).tolist()], low, high) for row in q]
         return np.asarray(np.maximum(slopes, 1e-6) * q, np.float64)
 

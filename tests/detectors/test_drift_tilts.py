@@ -12,7 +12,7 @@ from detectors.drift import DriftDetector, DriftReference, WindowCounts
 from detectors.drift.detector import BALL_SHARE
 from detectors.drift.reference import GAMMA
 from detectors.drift.tilts import PER_VARIABLE, Tilts
-from detectors.drift.tolerance import Ball, clipped, taut_string
+from detectors.drift.tolerance import Ball, Tube, clipped, taut_string
 from detectors.e_process import ODDS
 from detectors.state import pack, unpack
 
@@ -101,6 +101,13 @@ def test_the_taut_string_is_what_a_solver_finds(seed: int) -> None:
     found = minimize(divergence, (low + high) / 2, bounds=list(zip(low, high, strict=True)), method="L-BFGS-B")
     if (np.diff([0.0, *found.x, 1.0]) > 0).all():  # the solver knows no order: now and then it ends where there is no law
         assert divergence(cumulated) <= found.fun + 1e-6
+
+
+def test_a_cell_that_a_strong_tilt_leaves_next_to_nothing_is_still_a_cell() -> None:
+    hardest = Tube(np.array([0.2, 0.6]), np.array([0.4, 0.8])).hardest(np.array([[0.5, 0.5 - 1e-30, 1e-30], [1.0, 1e-20, 1e-20]]))
+    assert np.isfinite(hardest).all()
+    assert (hardest > 0).all()
+    assert hardest.sum(1) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("ties", [False, True])
