@@ -26,7 +26,7 @@ from scipy.special import gammaln
 from detectors.drift.bins import QUANTILES
 
 Floats = NDArray[np.float64]
-_LEAST = 1e-12
+_LEAST = 1e-10
 
 
 def taut_string(times: list[float], low: list[float], high: list[float]) -> list[float]:
