@@ -109,7 +109,7 @@ class ServiceJudge:
         self._alerts.raise_(
             "access", "", "ticket" if told_alone else report.severity, at_ns,
             summary=pages.access(report, first, self._model, self._version, quiet_days if told_alone else None),
-            log_evidence=max(report.log_evidence, 0.0), evidence=evidence,
+            log_evidence=0.0 if told_alone else report.log_evidence, evidence=evidence,
             n_events=requests, continues=report.severity == "page" and not report.opened,
         )  # fmt: skip
 
