@@ -172,3 +172,16 @@ def test_a_store_that_is_away_leaves_no_file(tmp_path: Path) -> None:
     done = run("incident", "export", "a1", "--out", tmp_path / "a.zip", **NOWHERE)
     assert done.exit_code == 1
     assert not (tmp_path / "a.zip").exists()
+
+
+@pytest.mark.clickhouse
+def test_the_command_writes_the_bundle_and_names_the_reference_that_could_not_be_had(
+    store: ClickHouse, clickhouse_dsn: str, tmp_path: Path
+) -> None:
+    where = NOWHERE | {"INFERWATCH_CLICKHOUSE_DSN": clickhouse_dsn, "XDG_STATE_HOME": str(tmp_path)}
+    done = run("incident", "export", "a2", "--out", tmp_path / "a.zip", **where)
+    assert done.exit_code == 0, done.output
+    assert "Reference r1: not read: Kafka at 127.0.0.1:1 (plaintext) does not answer" in done.output
+    assert verify(tmp_path / "a.zip") in done.output
+    done = run("incident", "export", "a2", "--no-references", "--out", tmp_path / "b.zip", **where)
+    assert "Reference r1: not read: they were not asked for" in done.output
