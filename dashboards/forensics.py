@@ -26,6 +26,8 @@ def forensics(objectives: Objectives) -> View:
             *_what_it_did(objectives),
             row("What it asked, beside ordinary clients"),
             *_beside_others(),
+            row("How alike its questions were"),
+            *_alike(),
             row("What it was given"),
             *_given(),
             row("Alerts, companions, kept queries"),
@@ -158,6 +160,57 @@ def _beside_others() -> list[Panel]:
             """),
             (6, 10),
             unit="percentunit",
+        ),
+    ]
+
+
+def _alike() -> list[Panel]:
+    return [
+        timeseries(
+            "Near rows",
+            "Share of a client's different questions that lie next to one of its earlier questions, so far: an adversarial search takes "
+            "small steps, whoever edits a form too. Of the ten clients with the most evidence.",
+            of_clients(
+                """
+                SELECT $__timeInterval(start) AS time, client, max(evidence['near_rows']) / max(evidence['distinct_rows']) AS share
+                FROM @rows WHERE evidence['distinct_rows'] > 0 GROUP BY time, client ORDER BY time, client
+                """,
+                10,
+            ),
+            (8, 8),
+            name="${__field.labels.client}",
+            unit="percentunit",
+        ),
+        table(
+            "Repeats and near rows",
+            "By client, so far: different questions, exact repeats of one that was just asked, those near an earlier one, those that share "
+            "most fields with it, and how often the answer flipped between near ones.",
+            of_clients(
+                """
+                SELECT client, max(evidence['distinct_rows']) AS different, max(repeats) AS repeats, max(evidence['near_rows']) AS near,
+                    max(evidence['edited_rows']) AS edited, max(evidence['near_flips']) AS flips
+                FROM @rows GROUP BY client ORDER BY near DESC, repeats DESC, client LIMIT 200
+                """,
+                _MOST,
+            ),
+            (16, 8),
+            columns=[client_column(), *(Column(name=name, decimals=0) for name in ("different", "repeats", "near", "edited", "flips"))],
+        ),
+        table(
+            "Chains that alerts rest on",
+            "What an alert counted: hits among the questions that could be judged, beside near rows and repeats at that "
+            "moment, and the event that tipped the scale, which is among the kept queries below.",
+            sql("""
+                SELECT at, client, detector, severity, JSONExtractString(evidence, 'statistic') AS statistic,
+                    JSONExtractUInt(evidence, 'hits') AS hits, JSONExtractUInt(evidence, 'judged') AS judged,
+                    JSONExtractUInt(evidence, 'near_rows') AS near, JSONExtractUInt(evidence, 'exact_repeats') AS repeats,
+                    JSONExtractString(evidence, 'seen') AS seen, JSONExtractString(evidence, 'event_id') AS event_id, alert_id
+                FROM alerts FINAL WHERE $__timeFilter(at) AND @scope AND @about_client
+                    AND JSONHas(evidence, 'near_rows')
+                ORDER BY at DESC, alert_id LIMIT 200
+            """),
+            (24, 7),
+            columns=[SEVERITY, client_column(), Column(name="seen", width=480)],
         ),
     ]
 

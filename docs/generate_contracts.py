@@ -81,7 +81,7 @@ ALERTS = {
         "once over 3 days and 6 h",
     ),
     "latency": ("model version", "the same for slow answers", "the same"),
-    "access": ("model version", "evidence ≥ A", "A / 100"),
+    "access": ("model version", "evidence ≥ A", "A / 100; the first refusal in `objectives.quiet_days`"),
     "integrity": (
         "service and what is wrong",
         "invalid signature, unknown key, unknown or changed digest",

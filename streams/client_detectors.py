@@ -150,6 +150,17 @@ class ClientDetectors:
         """How many of these clients' rows were ones that they had just asked about."""
         return np.zeros(len(slots), np.int64) if self._evidence is None else self._evidence.counts(slots)["exact_repeats"]
 
+    def likeness(self, slots: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
+        """How alike these clients' rows were so far; empty without a reference's part for it.
+
+        Different ones, of these those near an earlier one or with most of its fields, and how often the answer flipped between near ones.
+        """
+        if self._evidence is None:
+            return {}
+        counts = self._evidence.counts(slots)
+        named = {"distinct_rows": "distinct_rows", "near_rows": "near", "edited_rows": "edits", "near_flips": "near_flips"}
+        return {name: counts[column].astype(np.float64) for name, column in named.items()}
+
     def exposure(self, slots: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
         """What these clients were given; see `detectors.exposure`. `copy_agreement` is NaN without a curve."""
         members = np.zeros(len(slots)) if self._membership is None else self._membership.counts(slots)["members"].astype(np.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from schemas.alerts import Alert
 from streams.acknowledge import UnknownAlertError
 from streams.audit import token_of
 from streams.clickhouse import ClickHouse
+from streams.incident_references import Published, files_of
 from streams.page_text import PageText
 from streams.settings import Settings, masked
 
@@ -81,9 +82,17 @@ _EVENTS = _Part(
 
 
 def export(
-    clickhouse: ClickHouse, alert_id: str, file: Path, settings: Settings, now: datetime, *, by: str, events: bool = True
-) -> dict[str, int]:
-    """Writes the archive; rows by file.
+    clickhouse: ClickHouse,
+    alert_id: str,
+    file: Path,
+    settings: Settings,
+    now: datetime,
+    *,
+    by: str,
+    events: bool = True,
+    topic: Callable[[str], Published] | None = None,
+) -> dict[str, Any]:
+    """Writes the archive; its manifest.
 
     Args:
         clickhouse: Where to ask.
@@ -93,6 +102,7 @@ def export(
         now: For the manifest.
         by: Who exports.
         events: With the sampled events, which hold feature values.
+        topic: What the references topic has of a model, asked once the alert is known; None: no references go in.
 
     Raises:
         UnknownAlertError: the store has no such alert.
@@ -136,16 +146,27 @@ def export(
         files[name] = b"".join(_json(row, indent=None) for row in found[:_MOST])
         if len(found) > _MOST:
             rows[f"{name} (cut)"] = _MOST
+    in_force = clickhouse.query(
+        "SELECT DISTINCT reference FROM windows FINAL WHERE @about AND end > @from AND start <= @to AND reference != '' ORDER BY reference"
+        .replace("@about", _ABOUT).replace("@from", _time(since)).replace("@to", _time(until)),
+        about,
+    )  # fmt: skip
+    ids = [row["reference"] for row in in_force]
+    found_files, references = files_of(
+        ids, last["version"], topic(last["model"]) if topic and ids else Published(why="they were not asked for")
+    )
+    files |= found_files
     manifest = {
         "alert_id": alert_id, "model": last["model"], "version": last["version"], "exported_at": now.isoformat(), "exported_by": by,
         "from": since.isoformat(), "to": until.isoformat(), "rows": rows,
+        "references": references,
         "sha256": {name: hashlib.sha256(body).hexdigest() for name, body in sorted(files.items())},
     }  # fmt: skip
     with zipfile.ZipFile(file, "x", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("manifest.json", _json(manifest))
         for name, body in files.items():
             archive.writestr(name, body)
-    return rows
+    return manifest
 
 
 def verify(file: Path) -> str:

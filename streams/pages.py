@@ -202,9 +202,14 @@ def burn(kind: str, found: Burn, objective: float, latency_ms: float, model: str
     )
 
 
-def access(report: AccessReport, first: Sequence[tuple[str, int]], model: str, version: str) -> str:
-    """The sentence for refused requests: how many, against how many before, and of whom most."""
+def access(report: AccessReport, first: Sequence[tuple[str, int]], model: str, version: str, quiet_days: float | None = None) -> str:
+    """The sentence for refused requests: how many, against how many before, and of whom most; or after how long they are the first."""
     who = f"; most from client {_short(first[0][0])} ({first[0][1]:,})" if first else ""
+    if quiet_days is not None:
+        return (
+            f"{report.denied:,} of {report.requests:,} requests to {_short(model)} {_short(version)} were refused, "
+            f"the first in {quiet_days:.0f} days{who}."
+        )
     return (
         f"{report.denied:,} of {report.requests:,} requests to {_short(model)} {_short(version)} were refused, "
         f"{1e4 * report.denied / max(report.requests, 1):,.0f} per 10,000 (usually {report.usual_per_10k:,.0f}){who}."

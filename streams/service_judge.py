@@ -17,6 +17,7 @@ from streams import pages
 from streams.alerts import AlertBook
 from streams.burn import Burn, BurnRates
 from streams.loads import Load, Loads, Problem
+from streams.quiet import QuietTime
 from streams.saturation import Saturation
 from streams.settings import Settings, windows_in_30d
 from streams.slo import objectives_for
@@ -49,6 +50,7 @@ class ServiceJudge:
         }
         self._objective = {"availability": objectives.availability, "latency": objectives.latency_share}
         self._access = AccessDetector(false_pages=budget.false_pages_per_30d * budget.access_share, windows=windows_in_30d(settings.window))
+        self._quiet = QuietTime(objectives.quiet_days)
         self._saturation = Saturation(objectives.saturation_share, objectives.saturation_s, settings.limits.instances)
         self._loads = Loads(model, version, settings.integrity, settings.limits.instances)
 
@@ -91,6 +93,7 @@ class ServiceJudge:
         requests = sum(window.status.values())
         denied = window.status.get("unauthenticated", 0) + window.status.get("forbidden", 0)
         report = self._access.update(requests, min(denied, requests))
+        quiet_days = self._quiet.take(window.start_ns, window.end_ns, refused=denied > 0)
         most: dict[str, int] = {}
         for line in window.lines:
             if line.denied:
@@ -98,11 +101,15 @@ class ServiceJudge:
         first = sorted(most.items(), key=lambda one: (-one[1], one[0]))[:_NAMED]
         where = {name: of.get("unauthenticated", 0) + of.get("forbidden", 0) for name, of in window.services.items()}
         services = dict(sorted((one for one in where.items() if one[1]), key=lambda one: (-one[1], one[0]))[:_NAMED])
+        evidence = {"denied": report.denied, "requests": report.requests, "usual_per_10k": round(report.usual_per_10k, 2),
+                    "clients": dict(first), "services": services}  # fmt: skip
+        if quiet_days is not None:
+            evidence["quiet_days"] = round(quiet_days, 2)
+        told_alone = quiet_days is not None and report.severity == "none"
         self._alerts.raise_(
-            "access", "", report.severity, at_ns,
-            summary=pages.access(report, first, self._model, self._version), log_evidence=report.log_evidence,
-            evidence={"denied": report.denied, "requests": report.requests, "usual_per_10k": round(report.usual_per_10k, 2),
-                      "clients": dict(first), "services": services},
+            "access", "", "ticket" if told_alone else report.severity, at_ns,
+            summary=pages.access(report, first, self._model, self._version, quiet_days if told_alone else None),
+            log_evidence=0.0 if told_alone else report.log_evidence, evidence=evidence,
             n_events=requests, continues=report.severity == "page" and not report.opened,
         )  # fmt: skip
 
@@ -150,6 +157,7 @@ class ServiceJudge:
         rates = {kind: rates.dump() for kind, rates in self._rates.items()}
         return {
             "rates": rates, "incidents": self._rates["availability"].incidents, "access": self._access.snapshot(),
+            "quiet": self._quiet.dump(),
             "loads": self._loads.dump(), "saturation": self._saturation.dump(),
         }  # fmt: skip
 
@@ -159,5 +167,7 @@ class ServiceJudge:
             self._rates[kind].load(state, body.get("incidents") if kind == "availability" else None)
         self._access.restore(body["access"])
         self._loads.load(body["loads"])
+        if "quiet" in body:
+            self._quiet.load(body["quiet"])
         if "saturation" in body:
             self._saturation.load(body["saturation"])

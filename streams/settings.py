@@ -123,6 +123,8 @@ class Objectives(_Section, frozen=True):
     """... when it was there for so long without a break."""
     completeness: Annotated[float, msgspec.Meta(ge=50, le=99.9999)] = 99.9
     """Percent of the produced events that arrive; below it is a ticket."""
+    quiet_days: Annotated[float, msgspec.Meta(ge=0, le=366)] = 7.0
+    """A refused request (unauthenticated, forbidden) is a ticket when the version was watched for so many days without any. 0: never."""
     incident_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.25
     """Share of a month's error budget that a page about security spends at once (extraction, evasion, membership, canary, access,
     integrity): on the views, in `inferwatch gate`, and for burn rates. 0: none."""

@@ -16,8 +16,9 @@ __all__ = ["ObjectiveError", "check", "objectives_for", "parsed"]
 
 PERCENT = {"availability": "a failed request", "latency_share": "a slow answer", "completeness": "a lost event"}
 """In percent; by name, what spends their budget."""
-NAMES = (*PERCENT, "latency_ms", "saturation_share", "saturation_s")
+NAMES = (*PERCENT, "latency_ms", "saturation_share", "saturation_s", "quiet_days")
 _MOST = 99.9999
+_MOST_DAYS = 366.0
 _LEAST_MS = 1e-3
 _LONGEST_MS = 3_600_000.0
 
@@ -117,3 +118,5 @@ def _check(where: str, name: str, value: Any, *, entry: bool = False) -> None:
         raise ObjectiveError(f"{where}: {number:g} is no share of a resource, above 0 and at most 1")
     elif name == "saturation_s" and not 0 < number <= 1e12:
         raise ObjectiveError(f"{where}: {number:g} s; it must be above 0")
+    elif name == "quiet_days" and not 0 <= number <= _MOST_DAYS:
+        raise ObjectiveError(f"{where}: {number:g} days; at least 0, which is never, and at most {_MOST_DAYS:g}")

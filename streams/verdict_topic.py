@@ -20,8 +20,8 @@ __all__ = ["newest", "read_verdicts", "tell"]
 _REACH_S = 10.0
 
 
-def newest(kafka: Kafka, topic: str, group: str) -> dict[bytes, bytes]:
-    """The newest value of each key of a compacted topic, without those withdrawn. Blocks, for a second or two.
+def newest(kafka: Kafka, topic: str, group: str, *, start: bytes = b"") -> dict[bytes, bytes]:
+    """The newest value of each key (that begins so) of a compacted topic, without those withdrawn. Blocks, for a second or two.
 
     Raises:
         KafkaException: the brokers do not answer, or the topic is not there.
@@ -30,7 +30,7 @@ def newest(kafka: Kafka, topic: str, group: str) -> dict[bytes, bytes]:
     with closing(ungrouped(kafka, group, {"auto.offset.reset": "earliest"})) as reader:
         for key, value in _all(reader, topic):
             found.pop(key, None)
-            if value:
+            if value and key.startswith(start):
                 found[key] = value
     return found
 

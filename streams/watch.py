@@ -200,7 +200,9 @@ class ClientWatch:
         severity = self.table.severity[present].max(axis=1).astype(int)
         order = np.lexsort((-window.client_n[present], -np.round(top, 1), -severity))[:LINES_PER_WINDOW]
         shown = present[order]
-        values = {family: column[order] for family, column in evidence.items()} | self.detectors.exposure(shown)
+        values = (
+            {family: column[order] for family, column in evidence.items()} | self.detectors.exposure(shown) | self.detectors.likeness(shown)
+        )
         repeats = self.detectors.repeats(shown)
         by_client = zip(*(np.round(column, 4).tolist() for column in values.values()), strict=True)
         return [

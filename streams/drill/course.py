@@ -37,7 +37,7 @@ from streams.settings import Settings
 __all__ = ["ENVIRONMENT", "Plan", "hold"]
 
 ENVIRONMENT = {"INTEGRITY_KEY_IDS": TRUSTED_KEY, "OBJECTIVES_SATURATION_S": "20", "SWARM_ROWS_PER_SLICE": "0", "METRICS_STALL_S": "120"}
-"""Of the drill's worker, beside the demo's: no swarms are made, and seventeen models at once take a small machine's breath away."""
+"""Of the drill's worker, beside the demo's: no swarms are made, and twenty models at once take a small machine's breath away."""
 _STEP_S = 0.25
 _LEAST_WINDOWS = 12
 """Of failures, also when all that is expected has fired: what else fires takes its time."""

@@ -16,7 +16,7 @@ import inferwatch
 from inferwatch import Status
 from inferwatch._kafka import KafkaTransport
 from inferwatch._transport import Record
-from streams.demo.attack import Outcome, hop_skip_jump
+from streams.demo.attack import Attack, Outcome
 from streams.demo.model import Served
 from streams.demo.traffic import Request, Traffic
 from streams.drill.modes import TRUSTED_KEY, Mode
@@ -114,8 +114,8 @@ class Desk:
             if self.mode.labelled:
                 self.watch.label(model=self.mode.model, event_id=self._name(), truth=self.served.data.classes[truth])
 
-    def attack(self) -> None:
-        """HopSkipJump in a thread of its own, until `end`."""
+    def attack(self, attack: Attack) -> None:
+        """Runs it in a thread of its own, until `end`."""
         data = self.served.data
         low, high = data.bounds
 
@@ -126,7 +126,7 @@ class Desk:
             return scores
 
         self._thread = threading.Thread(
-            target=hop_skip_jump, args=(ask, data.attacker.X, low, high),
+            target=attack, args=(ask, data.attacker.X, low, high),
             kwargs={"classes": len(data.classes), "outcome": Outcome(), "stop": self._over.is_set, "seed": 1}, daemon=True,
         )  # fmt: skip
         self._thread.start()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inferwatch import Status
+from streams.demo.attack import hop_skip_jump, square
 from streams.demo.model import Data
 from streams.demo.traffic import Request
 
@@ -221,7 +222,9 @@ MODES: tuple[Mode, ...] = (
         "f3-digest", "F3", "an instance loads another artefact under the same version", _page("integrity"),
         begin=lambda desk: desk.load(digest="sha256:changed"),
     ),
-    Mode("f4-evasion", "F4", "HopSkipJump (ART) through the service", _page("evasion"), begin=lambda desk: desk.attack(),
+    Mode("f4-evasion", "F4", "HopSkipJump (ART) through the service", _page("evasion"), begin=lambda desk: desk.attack(hop_skip_jump),
+         companions=frozenset({"extraction"})),
+    Mode("f4-square", "F4", "Square (ART) through the service, by the scores", _page("evasion"), begin=lambda desk: desk.attack(square),
          companions=frozenset({"extraction"})),
     Mode("f5-latency", "F5", "answers take sixty times as long", _page("latency"), spoil=_slow),
     Mode("f5-memory", "F5", "an instance is at 95 % of its memory", _ticket("saturation"), own_client="full"),

@@ -5,18 +5,27 @@ from __future__ import annotations
 import json
 import zipfile
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from schemas.canaries import part_of
+from schemas.reference import decode, encode
+from schemas.rows import WindowRow
 from streams.acknowledge import UnknownAlertError, acknowledge
 from streams.audit import Chain, token_of
 from streams.clickhouse import ClickHouse
 from streams.incident import BundleError, export, verify
+from streams.incident_references import published
+from streams.kafka import ensure_topics, publish_reference
 from streams.migrate import migrate
-from streams.settings import Membership, Settings
+from streams.settings import Kafka, Membership, Settings
 from tests.commands.cli import NOWHERE, run
 from tests.dashboards.rows import END_NS, HOSTILE, insert, rows
+from tests.streams.events import reference
+from tests.topics import Topics
 
 NOW = datetime(2090, 1, 1, tzinfo=UTC)
 SETTINGS = Settings(membership=Membership(key="a secret of the tests"))
@@ -87,7 +96,7 @@ def test_it_holds_what_the_audit_log_has_on_it_and_the_verdicts_on_its_clients(s
 @pytest.mark.clickhouse
 def test_without_events_no_feature_value_is_in_it(store: ClickHouse, tmp_path: Path) -> None:
     file = tmp_path / "a1.zip"
-    assert "sampled_events.jsonl" not in export(store, "a1", file, SETTINGS, NOW, by="ada", events=False)
+    assert "sampled_events.jsonl" not in export(store, "a1", file, SETTINGS, NOW, by="ada", events=False)["rows"]
     with zipfile.ZipFile(file) as archive:
         assert "sampled_events.jsonl" not in archive.namelist()
 
@@ -115,6 +124,32 @@ def test_a_change_a_loss_and_an_addition_are_found(bundle: Path, tmp_path: Path)
     assert "it is another one" in done.output
 
 
+@pytest.mark.clickhouse
+@pytest.mark.kafka
+def test_the_reference_in_force_is_in_it_as_published_or_the_manifest_says_why_not(
+    store: ClickHouse, topics: Topics, tmp_path: Path
+) -> None:
+    kafka = Kafka(bootstrap_servers=topics.bootstrap_servers, topic_prefix=topics.prefix.rstrip("."), partitions=2)
+    ensure_topics(kafka)
+    one = msgspec.structs.replace(reference(), model="fraud", version="1")
+    window = next(row for row in rows() if isinstance(row, WindowRow) and row.model == "fraud")
+    store.insert([msgspec.structs.replace(window, start=window.start + 1_000_000, reference=one.id)], "windows")
+    publish_reference(kafka, "fraud", "1", encode(one))
+    publish_reference(kafka, "fraud", part_of("1", "00" * 8), b"{}")
+    publish_reference(kafka, "fraud2", "1", encode(reference()))
+    manifest = export(store, "a2", tmp_path / "a2.zip", SETTINGS, NOW, by="ada", topic=partial(published, kafka))
+    name = f"references/{one.id}.iwref"
+    assert manifest["references"] == {one.id: name, "r1": f"not on the topic: replaced since by {one.id}"}
+    with zipfile.ZipFile(tmp_path / "a2.zip") as archive:
+        assert decode(archive.read(name)) == one
+    assert name in manifest["sha256"]
+    verify(tmp_path / "a2.zip")
+    nobody = msgspec.structs.replace(kafka, bootstrap_servers="127.0.0.1:9")
+    away = export(store, "a2", tmp_path / "b.zip", SETTINGS, NOW, by="ada", topic=partial(published, nobody))["references"]
+    assert all(why.startswith("not read: Kafka at 127.0.0.1:9") for why in away.values())
+    assert len(away) == 2
+
+
 def test_what_is_no_bundle_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"nothing")
     done = run("incident", "verify", tmp_path / "x.zip")
@@ -137,3 +172,16 @@ def test_a_store_that_is_away_leaves_no_file(tmp_path: Path) -> None:
     done = run("incident", "export", "a1", "--out", tmp_path / "a.zip", **NOWHERE)
     assert done.exit_code == 1
     assert not (tmp_path / "a.zip").exists()
+
+
+@pytest.mark.clickhouse
+def test_the_command_writes_the_bundle_and_names_the_reference_that_could_not_be_had(
+    store: ClickHouse, clickhouse_dsn: str, tmp_path: Path
+) -> None:
+    where = NOWHERE | {"INFERWATCH_CLICKHOUSE_DSN": clickhouse_dsn, "XDG_STATE_HOME": str(tmp_path)}
+    done = run("incident", "export", "a2", "--out", tmp_path / "a.zip", **where)
+    assert done.exit_code == 0, done.output
+    assert "Reference r1: not read: Kafka at 127.0.0.1:1 (plaintext) does not answer" in done.output
+    assert verify(tmp_path / "a.zip") in done.output
+    done = run("incident", "export", "a2", "--no-references", "--out", tmp_path / "b.zip", **where)
+    assert "Reference r1: not read: they were not asked for" in done.output

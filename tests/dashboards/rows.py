@@ -66,7 +66,8 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
         ClientWindowRow(
             model=model, version="1", start=start, client=name, n=300, denied=2, repeats=i, ln_extraction=0.2 * i, ln_evasion=0.1 * i,
             severity="ticket" if i > 25 and name != "quiet" else "",
-            evidence={"distinct_answers": 290.0 * i, "copy_agreement": 0.5 + 0.01 * i, "members_touched": 1.0 * i, "flagged_answers": 0.0},
+            evidence={"distinct_answers": 290.0 * i, "copy_agreement": 0.5 + 0.01 * i, "members_touched": 1.0 * i, "flagged_answers": 0.0,
+                      "distinct_rows": 20.0 * i, "near_rows": 15.0 * i, "edited_rows": 2.0 * i, "near_flips": 1.0 * i},
         )
         for name in ("c0ffee", HOSTILE, "quiet")
     ]  # fmt: skip
@@ -108,6 +109,10 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
     return [window, *features, *clients, *sampled, quality, by_service, worker, *beats, *labels, estimate]
 
 
+CHAIN = '{"statistic":"two_valued","seen":"<b>columns</b>","hits":40,"judged":50,"near_rows":60,"exact_repeats":3,"event_id":"7-1"}'
+"""Of the alert of the hostile client: what it rests on."""
+
+
 def _alerts(models: tuple[str, ...]) -> list[Row]:
     def alert(alert_id: str, state: str, minutes_ago: int, severity: str, **fields: str | tuple[str, ...]) -> AlertRow:
         about = {"model": models[0], "version": "1", "detector": "drift", "alertname": "InputDrift"} | fields
@@ -119,9 +124,9 @@ def _alerts(models: tuple[str, ...]) -> list[Row]:
     return [
         alert("a1", "firing", 20, "ticket", summary="amount moved"),
         alert("a1", "firing", 10, "page", summary="amount moved by 0.3 PSI"),
-        alert("a2", "firing", 15, "page", client=HOSTILE, detector="evasion", techniques=("AML.T0043",), owasp=("ML01",)),
+        alert("a2", "firing", 15, "page", client=HOSTILE, detector="evasion", evidence=CHAIN, techniques=("AML.T0043",), owasp=("ML01",)),
         alert("a2", "resolved", 5, "page", client=HOSTILE, detector="evasion"),
-        alert("a3", "firing", 12, "ticket", clients=("c0ffee", "beef"), detector="extraction", techniques=("AML.T0021",)),
+        alert("a3", "firing", 12, "ticket", clients=("c0ffee", "beef"), detector="extraction", evidence=CHAIN, techniques=("AML.T0021",)),
         alert("a4", "pending", 1, "ticket", detector="completeness"),
         alert("a5", "resolved", 8, "page", client="beef", detector="canary"),
         AckRow(

@@ -245,6 +245,20 @@ def test_a_client_is_seen_beside_ordinary_ones(store: ClickHouse) -> None:
 
 
 @pytest.mark.clickhouse
+def test_how_alike_a_clients_questions_were_is_shown_and_what_its_alert_rests_on(store: ClickHouse) -> None:
+    alike = run(store, panel_of("forensics", "Repeats and near rows"), model=["fraud"], client=[HOSTILE])
+    assert [{name: int(row[name]) for name in ("different", "repeats", "near", "edited", "flips")} for row in alike] == [
+        {"different": 20 * 29, "repeats": 29, "near": 15 * 29, "edited": 2 * 29, "flips": 29}
+    ]
+    shares = run(store, panel_of("forensics", "Near rows"), model=["fraud"], client=[HOSTILE])
+    assert {row["share"] for row in shares} == {0.75}
+    chains = run(store, panel_of("forensics", "Chains that alerts rest on"), client=[HOSTILE])
+    assert [(row["client"], row["statistic"], row["hits"], row["near"], row["event_id"]) for row in chains] == [
+        (HOSTILE, "two_valued", 40, 60, "7-1")
+    ]
+
+
+@pytest.mark.clickhouse
 def test_attacks_are_counted_by_family_and_technique(store: ClickHouse) -> None:
     rates = run(store, panel_of("attacks", "Attack alerts per million requests"))
     per_alert = 1e6 / (2 * 30 * 600)

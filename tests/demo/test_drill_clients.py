@@ -12,6 +12,7 @@ from inferwatch import EventColumns, Strings
 from schemas import findings, windows
 from schemas.alerts import Alert
 from streams.demo import model
+from streams.demo.attack import Outcome, square
 from streams.demo.model import Served
 from streams.doubt import MODELS_DOING
 from streams.drill.desk import Desk
@@ -107,3 +108,33 @@ def test_an_attack_on_a_sound_model_pages_beside_the_same_clients(served: Served
     mode = BY_KEY["f7-membership"]
     told = alerts_of(mode, served, seed=1)
     assert {one.client for one in told if one.severity == "page"} == {"prober"}
+
+
+@pytest.mark.slow
+def test_square_turns_answers_and_its_client_is_paged(served: Served) -> None:
+    pytest.importorskip("art")
+    mode, data, outcome = BY_KEY["f4-square"], served.data, Outcome()
+    asked: list[tuple[Any, Any]] = []
+
+    def ask(row: Any) -> Any:
+        asked.append((row, served.answer(row[None])[0]))
+        return asked[-1][1]
+
+    square(ask, data.attacker.X, *data.bounds, classes=len(data.classes), outcome=outcome, stop=lambda: len(asked) >= 1_000, seed=1)
+    assert outcome.queries == len(asked) == len({row.tobytes() for row, _ in asked}), "no row is paid for twice"
+    assert outcome.fooled > outcome.rows / 2
+    references = References(KEY)
+    references.put(msgspec.structs.replace(model.reference_of(served, "1", KEY, START), model=mode.model))
+    shard, counter = Shard(0, settings(swarm={"rows_per_slice": 0}), references), Counter()
+    told: list[Any] = []
+    for number, (row, scores) in enumerate(asked):
+        features = dict(zip(data.names, row.tolist(), strict=True))
+        counter.record(model=mode.model, version="1", client="mallory", features=features, scores=scores.tolist(),
+                       prediction=data.classes[int(scores.argmax())])  # fmt: skip
+        events = counter.events(number * 0.02, number)
+        assert events is not None
+        shard.take(events, START + round(number * 0.02 * NS))
+        told += [findings.decode(out.value, out.headers) for out in shard.outbox if out.to == "findings"]
+        shard.outbox.ack([out.id for out in shard.outbox])
+    pages = [one for one in told if one.severity == "page"]
+    assert {(one.family, one.client) for one in pages} == {(mode.expected[0].detector, "mallory")}

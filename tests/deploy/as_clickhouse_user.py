@@ -70,6 +70,7 @@ def deeds(clickhouse: ClickHouse, folder: Path) -> dict[str, dict[str, Callable[
                   "all": lambda: erase(clickhouse, plan, open_alerts_of(clickhouse, names), END_NS),
                   "last words": lambda: erase(clickhouse, [], [row for row in by_table["alerts"] if isinstance(row, AlertRow)], END_NS),
                   "count": lambda: count(clickhouse, plan)},
+        "verify": {"audit": lambda: [list(chain_of(clickhouse, name)) for name in [*chain_names(clickhouse), "x"]]},
         "analyse": {"audit": lambda: record(clickhouse, "export", END_NS, actor="bob", folder=folder / "state"),
                     "chains": lambda: [list(chain_of(clickhouse, name)) for name in chain_names(clickhouse)],
                     "windows": lambda: clickhouse.query("SELECT count() FROM windows FINAL")},

@@ -74,6 +74,16 @@ def test_each_user_does_its_work_and_nothing_else(run: Run, tmp_path: Path) -> N
 
 
 @pytest.mark.clickhouse
+def test_the_user_of_the_nightly_check_reads_the_audit_log_and_no_more(run: Run, tmp_path: Path) -> None:
+    head = (ROOT / "deploy/kubernetes/optional/audit.yaml").read_text()
+    (grant,) = re.findall(r"(GRANT [^;]+?) TO iw_auditor;", head)
+    run(tmp_path, in_sql()["iw_migrator"], ["migrate"])
+    outcome = run(tmp_path, [grant], ("verify", "harm", "read"))
+    assert outcome["verify", "audit"] == ""
+    assert all("ACCESS_DENIED" in error for (kind, name), error in outcome.items() if kind != "verify" and name != "x"), "it can do more"
+
+
+@pytest.mark.clickhouse
 @pytest.mark.parametrize("user", USERS)
 def test_no_grant_is_there_that_is_not_needed(run: Run, tmp_path: Path, user: str) -> None:
     if user != "iw_migrator":

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import jsonschema
 import kubernetes_validate
 import pytest
@@ -33,15 +34,18 @@ every_object = pytest.mark.parametrize(("name", "one"), OBJECTS, ids=[name for n
 
 def pods() -> Iterator[tuple[str, dict[str, Any]]]:
     for name, one in OBJECTS:
-        if "template" in one.get("spec", {}):
-            yield name, one["spec"]["template"]["spec"]
+        spec = one.get("spec", {})
+        spec = spec.get("jobTemplate", {}).get("spec", spec)
+        if "template" in spec:
+            yield name, spec["template"]["spec"]
 
 
 every_pod = pytest.mark.parametrize(("name", "pod"), list(pods()), ids=[name for name, _ in pods()])
 OURS = [(name, pod) for name, pod in pods() if pod["containers"][0]["image"] == "inferwatch"]
 NEIGHBOURS = ("kserve.yaml Deployment", "ocsf.yaml Deployment")
+AUDIT = "audit.yaml CronJob"
 ours = pytest.mark.parametrize(("name", "pod"), OURS, ids=[name for name, _ in OURS])
-needed = pytest.mark.parametrize(("name", "pod"), [one for one in OURS if one[0] not in NEIGHBOURS], ids=["migrate", "worker"])
+needed = pytest.mark.parametrize(("name", "pod"), [one for one in OURS if one[0] not in (*NEIGHBOURS, AUDIT)], ids=["migrate", "worker"])
 neighbour = pytest.mark.parametrize("name", NEIGHBOURS)
 
 
@@ -136,6 +140,8 @@ def test_the_arguments_are_the_command_lines(name: str, pod: dict[str, Any]) -> 
     word, *arguments = pod["containers"][0]["args"]
     command = main.get_command(main.make_context("inferwatch", ["--help-not-asked"], resilient_parsing=True), word)
     assert command is not None
+    while isinstance(command, click.Group):
+        command = command.commands[arguments.pop(0)]
     context = command.make_context(word, list(arguments))
     (mount,) = [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "settings"]
     assert context.params["settings_file"] == Path(mount) / "inferwatch.toml"
@@ -279,3 +285,27 @@ def test_probes_ask_what_the_neighbour_serves_and_only_whom_it_is_for_may_come(n
         probe = container[f"{kind}Probe"]["httpGet"]
         assert probe["port"] == port["name"]
         assert probe["path"] == "/metrics" or f'web.get("{probe["path"]}"' in (ROOT / "streams/kserve_receiver.py").read_text()
+
+
+def test_the_audit_log_is_verified_by_users_that_read_it_and_nothing_else(tmp_path: Path) -> None:
+    cron = dict(OBJECTS)[AUDIT]["spec"]
+    assert (cron["concurrencyPolicy"], cron["jobTemplate"]["spec"]["template"]["spec"]["restartPolicy"]) == ("Forbid", "Never")
+    (container,) = dict(pods())[AUDIT]["containers"]
+    assert container["args"][:2] == ["audit", "verify"]
+    secret, keys = secret_of("audit.yaml")
+    assert [one["secret"]["secretName"] for one in dict(pods())[AUDIT]["volumes"] if "secret" in one] == [secret] != ["inferwatch"]
+    for key in keys:
+        (tmp_path / key).write_text("sixteen bytes or more")
+    files = {one["name"]: one["value"].replace("/run/secrets/inferwatch", str(tmp_path)) for one in container["env"]}
+    settings = load(FOLDER / "inferwatch.toml", files)
+    assert settings.clickhouse.password == settings.kafka.sasl_password == "sixteen bytes or more"
+    assert settings.kafka.sasl_username not in {"worker", ""}
+    plain = load(FOLDER / "inferwatch.toml", {}).clickhouse
+    assert settings.clickhouse.dsn == plain.dsn.replace("iw_writer", "iw_auditor")
+    named = {path.rpartition("/")[2] for path in (settings.kafka.ca_file, settings.clickhouse.ca_file)}
+    assert keys == named | {"clickhouse-password", "kafka-password"}
+    (policy,) = [one["spec"] for label, one in OBJECTS if label == "audit.yaml NetworkPolicy"]
+    labels = cron["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"] == labels
+    assert "ingress" not in policy
+    assert labels["app.kubernetes.io/name"] != "inferwatch", "the workers' rules and probes are not for it"

@@ -40,14 +40,18 @@ QUIET = {
     'inferwatch_messages_delivered_total{to="rows"}': "0+100x120",
     'inferwatch_alertmanager_posts_total{outcome="ok"}': "0+2x120",
     'inferwatch_alertmanager_posts_total{outcome="failed"}': "0+1x120",
+    'inferwatch_clock_ahead_seconds{target="a1"}': "1x50 -40x3 29x65",
+    "inferwatch_clock_set_back_total": "0x10 1x110",
     "inferwatch_siem_failing": "0 1 1 0x117",
 }
-"""Two hours of a worker that is well, a value a minute: with a few refused events, retries and failed posts, as there always are."""
+"""Two hours of a worker that is well, a value a minute: with a few refused events, retries and failed posts, as there
+always are, and a clock that was set right long ago."""
 
 CAUSES: dict[str, tuple[str, dict[str, str]]] = {
     "InferwatchWorkerDown": ("page", {"up": "1x60 0x60"}),
     "InferwatchWorkerNotReady": ("ticket", {"inferwatch_ready": "1x60 0x60"}),
     "InferwatchWorkerRestarts": ("ticket", {"inferwatch_start_time_seconds": "1x80 2x10 3x10 4x10 5x10"}),
+    "InferwatchClock": ("ticket", {'inferwatch_clock_ahead_seconds{target="a1"}': "1x60 -31x60"}),
     "InferwatchLag": ("ticket", {'inferwatch_lag_records{topic="inferwatch.events"}': "300x120"}),
     "InferwatchPartitionsUnwatched": ("page", {'inferwatch_stopped_partitions{owner="shard"}': "0x60 1x60"}),
     "InferwatchNoEvents": (
@@ -78,6 +82,8 @@ OTHERS: dict[str, tuple[str, dict[str, str]]] = {
         "InferwatchLag page, InferwatchLag ticket",
         {'inferwatch_lag_records{topic="inferwatch.events"}': "300x120", 'inferwatch_records_total{topic="inferwatch.events"}': "_x120"},
     ),
+    "a clock that was set back": ("InferwatchClock ticket", {"inferwatch_clock_set_back_total": "0x100 1x20"}),
+    "a clock that is ahead": ("InferwatchClock ticket", {'inferwatch_clock_ahead_seconds{target="a1"}': "0x60 45x60"}),
     "messages given up": ("InferwatchLoss ticket", {'inferwatch_messages_undeliverable_total{to="rows"}': "0x115 1x5"}),
     "our own errors": ("InferwatchLoss ticket", {'inferwatch_internal_errors_total{where="record"}': "0x115 1x5"}),
     "rows that the store refuses": ("InferwatchLoss ticket", {"inferwatch_sink_refused_rows": "0x115 4x5"}),

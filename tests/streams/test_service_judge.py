@@ -263,3 +263,61 @@ def test_a_snapshot_goes_on_where_it_was() -> None:
     fed(bad, made=one, first=1)
     fed(bad, made=other, first=1)
     assert said(other) == said(one) == [("availability", "ticket", "firing")]
+
+
+PER_DAY = 288
+TYPO = {"n": 1_000, "status": {"ok": 999, "forbidden": 1}}
+
+
+def week_of(made: Judge, first_day: int, days: int, **last: Any) -> None:
+    """Windows once a day, the last of them with these changes."""
+    for day in range(first_day, first_day + days):
+        fed({"n": 1_000} | (last if day == first_day + days - 1 else {}), made=made, first=day * PER_DAY)
+
+
+def restarted(made: Judge, **sections: Any) -> Judge:
+    again = judge(**sections)
+    again.restore(made.snapshot())
+    return again
+
+
+def test_the_first_refusal_in_a_week_is_a_ticket_after_a_restart_too() -> None:
+    made = judge()
+    week_of(made, 0, 5)
+    made = restarted(made)
+    week_of(made, 5, 3, **TYPO)
+    assert said(made) == [("access", "ticket", "firing")]
+    assert "1 of 1,000 requests to m 1 were refused, the first in 7 days" in alerts(made)[0].summary
+    assert alerts(made)[0].evidence["quiet_days"] == 7
+
+
+def test_refusals_every_few_days_or_after_days_that_nobody_saw_are_no_ticket() -> None:
+    usual = judge()
+    for day in range(0, 40, 5):
+        week_of(usual, day, 5, **TYPO)
+    assert said(usual) == []
+    away = judge()
+    week_of(away, 0, 2)
+    week_of(away, 8, 1, **TYPO)
+    assert said(away) == []
+    weekend = judge()
+    week_of(weekend, 0, 5)
+    week_of(weekend, 7, 1, **TYPO)
+    assert said(weekend) == [("access", "ticket", "firing")]
+
+
+def test_zero_days_never_tell_of_a_single_refusal() -> None:
+    for objectives in ({"quiet_days": 0}, {"by_model": ("m=quiet_days:0",)}):
+        made = judge(objectives=objectives)
+        week_of(made, 0, 20, **TYPO)
+        assert said(made) == []
+
+
+def test_a_burst_after_a_quiet_week_is_one_alert_that_rises_to_a_page() -> None:
+    made = judge()
+    week_of(made, 0, 20)
+    burst = {"n": 1_200, "status": {"ok": 1_000, "forbidden": 200}}
+    fed(burst, burst, made=made, first=20 * PER_DAY)
+    assert said(made) == [("access", "ticket", "firing"), ("access", "page", "firing")]
+    assert len({alert.alert_id for alert in alerts(made)}) == 1
+    assert "per 10,000" in alerts(made)[0].summary

@@ -364,4 +364,9 @@ def test_a_boundary_walk_by_one_client_is_found_and_named(published: Reference) 
     assert min(f.n_events for f in found if f.severity == "page") < 200
     assert all(f.event_id == f"shop-1:{600 + f.n_events - 1}" for f in found)
     shard.finish()
-    assert partials(shard)[0].lines[0].client == "mallory"
+    line = partials(shard)[0].lines[0]
+    assert line.client == "mallory"
+    alike = line.evidence
+    assert 300 < alike["distinct_rows"] <= 400
+    assert alike["near_rows"] > alike["distinct_rows"] / 2
+    assert alike["near_flips"] > 20

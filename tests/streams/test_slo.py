@@ -24,6 +24,7 @@ from streams.slo import objectives_for
         ("latency_ms = 0.0001", "latencies are told apart from 0.001 ms on"),
         ("latency_ms = 1e9", "longer than the longest that is told apart"),
         ("saturation_share = 2", "no share of a resource"),
+        ("quiet_days = -1", "-1 days; at least 0, which is never, and at most 366"),
         ('availability = "much"', r"objectives\.availability"),
         ('by_model = ["fraud"]', "write MODEL=name:value"),
         ('by_model = ["=availability:99"]', "write MODEL=name:value"),
