@@ -146,10 +146,11 @@ def store(chdb_directory: Path) -> Iterator[ClickHouse]:
         role: Role = _TOPICS[record.topic.rpartition(".")[2]]
         headers = {name: value.decode() for name, value in record.headers}
         path.take(role, record.partition if role == "events" else 0, record.value, headers, END_NS - 600 * NS)
+    path.take("events", 0, b"no record at all", {}, END_NS - 600 * NS)  # which becomes a dead letter
     path.finish()
     path.rows += workers(path)
-    assert sum(shard.received for shard in path.shards) == sent + twice
-    assert sum((shard.rejected for shard in path.shards), Counter()) == {"duplicate": twice}
+    assert sum(shard.received for shard in path.shards) == sent + twice + 1
+    assert sum((shard.rejected for shard in path.shards), Counter()) == {"duplicate": twice, "truncated": 1}
     with ClickHouse(f"chdb://{chdb_directory}?database=replayed") as clickhouse:
         migrate(clickhouse)
         for table in TABLES:
