@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.arrays import plain
-from detectors.evidence import constants as c
 from detectors.evidence import layout
 from detectors.evidence.compiled import call
+from detectors.evidence.constants import SR_CAP
 from detectors.evidence.core import gains, room, stream, yardsticks
 from detectors.evidence.derive import derive
 from detectors.evidence.explainer import mixes_one_row
 from detectors.evidence.layout import STATISTICS, State
 from detectors.evidence.population import Population, forget, nobody
+from detectors.evidence.recent import remembered
 from detectors.evidence.reference import EvidenceReference
 from detectors.state import StateError, pack, unpack
 
@@ -81,8 +82,8 @@ class ClientEvidence:
     """
 
     def __init__(self, reference: EvidenceReference, *, ln_page: float, ln_ticket: float, capacity: int = 1024) -> None:
-        if not 0 < ln_ticket <= ln_page < np.log(c.SR_CAP):
-            raise ValueError(f"need 0 < ln_ticket <= ln_page < {np.log(c.SR_CAP):.1f}, got {ln_ticket} and {ln_page}")
+        if not 0 < ln_ticket <= ln_page < np.log(SR_CAP):
+            raise ValueError(f"need 0 < ln_ticket <= ln_page < {np.log(SR_CAP):.1f}, got {ln_ticket} and {ln_page}")
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1, got {capacity}")
         self.reference = reference
@@ -170,8 +171,7 @@ class ClientEvidence:
 
     def mixes_one_row(self, slot: int) -> bool:
         """Whether a client's remembered rows look like an explainer's: one row mixed with others."""
-        held = min(int(self._state.counts[slot, layout.REMEMBERED]), c.MEMORY)
-        memory = self._state.codes[slot, 2 * c.RING * len(self.reference.sampled) :]
+        memory, held = remembered.py_func(self._state.codes[slot], self._state.counts[slot], len(self.reference.sampled))
         return bool(mixes_one_row(memory, held, self.reference.look.share))
 
     def arrays(self) -> dict[str, NDArray[Any]]:

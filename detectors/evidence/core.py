@@ -91,12 +91,6 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
 
 
 @njit
-def _memory(count: Any, code: Any, y: Yardsticks) -> tuple[Any, int]:
-    """The remembered rows, field-major, and how many there are."""
-    return code[2 * c.RING * len(y.look.step) :], min(count[at.REMEMBERED], c.MEMORY)
-
-
-@njit
 def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int) -> bool:
     """Whether the remembered rows confirm E1, or E12; not asked again soon after they did not."""
     fields = len(y.look.step)
@@ -105,7 +99,7 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int) -> bool:
     looked = at.LOOKED if statistic == at.JOINT else at.GENERATED_LOOKED
     if count[at.DISTINCT] < count[looked]:
         return False
-    memory, held = _memory(count, code, y)
+    memory, held = recent.remembered(code, count, fields)
     sure = confirms(memory, held, y.look) if statistic == at.JOINT else looks_made(memory, held, y.look, y.generated)
     if not sure:
         count[looked] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
@@ -124,6 +118,7 @@ def _alone(count: Any, known: int, s: int) -> int:
 def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int, y: Yardsticks) -> tuple[int, int, float]:
     """The family's severity (0, 1 ticket, 2 page) by its strongest statistic that passes its gate."""
     severity, which, evidence = 0, -1, 0.0
+    fields, reached = len(y.look.step), (count[at.SEVERITY] >> (2 * family)) & 3
     for statistic in range(len(at.ARMS)):
         local = statistic >= at.FLIPS or real[at.NEAR_SHARE] > 1 - c.LOCAL_SHARE
         if local != (family == 1):
@@ -136,17 +131,18 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int,
             if count[at.DISTINCT] < c.JOINT_MIN_ROWS or (not y.image and c.JOINT_SCORED * count[at.SCORED] < count[at.DISTINCT]):
                 s = 0
             s = _alone(count, known, s)
-            if s > max(severity, (count[at.SEVERITY] >> (2 * family)) & 3):
+            if s > max(severity, reached):  # what raises nothing need not be looked at again
                 s = s if _confirmed(count, code, y, statistic) else 0
         elif statistic == at.INDEPENDENT:
             asked = count[at.INDEPENDENT_TRIALS] >= c.INDEPENDENT_LEAST and count[at.DISTINCT] % c.INDEPENDENT_EVERY == 0
             unbound = real[at.BOUND] <= c.INDEPENDENT_SIGMAS * np.sqrt(1.5 * real[at.BOUND_SQUARES])
             s = _alone(count, known, s) if asked and unbound else 0
-            s = s if s and could_be_bound(*_memory(count, code, y), y.look, y.bond) else 0
+            if s > max(severity, reached):
+                s = s if could_be_bound(*recent.remembered(code, count, fields), y.look, y.bond) else 0
         elif statistic == at.GENERATED:
             few = count[at.DISTINCT] < c.GENERATED_MIN_ROWS or c.JOINT_SCORED * count[at.GENERATED_TRIALS] < count[at.DISTINCT]
             s = 0 if few else s
-            if s > max(severity, (count[at.SEVERITY] >> (2 * family)) & 3):
+            if s > max(severity, reached):
                 s = s if _confirmed(count, code, y, statistic) else 0
         elif statistic == at.SMOOTH:
             if known < c.SMOOTH_KNOWN or count[at.SCORED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
@@ -175,16 +171,16 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int,
                     allowed = max(allowed, 0 if far < c.LATTICE_WIDE_TICKET else (1 if far < c.LATTICE_WIDE_PAGE else 2))
                 s = min(s, allowed)
         elif statistic == at.TWO_VALUED:
-            fields = len(y.look.step)
-            ring = code[c.RING * fields : 2 * c.RING * fields]
-            s = 0 if is_rounded(ring, min(count[at.DISTINCT], c.RING), y.look.share) else s
+            if s > max(severity, reached):
+                ring = code[c.RING * fields : 2 * c.RING * fields]
+                s = 0 if is_rounded(ring, min(count[at.DISTINCT], c.RING), y.look.share) else s
         elif statistic == at.BISECTION:
             octaves = 0
             for k in range(32):
                 octaves += (count[at.BISECTED] >> k) & 1
             s = s if octaves >= c.BISECTION_OCTAVES else 0
-        if s == 2 and statistic in (at.JOINT, at.SMOOTH, at.INDEPENDENT, at.GENERATED) and severity < 2:
-            s = 1 if mixes_one_row(*_memory(count, code, y), y.look.share) else 2
+        if s == 2 and max(severity, reached) < 2 and statistic in at.MADE:
+            s = 1 if mixes_one_row(*recent.remembered(code, count, fields), y.look.share) else 2
         if s > severity:
             severity, which, evidence = s, statistic, e
     return severity, which, evidence

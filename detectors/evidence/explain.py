@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from detectors.evidence import constants as c
 from detectors.evidence.clients import FAMILIES, ClientEvidence, Crossings
-from detectors.evidence.layout import STATISTICS
+from detectors.evidence.layout import MADE, STATISTICS
 
 _SEEN = {
     "joint": "rows whose columns do not belong together: each value ordinary, the combination not (random, shuffled or generated inputs)",
@@ -77,7 +77,7 @@ def explain(clients: ClientEvidence, crossings: Crossings, k: int) -> dict[str, 
         "two_valued": (count["two_valued"], count["two_valued_scored"], c.TWO_VALUED_U),
     }[statistic]
     out |= {"hits": hits, "judged": trials, "rate": round(hits / max(trials, 1), 3), "tolerated": round(tolerated, 3)}
-    if statistic in ("joint", "smooth", "independent", "generated") and clients.mixes_one_row(int(crossings.slot[k])):
+    if crossings.statistic[k] in MADE and clients.mixes_one_row(int(crossings.slot[k])):
         out["looks_like"] = "explainer"
     if statistic == "joint":
         for name, rate in zip(("75", "95", "99", "999"), reference.joint_rates, strict=True):

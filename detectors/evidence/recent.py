@@ -89,3 +89,12 @@ def remember(count: Any, memory: Any, x: Any) -> None:
     count[at.REMEMBERED] += 1
     for f in range(len(x)):
         memory[f * c.MEMORY + k] = x[f]
+
+
+@njit
+def remembered(code: Any, count: Any, fields: int) -> Any:
+    """A client's memory (codes, field-major, `MEMORY` a field), and how many rows are in it.
+
+    From Python by its `py_func`: compiled for a `lean` caller it counts no references, which what it returns would need there.
+    """
+    return code[2 * c.RING * fields :], min(count[at.REMEMBERED], c.MEMORY)

@@ -16,42 +16,35 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from detectors.evidence import constants as c
+from detectors.lean import allocating
 
 
-@njit
+@allocating
 def is_rounded(codes: Any, m: int, share: Any) -> bool:
     """Whether the ring (codes, field-major, `RING` a field, m rows) holds rounded ordinary rows; share (F, 256) is the reference's."""
     columns, total = 0, 0.0
     for f in range(len(share)):
         column = codes[f * c.RING : f * c.RING + m]
-        own, values = _divergence(column, m, share[f])
-        if 2 <= values <= c.ROUNDED_VALUES:
+        values = np.unique(column)
+        if 2 <= len(values) <= c.ROUNDED_VALUES:
             columns += 1
-            total += own
+            total += _divergence(column, values, share[f])
     return columns > 0 and total <= c.ROUNDED_ALIKE[0] * columns + c.ROUNDED_ALIKE[1]
 
 
-@njit
-def _divergence(column: Any, m: int, share: Any) -> Any:
-    """A column's divergence, and how many values it has."""
-    total, values = 0.0, 0
-    for i in range(m):
-        times, first = 0, True
-        for k in range(m):
-            times += column[k] == column[i]
-            first = first and bool(k >= i or column[k] != column[i])
-        if not first:
-            continue
-        values += 1
-        near = 0.0
-        for code in range(256):
-            best = abs(code - np.int64(column[i]))
-            mine = True
-            for k in range(m):
-                mine = mine and bool(abs(code - np.int64(column[k])) >= best)
-            near += share[code] if mine else 0.0
-        total += times / m * np.log(times / (m * max(near, c.ROUNDED_LEAST)))
-    return total - (values - 1) / (2 * m), values
+@allocating
+def _divergence(column: Any, values: Any, share: Any) -> Any:
+    """Of a column with these values. A code of the reference as near to two of them counts for both."""
+    m, near, total = len(column), np.zeros(len(values)), 0.0
+    for code in range(256):
+        nearest = 256
+        for value in values:
+            nearest = min(nearest, int(abs(code - np.int64(value))))
+        for k in range(len(values)):
+            near[k] += share[code] if abs(code - np.int64(values[k])) == nearest else 0.0
+    for k in range(len(values)):
+        times = (column == values[k]).sum()
+        total += times / m * np.log(times / (m * max(near[k], c.ROUNDED_LEAST)))
+    return total - (len(values) - 1) / (2 * m)

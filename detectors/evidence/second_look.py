@@ -17,7 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from detectors.evidence import constants as c
-from detectors.evidence.residual import Floats, fit_residual, ledoit_wolf, terms
+from detectors.evidence.residual import Floats, fit_residual, ledoit_wolf
 from detectors.evidence.sampled import Sampled
 from detectors.lean import allocating
 
@@ -77,21 +77,11 @@ def fit_look(z: Floats, code: NDArray[np.uint8], columns: Sampled, curved: NDArr
         if out.any() and (~out).sum() > 10:
             part = fitted(z[~out])
             for rows, whole, trimmed in zip((back[out], shuffled[out], noisy[out]), *e, strict=True):
-                whole[out] = energies(rows, part)
-                trimmed[out] = _trimmed(rows, np.ones(rows.shape, np.bool_), part)
+                known = np.ones(rows.shape, np.bool_)
+                whole[out], trimmed[out] = _energies(rows, known, part), _trimmed(rows, known, part)
     limits = [max(np.nanquantile(own, c.LOOK_QUANTILE), np.nanquantile(measured, c.LOOK_NOISE_QUANTILE)) for own, _, measured in e]
     shares = [float(np.nanmean(mixed > limit)) for (_, mixed, _), limit in zip(e, limits, strict=True)]
     return fitted(z)._replace(limit=float(limits[0]), shuffled=shares[0], trimmed=np.array([limits[1], shares[1]]))
-
-
-def energies(z: Floats, look: Look) -> Floats:
-    """Mean capped squared residual (n,) of rows (n, F), nothing replaced: what `_energies` computes of a client's rows."""
-    r = z - look.mean
-    R = (r @ look.precision) / np.sqrt(np.diag(look.precision))
-    if len(look.curved):
-        R[:, look.curved] = (z[:, look.curved] - terms(z, look.knots) @ look.coefficients) / look.scale
-    out: Floats = np.minimum(R**2, c.JOINT_CAP_ENERGY).mean(1)
-    return out
 
 
 @allocating
