@@ -11,8 +11,10 @@ batches of 500 events.
 import importlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.drift import DriftDetector, DriftReference, WindowCounts
 
@@ -29,24 +31,27 @@ def best_s(run: Callable[[], object], repeats: int = 20) -> float:
     return min(times)
 
 
-def whole_windows() -> None:
-    """Print rows per CPU-second of 20 features in windows of 10,000."""
+@dataclass(frozen=True)
+class Setting:
+    """One window of 10,000 rows of 20 features from 500 clients, to be counted and judged again and again."""
+
+    X: NDArray[np.float32]
+    count: Callable[[], None]
+    judge: Callable[[], None]
+    describe: Callable[[], None]
+
+
+def setting() -> Setting:
+    """The same one whenever it is asked for."""
     rng = np.random.default_rng(2)
     X = rng.normal(size=(WINDOW, FEATURES)).astype(np.float32)
     clients = rng.integers(0, 2**63, 500)[rng.integers(0, 500, WINDOW)].astype(np.uint64)
     reference = DriftReference.fit(X, [f"f{j}" for j in range(FEATURES)], ["numeric"] * FEATURES)
     window, detector = WindowCounts(reference), DriftDetector(reference, false_pages=1, windows=8640)
-    inner, expected = np.quantile(X, np.arange(0.1, 0.95, 0.1), axis=0).astype(np.float32), np.full(10, 0.1)
 
     def count() -> None:
         window.clear()
         window.update(X, clients=clients)
-
-    def psi() -> None:
-        for j in range(FEATURES):
-            counts = np.bincount(np.searchsorted(inner[:, j], X[:, j]), minlength=10)
-            share = (counts + 0.5) / (counts.sum() + 5.0)
-            ((share - expected) * np.log(share / expected)).sum()
 
     def judge() -> None:
         detector.step(window)
@@ -54,11 +59,26 @@ def whole_windows() -> None:
     def describe() -> None:
         detector.update(window)
 
+    return Setting(X, count, judge, describe)
+
+
+def whole_windows() -> None:
+    """Print rows per CPU-second of 20 features in windows of 10,000."""
+    given = setting()
+    X = given.X
+    inner, expected = np.quantile(X, np.arange(0.1, 0.95, 0.1), axis=0).astype(np.float32), np.full(10, 0.1)
+
+    def psi() -> None:
+        for j in range(FEATURES):
+            counts = np.bincount(np.searchsorted(inner[:, j], X[:, j]), minlength=10)
+            share = (counts + 0.5) / (counts.sum() + 5.0)
+            ((share - expected) * np.log(share / expected)).sum()
+
     runs: dict[str, list[Callable[[], None]]] = {
-        "counting": [count],
-        "verdict": [judge],
-        "counting and verdict": [count, judge],
-        "counting, verdict and report": [count, describe],
+        "counting": [given.count],
+        "verdict": [given.judge],
+        "counting and verdict": [given.count, given.judge],
+        "counting, verdict and report": [given.count, given.describe],
         "numpy PSI": [psi],
     }
     try:

@@ -14,11 +14,9 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 from numba.core.dispatcher import Dispatcher
 
-from bench.drift_counts import FEATURES, WINDOW, best_s
-from detectors.drift import DriftDetector, DriftReference, WindowCounts
+from bench.drift_counts import best_s, setting
 
 MODULES = ("counts", "features", "dependence", "detector", "joint", "witness")
 REPEATS = 400
@@ -42,19 +40,8 @@ def noted(module: ModuleType, calls: list[tuple[str, Callable[[], object]]]) -> 
 
 def main() -> None:
     """Print the table."""
-    rng = np.random.default_rng(2)
-    X = rng.normal(size=(WINDOW, FEATURES)).astype(np.float32)
-    clients = rng.integers(0, 2**63, 500)[rng.integers(0, 500, WINDOW)].astype(np.uint64)
-    reference = DriftReference.fit(X, [f"f{j}" for j in range(FEATURES)], ["numeric"] * FEATURES)
-    window, detector = WindowCounts(reference), DriftDetector(reference, false_pages=1, windows=8640)
-
-    def count() -> None:
-        window.clear()
-        window.update(X, clients=clients)
-
-    def judge() -> None:
-        detector.step(window)
-
+    given = setting()
+    count, judge = given.count, given.judge
     for _ in range(30):
         count()
         judge()

@@ -8,9 +8,9 @@ from confluent_kafka import KafkaException
 
 from schemas import canaries, reference
 from schemas.reference import ReferenceFormatError
-from streams.kafka import reach
+from streams import reference_topic
+from streams.kafka import reach, told_by
 from streams.settings import Kafka
-from streams.verdict_topic import newest
 
 __all__ = ["Published", "files_of", "published"]
 
@@ -34,14 +34,12 @@ def published(kafka: Kafka, model: str) -> Published:
     """Reads the topic; blocks for some seconds at most where nobody answers."""
     if (trouble := reach(kafka)) is not None:
         return Published(why=trouble)
-    start = f"{model}\0".encode()
     try:
-        records = newest(kafka, f"{kafka.topic_prefix}.references", f"{kafka.group}-references", start=start)
+        records = reference_topic.published(kafka, model)
     except KafkaException as error:
-        return Published(why=f"Kafka at {kafka.bootstrap_servers}: {error.args[0].str() if error.args else error}")
+        return Published(why=told_by(kafka, error))
     found = Published()
-    for key, blob in records.items():
-        version = key.removeprefix(start).decode("utf-8", "replace")
+    for version, blob in records.items():
         if canaries.is_canary(version) is not None:
             continue
         try:

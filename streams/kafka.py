@@ -91,6 +91,12 @@ def reach(kafka: Kafka) -> str | None:
     return None
 
 
+def told_by(kafka: Kafka, error: Exception) -> str:
+    """What Kafka, or a `TopicError`, says is wrong, and where."""
+    said = error.args[0].str() if isinstance(error, KafkaException) and error.args else str(error)
+    return f"Kafka at {kafka.bootstrap_servers}: {said}"
+
+
 def ensure_topics(kafka: Kafka) -> list[str]:
     """Creates the topics that are missing and checks the others. Blocks.
 

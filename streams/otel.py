@@ -60,23 +60,22 @@ def export_of(registry: CollectorRegistry, worker: str, reader: MetricReader | N
     meter = provider.get_meter("inferwatch")
     for family in registry.collect():
         if family.type == "gauge":
-            meter.create_observable_gauge(family.name, [_observe(registry, family.name, family.name)], description=family.documentation)
+            meter.create_observable_gauge(family.name, [_observe(registry, family.name)], description=family.documentation)
         elif family.type == "counter":
-            observe = _observe(registry, family.name, f"{family.name}_total")
+            observe = _observe(registry, f"{family.name}_total")
             meter.create_observable_counter(family.name, [observe], description=family.documentation)
         elif family.type == "histogram":
             for part in ("count", "sum"):
                 name = f"{family.name}_{part}"
-                meter.create_observable_counter(name, [_observe(registry, family.name, name)], description=family.documentation)
+                meter.create_observable_counter(name, [_observe(registry, name)], description=family.documentation)
     return provider
 
 
-def _observe(registry: CollectorRegistry, family: str, sample: str) -> Callable[[Any], Iterable[Any]]:
+def _observe(registry: CollectorRegistry, sample: str) -> Callable[[Any], Iterable[Any]]:
     from opentelemetry.metrics import Observation
 
     def observe(options: Any) -> Iterable[Any]:
-        for one in registry.collect():
-            if one.name == family:
-                yield from (Observation(told.value, dict(told.labels)) for told in one.samples if told.name == sample)
+        for family in registry.restricted_registry([sample]).collect():  # that one measure's samples, not all of them for each
+            yield from (Observation(told.value, dict(told.labels)) for told in family.samples)
 
     return observe

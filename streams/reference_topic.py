@@ -10,10 +10,22 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicP
 
 from streams.kafka import ungrouped
 from streams.settings import Kafka
+from streams.verdict_topic import newest
 
-__all__ = ["ReferenceReader"]
+__all__ = ["ReferenceReader", "published"]
 
 log = structlog.get_logger(__name__)
+
+
+def published(kafka: Kafka, model: str) -> dict[str, bytes]:
+    """What the topic has of a model now, by version: its references, and canaries. Blocks, for a second or two.
+
+    Raises:
+        KafkaException: the brokers do not answer.
+    """
+    start = f"{model}\0".encode()
+    records = newest(kafka, f"{kafka.topic_prefix}.references", f"{kafka.group}-references", start=start)
+    return {key.removeprefix(start).decode("utf-8", "replace"): blob for key, blob in records.items()}
 
 
 class ReferenceReader:

@@ -91,7 +91,7 @@ class ServiceJudge:
 
     def _judge_access(self, window: WindowPartial, at_ns: int) -> None:
         requests = sum(window.status.values())
-        denied = window.status.get("unauthenticated", 0) + window.status.get("forbidden", 0)
+        denied = _denied(window.status)
         report = self._access.update(requests, min(denied, requests))
         quiet_days = self._quiet.take(window.start_ns, window.end_ns, refused=denied > 0)
         most: dict[str, int] = {}
@@ -99,7 +99,7 @@ class ServiceJudge:
             if line.denied:
                 most[line.client] = most.get(line.client, 0) + line.denied
         first = sorted(most.items(), key=lambda one: (-one[1], one[0]))[:_NAMED]
-        where = {name: of.get("unauthenticated", 0) + of.get("forbidden", 0) for name, of in window.services.items()}
+        where = {name: _denied(of) for name, of in window.services.items()}
         services = dict(sorted((one for one in where.items() if one[1]), key=lambda one: (-one[1], one[0]))[:_NAMED])
         evidence = {"denied": report.denied, "requests": report.requests, "usual_per_10k": round(report.usual_per_10k, 2),
                     "clients": dict(first), "services": services}  # fmt: skip
@@ -171,3 +171,8 @@ class ServiceJudge:
             self._quiet.load(body["quiet"])
         if "saturation" in body:
             self._saturation.load(body["saturation"])
+
+
+def _denied(status: dict[str, int]) -> int:
+    """Requests refused at the door."""
+    return status.get("unauthenticated", 0) + status.get("forbidden", 0)

@@ -62,10 +62,10 @@ class OpenWindow:
         self.n += len(slot)
         if service not in self.services and len(self.services) >= SERVICES:
             service = ""
-        mine = np.bincount(status, minlength=len(STATUSES))
-        self.services[service] = self.services[service] + mine if service in self.services else mine
+        before = self.status.copy()
         status, latency_ms = plain(status), plain(latency_ms)
         count_events(slot, status, latency_ms, self.status, self.latency, self.client_n, self.client_errors, self.client_denied)
+        self.services[service] = self.services.get(service, 0) + (self.status - before)
 
     def segments_bytes(self) -> dict[str, bytes]:
         """Counts of the segments, those with the most events first, as many as there is room for in a message; the rest is counted."""

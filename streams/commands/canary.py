@@ -117,15 +117,13 @@ def _key(settings: Settings) -> str:
 def _published(settings: Settings, model: str, version: str) -> list[tuple[str, Canary]]:
     """Those on the topic at this moment, with their version, in order of addition."""
     from schemas.canaries import decode, is_canary
-    from streams.verdict_topic import newest
+    from streams.reference_topic import published
 
-    kafka = settings.kafka
     with kafka_for(settings, "Workers and `inferwatch canary add` make the topic."):
-        blobs = newest(kafka, f"{kafka.topic_prefix}.references", f"{kafka.group}-references")
+        blobs = published(settings.kafka, model)
     found = []
-    for key, blob in blobs.items():
-        of, _, part = key.decode("utf-8", "replace").partition("\0")
+    for part, blob in blobs.items():
         one = is_canary(part)
-        if of == model and one is not None and version in ("", one[0]):
+        if one is not None and version in ("", one[0]):
             found.append((one[0], decode(blob)))
     return sorted(found, key=lambda item: (item[1].added_at_ns, item[1].name))

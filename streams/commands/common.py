@@ -58,15 +58,12 @@ def kafka_for(settings: Settings, more: str = "") -> Iterator[None]:
     """
     from confluent_kafka import KafkaException
 
-    from streams.kafka import TopicError, reach
+    from streams.kafka import TopicError, reach, told_by
 
     more = more and f" {more}"
     if (trouble := reach(settings.kafka)) is not None:
         raise Failure(f"{trouble}. {CHECK}{more}")
     try:
         yield
-    except KafkaException as error:
-        said = error.args[0].str() if error.args else str(error)
-        raise Failure(f"Kafka at {settings.kafka.bootstrap_servers}: {said}.{more}") from error
-    except TopicError as error:
-        raise Failure(f"Kafka at {settings.kafka.bootstrap_servers}: {error}.{more}") from error
+    except (KafkaException, TopicError) as error:
+        raise Failure(f"{told_by(settings.kafka, error)}.{more}") from error

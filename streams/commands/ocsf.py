@@ -13,7 +13,6 @@ import click
 
 from schemas.alerts import Detector
 from streams.commands.common import Failure, Mistake, settings_from, settings_option
-from streams.settings import Settings
 
 _KEY = "INFERWATCH_OCSF_AUTHORIZATION"
 
@@ -45,6 +44,7 @@ def command(target: str, detectors: tuple[str, ...], group: str, metrics_port: i
     from confluent_kafka import KafkaException
 
     from streams import log as logs
+    from streams.kafka import told_by
     from streams.siem import destination_of
 
     settings = settings_from(settings_file)
@@ -72,15 +72,9 @@ def command(target: str, detectors: tuple[str, ...], group: str, metrics_port: i
     except ValueError as error:
         raise Mistake(f"--to {error}") from error
     except KafkaException as error:
-        raise Failure(_told(settings, error)) from error
+        raise Failure(f"{told_by(settings.kafka, error)}. Workers make the topic; the user needs the right to read it.") from error
     except OSError as error:
         raise Failure(f"port {metrics_port} cannot be listened on: {error.strerror or error}") from error
-
-
-def _told(settings: Settings, error: Exception) -> str:
-    return (
-        f"Kafka at {settings.kafka.bootstrap_servers}: {error.args[0].str()}. Workers make the topic; the user needs the right to read it."
-    )
 
 
 def _secret() -> str:
