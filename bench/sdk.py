@@ -76,7 +76,7 @@ def plain_kept(per_second: float | None) -> None:
         for _ in range(6):
             kept.append((i * 1.0, i * 1.5, i * 2.5, i * 3.5))
 
-    found = []
+    found: list[tuple[float, ...]] = []
     for _ in range(RUNS):
         found.append((*_percentiles(work, per_second), 0.0, 0.0))
         kept.clear()
