@@ -117,7 +117,7 @@ class FeatureWindowRow(Row, frozen=True, kw_only=True):
     """One feature of one judged window: effect sizes, the evidence, and the cell counts behind both.
 
     Attributes:
-        kind: "numeric", "categorical", "embedding" or "output".
+        kind: "numeric", "categorical", "embedding", "output" or "latency".
         n: Events that carried the feature.
         missing: Events without it.
         unseen: Values of a category the reference does not know.

@@ -81,6 +81,7 @@ class AlertBook:
         pending: bool = False,
         grown: bool = False,
         continues: bool = False,
+        part: str = "",
     ) -> None:
         """Evidence for a cause at this severity: opens its alert, lets it rise or grow, or renews it; it never falls.
 
@@ -99,6 +100,7 @@ class AlertBook:
             n_events: events behind it.
             pending: it must be raised once more before it fires.
             grown: it has members who were not told: an open alert is told again, under its identity and severity.
+            part: what of the model it is about, where others of the detector may be open.
             continues: an episode that was told before: after a pause in the traffic it is no second alert, unless it has grown (`renew`).
         """
         if severity == "none":
@@ -133,6 +135,7 @@ class AlertBook:
             client=client,
             clients=members,
             feature=feature,
+            part=part,
             service=service,
             served_by=held.alert.served_by if held is not None else self._served_by(),  # identity: it stays as it was
             n_events=n_events,

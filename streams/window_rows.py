@@ -88,11 +88,12 @@ def _features(window: WindowPartial, report: DriftReport, reference: DriftRefere
     cells = WindowCounts.from_bytes(window.counts, reference, together=False).cells  # only these are shown
     expected = reference.expected((window.start_ns / NS, window.end_ns / NS)).astype(np.float32)
     for v, variable in enumerate(report.variables):
-        n, mine = variable.n, slice(int(reference.starts[v]), int(reference.starts[v + 1]))
+        n, mine, kind = variable.n, slice(int(reference.starts[v]), int(reference.starts[v + 1])), _kind(reference, v)
+        severity = report.latency if kind == "latency" else report.severity if variable.name in report.leading else "none"
         yield FeatureWindowRow(
             **key,
             feature=variable.name,
-            kind="output" if v >= reference.n_features else reference.kinds[v],
+            kind=kind,
             n=n,
             missing=round(variable.missing * n),
             unseen=round(variable.unseen * n),
@@ -103,11 +104,18 @@ def _features(window: WindowPartial, report: DriftReport, reference: DriftRefere
             js=_measure(variable.js),
             ks=_measure(variable.ks),
             log_evidence=_finite(variable.log_evidence),
-            severity=report.severity if variable.name in report.leading else "",
+            severity="" if severity == "none" else severity,
             cells=cells[mine].tolist(),
             expected=expected[mine].tolist(),
             cell_names=reference.cell_names[v],
         )
+
+
+def _kind(reference: DriftReference, v: int) -> str:
+    """Of variable v, as the table has it."""
+    if v < reference.n_features:
+        return reference.kinds[v]
+    return "latency" if reference.has_latency and v == len(reference.variables) - 1 else "output"
 
 
 def _measure(value: float) -> float | None:

@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from detectors.drift.counts import WindowCounts
 from detectors.drift.dependence import MIX_Z, Dependence, Look
-from detectors.drift.describe import Strongest, describe, with_tables
+from detectors.drift.describe import TABLES, Strongest, describe, with_tables
 from detectors.drift.effect import EffectSizer
 from detectors.drift.joint import GAMMA_SHARE, SHARE, JointEvidence, PairDrift
 from detectors.drift.joint import ODDS as PAIR_ODDS
 from detectors.drift.judging import cells_log_e, limits, tilts_log_e, tops
+from detectors.drift.latency import MATERIALITY as LATENCY_MATERIALITY
+from detectors.drift.latency import LatencyEvidence
 from detectors.drift.moves import likeness
-from detectors.drift.reference import GAMMA, DriftReference
+from detectors.drift.reference import GAMMA, LATENCY, DriftReference
 from detectors.drift.report import DriftReport
 from detectors.drift.tilts import PER_VARIABLE, WEIGHTS, Tilts
 from detectors.drift.witness import COMPONENTS, WITNESS_SHARE, JointShift, WitnessEvidence
@@ -62,6 +64,8 @@ class DriftDetector:
     - how often two features lie on different sides of their medians (`joint.py`), which a change of their correlation moves.
     - the mean of random features of whole rows along a direction learned from past windows (`witness.py`).
 
+    Latency has cells and tilts too, in a recursion of its own that opens tickets only (`latency.py`).
+
     With a season in the reference, counts are first carried back to it from their hour (`season.py`).
 
     All are sums over client groups g with weights a_g = 1 / phi_g, *without the one or two groups that speak loudest* (the least of
@@ -77,6 +81,7 @@ class DriftDetector:
         false_pages: allowed in `windows` windows, this detector's share already taken.
         windows: T.
         materiality: delta, in points of probability; smaller moves are no news.
+        latency_materiality: the same of latency, where it is larger.
 
     Cost: 0.16 ms of CPU a window at 20 variables, 1.8 ms with the description; 5 ms a variable once. Memory: 24 bytes a component, 203
     components a variable and 4 a pair, and its alternatives: 1.04 MB at 100 variables with the reference and a window's counts.
@@ -100,18 +105,30 @@ class DriftDetector:
         20 ('income',) up 20
     """
 
-    def __init__(self, reference: DriftReference, *, false_pages: float, windows: float, materiality: float = 0.01) -> None:
-        if not 0 <= materiality < 0.5:
-            raise ValueError(f"materiality must be at least 0 and less than 0.5, got {materiality}")
+    def __init__(
+        self,
+        reference: DriftReference,
+        *,
+        false_pages: float,
+        windows: float,
+        materiality: float = 0.01,
+        latency_materiality: float = LATENCY_MATERIALITY,
+    ) -> None:
+        for what, delta in (("materiality", materiality), ("latency_materiality", latency_materiality)):
+            if not 0 <= delta < 0.5:
+                raise ValueError(f"{what} must be at least 0 and less than 0.5, got {delta}")
         self.reference, self.materiality = reference, materiality
         self.low, self.high, self.variable = reference.low, reference.high, reference.variable
+        self._judged = len(reference.variables) - reference.has_latency
+        self._materiality = np.full(len(reference.variables), materiality)
+        self._materiality[self._judged :] = max(materiality, latency_materiality)
         cumulated = _cumulated(reference.counts)
         hits = cumulated[self.high] - cumulated[self.low]
         rows = np.add.reduceat(reference.counts, reference.starts[:-1])[self.variable]
         p = hits / np.maximum(rows, 1)
         lower, upper = reference.bounds(hits, rows, math.ceil(p.size / (1.0 - BALL_SHARE - GAMMA_SHARE - WITNESS_GAMMA)))
         swing, below, above = WANDER_Z * reference.wander, p - lower, upper - p
-        self.tilts = Tilts(reference, below, above, swing, materiality, BALL_SHARE * GAMMA)
+        self.tilts = Tilts(reference, below, above, swing, self._materiality, BALL_SHARE * GAMMA)
         # a tolerance that is off by 1e-7 is none the worse
         self.p, self._swing, self._below, self._above = (array.astype(np.float32) for array in (p, swing, below, above))
         self.joint = JointEvidence(reference, materiality, WANDER_Z)
@@ -119,7 +136,13 @@ class DriftDetector:
         beside = SHARE if len(self.joint) or self.witness is not None else 0.0
         self._of_witness = 0.0 if self.witness is None else beside * (WITNESS_SHARE if len(self.joint) else 1.0)
         self._of_pairs, self._marginal = beside - self._of_witness, 1.0 - beside
-        self.sr = ShiryaevRoberts(self._log_weights(), page_threshold(windows, false_pages), np.float32)
+        log_weights, threshold = self._log_weights(), page_threshold(windows, false_pages)
+        self.latency: LatencyEvidence | None = None
+        if reference.has_latency:
+            at = self._of_latency()
+            self.latency = LatencyEvidence(at, log_weights[at] - log_mean_exp(log_weights[at], 0.0), threshold * self._judged)
+            log_weights[at] = -np.inf
+        self.sr = ShiryaevRoberts(log_weights, threshold, np.float32)
         self.dependence = Dependence(reference)
         self._firsts = np.concatenate([[0], np.cumsum(np.bincount(self.variable))])
         self._sizer = EffectSizer(reference)
@@ -128,19 +151,26 @@ class DriftDetector:
     def _log_weights(self) -> NDArray[np.float64]:
         """Of the cells' components, side and odds first, of the tilts', variable first, equal per variable; then of the pairs'.
 
-        What an alternative inside the tolerance would have goes to the variable's others.
+        What an alternative inside the tolerance would have goes to the variable's others. Those of latency come on top of a sum of 1.
         """
-        V = len(self.reference.variables)
+        V, judged = len(self.reference.variables), self._judged
         tilts = (1.0 - CELLS_SHARE) * WEIGHTS * self.tilts.active
         cells = np.full(V, 1.0)
         cells[self.tilts.variables] = CELLS_SHARE / (CELLS_SHARE + tilts.sum(axis=1))
         tilts /= CELLS_SHARE + tilts.sum(axis=1, keepdims=True)
-        of_cells = np.log(cells / (np.bincount(self.variable) * _BOTH.size * V))[self.variable]
+        of_cells = np.log(cells / (np.bincount(self.variable) * _BOTH.size * judged))[self.variable]
         of_tilts = np.full(tilts.shape, -np.inf)
-        np.log(tilts / V, out=of_tilts, where=self.tilts.active)
+        np.log(tilts / judged, out=of_tilts, where=self.tilts.active)
         marginal = np.concatenate([np.tile(of_cells, _BOTH.size), of_tilts.ravel()])
         of_witness = np.empty(0) if self.witness is None else np.full(COMPONENTS, math.log(self._of_witness / COMPONENTS))
         return np.concatenate([marginal + math.log(self._marginal), self.joint.log_weights(self._of_pairs), of_witness])
+
+    def _of_latency(self) -> NDArray[np.intp]:
+        """Which components are of latency, the last variable."""
+        cells, last = self.p.size, len(self.reference.variables) - 1
+        mine = np.flatnonzero(self.variable == last)
+        of_tilts = np.arange(PER_VARIABLE) + np.flatnonzero(self.tilts.variables == last)[:, None] * PER_VARIABLE
+        return np.concatenate([*(side * cells + mine for side in range(_BOTH.size)), (_BOTH.size * cells + of_tilts).ravel()])
 
     def _log_e(self, counts: WindowCounts, look: Look, expected: NDArray[np.float64] | None) -> NDArray[np.float32]:
         """Logarithm of e of every component, in the order of the weights; `expected` are the shares at the window's time.
@@ -154,7 +184,7 @@ class DriftDetector:
         in_cells, in_tilts = _BOTH.size * self.p.size, tilts.active.size
         logs, out = np.empty(in_cells + in_tilts), np.empty(self.sr.log_r.size, np.float32)
         log_miss, log_top = logs[:in_cells].reshape(_BOTH.size, -1), logs[in_cells:].reshape(tilts.active.shape)
-        limits(self.p, self._below, self._above, few, dependence.rho, self.variable, self._swing, self.materiality, _BOTH, log_miss)
+        limits(self.p, self._below, self._above, few, dependence.rho, self.variable, self._swing, self._materiality, _BOTH, log_miss)
         tops(tilts.top, tilts.slack, tilts.spread, few, dependence.rho_tilts, tilts.variables, log_top)
         np.log(logs, out=logs)
         of_cells, of_tilts = out[:in_cells].reshape(log_miss.shape), out[in_cells : logs.size].reshape(log_top.shape)
@@ -192,7 +222,10 @@ class DriftDetector:
 
     def _judge(self, counts: WindowCounts, span_s: tuple[float, float] | None, look: Look) -> tuple[Severity, bool]:
         expected = None if self.reference.season is None else self._expected(span_s)
-        verdict = self.sr.update(self._log_e(counts, look, expected), may_page=not self._why_not())
+        log_e = self._log_e(counts, look, expected)
+        if self.latency is not None:
+            self.latency.take(log_e)
+        verdict = self.sr.update(log_e, may_page=not self._why_not())
         self.dependence.learn(counts, look)
         if len(self.joint):
             self.joint.learn(counts, look)
@@ -239,8 +272,10 @@ class DriftDetector:
 
     def _strongest(self) -> list[Strongest]:
         """Per variable: ln of its own mixture, when its strongest component began, and its strongest cell."""
-        V, cells, marginal = len(self.reference.variables), _BOTH.size * self.p.size, self._first_pair
-        weighted, since = self.sr.log_r + self.sr.log_weights + math.log(V / self._marginal), self.sr.since
+        cells, marginal = _BOTH.size * self.p.size, self._first_pair
+        weighted, since = self.sr.log_r + self.sr.log_weights + math.log(self._judged / self._marginal), self.sr.since
+        if self.latency is not None:
+            self.latency.show(weighted, since)
         of_cells, of_tilts = weighted[:cells].reshape(_BOTH.size, -1), weighted[cells:marginal].reshape(-1, PER_VARIABLE)
         found = []
         tilt = dict(zip(self.tilts.variables.tolist(), range(len(of_tilts)), strict=True))
@@ -263,13 +298,15 @@ class DriftDetector:
         sr, strongest = self.sr, self._strongest()
         plain = expected is None or self.reference.is_derived  # a part is shown against what it was, its season included
         sizes = self._sizer(counts) if plain else self._sizer(counts, expected)
-        by_variable = np.array([one.log_evidence for one in strongest])
+        by_variable = np.array([one.log_evidence for one in strongest[: self._judged]])
+        latency = "none" if self.latency is None else self.latency.severity
         leading, pairs, jointly, shift = self._leading(counts, by_variable, severity)
         why = self._why_not()
         variables = describe(self.reference, sizes, counts.cells, strongest, self.dependence.rho)
         looks_like = None
+        shown = leading[:TABLES] if latency == "none" else (*leading[:TABLES], LATENCY)
+        variables = with_tables(self.reference, sizes, counts.cells, variables, shown) if shown else variables
         if leading:
-            variables = with_tables(self.reference, sizes, counts.cells, variables, leading)
             together = jointly or shift is not None
             looks_like = likeness(self.reference, leading, {one.name: one.direction for one in variables}, jointly=together)
         return DriftReport(
@@ -291,6 +328,7 @@ class DriftDetector:
             jointly=jointly,
             shift=shift,
             looks_like=looks_like,
+            latency=latency,
         )
 
     def _leading(
@@ -323,12 +361,16 @@ class DriftDetector:
     def reset(self) -> None:
         """Forget the evidence (after a new approved reference one makes a new detector instead)."""
         self.sr.reset()
+        if self.latency is not None:
+            self.latency.sr.reset()
 
     def snapshot(self) -> bytes:
         """The state as bytes, without the reference."""
         parts = {"joint": self.joint.state()} if len(self.joint) else {}
         if self.witness is not None:
             parts["witness"] = self.witness.state()
+        if self.latency is not None:
+            parts["latency"] = self.latency.sr.state()
         return pack(
             _KIND, _VERSION, {"sr": self.sr.state(), "dependence": self.dependence.state(), "cells": self.reference.n_cells} | parts
         )
@@ -351,6 +393,8 @@ class DriftDetector:
                 self.joint.restore(body["joint"])
             if self.witness is not None:
                 self.witness.restore(body["witness"])
+            if self.latency is not None:
+                self.latency.sr.restore(body["latency"])
             self.sr.restore(body["sr"])
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"damaged {_KIND}: {error}") from error

@@ -77,6 +77,7 @@ class DriftReport(msgspec.Struct, frozen=True):
         looks_like: what the leading variables look like (`moves.likeness`); None when severity is "none".
         jointly: whether the pairs tell more than the variables alone.
         shift: columns that together moved, if that tells more than variables and pairs (`witness.py`).
+        latency: "ticket" while latency's own evidence is enough for one (`latency.py`); never in `severity`, `leading`, `since`.
     """
 
     window: int
@@ -97,6 +98,7 @@ class DriftReport(msgspec.Struct, frozen=True):
     jointly: bool = False
     shift: JointShift | None = None
     looks_like: Likeness | None = None
+    latency: Severity = "none"
 
     @property
     def beyond(self) -> tuple[bool, ...]:
