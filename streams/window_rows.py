@@ -85,8 +85,12 @@ def services_of(a: WindowPartial, b: WindowPartial) -> dict[str, dict[str, int]]
 
 
 def _features(window: WindowPartial, report: DriftReport, reference: DriftReference, key: dict[str, Any]) -> Iterator[Row]:
-    cells = WindowCounts.from_bytes(window.counts, reference, together=False).cells  # only these are shown
-    expected = reference.expected((window.start_ns / NS, window.end_ns / NS)).astype(np.float32)
+    counts = WindowCounts.from_bytes(window.counts, reference, together=False)
+    cells, season = counts.cells, reference.season
+    shares = reference.expected((window.start_ns / NS, window.end_ns / NS))
+    expected = shares.astype(np.float32)
+    carried = None if season is None else season.carry(counts.table, shares).sum(axis=0).astype(np.float32)
+    tenths = np.split(reference.tenths, reference.tenth_starts[1:-1])
     for v, variable in enumerate(report.variables):
         n, mine, kind = variable.n, slice(int(reference.starts[v]), int(reference.starts[v + 1])), _kind(reference, v)
         severity = report.latency if kind == "latency" else report.severity if variable.name in report.leading else "none"
@@ -103,10 +107,15 @@ def _features(window: WindowPartial, report: DriftReport, reference: DriftRefere
             w1=_measure(variable.w1),
             js=_measure(variable.js),
             ks=_measure(variable.ks),
+            mean_shift=_finite(variable.mean_shift),
             log_evidence=_finite(variable.log_evidence),
             severity="" if severity == "none" else severity,
             cells=cells[mine].tolist(),
+            carried=carried[mine].tolist() if carried is not None and season is not None and season.active[v] else (),
             expected=expected[mine].tolist(),
+            past=reference.counts[mine].tolist(),
+            widths=reference.widths[mine].tolist() if reference.kinds[v] == "numeric" else (),
+            tenths=(tenths[v] - reference.starts[v]).tolist(),
             cell_names=reference.cell_names[v],
         )
 

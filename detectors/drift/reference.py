@@ -346,6 +346,20 @@ class DriftReference:
             for v, kind in enumerate(self.kinds)
         )
 
+    @cached_property
+    def widths(self) -> NDArray[np.float32]:
+        """Width of each cell in standard deviations, 0 where it has no ends, shape (n_cells,)."""
+        out = np.zeros(self.n_cells, np.float32)
+        for v, first in enumerate(self.starts[:-1].tolist()):
+            m = int(self.n_edges[v])
+            if self.kinds[v] == "numeric":
+                out[first + 1 : first + m] = np.diff(self.edges[v, :m].astype(np.float64)) / self.sd[v]
+                if m > 2:
+                    # the outer bins reach to the extremes, but their mass sits near the inner edge
+                    outer = np.array([first + 1, first + m - 1])
+                    out[outer] = np.minimum(out[outer], 2.0 * self.tails[v])
+        return out
+
     @property
     def has_class(self) -> bool:
         """Whether the predicted class is tracked."""
