@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from detectors.drift import DriftDetector, DriftReference, DriftReport, WindowCounts
 from detectors.drift.reference import LATENCY
+from detectors.drift.report import VariableDrift
+from detectors.drift.told import QUIET_DAYS
 from detectors.state import StateError
 from schemas.windows import Severity, WindowPartial
 from streams import pages
@@ -16,6 +19,9 @@ from streams.owner import NS
 from streams.references import Loaded
 from streams.segment_judge import Part, SegmentJudge
 from streams.settings import Settings, drift_pages, windows_in_30d
+
+_PATIENCE_NS = round(QUIET_DAYS * 86_400) * NS
+"""Without renewal, after which a ticket of what comes and goes is over."""
 
 
 class DriftJudge:
@@ -84,9 +90,10 @@ class DriftJudge:
         if severity == "none":
             return
         leading = pages.leading_variables(report)
+        cause = "" if alone else self._cause(report, leading, at_ns)
         self._alerts.raise_(
             "drift",
-            "",
+            cause,
             severity,
             at_ns,
             summary=pages.drift(report, self.model, self.version, parts[0] if alone else None),
@@ -94,6 +101,7 @@ class DriftJudge:
             evidence={
                 "since_window": report.since,
                 "since_ns": _began(window, report, report.since),
+                "again": report.again,
                 "looks_like": "data fault" if self._alerts.is_open("quality") else report.looks_like,
                 "n_effective": round(report.n_effective, 1),
                 "log_page": round(report.log_page, 2),
@@ -115,7 +123,23 @@ class DriftJudge:
             feature=leading[0].name if leading else None,
             n_events=report.n if alone else window.n,
             continues=report.severity == "page" and not report.opened,
+            part=cause,
+            patience_ns=_PATIENCE_NS if report.again else 0,
         )
+
+    def _cause(self, report: DriftReport, leading: Sequence[VariableDrift], at_ns: int) -> str:
+        """Which alert a window of the whole is for: the model's, or one of its own for what moved while that is a page already.
+
+        Those of its own are renewed as long as their variable moves.
+        """
+        told = self._alerts.of("drift")
+        for cause in told.keys() - {"", LATENCY}:
+            if cause in report.leading or dict(zip(self._names, report.beyond, strict=True)).get(cause):
+                self._alerts.renew("drift", cause, at_ns, report.log_evidence)
+        held = told.get("")
+        if not report.opened or held is None or held.severity != "page" or not leading or leading[0].name == held.feature:
+            return ""
+        return leading[0].name
 
     def _alert_latency(self, window: WindowPartial, report: DriftReport, at_ns: int, mark: dict[str, Any]) -> None:
         """Latency's ticket, beside what else moved."""
@@ -140,7 +164,12 @@ class DriftJudge:
             feature=LATENCY,
             n_events=window.n,
             part=LATENCY,
+            patience_ns=_PATIENCE_NS if self._alerts.was_told("drift", LATENCY) else 0,
         )
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return self.reference.variables if self.reference is not None else ()
 
     @property
     def _provisional(self) -> bool:

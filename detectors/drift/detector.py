@@ -21,6 +21,7 @@ from detectors.drift.moves import likeness
 from detectors.drift.reference import GAMMA, LATENCY, DriftReference
 from detectors.drift.report import DriftReport
 from detectors.drift.tilts import PER_VARIABLE, WEIGHTS, Tilts
+from detectors.drift.told import Parts, Told
 from detectors.drift.witness import COMPONENTS, WITNESS_SHARE, JointShift, WitnessEvidence
 from detectors.drift.witness import GAMMA_SHARE as WITNESS_GAMMA
 from detectors.e_process import ODDS, Severity, ShiryaevRoberts, e_bh, log_mean_exp, page_threshold
@@ -146,6 +147,9 @@ class DriftDetector:
         self.dependence = Dependence(reference)
         self._firsts = np.concatenate([[0], np.cumsum(np.bincount(self.variable))])
         self._sizer = EffectSizer(reference)
+        kept = reference.pairs.kept
+        self.told = Told(self._judged, kept.first, kept.second, windows)
+        self._before: NDArray[np.bool_] | None = None
         self._report: DriftReport | None = None
 
     def _log_weights(self) -> NDArray[np.float64]:
@@ -211,7 +215,7 @@ class DriftDetector:
             ValueError: when it was counted against another reference, or has no times and the reference a season.
         """
         if not self._fits(counts):
-            return "page" if self.sr.open else "none", False
+            return self.told.severity if self.sr.open else "none", False
         return self._judge(counts, span_s, self.dependence.look(counts))
 
     def _fits(self, counts: WindowCounts) -> bool:
@@ -225,13 +229,30 @@ class DriftDetector:
         log_e = self._log_e(counts, look, expected)
         if self.latency is not None:
             self.latency.take(log_e)
-        verdict = self.sr.update(log_e, may_page=not self._why_not())
+        severity = self.sr.update(log_e, may_page=not self._why_not())[0]
+        severity, self._before = self.told.judge(self.sr.steps, severity, self._parts, lambda: self._gaps(counts, expected, look))
         self.dependence.learn(counts, look)
         if len(self.joint):
             self.joint.learn(counts, look)
         if self.witness is not None:
             self.witness.learn()
-        return verdict
+        return severity, self._before is not None
+
+    def _parts(self) -> Parts:
+        """What variables, pairs and whole rows contribute to the mixture, in units of A."""
+        with np.errstate(under="ignore"):
+            share = np.exp((self.sr.log_r + self.sr.log_weights).astype(np.float64) - self.sr.log_page)
+        cells, pairs, whole = _BOTH.size * self.p.size, self._first_pair, self._first_witness
+        V = len(self.reference.variables)
+        variables = np.zeros(V)
+        np.add.at(variables, self.variable, share[:cells].reshape(_BOTH.size, -1).sum(axis=0))
+        np.add.at(variables, self.tilts.variables, share[cells:pairs].reshape(-1, PER_VARIABLE).sum(axis=1))
+        return Parts(variables[: self._judged], share[pairs:whole].reshape(-1, PAIR_ODDS.size).sum(axis=1), float(share[whole:].sum()))
+
+    def _gaps(self, counts: WindowCounts, expected: NDArray[np.float64] | None, look: Look) -> tuple[NDArray[np.float64], float]:
+        """Largest gap of cumulated shares of each variable, and what the window's events are worth."""
+        sizes = self._sizer(counts, None if self.reference.is_derived else expected)
+        return sizes.ks[: self._judged], float(np.median(look.sizes @ look.weights))
 
     def update(self, counts: WindowCounts, span_s: tuple[float, float] | None = None) -> DriftReport:
         """Judge one closed, merged window and describe it; as `step` otherwise.
@@ -240,7 +261,9 @@ class DriftDetector:
             ValueError: when it was counted against another reference, or has no times and the reference a season.
         """
         look = self.dependence.look(counts)
-        severity, opened = self._judge(counts, span_s, look) if self._fits(counts) else ("page" if self.sr.open else "none", False)
+        severity, opened = (
+            self._judge(counts, span_s, look) if self._fits(counts) else (self.told.severity if self.sr.open else "none", False)
+        )
         worth = float(np.median(look.sizes @ look.weights))
         expected = None if self.reference.season is None else self._expected(span_s)
         self._report = self._describe(counts, expected, worth, look.clients, severity, opened)
@@ -300,7 +323,10 @@ class DriftDetector:
         sizes = self._sizer(counts) if plain else self._sizer(counts, expected)
         by_variable = np.array([one.log_evidence for one in strongest[: self._judged]])
         latency = "none" if self.latency is None else self.latency.severity
-        leading, pairs, jointly, shift = self._leading(counts, by_variable, severity)
+        before = self._before if opened else None
+        if before is not None:  # a page names what is new
+            by_variable[before] = -np.inf
+        leading, pairs, jointly, shift = self._leading(counts, by_variable, severity, before)
         why = self._why_not()
         variables = describe(self.reference, sizes, counts.cells, strongest, self.dependence.rho)
         looks_like = None
@@ -329,10 +355,11 @@ class DriftDetector:
             shift=shift,
             looks_like=looks_like,
             latency=latency,
+            again=self.told.again,
         )
 
     def _leading(
-        self, counts: WindowCounts, by_variable: NDArray[np.float64], severity: Severity
+        self, counts: WindowCounts, by_variable: NDArray[np.float64], severity: Severity, told: NDArray[np.bool_] | None
     ) -> tuple[tuple[str, ...], tuple[PairDrift, ...], bool, JointShift | None]:
         """Variables to show, pairs to show, whether the pairs tell most, and what moved together if that tells most."""
         if severity == "none":
@@ -341,10 +368,14 @@ class DriftDetector:
         named = [names[v] for v in e_bh(by_variable, 0.05)[:10].tolist()]
         found = self.joint.strongest(counts, self.sr.log_r[first:last], self.sr.since[first:last]) if len(self.joint) else ()
         by_pair = np.array([pair.log_evidence for pair in found])
+        if told is not None and len(found):
+            by_pair[told[self.joint.pairs.kept.first] | told[self.joint.pairs.kept.second]] = -np.inf
         pairs = tuple(found[k] for k in e_bh(by_pair, 0.05)[:5].tolist())
         alone = log_mean_exp(by_variable) + math.log(self._marginal)
         of_pairs = log_mean_exp(by_pair) + math.log(self._of_pairs) if found else -math.inf
-        if self.witness is not None and max(alone, of_pairs) < self.sr.log_ticket:  # a variable or a pair that tells says more
+        if (
+            self.witness is not None and (told is None or not told.any()) and max(alone, of_pairs) < self.sr.log_ticket
+        ):  # a variable or a pair that tells says more
             shift = self.witness.strongest(names, self.sr.log_r[last:], self.sr.since[last:])
             if shift.log_evidence + math.log(self._of_witness) > max(alone, of_pairs):
                 return tuple(dict.fromkeys([*named, *shift.names]))[:10], pairs, False, shift
@@ -363,10 +394,13 @@ class DriftDetector:
         self.sr.reset()
         if self.latency is not None:
             self.latency.sr.reset()
+        self.told.until[:] = 0
 
     def snapshot(self) -> bytes:
         """The state as bytes, without the reference."""
-        parts = {"joint": self.joint.state()} if len(self.joint) else {}
+        parts: dict[str, Any] = {"told": self.told.state()}
+        if len(self.joint):
+            parts["joint"] = self.joint.state()
         if self.witness is not None:
             parts["witness"] = self.witness.state()
         if self.latency is not None:
@@ -396,6 +430,10 @@ class DriftDetector:
             if self.latency is not None:
                 self.latency.sr.restore(body["latency"])
             self.sr.restore(body["sr"])
+            if "told" in body:
+                self.told.restore(body["told"])
+            elif self.sr.open:
+                self.told.adopt(self.sr.steps)
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"damaged {_KIND}: {error}") from error
         self._report = None
