@@ -92,7 +92,7 @@ class Told:
         gap, worth = sizes()
         if not self._paged:
             told = told & (gap - NOISE / math.sqrt(max(worth, 1.0)) <= LARGER * self._size)
-        opened = self._rest(part, told) >= 1.0
+        opened = self._rest(part, told) >= 1.0 if told.any() else not self._paged
         before = told.copy()
         if opened:
             self._onset, self._paged = step + ONSET, True

@@ -106,7 +106,10 @@ def test_what_moves_at_once_is_one_page_though_some_of_it_shows_later() -> None:
 
 
 def test_much_more_of_it_pages_again_and_a_little_more_does_not() -> None:
-    more, little = (pages(judged(6 * DAY, lambda hour, size=size: at_noon(0.5 if hour < 4 * DAY else size)(hour))) for size in (2.5, 0.7))
+    def grown(size: float) -> list[tuple[int, str]]:
+        return pages(judged(6 * DAY, lambda hour: at_noon(0.5 if hour < 4 * DAY else size)(hour)))
+
+    more, little = grown(2.5), grown(0.7)
     assert [name for _, name in more] == ["a", "a"]
     assert more[1][0] // DAY == 4
     assert [name for _, name in little] == ["a"]
