@@ -77,12 +77,14 @@ def _inserts(size: Size, end: datetime) -> Iterator[str]:
             40 + number % 7, 90,
             map('a', 20000 + number % 500, 'b', 14000), -3 + number % 5, '', at + {WINDOW_S + 12} FROM numbers({per_day})"""
         yield f"""INSERT INTO feature_windows (revision, model, version, start, feature, kind, n, missing, psi, w1, js, ks, log_evidence,
-            severity, cells, expected, cell_names)
+            severity, cells, expected, past, widths, tenths, mean_shift, cell_names)
             SELECT 0, 'busy', '1', {start(wide)}, {_FEATURE.format(wide=wide, features=size.features)}, 'numeric', 34722, number % 5,
             (cityHash64(number) % 1000) / 1e4, (cityHash64(number, 1) % 1000) / 1e4, 0.001, 0.01, -4 + (cityHash64(number, 2) % 50) / 10,
             '',
             arrayMap(k -> toUInt64(1990 + cityHash64(number, k) % 100), range(17)),
             arrayMap(k -> toFloat32((16 + cityHash64(number % {wide}, intDiv(number, {12 * wide}) % 168, k) % 4) / 300), range(17)),
+            arrayMap(k -> toUInt64(5000 + cityHash64(number % {wide}, k) % 100), range(17)),
+            arrayMap(k -> toFloat32((cityHash64(number % {wide}, k) % 100) / 200), range(17)), range(0, 17, 2), 0.01,
             arrayMap(k -> concat(toString((k + number % {wide} * 17) / 8), ' to ', toString((k + 1 + number % {wide} * 17) / 8)), range(17))
             FROM numbers({per_day * wide})"""
         yield f"""INSERT INTO client_windows (revision, model, version, start, client, n, errors, denied, repeats, ln_extraction,

@@ -1,13 +1,25 @@
 """The view of a model's engineer: which feature moved, how, since when; what the model answers; what came in broken."""
 
 from dashboards.accuracy import accuracy
+from dashboards.effects import CURRENT, effects
 from dashboards.lineage import lineage
 from dashboards.panels import Column, Panel, Steps, View, bars, row, table, timeseries
-from dashboards.scope import FEATURE, MODEL, PSI, SEVERITY, VERSION, Objectives, client_column, sql
+from dashboards.scope import FEATURE, MODEL, PSI, SEVERITY, SLOW, VERSION, Objectives, client_column, sql
 
 __all__ = ["debug"]
 
 _BY_FEATURE = "${__field.labels.series}"
+_OF_FEATURE = {"model": "model", "version": "version", "feature": "feature"}
+_SLOW_S = "toUInt32(greatest(toFloat64(${slow:raw}), 0.01) * 3600)"
+_LATELY = f"start >= $__toTime - toIntervalSecond({_SLOW_S}) AND start <= $__toTime"
+_STEPS = 6
+_STEP = f"toIntervalSecond(greatest(intDiv({_SLOW_S}, {_STEPS}), 1))"
+_SLIDING = f"start >= $__fromTime - toIntervalSecond({_SLOW_S}) AND start <= $__toTime"
+_EACH_SLOW = _OF_FEATURE | {
+    "time": f"arrayJoin(arrayMap(k -> toStartOfInterval(start, {_STEP}) + toIntervalSecond(k * greatest(intDiv({_SLOW_S}, {_STEPS}), 1)), "
+    f"range({_STEPS})))"
+}
+"""A window is in six slow ones, which begin a sixth of their length apart."""
 _MOVED = """
     (model, version, feature) IN (
         SELECT model, version, feature FROM feature_windows WHERE $__timeFilter(start) AND @scope AND @feature
@@ -28,7 +40,7 @@ def debug(objectives: Objectives) -> View:
         description="Each feature of a model: its distribution, how far and how surely it moved, what is missing; answers, accuracy, "
         "versions, events and where their features came from.",
         asked_by="a model's engineer",
-        variables=(MODEL, VERSION, FEATURE),
+        variables=(MODEL, VERSION, FEATURE, SLOW),
         panels=(
             row("Features"),
             *_features(objectives),
@@ -66,26 +78,31 @@ def _features(objectives: Objectives) -> list[Panel]:
         table(
             "What moved",
             "Features of the time range, the surest first. 'now' is the newest window with events. PSI and W1 (in the reference's "
-            "standard deviations) say how far, ln evidence how sure. 'since' is the first window of the range in which the feature led a "
-            "ticket or a page.",
+            "standard deviations) say how far, ln evidence how sure; 'slow' is of all windows of the last hours (Slow window, above) "
+            "together. 'since' is the first window of the range in which the feature led a ticket or a page.",
             _moved(
                 """
-                SELECT argMaxIf(severity, start, n > 0) AS severity, model, version, feature, any(kind) AS kind,
-                    argMaxIf(psi, start, n > 0) AS `PSI now`, max(psi) AS `PSI worst`, argMaxIf(w1, start, n > 0) AS `W1 now`,
-                    argMaxIf(log_evidence, start, n > 0) AS `ln evidence now`,
-                    max(log_evidence) AS `ln evidence most`, sum(n) AS events, sum(missing) AS missing, sum(unseen) AS unseen,
-                    sum(below) AS below, sum(above) AS above, nullIf(minIf(start, feature_windows.severity != ''), toDateTime64(0, 3,
-                        'UTC')) AS since
-                FROM feature_windows FINAL WHERE $__timeFilter(start) AND @scope AND @moved
-                GROUP BY model, version, feature ORDER BY `ln evidence most` DESC, feature
-                """,
+                SELECT severity, model, version, feature, kind, `PSI now`, `PSI worst`, psi AS `PSI slow`, `W1 now`, w1 AS `W1 slow`,
+                    `ln evidence now`, `ln evidence most`, total AS events, missing, unseen, below, above, since
+                FROM (
+                    SELECT argMaxIf(severity, start, n > 0) AS severity, model, version, feature, any(kind) AS kind,
+                        argMaxIf(psi, start, n > 0) AS `PSI now`, max(psi) AS `PSI worst`, argMaxIf(w1, start, n > 0) AS `W1 now`,
+                        argMaxIf(log_evidence, start, n > 0) AS `ln evidence now`,
+                        max(log_evidence) AS `ln evidence most`, sum(n) AS total, sum(missing) AS missing, sum(unseen) AS unseen,
+                        sum(below) AS below, sum(above) AS above, nullIf(minIf(start, feature_windows.severity != ''), toDateTime64(0, 3,
+                            'UTC')) AS since
+                    FROM feature_windows FINAL WHERE $__timeFilter(start) AND @scope AND @moved
+                    GROUP BY model, version, feature
+                ) AS fast LEFT JOIN (@slow) AS slow USING (model, version, feature)
+                ORDER BY `ln evidence most` DESC, feature
+                """.replace("@slow", effects(_OF_FEATURE, f"{_LATELY} AND @scope AND @moved", _LATELY)),
                 100,
             ),
             (24, 9),
             columns=[
                 SEVERITY,
-                *(Column(name=name, decimals=3, steps=PSI) for name in ("PSI now", "PSI worst")),
-                Column(name="W1 now", decimals=3),
+                *(Column(name=name, decimals=3, steps=PSI) for name in ("PSI now", "PSI worst", "PSI slow")),
+                *(Column(name=name, decimals=3) for name in ("W1 now", "W1 slow")),
                 *(Column(name=f"ln evidence {when}", decimals=1, steps=objectives.drift_steps()) for when in ("now", "most")),
             ],
         ),
@@ -102,6 +119,7 @@ def _features(objectives: Objectives) -> list[Panel]:
             "interval.",
             "w1",
         ),
+        *(_slowly(title, measure, steps) for title, measure, steps in (("PSI", "psi", PSI), ("W1", "w1", ()), ("KS", "ks", ()))),
         over_time(
             "Evidence by feature",
             "ln of each feature's own score. The dashed lines are ticket and page; the model pages on all its features together.",
@@ -130,6 +148,26 @@ def _features(objectives: Objectives) -> list[Panel]:
     ]
 
 
+def _slowly(title: str, measure: str, steps: Steps) -> Panel:
+    """A measure over slow windows."""
+    rows = effects(_EACH_SLOW, f"{_SLIDING} AND @scope AND @moved", _SLIDING)
+    return timeseries(
+        f"{title}, slow window",
+        f"{title} of the ten surest features over all windows of a slow window (above: its hours) together: counts are added up first, so "
+        "the noise of small windows is gone, and a slow drift shows. A point stands at the last sixth of its slow window, which may not be "
+        "over at the end of the range.",
+        _moved(
+            f"SELECT time, concat(model, ' ', version, ' ', feature) AS series, {measure} AS value FROM ({rows}) "  # noqa: S608 - a column's name, from above
+            "WHERE time >= $__fromTime AND time <= $__toTime ORDER BY time, series",
+            10,
+        ),
+        (8, 9),
+        name=_BY_FEATURE,
+        minimum=0.0,
+        steps=steps,
+    )
+
+
 def _distribution() -> Panel:
     return bars(
         "Reference against current",
@@ -148,18 +186,13 @@ def _distribution() -> Panel:
                     if(empty(due_now), sumForEach(arrayMap(x -> x * n, expected)), due_now) AS due, argMax(cell_names, start) AS names,
                     arraySum(ever) AS ever_in_all, arraySum(now) AS now_in_all, arraySum(due) AS due_in_all,
                     uniq(model, version) OVER () AS models
-                FROM feature_windows FINAL WHERE $__timeFilter(start) AND @scope AND @moved AND (model, version, start) IN (
-                    SELECT model, version, start FROM windows WHERE $__timeFilter(start) AND @scope AND (model, version, reference) IN (
-                        SELECT model, version, argMax(reference, start) FROM windows
-                        WHERE $__timeFilter(start) AND @scope AND reference != '' GROUP BY model, version
-                    )
-                )
+                FROM feature_windows FINAL WHERE $__timeFilter(start) AND @scope AND @moved AND @current
                 GROUP BY model, version, feature
             )
             ARRAY JOIN ever AS ever, arrayResize(now, length(ever)) AS now, arrayResize(due, length(ever)) AS due,
                 arrayResize(names, length(ever)) AS name, arrayEnumerate(ever) AS cell
             ORDER BY model, version, feature, cell LIMIT 400
-            """,
+            """.replace("@current", CURRENT.replace("@when", "$__timeFilter(start)")),
             2,
         ),
         (24, 9),

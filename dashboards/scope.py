@@ -6,7 +6,20 @@ from textwrap import dedent
 from dashboards.panels import Column, Link, Steps, Variable
 from dashboards.promised import Promise, choose
 
-__all__ = ["CLIENT", "FEATURE", "MODEL", "PSI", "SEVERITY", "VERSION", "Objectives", "client_column", "model_column", "of_clients", "sql"]
+__all__ = [
+    "CLIENT",
+    "FEATURE",
+    "MODEL",
+    "PSI",
+    "SEVERITY",
+    "SLOW",
+    "VERSION",
+    "Objectives",
+    "client_column",
+    "model_column",
+    "of_clients",
+    "sql",
+]
 
 _MODEL = "$__conditionalAll(model IN (${model:singlequote}), $model)"
 _VERSION = "$__conditionalAll(version IN (${version:singlequote}), $version)"
@@ -174,11 +187,17 @@ CLIENT = Variable(
 FEATURE = Variable(
     name="feature",
     label="Feature",
-    description="Features, and what the model answers (class, score), the surest to have moved first",
+    description="Features, and what the model answers (class, score, latency), the surest to have moved first",
     sql=sql("""
         SELECT feature FROM feature_windows WHERE $__timeFilter(start) AND @scope GROUP BY feature
         ORDER BY max(log_evidence) DESC, feature LIMIT 1000
     """),
+)
+SLOW = Variable(
+    name="slow",
+    label="Slow window, h",
+    description="Hours whose windows are added up to one, to see slow drift beside the newest window",
+    value="24",
 )
 
 PSI: Steps = ((None, "green"), (0.1, "yellow"), (0.25, "red"))

@@ -53,6 +53,7 @@ MEANINGS = {
     "budget.ticket_share": "Share of the tickets (a hundred for each page of the budget) that each detector which never pages may open.",
     "window.length_s": "Length of a window.",
     "drift.materiality": "Moves of a bin's share below this (in points of probability, 0.01 is one percentage point) are no news.",
+    "drift.latency_materiality": "The same of latency, where it is larger. Latency that drifts is a ticket, never a page.",
     "labels.materiality": "A rise of the error rate below this (0.005 is half a percentage point) is no news.",
     "clock.past_s": "Older events are refused, with reason `clock`.",
     "clock.future_s": "Events further ahead are refused, with reason `clock`.",

@@ -52,7 +52,7 @@ FIELDS = {
 """What the contract's own docstrings do not say: by field, or by message and field."""
 
 ALERTS = {
-    "drift": ("model version", "evidence ≥ A", "A / 100"),
+    "drift": ("model version; latency; what moves while another page is open", "evidence ≥ A, latency never", "A / 100"),
     "quality": ("model version", "evidence ≥ A", "A / 100"),
     "accuracy": ("model version", "evidence ≥ A", "A / 100, or a reference without true classes"),
     "concept": ("model version", "", "A / 100: labels disagree with the confidence"),

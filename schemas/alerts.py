@@ -77,6 +77,8 @@ class Alert(msgspec.Struct, kw_only=True, frozen=True):
     client: str | None = None
     clients: tuple[str, ...] = ()
     feature: str | None = None
+    part: str = ""
+    """What of the model it is about, where its detector may have several alerts open that name no client."""
     service: str = ""
     """Whose instances it is about, where only they are meant."""
     served_by: str = ""

@@ -117,7 +117,7 @@ class FeatureWindowRow(Row, frozen=True, kw_only=True):
     """One feature of one judged window: effect sizes, the evidence, and the cell counts behind both.
 
     Attributes:
-        kind: "numeric", "categorical", "embedding" or "output".
+        kind: "numeric", "categorical", "embedding", "output" or "latency".
         n: Events that carried the feature.
         missing: Events without it.
         unseen: Values of a category the reference does not know.
@@ -127,10 +127,15 @@ class FeatureWindowRow(Row, frozen=True, kw_only=True):
         w1: Wasserstein-1 distance in reference standard deviations.
         js: Jensen-Shannon divergence, nats.
         ks: Kolmogorov-Smirnov distance.
+        mean_shift: Mean of the window less the reference's, in its standard deviations; 0 for categories.
         log_evidence: ln of this feature's Shiryaev-Roberts statistic.
         severity: "", "ticket" or "page".
         cells: Counts by the reference's cells.
+        carried: The same, carried from what the window's hours are expected to look like to the whole reference; empty without a season.
         expected: Share of each cell that the reference expects at the window's time; empty in rows of before there was the column.
+        past: Rows of the reference by cell; empty in rows of before there was the column.
+        widths: Of each cell, in the reference's standard deviations, 0 where it has no ends; empty for categories.
+        tenths: First cell, from 0, of each bin of about a tenth, of which PSI and JS are.
         cell_names: What the cells are called: the ends of a bin, a category, "below", "above", "unseen", "missing".
     """
 
@@ -151,10 +156,15 @@ class FeatureWindowRow(Row, frozen=True, kw_only=True):
     w1: Measure = None
     js: Measure = None
     ks: Measure = None
+    mean_shift: Number = 0.0
     log_evidence: Number = 0.0
     severity: Name = ""
     cells: Counts = ()
+    carried: Shares = ()
     expected: Shares = ()
+    past: Counts = ()
+    widths: Shares = ()
+    tenths: Counts = ()
     cell_names: Names = ()
 
 

@@ -65,6 +65,8 @@ def labels_of(alert: Alert) -> Labels:
         labels["client"] = alert.client
     elif alert.clients:
         labels["cohort"] = alert.alert_id  # members come and go
+    if alert.part:
+        labels["part"] = alert.part
     labels["service"] = alert.service or alert.served_by
     for name in labels:
         if not _NAME.fullmatch(name):

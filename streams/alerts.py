@@ -26,6 +26,8 @@ class _Open(msgspec.Struct):
     renewed_ns: int
     log_evidence: float
     """The most that was ever said for it."""
+    patience_ns: int = 0
+    """How long it stays without renewal, if longer than others."""
 
 
 class AlertBook:
@@ -63,6 +65,14 @@ class AlertBook:
         """Whether an alert of this detector is open, whatever its cause."""
         return any(held == detector for held, _ in self._open)
 
+    def of(self, detector: Detector) -> dict[str, Alert]:
+        """Open alerts of a detector, by cause."""
+        return {cause: held.alert for (one, cause), held in self._open.items() if one == detector}
+
+    def was_told(self, detector: Detector, cause: str) -> bool:
+        """Whether an alert of this cause has ended."""
+        return (detector, cause) in self._past
+
     def raise_(
         self,
         detector: Detector,
@@ -81,6 +91,8 @@ class AlertBook:
         pending: bool = False,
         grown: bool = False,
         continues: bool = False,
+        part: str = "",
+        patience_ns: int = 0,
     ) -> None:
         """Evidence for a cause at this severity: opens its alert, lets it rise or grow, or renews it; it never falls.
 
@@ -99,6 +111,8 @@ class AlertBook:
             n_events: events behind it.
             pending: it must be raised once more before it fires.
             grown: it has members who were not told: an open alert is told again, under its identity and severity.
+            patience_ns: how long it stays without renewal, where it comes and goes.
+            part: what of the model it is about, where others of the detector may be open.
             continues: an episode that was told before: after a pause in the traffic it is no second alert, unless it has grown (`renew`).
         """
         if severity == "none":
@@ -110,6 +124,7 @@ class AlertBook:
         state: State = "pending" if pending and held is None else "firing"
         if held is not None:
             held.renewed_ns, held.log_evidence = max(held.renewed_ns, at_ns), max(held.log_evidence, log_evidence)
+            held.patience_ns = max(held.patience_ns, patience_ns)
             rises = RANK[severity] > RANK[held.alert.severity] or (held.alert.state == "pending" and state == "firing")
             if not rises and not grown:
                 return
@@ -133,6 +148,7 @@ class AlertBook:
             client=client,
             clients=members,
             feature=feature,
+            part=part,
             service=service,
             served_by=held.alert.served_by if held is not None else self._served_by(),  # identity: it stays as it was
             n_events=n_events,
@@ -142,7 +158,7 @@ class AlertBook:
             techniques=(*ids, *techniques.OF_SEVERAL) if members else ids,
             owasp=owasp,
         )
-        self._open[key] = held = held or _Open(alert, at_ns, log_evidence)
+        self._open[key] = held = held or _Open(alert, at_ns, log_evidence, patience_ns)
         held.alert = alert
         self._emit(alert)
 
@@ -157,7 +173,7 @@ class AlertBook:
     def settle(self, now_ns: int) -> None:
         """Resolves what nothing has renewed for `resolve_after_ns`; a pending alert that never fired goes without a word."""
         for key, held in list(self._open.items()):
-            if now_ns - held.renewed_ns < self.resolve_after_ns:
+            if now_ns - held.renewed_ns < max(self.resolve_after_ns, held.patience_ns):
                 continue
             del self._open[key]
             self._past[key] = held.log_evidence

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from detectors.accuracy import AccuracyReference
 from detectors.drift import DriftReference, WindowCounts
 from detectors.drift.certificate import certify
+from detectors.drift.reference import LATENCY
 from detectors.drift.replayed import Certificate
 from detectors.evidence import EvidenceReference
 from detectors.exposure import CopyCurve
@@ -44,6 +45,7 @@ class Rows:
         y: (n,) true class as index into `classes`, -1 unknown; or None.
         member: (n,) whether the model was trained on the row; or None.
         value: (n,) answers of a regression, or None.
+        latency_ms: (n,) how long the answers took, or None; NaN where nobody knows.
         image: (height, width) or (height, width, channels) when a row is a picture.
         at_s: (n,) when each row was seen, in seconds since the epoch; None when the rows are no recorded traffic.
     """
@@ -55,6 +57,7 @@ class Rows:
     y: NDArray[np.int32] | None = None
     member: NDArray[np.bool_] | None = None
     value: NDArray[np.float64] | None = None
+    latency_ms: NDArray[np.float64] | None = None
     image: tuple[int, ...] | None = None
     at_s: NDArray[np.float64] | None = None
 
@@ -92,6 +95,9 @@ def build(
     notes: list[str] = []
     parts: dict[str, bytes] = {}
     member = np.zeros(n, bool) if rows.member is None else rows.member
+    if rows.latency_ms is not None and (why := _no_latency(rows, member)):
+        notes.append(f"latency is not compared: {why}")
+        rows = replace(rows, latency_ms=None)
     try:
         drift = _drift(rows, member, notes)
     except ValueError as error:
@@ -189,6 +195,7 @@ def _certificate(rows: Rows, member: NDArray[np.bool_], false_pages: float, mate
     at_s = np.asarray(rows.at_s)[usable]
     X, scores = rows.X[usable], None if rows.scores is None else rows.scores[usable]
     label, value = _label(scores), None if rows.value is None else rows.value[usable]
+    latency = None if rows.latency_ms is None else rows.latency_ms[usable]
 
     def fit(mask: NDArray[np.bool_]) -> DriftReference:
         chosen = np.zeros(len(rows.X), bool)
@@ -197,11 +204,20 @@ def _certificate(rows: Rows, member: NDArray[np.bool_], false_pages: float, mate
 
     def count(reference: DriftReference, at: NDArray[np.int64]) -> WindowCounts:
         counts = WindowCounts(reference)
-        parts = (None if column is None else column[at] for column in (scores, label, value))
-        counts.update(X[at], *parts)
+        parts = (None if column is None else column[at] for column in (scores, label, value, latency))
+        counts.update(X[at], **dict(zip(("scores", "label", "value", "latency"), parts, strict=True)))
         return counts
 
     return certify(at_s, fit, count, false_pages=false_pages, materiality=materiality, seed=seed)
+
+
+def _no_latency(rows: Rows, member: NDArray[np.bool_]) -> str:
+    """Why latency cannot be compared; "" when it can."""
+    if any(feature.name == LATENCY for feature in rows.features):
+        return f"a feature is named {LATENCY}"
+    latency = np.asarray(rows.latency_ms)
+    held_out = latency if member.all() else latency[~member]
+    return "" if np.isfinite(held_out).any() else "none of the rows has one that the model was not trained on"
 
 
 def _label(scores: NDArray[Any] | None) -> NDArray[np.int32] | None:
@@ -212,7 +228,8 @@ def _fitted(rows: Rows, held_out: NDArray[np.bool_], chosen: NDArray[np.bool_]) 
     """A reference of the chosen rows; scores and answers of those that were held out."""
     names = [feature.name for feature in rows.features]
     categories: dict[str, Sequence[str]] = {f.name: f.categories for f in rows.features if f.kind == "categorical"}
-    scores, value, at_s = (None if column is None else column[chosen] for column in (rows.scores, rows.value, rows.at_s))
+    given = rows.scores, rows.value, rows.latency_ms, rows.at_s
+    scores, value, latency, at_s = (None if column is None else column[chosen] for column in given)
     return DriftReference.fit(
         rows.X[chosen],
         names,
@@ -222,6 +239,7 @@ def _fitted(rows: Rows, held_out: NDArray[np.bool_], chosen: NDArray[np.bool_]) 
         classes=rows.classes,
         label=_label(scores),
         value=value,
+        latency=latency,
         held_out=held_out[chosen],
         at_s=at_s,
     )
@@ -252,7 +270,8 @@ def _checked(rows: Rows) -> Rows:
     names = [feature.name for feature in rows.features]
     if len(set(names)) != d:
         raise BuildError(f"a feature is named twice: {sorted({name for name in names if names.count(name) > 1})}")
-    for what, column in (("scores", rows.scores), ("y", rows.y), ("member", rows.member), ("value", rows.value), ("at_s", rows.at_s)):
+    columns = {"scores": rows.scores, "y": rows.y, "member": rows.member, "value": rows.value, "latency_ms": rows.latency_ms}
+    for what, column in (columns | {"at_s": rows.at_s}).items():
         if column is not None and len(column) != n:
             raise BuildError(f"{what} has {len(column)} rows, the features have {n}")
     if rows.scores is not None and rows.scores.shape[1] != len(rows.classes):

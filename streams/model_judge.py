@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 
 from detectors.completeness import CompletenessReport
-from detectors.drift import DriftDetector, DriftReport, WindowCounts
+from detectors.drift import WindowCounts
 from detectors.quality import QualityCounts, QualityDetector
-from detectors.state import StateError, pack, unpack
+from detectors.state import pack, unpack
 from inferwatch import Heartbeat
 from schemas import latency
 from schemas.alerts import Alert
@@ -27,13 +27,14 @@ from streams.alerts import AlertBook
 from streams.behaviour_judge import BehaviourJudge
 from streams.canaries import CanaryHits
 from streams.doubt import MODELS_DOING, Doubt
+from streams.drift_judge import DriftJudge
 from streams.duplicates import keys_of_id
 from streams.forget import Forgotten
 from streams.owner import NS
 from streams.references import Loaded
-from streams.segment_judge import Part, SegmentJudge, merged
+from streams.segment_judge import merged
 from streams.service_judge import ServiceJudge
-from streams.settings import Settings, drift_pages, windows_in_30d
+from streams.settings import Settings, windows_in_30d
 from streams.slices import SliceQueue
 from streams.slo import objectives_for
 from streams.swarm_state import SwarmState
@@ -96,8 +97,7 @@ class ModelJudge:
         self.deploy: tuple[str, int] | None = None
         """The version of this model that was first loaded last, and when."""
         self.loaded: Loaded | None = None
-        self._drift: DriftDetector | None = None
-        self._segments: SegmentJudge | None = None
+        self._drift = DriftJudge(model, version, settings, self.alerts)
         self._slices = SliceQueue()
         self._forgotten = Forgotten()
         self.swarm = SwarmState(self.alerts, settings.swarm.clients)
@@ -110,19 +110,12 @@ class ModelJudge:
         """Goes over to another reference: the recursions begin anew."""
         if self.loaded is not None and loaded is not None and self.loaded.id == loaded.id:
             return
-        self.loaded, self._drift, self._segments = loaded, None, None
+        self.loaded = loaded
+        self._drift.use(loaded)
         self._behaviour.use(loaded)
         self._slices.clear()
         self.swarm.use(loaded)
         self.accuracy.use(loaded)
-        if loaded is not None and loaded.drift is not None:
-            self._segments = SegmentJudge(self._settings, loaded.drift) if self._settings.drift.segments else None
-            self._drift = DriftDetector(
-                loaded.drift,
-                false_pages=drift_pages(self._settings)[0],
-                windows=windows_in_30d(self._settings.window),
-                materiality=self._settings.drift.materiality,
-            )
 
     # -- what comes in ------------------------------------------------------------------------------------------------------------------
 
@@ -137,7 +130,7 @@ class ModelJudge:
         bins = np.frombuffer(partial.latency, np.int64)
         if bins.min() < 0 or bins.sum(dtype=np.float64) > partial.n:
             raise ValueError(f"latency counts below 0, or of more than the {partial.n} events")
-        if partial.counts and self._drift is not None and partial.reference == self._reference_id:
+        if partial.counts and self._drift.reference is not None and partial.reference == self._reference_id:
             for counts in (partial.counts, *partial.segments.values()):
                 WindowCounts.from_bytes(counts, self._drift.reference)
         if partial.quality:
@@ -254,12 +247,12 @@ class ModelJudge:
     # -- verdicts -----------------------------------------------------------------------------------------------------------------------
 
     def _merged(self, a: WindowPartial, b: WindowPartial) -> WindowPartial:
-        ours = self._reference_id
+        ours, reference = self._reference_id, self._drift.reference
         chosen = max(a, b, key=lambda share: (bool(share.counts), share.reference == ours))
         counts = chosen.counts  # counts and the reference in whose bins they are go together
-        if a.counts and b.counts and a.reference == b.reference == ours and self._drift is not None:
-            whole = WindowCounts.from_bytes(a.counts, self._drift.reference)
-            whole.merge(WindowCounts.from_bytes(b.counts, self._drift.reference))
+        if a.counts and b.counts and a.reference == b.reference == ours and reference is not None:
+            whole = WindowCounts.from_bytes(a.counts, reference)
+            whole.merge(WindowCounts.from_bytes(b.counts, reference))
             counts = whole.to_bytes()
         faults = QualityCounts()
         for share in (a, b):
@@ -275,7 +268,7 @@ class ModelJudge:
             clients=a.clients + b.clients,
             counts=counts,
             rare=self._behaviour.merged(a, b),
-            segments=merged(a, b, self._drift.reference if self._drift is not None else None, ours),
+            segments=merged(a, b, reference, ours),
             segments_other=dict(Counter(a.segments_other) + Counter(b.segments_other)),
             rejected=dict(Counter(a.rejected) + Counter(b.rejected)),
             anomalies=dict(Counter(a.anomalies) + Counter(b.anomalies)),
@@ -297,69 +290,14 @@ class ModelJudge:
     def _judge(self, start_ns: int, now_ns: int) -> None:
         window = self._windows.pop(start_ns).partial
         self._judged_until_ns = max(self._judged_until_ns, window.end_ns)
-        report = self._judge_drift(window, now_ns)
+        report = self._drift.window(window, now_ns, self._deploy_mark(max(window.end_ns, now_ns)))
         self._judge_quality(window, now_ns)
         self.service.window(window, now_ns)
         self._behaviour.window(window, now_ns)
         self._compare_versions(window, now_ns)
-        reference = self._drift.reference if self._drift is not None else None
-        for row in chain(rows_of(window, report, reference, now_ns), self._telemetry.rows(self.model, self.version, window.end_ns)):
+        rows = rows_of(window, report, self._drift.reference, now_ns)
+        for row in chain(rows, self._telemetry.rows(self.model, self.version, window.end_ns)):
             self._emit(row)
-
-    def _judge_drift(self, window: WindowPartial, now_ns: int) -> DriftReport | None:
-        if self._drift is None or self.loaded is None or not window.counts or window.reference != self.loaded.id:
-            return None
-        try:
-            counts = WindowCounts.from_bytes(window.counts, self._drift.reference)
-        except StateError:  # only when the reference came after the counts, which could not be looked at until now
-            window.anomalies["damaged_counts"] = window.n
-            return None
-        report = self._drift.update(counts, (window.start_ns / NS, window.end_ns / NS))
-        parts = [] if self._segments is None else [part for part in self._segments.judge(window) if part.report.severity != "none"]
-        self._alert_drift(window, report, parts, max(window.end_ns, now_ns))
-        return report
-
-    def _alert_drift(self, window: WindowPartial, whole: DriftReport, parts: list[Part], at_ns: int) -> None:
-        """One alert for the model and its segments: a segment leads where it alone shows so much."""
-        loaded = self.loaded
-        alone = bool(parts) and (whole.severity == "none" or (whole.severity, parts[0].report.severity) == ("ticket", "page"))
-        report = parts[0].report if alone else whole
-        severity = "ticket" if report.severity == "page" and loaded is not None and loaded.provisional else report.severity
-        if severity == "none":
-            return
-        leading = pages.leading_variables(report)
-        self.alerts.raise_(
-            "drift",
-            "",
-            severity,
-            at_ns,
-            summary=pages.drift(report, self.model, self.version, parts[0] if alone else None),
-            log_evidence=report.log_evidence,
-            evidence={
-                "since_window": report.since,
-                "since_ns": max(window.start_ns - (report.window - 1 - report.since) * (window.end_ns - window.start_ns), 0),
-                "looks_like": "data fault" if self.alerts.is_open("quality") else report.looks_like,
-                "n_effective": round(report.n_effective, 1),
-                "log_page": round(report.log_page, 2),
-                "status": "uncalibrated: provisional reference" if loaded is not None and loaded.provisional else report.status,
-                "variables": [msgspec.to_builtins(variable) for variable in leading[:5]],
-                "pairs": [pair._asdict() for pair in report.pairs],
-                "together": None if report.shift is None else report.shift._asdict(),
-                "segments": [
-                    {
-                        "segment": part.name,
-                        "share": round(part.share, 4),
-                        "log_evidence": round(part.report.log_evidence, 2),
-                        "features": list(part.report.leading[:3]),
-                    }
-                    for part in parts[:5]
-                ],
-            }
-            | self._deploy_mark(at_ns),
-            feature=leading[0].name if leading else None,
-            n_events=report.n if alone else window.n,
-            continues=report.severity == "page" and not report.opened,
-        )
 
     def _compare_versions(self, window: WindowPartial, now_ns: int) -> None:
         found = self._versions.window(self.version, window)
@@ -433,8 +371,6 @@ class ModelJudge:
                 "windows": msgspec.msgpack.encode(windows),
                 "alerts": self.alerts.dump(),
                 "quality": self._quality.snapshot(),
-                "drift": b"" if self._drift is None else self._drift.snapshot(),
-                "segments": None if self._segments is None else self._segments.dump(),
                 "slices": self._slices.dump(),
                 "swarm": self.swarm.dump(whole=whole),
                 "accuracy": self.accuracy.dump(whole=whole),
@@ -446,6 +382,7 @@ class ModelJudge:
                 "deploy": self.deploy,
                 "forgotten": self._forgotten.dump(),
             }
+            | self._drift.dump()
             | self._telemetry.dump(),
         )
 
@@ -458,10 +395,8 @@ class ModelJudge:
         self.alerts.load(body["alerts"])
         self._telemetry.load(body)
         self._quality.restore(body["quality"])
-        if self._drift is not None and body["drift"] and body["reference"] == self._reference_id:
-            self._drift.restore(body["drift"])
-            if self._segments is not None and body.get("segments") is not None:
-                self._segments.load(body["segments"])
+        if body["reference"] == self._reference_id:
+            self._drift.load(body)
         if "slices" in body and body["reference"] == self._reference_id:
             self._slices.load(body["slices"])
             self.swarm.load(body["swarm"])

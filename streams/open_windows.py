@@ -154,6 +154,7 @@ class OpenWindows:
                 batch.label[part] if drift.has_class else None,
                 value[part] if drift.has_value and value is not None else None,
                 hashes[part],
+                batch.latency_ms[part] if drift.has_latency else None,
             )
             window.drift.update(*columns)
             if self.segments is not None:

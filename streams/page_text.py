@@ -115,6 +115,7 @@ _LOOKS = {
     "population": "another population: several features moved at once",
     "answers": "the model's doing: its answers moved, its inputs did not",
     "one feature": "one feed's doing: few features moved",
+    "latency": "load, a slower host, or a model that takes another way: `objectives.latency_ms` pages, this does not",
     "together": "another population, or columns of different events joined: each feature alone looks as before",
 }
 _COUNTED = ("completeness", "cost", "availability", "latency", "saturation", "canary")

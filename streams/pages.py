@@ -119,6 +119,15 @@ def drift(report: DriftReport, model: str, version: str, part: Part | None = Non
     )
 
 
+def drift_of_latency(moved: VariableDrift, model: str, version: str) -> str:
+    """The sentence for latency that is not the reference's: which share of the answers, and the median's way."""
+    return (
+        f"Latency of {_short(model)} {_short(version)} {_MOVED[moved.direction]}: {_short(moved.detail, 2 * _NAME)}, median "
+        f"{moved.reference_center:.3g} -> {moved.center:.3g} ms (PSI {moved.psi:.3f}; evidence e^{moved.log_evidence:.1f}, {moved.n:,} "
+        f"answers in the window)."
+    )
+
+
 def _together(report: DriftReport, model: str, version: str) -> str:
     """The sentence for features that no longer go together as in the reference."""
     pair = report.pairs[0]

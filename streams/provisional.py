@@ -31,6 +31,7 @@ class Provisional:
         self._numeric: list[list[float]] = []
         self._text: list[list[str | None]] = []
         self._scores: list[list[float]] = []
+        self._latency: list[float] = []
 
     @property
     def full(self) -> bool:
@@ -55,6 +56,7 @@ class Provisional:
             self._text += [[column[i] for column in events.categories] for i in rows.tolist()]
         if scores is not None:
             self._scores += scores[rows].tolist()
+        self._latency += events.latency_ms[rows].tolist()
 
     def build(self, model: str, version: str) -> Reference | None:
         """The reference of the rows so far; None when they make none, and the gathering starts again."""
@@ -75,8 +77,15 @@ class Provisional:
             columns.append(aligned.X)
         classes = tuple(score_names) or tuple(str(k) for k in range(n_scores))
         scores = np.array(self._scores, np.float32) if n_scores else None
-        rows = Rows(features=tuple(features), X=np.concatenate(columns, axis=1), scores=scores, classes=classes)
-        self._numeric, self._text, self._scores, self._schema = [], [], [], None
+        latency = np.array(self._latency, np.float64)
+        rows = Rows(
+            features=tuple(features),
+            X=np.concatenate(columns, axis=1),
+            scores=scores,
+            classes=classes,
+            latency_ms=latency if np.isfinite(latency).any() and len(latency) == len(numeric) else None,
+        )
+        self._numeric, self._text, self._scores, self._latency, self._schema = [], [], [], [], None
         try:
             return build(model, version, rows, built_at_ns=0, source="provisional").reference
         except (BuildError, ValueError):
@@ -84,17 +93,18 @@ class Provisional:
 
     def snapshot(self) -> bytes:
         """The rows so far."""
-        return msgspec.msgpack.encode([self._rows, self._schema, self._numeric, self._text, self._scores])
+        return msgspec.msgpack.encode([self._rows, self._schema, self._numeric, self._text, self._scores, self._latency])
 
     @classmethod
     def restore(cls, blob: bytes) -> Provisional:
         """From `snapshot`."""
-        rows, schema, numeric, text, scores = msgspec.msgpack.decode(blob)
+        rows, schema, numeric, text, scores, *latency = msgspec.msgpack.decode(blob)  # of before there was latency: none
         one = cls(rows)
         if schema is not None:
             names, width, category_names, score_names, n_scores = schema
             one._schema = (tuple(names), width, tuple(category_names), tuple(score_names), n_scores)
         one._numeric, one._text, one._scores = numeric, text, scores
+        one._latency = latency[0] if latency else [float("nan")] * len(numeric)
         return one
 
 

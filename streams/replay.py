@@ -226,7 +226,7 @@ def _batches(
         absent = [name for name in _NEEDED if name not in present]
         if absent:
             raise TableError(f"{path}: no column {', '.join(absent)}; it has {', '.join(present)}")
-        columns = [name for name in (*_NEEDED, "probs", "label") if name in present]
+        columns = [name for name in (*_NEEDED, "probs", "label", "latency_ms") if name in present]
         number = 0
         for part in file.iter_batches(_READ, columns=columns):
             table = pa.Table.from_batches([part])
@@ -234,6 +234,7 @@ def _batches(
             X = tables.matrix(path, table["features"], "features")
             scores = tables.matrix(path, table["probs"], "probs") if "probs" in columns else None
             label = _labels(path, table["label"], classes) if "label" in columns else None
+            latency = tables.numbers(path, table["latency_ms"], "latency_ms") if "latency_ms" in columns else np.full(len(ts), np.nan)
             client = tables.texts(path, table["client_id"], "client_id")
             good = np.isfinite(ts) & (ts >= 0) & (ts < 9e9)
             if not good.all():
@@ -241,7 +242,7 @@ def _batches(
             keep = np.flatnonzero(good)
             for a in range(0, len(keep), BATCH):
                 rows = keep[a : a + BATCH]
-                yield _columns(model, names, ts, X, scores, label, client, rows, number + rows), file.metadata.num_rows
+                yield _columns(model, names, ts, X, scores, label, latency, client, rows, number + rows), file.metadata.num_rows
             number += len(ts)
 
 
@@ -274,6 +275,7 @@ def _columns(
     X: NDArray[np.float32],
     scores: NDArray[np.float32] | None,
     label: Strings | None,
+    latency_ms: NDArray[np.float64],
     client: Strings,
     rows: NDArray[np.intp],
     number: NDArray[np.intp],
@@ -289,7 +291,7 @@ def _columns(
         at_ns=np.ceil(np.nextafter(ts[rows], np.inf) * NS).astype(np.int64),
         number=number.astype(np.int64),
         status=np.zeros(n, np.uint8),
-        latency_ms=np.full(n, np.nan, np.float32),
+        latency_ms=latency_ms[rows].astype(np.float32),
         names=names if X.shape[1] == len(names) else (),
         numeric=X[rows],
         scores=None if scores is None else scores[rows],

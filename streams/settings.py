@@ -157,6 +157,8 @@ class Drift(_Section, frozen=True):
     """What is too small to page for."""
 
     materiality: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.01
+    latency_materiality: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.05
+    """The same of latency, which moves with load, where it is larger. Latency that drifts is a ticket, never a page."""
     segments: tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=256)], ...] = ()
     """Fields whose values are parts of the traffic to be judged on their own, each against its own past: ``service``, ``source``, or the
     name of a categorical feature; two at most. They have a quarter of drift's budget together. Each part is learned for two days first."""

@@ -71,7 +71,7 @@ def read_reference(path: Path, meta: Meta, *, names: Sequence[str] = (), time_co
 
     Two layouts: a list column ``features`` (with names from ``names``, the meta file, or f0, f1, ...), or one column a feature. Beside
     them, all optional: ``probs`` (list; or columns ``prob_CLASS``), ``y`` (class index or class name), ``member`` (bool), ``value``,
-    and ``ts``: when the row was seen (a timestamp, or seconds since 1970).
+    ``latency_ms`` (how long the answer took), and ``ts``: when the row was seen (a timestamp, or seconds since 1970).
 
     Args:
         path: the parquet file.
@@ -113,6 +113,7 @@ def read_reference(path: Path, meta: Meta, *, names: Sequence[str] = (), time_co
         y=y,
         member=_booleans(path, columns["member"]) if "member" in columns else None,
         value=numbers(path, columns["value"], "value") if "value" in columns else None,
+        latency_ms=numbers(path, columns["latency_ms"], "latency_ms") if "latency_ms" in columns and "latency_ms" not in names else None,
         image=tuple(meta.image) if meta.image else None,
         at_s=at_s,
     )
@@ -234,7 +235,7 @@ def _bounds(path: Path, meta: Meta, names: Sequence[str]) -> tuple[list[float | 
 def _plain(
     path: Path, columns: Mapping[str, pa.ChunkedArray], names: Sequence[str], meta: Meta
 ) -> tuple[NDArray[np.float32], tuple[Feature, ...]]:
-    other = {"probs", "y", "member", "value", "label", "ts", "client_id", "truth"}
+    other = {"probs", "y", "member", "value", "latency_ms", "label", "ts", "client_id", "truth"}
     chosen = list(names) or [name for name in columns if name not in other and not name.startswith("prob_")]
     absent = [name for name in chosen if name not in columns]
     if absent:

@@ -85,14 +85,19 @@ def services_of(a: WindowPartial, b: WindowPartial) -> dict[str, dict[str, int]]
 
 
 def _features(window: WindowPartial, report: DriftReport, reference: DriftReference, key: dict[str, Any]) -> Iterator[Row]:
-    cells = WindowCounts.from_bytes(window.counts, reference, together=False).cells  # only these are shown
-    expected = reference.expected((window.start_ns / NS, window.end_ns / NS)).astype(np.float32)
+    counts = WindowCounts.from_bytes(window.counts, reference, together=False)
+    cells, season = counts.cells, reference.season
+    shares = reference.expected((window.start_ns / NS, window.end_ns / NS))
+    expected = shares.astype(np.float32)
+    carried = None if season is None else season.carry(counts.table, shares).sum(axis=0).astype(np.float32)
+    tenths = np.split(reference.tenths, reference.tenth_starts[1:-1])
     for v, variable in enumerate(report.variables):
-        n, mine = variable.n, slice(int(reference.starts[v]), int(reference.starts[v + 1]))
+        n, mine, kind = variable.n, slice(int(reference.starts[v]), int(reference.starts[v + 1])), _kind(reference, v)
+        severity = report.latency if kind == "latency" else report.severity if variable.name in report.leading else "none"
         yield FeatureWindowRow(
             **key,
             feature=variable.name,
-            kind="output" if v >= reference.n_features else reference.kinds[v],
+            kind=kind,
             n=n,
             missing=round(variable.missing * n),
             unseen=round(variable.unseen * n),
@@ -102,12 +107,24 @@ def _features(window: WindowPartial, report: DriftReport, reference: DriftRefere
             w1=_measure(variable.w1),
             js=_measure(variable.js),
             ks=_measure(variable.ks),
+            mean_shift=_finite(variable.mean_shift),
             log_evidence=_finite(variable.log_evidence),
-            severity=report.severity if variable.name in report.leading else "",
+            severity="" if severity == "none" else severity,
             cells=cells[mine].tolist(),
+            carried=carried[mine].tolist() if carried is not None and season is not None and season.active[v] else (),
             expected=expected[mine].tolist(),
+            past=reference.counts[mine].tolist(),
+            widths=reference.widths[mine].tolist() if reference.kinds[v] == "numeric" else (),
+            tenths=(tenths[v] - reference.starts[v]).tolist(),
             cell_names=reference.cell_names[v],
         )
+
+
+def _kind(reference: DriftReference, v: int) -> str:
+    """Of variable v, as the table has it."""
+    if v < reference.n_features:
+        return reference.kinds[v]
+    return "latency" if reference.has_latency and v == len(reference.variables) - 1 else "output"
 
 
 def _measure(value: float) -> float | None:

@@ -107,7 +107,7 @@ def _count(columns, first, order, ends, starts, edges, n_edges, numeric, lookup,
             for left in range(0, m, _WIDTH):
                 width = min(_WIDTH, m - left)
                 fours = width // COLUMNS * COLUMNS
-                for i in range(0, size, ROWS):
+                for i in range(0, size if fours else 0, ROWS):
                     for k in range(ROWS):  # behind the last event the last one again
                         at[k] = np.int64(order[begin + min(i + k, size - 1)]) * m + left
                     for j in range(0, fours, COLUMNS):
@@ -222,6 +222,7 @@ class WindowCounts:
         label: ArrayLike | None = None,
         value: ArrayLike | None = None,
         clients: ArrayLike | None = None,
+        latency: ArrayLike | None = None,
     ) -> None:
         """Count a batch in one compiled pass; the arrays are not kept.
 
@@ -232,6 +233,7 @@ class WindowCounts:
             value: shape (n,); NaN (or None) = missing.
             clients: 64-bit hashes of the clients, shape (n,). None: events count as independent and are dealt to the groups in turn; with
                 real traffic that breaks the budget.
+            latency: ms, shape (n,); NaN (or None) = missing.
 
         Raises:
             ValueError: on other widths or lengths than the reference's.
@@ -248,6 +250,8 @@ class WindowCounts:
             blocks.append(np.where(codes < 0, np.float32(np.nan), codes)[:, None])
         if reference.has_value:
             blocks.append(self._column(value, (n,), "value")[:, None])
+        if reference.has_latency:
+            blocks.append(self._column(latency, (n,), "latency")[:, None])
         if hashes.shape != (n,):
             raise ValueError(f"clients must have shape ({n},), got {hashes.shape}")
         order, ends = np.empty(n, np.uint32), np.empty(GROUPS, np.int64)

@@ -67,13 +67,13 @@ def describe(
 
 
 def with_tables(
-    reference: DriftReference, sizes: EffectSizes, cells: NDArray[np.int64], entries: tuple[VariableDrift, ...], leading: tuple[str, ...]
+    reference: DriftReference, sizes: EffectSizes, cells: NDArray[np.int64], entries: tuple[VariableDrift, ...], shown: tuple[str, ...]
 ) -> tuple[VariableDrift, ...]:
-    """The entries, those of the leading variables with their quantiles and the cells that moved most."""
+    """The entries, those of the variables to show with their quantiles and the cells that moved most."""
     out = list(entries)
     after = cells.astype(np.float64)
     for v, entry in enumerate(entries):
-        if entry.name in leading[:TABLES]:
+        if entry.name in shown:
             table = quantiles(reference, v, sizes.expected, after), moves(reference, v, sizes.expected, after)
             out[v] = msgspec.structs.replace(entry, quantiles=table[0], moves=table[1])
     return tuple(out)

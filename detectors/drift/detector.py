@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 
 from detectors.drift.counts import WindowCounts
 from detectors.drift.dependence import MIX_Z, Dependence, Look
-from detectors.drift.describe import Strongest, describe, with_tables
+from detectors.drift.describe import TABLES, Strongest, describe, with_tables
 from detectors.drift.effect import EffectSizer
 from detectors.drift.joint import GAMMA_SHARE, SHARE, JointEvidence, PairDrift
 from detectors.drift.joint import ODDS as PAIR_ODDS
 from detectors.drift.judging import cells_log_e, limits, tilts_log_e, tops
+from detectors.drift.latency import MATERIALITY as LATENCY_MATERIALITY
+from detectors.drift.latency import LatencyEvidence
 from detectors.drift.moves import likeness
-from detectors.drift.reference import GAMMA, DriftReference
+from detectors.drift.reference import GAMMA, LATENCY, DriftReference
 from detectors.drift.report import DriftReport
 from detectors.drift.tilts import PER_VARIABLE, WEIGHTS, Tilts
+from detectors.drift.told import Parts, Told
 from detectors.drift.witness import COMPONENTS, WITNESS_SHARE, JointShift, WitnessEvidence
 from detectors.drift.witness import GAMMA_SHARE as WITNESS_GAMMA
 from detectors.e_process import ODDS, Severity, ShiryaevRoberts, e_bh, log_mean_exp, page_threshold
@@ -62,6 +65,8 @@ class DriftDetector:
     - how often two features lie on different sides of their medians (`joint.py`), which a change of their correlation moves.
     - the mean of random features of whole rows along a direction learned from past windows (`witness.py`).
 
+    Latency has cells and tilts too, in a recursion of its own that opens tickets only (`latency.py`).
+
     With a season in the reference, counts are first carried back to it from their hour (`season.py`).
 
     All are sums over client groups g with weights a_g = 1 / phi_g, *without the one or two groups that speak loudest* (the least of
@@ -77,6 +82,7 @@ class DriftDetector:
         false_pages: allowed in `windows` windows, this detector's share already taken.
         windows: T.
         materiality: delta, in points of probability; smaller moves are no news.
+        latency_materiality: the same of latency, where it is larger.
 
     Cost: 0.16 ms of CPU a window at 20 variables, 1.8 ms with the description; 5 ms a variable once. Memory: 24 bytes a component, 203
     components a variable and 4 a pair, and its alternatives: 1.04 MB at 100 variables with the reference and a window's counts.
@@ -100,18 +106,30 @@ class DriftDetector:
         20 ('income',) up 20
     """
 
-    def __init__(self, reference: DriftReference, *, false_pages: float, windows: float, materiality: float = 0.01) -> None:
-        if not 0 <= materiality < 0.5:
-            raise ValueError(f"materiality must be at least 0 and less than 0.5, got {materiality}")
+    def __init__(
+        self,
+        reference: DriftReference,
+        *,
+        false_pages: float,
+        windows: float,
+        materiality: float = 0.01,
+        latency_materiality: float = LATENCY_MATERIALITY,
+    ) -> None:
+        for what, delta in (("materiality", materiality), ("latency_materiality", latency_materiality)):
+            if not 0 <= delta < 0.5:
+                raise ValueError(f"{what} must be at least 0 and less than 0.5, got {delta}")
         self.reference, self.materiality = reference, materiality
         self.low, self.high, self.variable = reference.low, reference.high, reference.variable
+        self._judged = len(reference.variables) - reference.has_latency
+        self._materiality = np.full(len(reference.variables), materiality)
+        self._materiality[self._judged :] = max(materiality, latency_materiality)
         cumulated = _cumulated(reference.counts)
         hits = cumulated[self.high] - cumulated[self.low]
         rows = np.add.reduceat(reference.counts, reference.starts[:-1])[self.variable]
         p = hits / np.maximum(rows, 1)
         lower, upper = reference.bounds(hits, rows, math.ceil(p.size / (1.0 - BALL_SHARE - GAMMA_SHARE - WITNESS_GAMMA)))
         swing, below, above = WANDER_Z * reference.wander, p - lower, upper - p
-        self.tilts = Tilts(reference, below, above, swing, materiality, BALL_SHARE * GAMMA)
+        self.tilts = Tilts(reference, below, above, swing, self._materiality, BALL_SHARE * GAMMA)
         # a tolerance that is off by 1e-7 is none the worse
         self.p, self._swing, self._below, self._above = (array.astype(np.float32) for array in (p, swing, below, above))
         self.joint = JointEvidence(reference, materiality, WANDER_Z)
@@ -119,28 +137,44 @@ class DriftDetector:
         beside = SHARE if len(self.joint) or self.witness is not None else 0.0
         self._of_witness = 0.0 if self.witness is None else beside * (WITNESS_SHARE if len(self.joint) else 1.0)
         self._of_pairs, self._marginal = beside - self._of_witness, 1.0 - beside
-        self.sr = ShiryaevRoberts(self._log_weights(), page_threshold(windows, false_pages), np.float32)
+        log_weights, threshold = self._log_weights(), page_threshold(windows, false_pages)
+        self.latency: LatencyEvidence | None = None
+        if reference.has_latency:
+            at = self._of_latency()
+            self.latency = LatencyEvidence(at, log_weights[at] - log_mean_exp(log_weights[at], 0.0), threshold * self._judged)
+            log_weights[at] = -np.inf
+        self.sr = ShiryaevRoberts(log_weights, threshold, np.float32)
         self.dependence = Dependence(reference)
         self._firsts = np.concatenate([[0], np.cumsum(np.bincount(self.variable))])
         self._sizer = EffectSizer(reference)
+        kept = reference.pairs.kept
+        self.told = Told(self._judged, kept.first, kept.second, windows)
+        self._before: NDArray[np.bool_] | None = None
         self._report: DriftReport | None = None
 
     def _log_weights(self) -> NDArray[np.float64]:
         """Of the cells' components, side and odds first, of the tilts', variable first, equal per variable; then of the pairs'.
 
-        What an alternative inside the tolerance would have goes to the variable's others.
+        What an alternative inside the tolerance would have goes to the variable's others. Those of latency come on top of a sum of 1.
         """
-        V = len(self.reference.variables)
+        V, judged = len(self.reference.variables), self._judged
         tilts = (1.0 - CELLS_SHARE) * WEIGHTS * self.tilts.active
         cells = np.full(V, 1.0)
         cells[self.tilts.variables] = CELLS_SHARE / (CELLS_SHARE + tilts.sum(axis=1))
         tilts /= CELLS_SHARE + tilts.sum(axis=1, keepdims=True)
-        of_cells = np.log(cells / (np.bincount(self.variable) * _BOTH.size * V))[self.variable]
+        of_cells = np.log(cells / (np.bincount(self.variable) * _BOTH.size * judged))[self.variable]
         of_tilts = np.full(tilts.shape, -np.inf)
-        np.log(tilts / V, out=of_tilts, where=self.tilts.active)
+        np.log(tilts / judged, out=of_tilts, where=self.tilts.active)
         marginal = np.concatenate([np.tile(of_cells, _BOTH.size), of_tilts.ravel()])
         of_witness = np.empty(0) if self.witness is None else np.full(COMPONENTS, math.log(self._of_witness / COMPONENTS))
         return np.concatenate([marginal + math.log(self._marginal), self.joint.log_weights(self._of_pairs), of_witness])
+
+    def _of_latency(self) -> NDArray[np.intp]:
+        """Which components are of latency, the last variable."""
+        cells, last = self.p.size, len(self.reference.variables) - 1
+        mine = np.flatnonzero(self.variable == last)
+        of_tilts = np.arange(PER_VARIABLE) + np.flatnonzero(self.tilts.variables == last)[:, None] * PER_VARIABLE
+        return np.concatenate([*(side * cells + mine for side in range(_BOTH.size)), (_BOTH.size * cells + of_tilts).ravel()])
 
     def _log_e(self, counts: WindowCounts, look: Look, expected: NDArray[np.float64] | None) -> NDArray[np.float32]:
         """Logarithm of e of every component, in the order of the weights; `expected` are the shares at the window's time.
@@ -154,7 +188,7 @@ class DriftDetector:
         in_cells, in_tilts = _BOTH.size * self.p.size, tilts.active.size
         logs, out = np.empty(in_cells + in_tilts), np.empty(self.sr.log_r.size, np.float32)
         log_miss, log_top = logs[:in_cells].reshape(_BOTH.size, -1), logs[in_cells:].reshape(tilts.active.shape)
-        limits(self.p, self._below, self._above, few, dependence.rho, self.variable, self._swing, self.materiality, _BOTH, log_miss)
+        limits(self.p, self._below, self._above, few, dependence.rho, self.variable, self._swing, self._materiality, _BOTH, log_miss)
         tops(tilts.top, tilts.slack, tilts.spread, few, dependence.rho_tilts, tilts.variables, log_top)
         np.log(logs, out=logs)
         of_cells, of_tilts = out[:in_cells].reshape(log_miss.shape), out[in_cells : logs.size].reshape(log_top.shape)
@@ -181,7 +215,7 @@ class DriftDetector:
             ValueError: when it was counted against another reference, or has no times and the reference a season.
         """
         if not self._fits(counts):
-            return "page" if self.sr.open else "none", False
+            return self.told.severity if self.sr.open else "none", False
         return self._judge(counts, span_s, self.dependence.look(counts))
 
     def _fits(self, counts: WindowCounts) -> bool:
@@ -192,13 +226,33 @@ class DriftDetector:
 
     def _judge(self, counts: WindowCounts, span_s: tuple[float, float] | None, look: Look) -> tuple[Severity, bool]:
         expected = None if self.reference.season is None else self._expected(span_s)
-        verdict = self.sr.update(self._log_e(counts, look, expected), may_page=not self._why_not())
+        log_e = self._log_e(counts, look, expected)
+        if self.latency is not None:
+            self.latency.take(log_e)
+        severity = self.sr.update(log_e, may_page=not self._why_not())[0]
+        severity, self._before = self.told.judge(self.sr.steps, severity, self._parts, lambda: self._gaps(counts, expected, look))
         self.dependence.learn(counts, look)
         if len(self.joint):
             self.joint.learn(counts, look)
         if self.witness is not None:
             self.witness.learn()
-        return verdict
+        return severity, self._before is not None
+
+    def _parts(self) -> Parts:
+        """What variables, pairs and whole rows contribute to the mixture, in units of A."""
+        with np.errstate(under="ignore"):
+            share = np.exp((self.sr.log_r + self.sr.log_weights).astype(np.float64) - self.sr.log_page)
+        cells, pairs, whole = _BOTH.size * self.p.size, self._first_pair, self._first_witness
+        V = len(self.reference.variables)
+        variables = np.zeros(V)
+        np.add.at(variables, self.variable, share[:cells].reshape(_BOTH.size, -1).sum(axis=0))
+        np.add.at(variables, self.tilts.variables, share[cells:pairs].reshape(-1, PER_VARIABLE).sum(axis=1))
+        return Parts(variables[: self._judged], share[pairs:whole].reshape(-1, PAIR_ODDS.size).sum(axis=1), float(share[whole:].sum()))
+
+    def _gaps(self, counts: WindowCounts, expected: NDArray[np.float64] | None, look: Look) -> tuple[NDArray[np.float64], float]:
+        """Largest gap of cumulated shares of each variable, and what the window's events are worth."""
+        sizes = self._sizer(counts, None if self.reference.is_derived else expected)
+        return sizes.ks[: self._judged], float(np.median(look.sizes @ look.weights))
 
     def update(self, counts: WindowCounts, span_s: tuple[float, float] | None = None) -> DriftReport:
         """Judge one closed, merged window and describe it; as `step` otherwise.
@@ -207,7 +261,9 @@ class DriftDetector:
             ValueError: when it was counted against another reference, or has no times and the reference a season.
         """
         look = self.dependence.look(counts)
-        severity, opened = self._judge(counts, span_s, look) if self._fits(counts) else ("page" if self.sr.open else "none", False)
+        severity, opened = (
+            self._judge(counts, span_s, look) if self._fits(counts) else (self.told.severity if self.sr.open else "none", False)
+        )
         worth = float(np.median(look.sizes @ look.weights))
         expected = None if self.reference.season is None else self._expected(span_s)
         self._report = self._describe(counts, expected, worth, look.clients, severity, opened)
@@ -239,8 +295,10 @@ class DriftDetector:
 
     def _strongest(self) -> list[Strongest]:
         """Per variable: ln of its own mixture, when its strongest component began, and its strongest cell."""
-        V, cells, marginal = len(self.reference.variables), _BOTH.size * self.p.size, self._first_pair
-        weighted, since = self.sr.log_r + self.sr.log_weights + math.log(V / self._marginal), self.sr.since
+        cells, marginal = _BOTH.size * self.p.size, self._first_pair
+        weighted, since = self.sr.log_r + self.sr.log_weights + math.log(self._judged / self._marginal), self.sr.since
+        if self.latency is not None:
+            self.latency.show(weighted, since)
         of_cells, of_tilts = weighted[:cells].reshape(_BOTH.size, -1), weighted[cells:marginal].reshape(-1, PER_VARIABLE)
         found = []
         tilt = dict(zip(self.tilts.variables.tolist(), range(len(of_tilts)), strict=True))
@@ -263,13 +321,18 @@ class DriftDetector:
         sr, strongest = self.sr, self._strongest()
         plain = expected is None or self.reference.is_derived  # a part is shown against what it was, its season included
         sizes = self._sizer(counts) if plain else self._sizer(counts, expected)
-        by_variable = np.array([one.log_evidence for one in strongest])
-        leading, pairs, jointly, shift = self._leading(counts, by_variable, severity)
+        by_variable = np.array([one.log_evidence for one in strongest[: self._judged]])
+        latency = "none" if self.latency is None else self.latency.severity
+        before = self._before if opened else None
+        if before is not None:  # a page names what is new
+            by_variable[before] = -np.inf
+        leading, pairs, jointly, shift = self._leading(counts, by_variable, severity, before)
         why = self._why_not()
         variables = describe(self.reference, sizes, counts.cells, strongest, self.dependence.rho)
         looks_like = None
+        shown = leading[:TABLES] if latency == "none" else (*leading[:TABLES], LATENCY)
+        variables = with_tables(self.reference, sizes, counts.cells, variables, shown) if shown else variables
         if leading:
-            variables = with_tables(self.reference, sizes, counts.cells, variables, leading)
             together = jointly or shift is not None
             looks_like = likeness(self.reference, leading, {one.name: one.direction for one in variables}, jointly=together)
         return DriftReport(
@@ -291,10 +354,12 @@ class DriftDetector:
             jointly=jointly,
             shift=shift,
             looks_like=looks_like,
+            latency=latency,
+            again=self.told.again,
         )
 
     def _leading(
-        self, counts: WindowCounts, by_variable: NDArray[np.float64], severity: Severity
+        self, counts: WindowCounts, by_variable: NDArray[np.float64], severity: Severity, told: NDArray[np.bool_] | None
     ) -> tuple[tuple[str, ...], tuple[PairDrift, ...], bool, JointShift | None]:
         """Variables to show, pairs to show, whether the pairs tell most, and what moved together if that tells most."""
         if severity == "none":
@@ -303,10 +368,14 @@ class DriftDetector:
         named = [names[v] for v in e_bh(by_variable, 0.05)[:10].tolist()]
         found = self.joint.strongest(counts, self.sr.log_r[first:last], self.sr.since[first:last]) if len(self.joint) else ()
         by_pair = np.array([pair.log_evidence for pair in found])
+        if told is not None and len(found):
+            by_pair[told[self.joint.pairs.kept.first] | told[self.joint.pairs.kept.second]] = -np.inf
         pairs = tuple(found[k] for k in e_bh(by_pair, 0.05)[:5].tolist())
         alone = log_mean_exp(by_variable) + math.log(self._marginal)
         of_pairs = log_mean_exp(by_pair) + math.log(self._of_pairs) if found else -math.inf
-        if self.witness is not None and max(alone, of_pairs) < self.sr.log_ticket:  # a variable or a pair that tells says more
+        if (
+            self.witness is not None and (told is None or not told.any()) and max(alone, of_pairs) < self.sr.log_ticket
+        ):  # a variable or a pair that tells says more
             shift = self.witness.strongest(names, self.sr.log_r[last:], self.sr.since[last:])
             if shift.log_evidence + math.log(self._of_witness) > max(alone, of_pairs):
                 return tuple(dict.fromkeys([*named, *shift.names]))[:10], pairs, False, shift
@@ -323,12 +392,19 @@ class DriftDetector:
     def reset(self) -> None:
         """Forget the evidence (after a new approved reference one makes a new detector instead)."""
         self.sr.reset()
+        if self.latency is not None:
+            self.latency.sr.reset()
+        self.told.until[:] = 0
 
     def snapshot(self) -> bytes:
         """The state as bytes, without the reference."""
-        parts = {"joint": self.joint.state()} if len(self.joint) else {}
+        parts: dict[str, Any] = {"told": self.told.state()}
+        if len(self.joint):
+            parts["joint"] = self.joint.state()
         if self.witness is not None:
             parts["witness"] = self.witness.state()
+        if self.latency is not None:
+            parts["latency"] = self.latency.sr.state()
         return pack(
             _KIND, _VERSION, {"sr": self.sr.state(), "dependence": self.dependence.state(), "cells": self.reference.n_cells} | parts
         )
@@ -351,7 +427,13 @@ class DriftDetector:
                 self.joint.restore(body["joint"])
             if self.witness is not None:
                 self.witness.restore(body["witness"])
+            if self.latency is not None:
+                self.latency.sr.restore(body["latency"])
             self.sr.restore(body["sr"])
+            if "told" in body:
+                self.told.restore(body["told"])
+            elif self.sr.open:
+                self.told.adopt(self.sr.steps)
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"damaged {_KIND}: {error}") from error
         self._report = None

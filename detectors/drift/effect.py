@@ -103,21 +103,11 @@ class EffectSizer:
 
     def __init__(self, reference: DriftReference) -> None:
         self.reference = reference
-        starts, n_edges = reference.starts, reference.n_edges
+        starts = reference.starts
         self._starts, self._last = starts[:-1], starts[1:] - 1
         self._numeric = np.array([kind == "numeric" for kind in reference.kinds])
         self._sizes = np.diff(starts)
-        widths = np.zeros(reference.n_cells)
-        for v, first in enumerate(self._starts.tolist()):
-            m = int(n_edges[v])
-            if self._numeric[v]:
-                edges = reference.edges[v, :m].astype(np.float64)
-                widths[first + 1 : first + m] = np.diff(edges) / reference.sd[v]
-                if m > 2:
-                    # the outer bins reach to the extremes, but their mass sits near the inner edge
-                    outer = np.array([first + 1, first + m - 1])
-                    widths[outer] = np.minimum(widths[outer], 2.0 * reference.tails[v])
-        self._widths = widths.astype(np.float32)
+        self._widths = reference.widths
         self._fold, self._fold_starts = reference.tenths, reference.tenth_starts[:-1]
         self._inside = np.ones(reference.n_cells, bool)
         self._inside[self._last[self._numeric]] = False

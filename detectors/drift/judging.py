@@ -25,7 +25,7 @@ def limits(p, below, above, few, rho, variable, swing, materiality, odds, out): 
         rho: shape (V,).
         variable: whose a tested cell is, shape (K,).
         swing: how far it may wander in time, shape (K,).
-        materiality: delta.
+        materiality: delta, shape (V,).
         odds: three above 1, three below, shape (6,).
         out: where it goes, shape (6, K).
     """
@@ -33,8 +33,8 @@ def limits(p, below, above, few, rho, variable, swing, materiality, odds, out): 
     for k in range(p.size):
         mix = few * np.sqrt(rho[variable[k]])
         spread = mix**2 * p[k] * (1.0 - p[k]) + swing[k] ** 2
-        upper = p[k] + np.sqrt(above[k] ** 2 + spread) + materiality
-        lower = p[k] - np.sqrt(below[k] ** 2 + spread) - materiality
+        upper = p[k] + np.sqrt(above[k] ** 2 + spread) + materiality[variable[k]]
+        lower = p[k] - np.sqrt(below[k] ** 2 + spread) - materiality[variable[k]]
         for s in range(half):
             out[s, k] = 1.0 + upper * (odds[s] - 1.0) if upper < 1.0 else np.inf
             out[half + s, k] = 1.0 + lower * (odds[half + s] - 1.0) if lower > 0.0 else np.inf

@@ -28,6 +28,9 @@ MIN_ROWS = 200
 GAMMA = 0.005
 """Probability, spent once per reference, that any cell's true share lies outside its tolerance."""
 
+LATENCY = "latency"
+"""Name of the variable."""
+
 BLOCKS, MAX_BLOCKS = 48, 1024
 """Equal stretches of time of a recorded reference, of an hour if there are enough rows: a longer one averages a swing away."""
 BLOCK_S, BLOCK_ROWS = 3600.0, 100
@@ -46,7 +49,8 @@ _Column = tuple[str, Kind, tuple[str, ...], NDArray[np.float32], NDArray[np.int6
 class DriftReference:
     """Frozen bins and shares of the tracked variables; build it with `fit` or `from_bytes`.
 
-    Tracked are the d features, then ``score:NAME`` per class score, then ``class`` (the predicted class) or ``value`` (regression).
+    Tracked are the d features, then ``score:NAME`` per class score, then ``class`` (the predicted class) or ``value`` (regression), then
+    ``latency``.
 
     Attributes:
         variables: names, V of them.
@@ -177,6 +181,7 @@ class DriftReference:
         classes: Sequence[str] = (),
         label: ArrayLike | None = None,
         value: ArrayLike | None = None,
+        latency: ArrayLike | None = None,
         held_out: ArrayLike | None = None,
         at_s: ArrayLike | None = None,
     ) -> DriftReference:
@@ -191,8 +196,9 @@ class DriftReference:
             classes: names of the C classes.
             label: predicted class codes, shape (n,).
             value: regression output, shape (n,).
-            held_out: shape (n,) bool, rows the model was not trained on. Scores, class and value are taken from those only: a model is
-                over-confident on its own training rows, and live traffic would look like drift.
+            latency: how long the answers took, ms, shape (n,).
+            held_out: shape (n,) bool, rows the model was not trained on. Scores, class, value and latency are taken from those only: a
+                model is over-confident on its own training rows, and live traffic would look like drift.
             at_s: time of each row in seconds since the epoch, shape (n,), when the reference is recorded traffic. What repeats by the hour
                 of the day or the week becomes its season (`season.py`). What is left of its variation between hours (48 to 1,024 equal
                 stretches of time of at least 100 rows), beyond sampling noise, is part of what is normal too. Without it every hour is
@@ -238,7 +244,7 @@ class DriftReference:
             if table.shape != (n, len(classes)):
                 raise ValueError(f"scores must have shape ({n}, {len(classes)}) (rows, classes), got {table.shape}")
             columns += [(f"score:{c}", "numeric", (), table[keep, j], block[keep], hour[keep]) for j, c in enumerate(classes)]
-        for name, given, output in (("class", tuple(classes), label), ("value", (), value)):
+        for name, given, output in (("class", tuple(classes), label), ("value", (), value), (LATENCY, (), latency)):
             if output is None:
                 continue
             with np.errstate(over="ignore"):  # beyond float32 is infinite, and counts as such
@@ -340,6 +346,20 @@ class DriftReference:
             for v, kind in enumerate(self.kinds)
         )
 
+    @cached_property
+    def widths(self) -> NDArray[np.float32]:
+        """Width of each cell in standard deviations, 0 where it has no ends, shape (n_cells,)."""
+        out = np.zeros(self.n_cells, np.float32)
+        for v, first in enumerate(self.starts[:-1].tolist()):
+            m = int(self.n_edges[v])
+            if self.kinds[v] == "numeric":
+                out[first + 1 : first + m] = np.diff(self.edges[v, :m].astype(np.float64)) / self.sd[v]
+                if m > 2:
+                    # the outer bins reach to the extremes, but their mass sits near the inner edge
+                    outer = np.array([first + 1, first + m - 1])
+                    out[outer] = np.minimum(out[outer], 2.0 * self.tails[v])
+        return out
+
     @property
     def has_class(self) -> bool:
         """Whether the predicted class is tracked."""
@@ -349,6 +369,11 @@ class DriftReference:
     def has_value(self) -> bool:
         """Whether a regression value is tracked."""
         return "value" in self.variables[self.n_features :]
+
+    @property
+    def has_latency(self) -> bool:
+        """Whether latency is tracked; it is the last variable then."""
+        return self.variables[-1] == LATENCY and len(self.variables) > self.n_features
 
     def expected(self, span_s: tuple[float, float]) -> NDArray[np.float64]:
         """Share of every cell of its variable from `span_s[0]` to `span_s[1]`, in seconds since the epoch, shape (n_cells,)."""
@@ -435,7 +460,7 @@ class DriftReference:
         if not all(type(body[k]) is int and body[k] >= 0 for k in ("n_features", "n_scores", "rows")):
             raise ValueError("a number of features, scores or rows that is none")
         reference = cls(**body)
-        counted = reference.n_features + reference.n_scores + reference.has_class + reference.has_value
+        counted = reference.n_features + reference.n_scores + reference.has_class + reference.has_value + reference.has_latency
         if counted != V:
             raise ValueError(f"{V} variables for {counted} features, scores and answers")
         return reference

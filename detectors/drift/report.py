@@ -63,8 +63,8 @@ class DriftReport(msgspec.Struct, frozen=True):
         window: windows seen since the detector was made, this one included.
         n: events of the window.
         n_effective: what they are worth, median over variables.
-        severity: "page" while an episode is open, "ticket" at A / 100.
-        opened: whether a page episode opened with this window; count these against the budget.
+        severity: "page" while an episode that paged is open, "ticket" at A / 100, or while what was told before is back.
+        opened: whether a page opened with this window, of a cause that is new; count these against the budget.
         log_evidence: ln M, the mixture over all variables.
         log_page, log_ticket: the levels it is compared with.
         variables: one entry per tracked variable, in the reference's order.
@@ -77,6 +77,8 @@ class DriftReport(msgspec.Struct, frozen=True):
         looks_like: what the leading variables look like (`moves.likeness`); None when severity is "none".
         jointly: whether the pairs tell more than the variables alone.
         shift: columns that together moved, if that tells more than variables and pairs (`witness.py`).
+        again: whether the ticket is of what a page was about before, which is back within a week (`told.py`).
+        latency: "ticket" while latency's own evidence is enough for one (`latency.py`); never in `severity`, `leading`, `since`.
     """
 
     window: int
@@ -97,6 +99,8 @@ class DriftReport(msgspec.Struct, frozen=True):
     jointly: bool = False
     shift: JointShift | None = None
     looks_like: Likeness | None = None
+    latency: Severity = "none"
+    again: bool = False
 
     @property
     def beyond(self) -> tuple[bool, ...]:

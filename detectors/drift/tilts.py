@@ -104,7 +104,7 @@ class Tilts:
         below: how far a tested cell's true share may lie below the reference's, by the reference's own error, shape (K,).
         above: the same above.
         swing: how far it may wander in time, shape (K,).
-        materiality: delta.
+        materiality: delta of each variable, shape (V,).
         gamma: probability, over all variables, that a true law is outside its ball.
 
     Attributes:
@@ -114,7 +114,7 @@ class Tilts:
         active: whether an alternative is far enough from the tolerance, shape (U, PER_VARIABLE).
     """
 
-    def __init__(self, reference: DriftReference, below: Floats, above: Floats, swing: Floats, materiality: float, gamma: float) -> None:
+    def __init__(self, reference: DriftReference, below: Floats, above: Floats, swing: Floats, materiality: Floats, gamma: float) -> None:
         starts = reference.starts
         self.variables = np.array([v for v, kind in enumerate(reference.kinds) if kind == "numeric" and reference.n_edges[v] > 2], np.int64)
         U, C = self.variables.size, int(np.diff(starts)[self.variables].max(initial=1))
@@ -139,10 +139,11 @@ class Tilts:
             tube = Tube(F - np.hypot(borders(below, above), wander), F + np.hypot(borders(above, below), wander))
             ball = Ball(counts, (float(share[-1] - below[missing]), float(share[-1] + above[missing])), gamma / U)
             q = moved(reference, v)
-            w = np.array([[clipped(a, b, materiality) for a, b in zip(q, set_.hardest(q), strict=True)] for set_ in (tube, ball)])
+            delta = float(materiality[v])
+            w = np.array([[clipped(a, b, delta) for a, b in zip(q, set_.hardest(q), strict=True)] for set_ in (tube, ball)])
             w = np.exp(np.log(w).astype(np.float32).astype(np.float64))  # as it is kept
             flat = w.reshape(-1, size)
-            turns, range_ = np.abs(np.diff(flat, axis=1)), materiality * np.ptp(flat, axis=1)
+            turns, range_ = np.abs(np.diff(flat, axis=1)), delta * np.ptp(flat, axis=1)
             worst = np.minimum(tube.largest(flat), ball.largest(flat) + turns @ wander) + range_
             growth = (q * np.log(w)).sum(axis=2) - np.log(worst).reshape(2, -1)
             best = growth.argmax(axis=0)

@@ -58,7 +58,7 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
         FeatureWindowRow(
             model=model, version="1", start=start, feature=name, kind="numeric", n=600, psi=0.01 * i * k, w1=0.02 * i,
             log_evidence=0.3 * i, severity="ticket" if i > 20 else "", cells=(100, 500),
-            expected=(0.25, 0.75), cell_names=("low", "high"),
+            expected=(0.25, 0.75), cell_names=("low", "high"), past=(250, 750), widths=(1.0, 0.0), tenths=(0, 1), mean_shift=0.1,
         )
         for k, name in enumerate(("amount", "age"), 1)
     ]  # fmt: skip

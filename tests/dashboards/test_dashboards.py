@@ -23,7 +23,7 @@ from tests.dashboards.rows import END, HOSTILE, insert, rows
 from tests.streams.events import settings
 
 VIEWS = views()
-ALL = {"model": "$__all", "version": "$__all", "client": "$__all", "feature": "$__all", "budget": "1", "objective": "99.9"}
+ALL = {"model": "$__all", "version": "$__all", "client": "$__all", "feature": "$__all", "budget": "1", "objective": "99.9", "slow": "24"}
 CASES = [(name, panel.title) for name, view in VIEWS.items() for panel in view.panels if panel.kind != "row"]
 
 

@@ -1,8 +1,10 @@
 """A model without a reference gets one from its first events, whatever their form; odd batches neither spoil nor stop it."""
 
+import msgspec
 import numpy as np
 import pytest
 
+from detectors.drift import DriftReference
 from inferwatch import EventColumns, Strings
 from schemas.reference import decode, encode
 from streams.provisional import Provisional
@@ -34,6 +36,21 @@ def test_categories_seen_become_categories() -> None:
     made = gathered(events(200, category_names=("city",), categories=(cities,))).build("m", "1")
     assert made is not None
     assert (made.features[-1].name, made.features[-1].categories) == ("city", ("Köln", "Porto"))
+
+
+def test_latency_is_compared_where_events_tell_it() -> None:
+    slow, silent = (gathered(events(200, latency_ms=np.full(200, ms, np.float32))) for ms in (7.0, np.nan))
+    known, unknown = (one.build("m", "1") for one in (slow, silent))
+    assert known is not None
+    assert unknown is not None
+    assert DriftReference.from_bytes(known.parts["drift"]).has_latency
+    assert not DriftReference.from_bytes(unknown.parts["drift"]).has_latency
+    rows, schema, *others = msgspec.msgpack.decode(gathered(events(90)).snapshot())
+    before = Provisional.restore(msgspec.msgpack.encode([rows, schema, *others[:3]]))  # of before latency was gathered
+    before.add(events(110, latency_ms=np.full(110, 7.0, np.float32)))
+    made = before.build("m", "1")
+    assert made is not None
+    assert DriftReference.from_bytes(made.parts["drift"]).has_latency
 
 
 def test_only_answered_events_are_gathered() -> None:

@@ -99,7 +99,7 @@ def test_lines_are_in_order_of_time_and_never_before_the_event_that_raised_them(
 
 @given(ts=st.floats(0, 9e9, exclude_max=True))
 def test_a_time_that_becomes_nanoseconds_and_a_float_again_is_never_before_itself(ts: float) -> None:
-    columns = module._columns("m", (), np.array([ts]), np.zeros((1, 0), np.float32), None, None, Strings.of(["c"]),
+    columns = module._columns("m", (), np.array([ts]), np.zeros((1, 0), np.float32), None, None, np.zeros(1), Strings.of(["c"]),
                               np.array([0]), np.array([0]))  # fmt: skip
     assert ts <= columns.at_ns[0] / 1e9 <= ts + 3e-6  # floats lie so far apart at 9e9
 

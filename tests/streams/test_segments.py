@@ -181,6 +181,6 @@ def test_the_line_that_the_views_draw_is_where_the_judge_pages(fields: tuple[str
     of = judge(drift={"segments": fields})
     share = partial(published=PUBLISHED, n=100)
     of.partial(share, share.end_ns)
-    drift = of._models["m", "1"]._drift
+    drift = of._models["m", "1"]._drift.detector
     assert drift is not None
     assert objectives(settings(drift={"segments": fields})).ln_page_drift == pytest.approx(drift.sr.log_page, abs=1e-9)

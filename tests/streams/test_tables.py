@@ -30,6 +30,16 @@ def test_a_list_column_of_features_gets_names_bounds_and_kinds_from_the_meta_fil
     assert (rows.classes, rows.X.dtype.name, rows.X.tolist()) == (("n", "y"), "float32", [[1, 2], [3, 4]])
 
 
+def test_latency_is_the_answers_and_no_feature_unless_it_is_named_as_one(file: Path) -> None:
+    write(file, a=[1.0, 2.0], latency_ms=[12.5, None])
+    rows = read_reference(file, Meta())
+    assert [f.name for f in rows.features] == ["a"]
+    assert np.array_equal(rows.latency_ms, [12.5, np.nan], equal_nan=True)  # type: ignore[arg-type]
+    named = read_reference(file, Meta(), names=["a", "latency_ms"])
+    assert named.latency_ms is None
+    assert named.X[:, 1].tolist()[0] == 12.5
+
+
 def test_without_a_meta_file_columns_and_classes_are_numbered(file: Path) -> None:
     rows = read_reference(write(file, **reference_columns(20)), Meta())
     assert [f.name for f in rows.features] == ["f0", "f1", "f2"]

@@ -1,0 +1,198 @@
+"""Drift of one model version at its owner: the whole, its segments, and latency; what they say becomes alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from detectors.drift import DriftDetector, DriftReference, DriftReport, WindowCounts
+from detectors.drift.reference import LATENCY
+from detectors.drift.report import VariableDrift
+from detectors.drift.told import QUIET_DAYS
+from detectors.state import StateError
+from schemas.windows import Severity, WindowPartial
+from streams import pages
+from streams.alerts import AlertBook
+from streams.owner import NS
+from streams.references import Loaded
+from streams.segment_judge import Part, SegmentJudge
+from streams.settings import Settings, drift_pages, windows_in_30d
+
+_PATIENCE_NS = round(QUIET_DAYS * 86_400) * NS
+"""Without renewal, after which a ticket of what comes and goes is over."""
+
+
+class DriftJudge:
+    """Judges merged windows against the reference in force.
+
+    Args:
+        model: its name.
+        version: its version.
+        settings: budget, window length, materiality, segments.
+        alerts: where they are raised.
+    """
+
+    def __init__(self, model: str, version: str, settings: Settings, alerts: AlertBook) -> None:
+        self.model, self.version = model, version
+        self._settings, self._alerts = settings, alerts
+        self._loaded: Loaded | None = None
+        self.detector: DriftDetector | None = None
+        self._segments: SegmentJudge | None = None
+
+    @property
+    def reference(self) -> DriftReference | None:
+        """In whose bins windows are judged."""
+        return self.detector.reference if self.detector is not None else None
+
+    def use(self, loaded: Loaded | None) -> None:
+        """Goes over to another reference: the recursions begin anew."""
+        settings = self._settings
+        self._loaded, self.detector, self._segments = loaded, None, None
+        if loaded is not None and loaded.drift is not None:
+            self._segments = SegmentJudge(settings, loaded.drift) if settings.drift.segments else None
+            self.detector = DriftDetector(
+                loaded.drift,
+                false_pages=drift_pages(settings)[0],
+                windows=windows_in_30d(settings.window),
+                materiality=settings.drift.materiality,
+                latency_materiality=settings.drift.latency_materiality,
+            )
+
+    def window(self, window: WindowPartial, now_ns: int, mark: dict[str, Any]) -> DriftReport | None:
+        """Judges a window; None where it was counted by another reference, or by none.
+
+        Args:
+            window: its partitions' counts, merged.
+            now_ns: when it is judged.
+            mark: what alerts say besides.
+        """
+        detector, loaded = self.detector, self._loaded
+        if detector is None or loaded is None or not window.counts or window.reference != loaded.id:
+            return None
+        try:
+            counts = WindowCounts.from_bytes(window.counts, detector.reference)
+        except StateError:  # only when the reference came after the counts, which could not be looked at until now
+            window.anomalies["damaged_counts"] = window.n
+            return None
+        report = detector.update(counts, (window.start_ns / NS, window.end_ns / NS))
+        parts = [] if self._segments is None else [part for part in self._segments.judge(window) if part.report.severity != "none"]
+        self._alert(window, report, parts, max(window.end_ns, now_ns), mark)
+        self._alert_latency(window, report, max(window.end_ns, now_ns), mark)
+        return report
+
+    def _alert(self, window: WindowPartial, whole: DriftReport, parts: list[Part], at_ns: int, mark: dict[str, Any]) -> None:
+        """One alert for the model and its segments: a segment leads where it alone shows so much."""
+        alone = bool(parts) and (whole.severity == "none" or (whole.severity, parts[0].report.severity) == ("ticket", "page"))
+        report = parts[0].report if alone else whole
+        severity: Severity = "ticket" if report.severity == "page" and self._provisional else report.severity
+        if severity == "none":
+            return
+        leading = pages.leading_variables(report)
+        cause = "" if alone else self._cause(report, leading, at_ns)
+        self._alerts.raise_(
+            "drift",
+            cause,
+            severity,
+            at_ns,
+            summary=pages.drift(report, self.model, self.version, parts[0] if alone else None),
+            log_evidence=report.log_evidence,
+            evidence={
+                "since_window": report.since,
+                "since_ns": _began(window, report, report.since),
+                "again": report.again,
+                "looks_like": "data fault" if self._alerts.is_open("quality") else report.looks_like,
+                "n_effective": round(report.n_effective, 1),
+                "log_page": round(report.log_page, 2),
+                "status": self._status(report),
+                "variables": [msgspec.to_builtins(variable) for variable in leading[:5]],
+                "pairs": [pair._asdict() for pair in report.pairs],
+                "together": None if report.shift is None else report.shift._asdict(),
+                "segments": [
+                    {
+                        "segment": part.name,
+                        "share": round(part.share, 4),
+                        "log_evidence": round(part.report.log_evidence, 2),
+                        "features": list(part.report.leading[:3]),
+                    }
+                    for part in parts[:5]
+                ],
+            }
+            | mark,
+            feature=leading[0].name if leading else None,
+            n_events=report.n if alone else window.n,
+            continues=report.severity == "page" and not report.opened,
+            part=cause,
+            patience_ns=_PATIENCE_NS if report.again else 0,
+        )
+
+    def _cause(self, report: DriftReport, leading: Sequence[VariableDrift], at_ns: int) -> str:
+        """Which alert a window of the whole is for: the model's, or one of its own for what moved while that is a page already.
+
+        Those of its own are renewed as long as their variable moves.
+        """
+        told = self._alerts.of("drift")
+        for cause in told.keys() - {"", LATENCY}:
+            if cause in report.leading or dict(zip(self._names, report.beyond, strict=True)).get(cause):
+                self._alerts.renew("drift", cause, at_ns, report.log_evidence)
+        held = told.get("")
+        if not report.opened or held is None or held.severity != "page" or not leading or leading[0].name == held.feature:
+            return ""
+        return leading[0].name
+
+    def _alert_latency(self, window: WindowPartial, report: DriftReport, at_ns: int, mark: dict[str, Any]) -> None:
+        """Latency's ticket, beside what else moved."""
+        if report.latency == "none":
+            return
+        moved = report.variables[-1]
+        self._alerts.raise_(
+            "drift",
+            LATENCY,
+            report.latency,
+            at_ns,
+            summary=pages.drift_of_latency(moved, self.model, self.version),
+            log_evidence=moved.log_evidence,
+            evidence={
+                "since_window": moved.since,
+                "since_ns": _began(window, report, moved.since),
+                "looks_like": LATENCY,
+                "status": self._status(report),
+                "variables": [msgspec.to_builtins(moved)],
+            }
+            | mark,
+            feature=LATENCY,
+            n_events=window.n,
+            part=LATENCY,
+            patience_ns=_PATIENCE_NS if self._alerts.was_told("drift", LATENCY) else 0,
+        )
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return self.reference.variables if self.reference is not None else ()
+
+    @property
+    def _provisional(self) -> bool:
+        return self._loaded is not None and self._loaded.provisional
+
+    def _status(self, report: DriftReport) -> str:
+        return "uncalibrated: provisional reference" if self._provisional else report.status
+
+    def dump(self) -> dict[str, Any]:
+        """For a snapshot."""
+        return {
+            "drift": b"" if self.detector is None else self.detector.snapshot(),
+            "segments": None if self._segments is None else self._segments.dump(),
+        }
+
+    def load(self, body: dict[str, Any]) -> None:
+        """From a snapshot taken with the same reference."""
+        if self.detector is not None and body["drift"]:
+            self.detector.restore(body["drift"])
+            if self._segments is not None and body.get("segments") is not None:
+                self._segments.load(body["segments"])
+
+
+def _began(window: WindowPartial, report: DriftReport, since: int) -> int:
+    """When the window with number `since` of the detector's began, as if all were as long as this one."""
+    return max(window.start_ns - (report.window - 1 - since) * (window.end_ns - window.start_ns), 0)
