@@ -376,7 +376,7 @@ class Judge:
         self._audit.heartbeat(beat, received_ns)
         known = (beat.model, beat.version) in self._models
         if beat.model and beat.version and (known or len(self._models) < self._settings.limits.models):
-            self._model(beat.model, beat.version).heartbeat(beat, received_ns)
+            self._model(beat.model, beat.version).heartbeat(beat, received_ns, self._now_ns)
 
     def _lifecycle(self, message: Lifecycle, received_ns: int) -> None:
         self.counted["lifecycle"] += 1

@@ -223,9 +223,9 @@ class ModelJudge:
             raise ValueError(f"suspect rows of {rows.width} values; the reference has {self.loaded.swarm.width}")
         self._slices.add(rows, now_ns)
 
-    def heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
-        """Takes a producer's sign of life."""
-        self._telemetry.heartbeat(beat, received_ns)
+    def heartbeat(self, beat: Heartbeat, received_ns: int, now_ns: int) -> None:
+        """Takes a producer's sign of life, which Kafka received before it is read."""
+        self._telemetry.heartbeat(beat, max(received_ns, now_ns))
         self.accuracy.feedback.service(beat.service)
         self.service.heartbeat(beat, received_ns)
 

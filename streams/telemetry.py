@@ -84,15 +84,20 @@ class Telemetry:
         for block in sorted(blocks)[:-_MAX_BLOCKS] if len(blocks) > _MAX_BLOCKS else ():
             del blocks[block]
 
-    def heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
-        """Takes a sign of life; a closing one says that silence afterwards is no gap."""
+    def heartbeat(self, beat: Heartbeat, heard_ns: int) -> None:
+        """Takes a sign of life; a closing one says that silence afterwards is no gap.
+
+        Args:
+            beat: it.
+            heard_ns: when it was read, not when it was sent: a worker that is minutes behind hears of everybody all the same.
+        """
         if beat.closing:
             self._completeness.stopped(beat.instance)
             self._heartbeats.pop(beat.instance, None)
             return
         if beat.instance in self._heartbeats or len(self._heartbeats) < self._max:
             self._heartbeats[beat.instance] = beat
-            self._heard_ns[beat.instance] = max(self._heard_ns.get(beat.instance, 0), received_ns)
+            self._heard_ns[beat.instance] = max(self._heard_ns.get(beat.instance, 0), heard_ns)
 
     def service(self) -> str:
         """The one service whose instances were heard within a day; "" when there are several, or none."""
@@ -115,6 +120,7 @@ class Telemetry:
     def set_back(self, now_ns: int) -> None:
         """The clock was ahead: no time that is kept lies beyond now."""
         self._next_ns = min(self._next_ns, now_ns)
+        self._heard_ns = {instance: min(at_ns, now_ns) for instance, at_ns in self._heard_ns.items()}
         self._highest = {instance: [(min(at_ns, now_ns), n) for at_ns, n in seen] for instance, seen in self._highest.items()}
 
     def _judge_blocks(self, instance: str, beat: Heartbeat, now_ns: int) -> None:

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from detectors.drift import DriftReference, WindowCounts
 from detectors.state import StateError
+from inferwatch import Heartbeat
 from schemas import windows
 from streams.alerts import MAX_OPEN
 from streams.judge import Judge
 from streams.owner import Record
 from streams.references import References
 from tests.streams.events import KEY, NS, START, reference, settings
-from tests.streams.judging import PUBLISHED, Feed, alerts, judge, judged, rows
+from tests.streams.judging import BEAT, PUBLISHED, Feed, alerts, judge, judged, rows
 from tests.streams.messages import LENGTH, finding, partial
 
 # -- counting ---------------------------------------------------------------------------------------------------------------------------
@@ -162,6 +163,23 @@ def test_a_clock_that_was_an_hour_ahead_and_is_right_again_judges_and_ends_alert
         assert len(rows(who, "windows")) == 1, "judged before its partitions had their time"
         who.tick(START + 3 * LENGTH + 11 * NS)
         assert len(rows(who, "windows")) == 2
+
+
+def test_a_worker_that_is_minutes_behind_takes_nobody_for_silent_and_a_model_that_is_silent_still_pages() -> None:
+    feed, last = Feed(judge()), 0
+
+    def pages_until(second: int, behind_s: int, begin: int) -> list[str]:
+        for k in range(begin, second):
+            if k % 10 == 0 and behind_s >= 0:
+                feed.raw("lifecycle", beat, START + (k - behind_s) * NS, BEAT)
+            feed.judge.tick(START + k * NS)
+        return [alert.detector for alert in alerts(feed.judge) if alert.severity == "page"]
+
+    beat = msgspec.json.encode(Heartbeat(service="shop", instance="a", model="m", version="1", accepted=1, sent=1))
+    for last in range(0, 3_000, 60):  # a minute's heartbeats are read later than those of the minute before
+        assert pages_until(last + 60, last // 12, last) == []
+    assert pages_until(last + 115, -1, last + 60) == []
+    assert pages_until(last + 121 + LENGTH // NS, -1, last + 115) == ["completeness"]
 
 
 def test_a_small_step_back_of_the_clock_is_waited_for() -> None:
