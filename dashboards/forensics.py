@@ -199,18 +199,22 @@ def _alike() -> list[Panel]:
         table(
             "Chains that alerts rest on",
             "What an alert counted: hits among the questions that could be judged, beside near rows and repeats at that "
-            "moment, and the event that tipped the scale, which is among the kept queries below.",
+            "moment, the event that tipped the scale, and the client's last questions in the same record, oldest first, eight at most: "
+            "event id, answer, features changed since the one before. All are among the kept queries below.",
             sql("""
                 SELECT at, client, detector, severity, JSONExtractString(evidence, 'statistic') AS statistic,
                     JSONExtractUInt(evidence, 'hits') AS hits, JSONExtractUInt(evidence, 'judged') AS judged,
                     JSONExtractUInt(evidence, 'near_rows') AS near, JSONExtractUInt(evidence, 'exact_repeats') AS repeats,
-                    JSONExtractString(evidence, 'seen') AS seen, JSONExtractString(evidence, 'event_id') AS event_id, alert_id
+                    JSONExtractString(evidence, 'seen') AS seen, JSONExtractString(evidence, 'event_id') AS event_id,
+                    arrayStringConcat(arrayMap(one -> concat(JSONExtractString(one, 'event_id'), ' ', JSONExtractString(one, 'answer'),
+                        if(JSONHas(one, 'changed'), concat(' (', JSONExtractRaw(one, 'changed'), ')'), '')),
+                        JSONExtractArrayRaw(evidence, 'chain')), ' > ') AS chain, alert_id
                 FROM alerts FINAL WHERE $__timeFilter(at) AND @scope AND @about_client
                     AND JSONHas(evidence, 'near_rows')
                 ORDER BY at DESC, alert_id LIMIT 200
             """),
             (24, 7),
-            columns=[SEVERITY, client_column(), Column(name="seen", width=480)],
+            columns=[SEVERITY, client_column(), Column(name="seen", width=360), Column(name="chain", width=480)],
         ),
     ]
 

@@ -20,6 +20,7 @@ from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams.align import Aligned, Aligner, WidthError
 from streams.canaries import CanaryBook
+from streams.chains import chain, links
 from streams.duplicates import RecentEvents, keys_of, keys_of_ids
 from streams.feedback import group_of_service
 from streams.kernels import admit
@@ -203,8 +204,12 @@ class ModelShard:
                 at = int(judged[rise.index])
                 row, when = int(rows[at]), int(at_ns[at])
                 later = int(np.count_nonzero(slot[at + 1 :] == rise.slot))  # counted already, but after this event
-                self._sampler.keep(events, row, when, self._emit)
-                self._emit(self.watch.finding(rise, when, int(self.watch.table.n[rise.slot]) - later, events.id_of(row)))
+                linked = links(slot, at) if rise.family != "cost" else np.array([at])
+                for i in linked.tolist():
+                    self._sampler.keep(events, int(rows[i]), int(at_ns[i]), self._emit)
+                asked = chain(events, rows, X, label, self._aligner.classes, linked) if len(linked) > 1 else []
+                n_events = int(self.watch.table.n[rise.slot]) - later
+                self._emit(self.watch.finding(rise, when, n_events, events.id_of(row), asked))
         while len(self._windows) > self._settings.window.max_open:
             self._close(self._windows.starts[0])
 

@@ -84,20 +84,15 @@ class Telemetry:
         for block in sorted(blocks)[:-_MAX_BLOCKS] if len(blocks) > _MAX_BLOCKS else ():
             del blocks[block]
 
-    def heartbeat(self, beat: Heartbeat, heard_ns: int) -> None:
-        """Takes a sign of life; a closing one says that silence afterwards is no gap.
-
-        Args:
-            beat: it.
-            heard_ns: when it was read, not when it was sent: a worker that is minutes behind hears of everybody all the same.
-        """
+    def heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
+        """Takes a sign of life; a closing one says that silence afterwards is no gap."""
         if beat.closing:
             self._completeness.stopped(beat.instance)
             self._heartbeats.pop(beat.instance, None)
             return
         if beat.instance in self._heartbeats or len(self._heartbeats) < self._max:
             self._heartbeats[beat.instance] = beat
-            self._heard_ns[beat.instance] = max(self._heard_ns.get(beat.instance, 0), heard_ns)
+            self._heard_ns[beat.instance] = max(self._heard_ns.get(beat.instance, 0), received_ns)
 
     def service(self) -> str:
         """The one service whose instances were heard within a day; "" when there are several, or none."""
@@ -105,8 +100,14 @@ class Telemetry:
         names |= {beat.service for beat in self._heartbeats.values()}
         return names.pop() if len(names) == 1 else ""
 
-    def judge(self, now_ns: int) -> CompletenessReport | None:
-        """The verdict on the period that ended, once a period and once there are heartbeats."""
+    def judge(self, now_ns: int, heard_until_ns: int | None = None) -> CompletenessReport | None:
+        """The verdict on the period that ended, once a period and once there are heartbeats.
+
+        Args:
+            now_ns: the time.
+            heard_until_ns: until when everything that was said has been read: a worker that is minutes behind would else take everybody
+                for silent. None: until now.
+        """
         if now_ns < self._next_ns:
             return None
         self._forget(now_ns)
@@ -115,12 +116,11 @@ class Telemetry:
         self._next_ns = now_ns + self._period_ns
         for instance, beat in self._heartbeats.items():
             self._judge_blocks(instance, beat, now_ns)
-        return self._completeness.close(now_ns / NS)
+        return self._completeness.close((now_ns if heard_until_ns is None else heard_until_ns) / NS)
 
     def set_back(self, now_ns: int) -> None:
         """The clock was ahead: no time that is kept lies beyond now."""
         self._next_ns = min(self._next_ns, now_ns)
-        self._heard_ns = {instance: min(at_ns, now_ns) for instance, at_ns in self._heard_ns.items()}
         self._highest = {instance: [(min(at_ns, now_ns), n) for at_ns, n in seen] for instance, seen in self._highest.items()}
 
     def _judge_blocks(self, instance: str, beat: Heartbeat, now_ns: int) -> None:

@@ -253,6 +253,7 @@ MODES: tuple[Mode, ...] = (
 """In the order of the report."""
 
 SHORT = (
-    "f1-shift", "f2-trigger", "f3-denied", "f4-evasion", "f5-latency", "f6-outputs", "f7-canary", "f8-signature", "f9-version", "f10-silent",
+    "f1-shift", "f2-trigger", "f3-denied", "f4-evasion", "f5-latency", "f6-outputs", "f7-canary", "f8-signature", "f9-version",
+    "f10-silent",
 )  # fmt: skip
 """One of each failure: the short form."""

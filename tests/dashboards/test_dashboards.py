@@ -253,8 +253,8 @@ def test_how_alike_a_clients_questions_were_is_shown_and_what_its_alert_rests_on
     shares = run(store, panel_of("forensics", "Near rows"), model=["fraud"], client=[HOSTILE])
     assert {row["share"] for row in shares} == {0.75}
     chains = run(store, panel_of("forensics", "Chains that alerts rest on"), client=[HOSTILE])
-    assert [(row["client"], row["statistic"], row["hits"], row["near"], row["event_id"]) for row in chains] == [
-        (HOSTILE, "two_valued", 40, 60, "7-1")
+    assert [(row["client"], row["statistic"], row["hits"], row["near"], row["event_id"], row["chain"]) for row in chains] == [
+        (HOSTILE, "two_valued", 40, 60, "7-1", "7-0 a > 7-1 b (3)")
     ]
 
 

@@ -20,6 +20,7 @@ from inferwatch import CONTENT_TYPE_JSON, EventColumns, Strings
 from schemas import windows
 from schemas.reference import Reference
 from schemas.windows import Finding, WindowPartial
+from streams.chains import LINKS
 from streams.owner import Record, TooManyDeadLettersError
 from streams.references import References
 from streams.shard import Shard
@@ -363,6 +364,16 @@ def test_a_boundary_walk_by_one_client_is_found_and_named(published: Reference) 
     assert "page" in {f.severity for f in found}
     assert min(f.n_events for f in found if f.severity == "page") < 200
     assert all(f.event_id == f"shop-1:{600 + f.n_events - 1}" for f in found)
+    for one in found:  # the questions that led there, whose events are kept whole
+        asked = [link["event_id"] for link in one.evidence["chain"]]
+        which = range(max(one.n_events - LINKS, 0), one.n_events)
+        assert asked == [f"shop-1:{600 + k}" for k in which]
+        assert [link.get("changed") for link in one.evidence["chain"]] == [None, *[3] * (len(which) - 1)]
+        answers = ["no" if p[k] < 0.5 else "yes" for k in which]
+        assert [link["answer"] for link in one.evidence["chain"]] == answers
+        sampled = [msgspec.msgpack.decode(out.value) for out in shard.outbox if out.to == "rows" and out.key == b"sampled_events"]
+        kept = {row["event_id"] for row in sampled if row["reason"] == "evidence"}
+        assert set(asked) <= kept
     shard.finish()
     line = partials(shard)[0].lines[0]
     assert line.client == "mallory"
