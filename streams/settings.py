@@ -237,7 +237,7 @@ class Limits(_Section, frozen=True):
 
 
 class Sampling(_Section, frozen=True):
-    """Events kept whole for people to look at. 0 keeps none."""
+    """Events kept whole for people to look at: so many of all, and as many of clients with a ticket or page. 0 keeps none."""
 
     events_per_window: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 32
     features: bool = True

@@ -374,10 +374,15 @@ def test_a_boundary_walk_by_one_client_is_found_and_named(published: Reference) 
         sampled = [msgspec.msgpack.decode(out.value) for out in shard.outbox if out.to == "rows" and out.key == b"sampled_events"]
         kept = {row["event_id"] for row in sampled if row["reason"] == "evidence"}
         assert set(asked) <= kept
+    shard.apply(record(dataclasses.replace(walk, client=Strings.of(["mallory"] * 400), number=walk.number + 400), 2))
     shard.finish()
+    sampled = [msgspec.msgpack.decode(out.value) for out in shard.outbox if out.to == "rows" and out.key == b"sampled_events"]
+    after = {row["event_id"] for row in sampled if row["reason"] == "evidence"} - kept
+    assert len(after) == settings().sampling.events_per_window, "what it went on to ask, a sample of each window"
+    assert all(1_000 <= int(name.removeprefix("shop-1:")) < 1_400 for name in after)
     line = partials(shard)[0].lines[0]
     assert line.client == "mallory"
     alike = line.evidence
-    assert 300 < alike["distinct_rows"] <= 400
+    assert 300 < alike["distinct_rows"] <= 800
     assert alike["near_rows"] > alike["distinct_rows"] / 2
     assert alike["near_flips"] > 20
