@@ -209,13 +209,13 @@ def _alike() -> list[Panel]:
                 SELECT at, client, detector, severity, JSONExtractString(evidence, 'statistic') AS statistic,
                     JSONExtractUInt(evidence, 'hits') AS hits, JSONExtractUInt(evidence, 'judged') AS judged,
                     JSONExtractUInt(evidence, 'near_rows') AS near, JSONExtractUInt(evidence, 'exact_repeats') AS repeats,
-                    JSONExtractString(evidence, 'seen') AS seen, JSONExtractString(evidence, 'event_id') AS event_id,
                     arrayStringConcat(if(JSONHas(evidence, 'chain'),
                         arrayMap(one -> concat(JSONExtractString(one, 'event_id'), ' ', JSONExtractString(one, 'answer'),
                             if(JSONHas(one, 'changed'), concat(' (', JSONExtractRaw(one, 'changed'), ')'), '')),
                             JSONExtractArrayRaw(evidence, 'chain')),
                         arrayMap(one -> concat(one.2, ' ', one.3), arraySort(one -> one.1,
-                            arraySlice(arraySort(one -> abs(one.1 - toUnixTimestamp64Milli(at)), kept), 1, 8)))), ' > ') AS chain, alert_id
+                            arraySlice(arraySort(one -> abs(one.1 - toUnixTimestamp64Milli(at)), kept), 1, 8)))), ' > ') AS chain,
+                    JSONExtractString(evidence, 'seen') AS seen, JSONExtractString(evidence, 'event_id') AS event_id, alert_id
                 FROM alerts_here LEFT JOIN (
                     SELECT client, groupUniqArray(10000)((toUnixTimestamp64Milli(at), event_id, {_CLASS})) AS kept FROM sampled_events
                     WHERE $__timeFilter(at) AND @scope AND reason = 'evidence'
@@ -225,7 +225,7 @@ def _alike() -> list[Panel]:
                 ORDER BY at DESC, alert_id
             """),  # noqa: S608 - an expression of ours
             (24, 7),
-            columns=[SEVERITY, client_column(), Column(name="seen", width=360), Column(name="chain", width=480)],
+            columns=[SEVERITY, client_column(), Column(name="chain", width=440), Column(name="seen", width=360)],
         ),
     ]
 
