@@ -18,7 +18,7 @@ export OMP_NUM_THREADS
 # Two at a time, each one's output in one piece where make can do that.
 PAIRS := -j2 $(if $(filter output-sync,$(.FEATURES)),-Otarget)
 
-.PHONY: help demo test check lint format docs types imports kernels bench faults fuzz setup kafka tools clean
+.PHONY: help demo test check lint format docs types imports kernels bench faults fuzz drill setup kafka tools clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -65,6 +65,10 @@ fuzz: $(READY)  ## damage a million inputs of everything that reads foreign byte
 
 faults: $(READY) kafka tools  ## kill, stall and cut off everything for half an hour, and compare every count
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+# Needs a machine that has nothing else to do: the services share it with the worker.
+drill: $(READY) kafka tools  ## make every failure happen and see what fires; ARGS=--short for one of each of the ten
+	@$(BIN)/inferwatch drill $(ARGS)
 
 setup: $(READY) kafka  ## only the set-up that demo and test do by themselves
 

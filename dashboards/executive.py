@@ -1,6 +1,7 @@
 """The view of leadership: is each model up, within its budgets, drifting, attacked; and can these figures be trusted."""
 
 from dashboards import promises, sections
+from dashboards.budgets import Rows, budgets
 from dashboards.panels import Column, Panel, View, bars, history, row, stat, table, timeseries
 from dashboards.promised import SPENDING
 from dashboards.scope import MODEL, VERSION, Objectives, model_column, sql
@@ -28,6 +29,7 @@ def executive(objectives: Objectives) -> View:
             *_state(objectives),
             row("Models"),
             _models(objectives),
+            _budgets(objectives),
             promises.signed((6, 8)),
             promises.judged((18, 8)),
             row("Over time"),
@@ -147,6 +149,31 @@ def _models(objectives: Objectives) -> Panel:
             Column(name="clients", decimals=1, steps=objectives.client_steps()),
         ],
     )
+
+
+def _budgets(objectives: Objectives) -> Panel:
+    in_range = "$__timeFilter({}) AND @scope"
+    rows = Rows(
+        windows=in_range.format("start"), labels=in_range.format("start"), beats=in_range.format("at"), loads="at <= $__toTime AND @scope",
+        opened=in_range.format("opened_at"),
+    )  # fmt: skip
+    asked = budgets(objectives, rows, availability="toFloat64(${objective:raw})")
+    return table(
+        "Objectives and error budgets",
+        "What is promised (`objectives` of the settings, the model's own where it has some), what was measured in the time range, of how "
+        "many requests, answers, labels, windows, events or instances, and what is left of the error budget (negative: overspent): 1 - "
+        "(what went wrong) / (what was allowed to). Where an objective is 100 %, each that went wrong spends a whole budget. Of AUC and F1 "
+        "what is missing to 1 is spent, of MAE and log loss what they are. What is not measured, or has no objective, has no row. "
+        "Pages have a budget of their own, above.",
+        sql(f"SELECT model, version, indicator, objective, measured, total AS `of`, left AS `budget left` FROM ({asked}) "  # noqa: S608 - ours
+            "ORDER BY left, model, version, indicator LIMIT 300"),
+        (24, 8),
+        columns=[
+            model_column(),
+            Column(name="of", decimals=0),
+            Column(name="budget left", unit="percentunit", decimals=1, steps=((None, "red"), (0, "orange"), (0.5, "green"))),
+        ],
+    )  # fmt: skip
 
 
 def _over_time() -> list[Panel]:

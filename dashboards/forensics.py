@@ -199,18 +199,33 @@ def _alike() -> list[Panel]:
         table(
             "Chains that alerts rest on",
             "What an alert counted: hits among the questions that could be judged, beside near rows and repeats at that "
-            "moment, and the event that tipped the scale, which is among the kept queries below.",
-            sql("""
+            "moment, the event that tipped the scale, and the client's last questions in the same record, oldest first, eight at most: "
+            "event id, answer, features changed since the one before. Where the record had no other, the kept ones nearest in time.",
+            sql(f"""
+                WITH alerts_here AS (
+                    SELECT * FROM alerts FINAL WHERE $__timeFilter(at) AND @scope AND @about_client AND JSONHas(evidence, 'near_rows')
+                    ORDER BY at DESC, alert_id LIMIT 200
+                )
                 SELECT at, client, detector, severity, JSONExtractString(evidence, 'statistic') AS statistic,
                     JSONExtractUInt(evidence, 'hits') AS hits, JSONExtractUInt(evidence, 'judged') AS judged,
                     JSONExtractUInt(evidence, 'near_rows') AS near, JSONExtractUInt(evidence, 'exact_repeats') AS repeats,
+                    arrayStringConcat(if(JSONHas(evidence, 'chain'),
+                        arrayMap(one -> concat(JSONExtractString(one, 'event_id'), ' ', JSONExtractString(one, 'answer'),
+                            if(JSONHas(one, 'changed'), concat(' (', JSONExtractRaw(one, 'changed'), ')'), '')),
+                            JSONExtractArrayRaw(evidence, 'chain')),
+                        arrayMap(one -> concat(one.2, ' ', one.3), arraySort(one -> one.1,
+                            arraySlice(arraySort(one -> abs(one.1 - toUnixTimestamp64Milli(at)), kept), 1, 8)))), ' > ') AS chain,
                     JSONExtractString(evidence, 'seen') AS seen, JSONExtractString(evidence, 'event_id') AS event_id, alert_id
-                FROM alerts FINAL WHERE $__timeFilter(at) AND @scope AND @about_client
-                    AND JSONHas(evidence, 'near_rows')
-                ORDER BY at DESC, alert_id LIMIT 200
-            """),
+                FROM alerts_here LEFT JOIN (
+                    SELECT client, groupUniqArray(10000)((toUnixTimestamp64Milli(at), event_id, {_CLASS})) AS kept FROM sampled_events
+                    WHERE $__timeFilter(at) AND @scope AND reason = 'evidence'
+                        AND client IN (SELECT client FROM alerts_here WHERE client != '')
+                    GROUP BY client
+                ) AS asked USING (client)
+                ORDER BY at DESC, alert_id
+            """),  # noqa: S608 - an expression of ours
             (24, 7),
-            columns=[SEVERITY, client_column(), Column(name="seen", width=480)],
+            columns=[SEVERITY, client_column(), Column(name="chain", width=440), Column(name="seen", width=360)],
         ),
     ]
 

@@ -1,6 +1,7 @@
 """What the views share: the filters by their variables, written as ``@name`` and filled in here, the variables themselves, and colours."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from textwrap import dedent
 
 from dashboards.panels import Column, Link, Steps, Variable
@@ -92,6 +93,7 @@ class Objectives:
         latency_p95_ms: Latency that 95 % of the answers are to stay below.
         completeness: Share of the events that are to arrive.
         incident_share: Share of the error budget that a page about security spends.
+        promised: The settings' other objectives by name; 0 is none.
         by_model: What is promised otherwise for some models and versions, later ones first; completeness in percent, as in the settings.
     """
 
@@ -102,6 +104,12 @@ class Objectives:
     latency_p95_ms: float = 200.0
     completeness: float = 0.999
     incident_share: float = 0.25
+    promised: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "latency_share": 95.0, "accuracy": 0.0, "auc": 0.0, "f1": 0.0, "mae": 0.0, "log_loss": 0.0, "drift_free": 95.0,
+            "authorised": 0.0, "signed": 100.0, "valid_input": 0.0,
+        }
+    )  # fmt: skip
     by_model: tuple[Promise, ...] = ()
 
     def __post_init__(self) -> None:

@@ -59,7 +59,8 @@ MEANINGS = {
     "clock.future_s": "Events further ahead are refused, with reason `clock`.",
     "limits.models": "Model versions. One that was silent for a day makes room for another; else that one's events are refused.",
     "limits.instances": "Producers of one model whose running numbers are followed.",
-    "sampling.events_per_window": "Events of each model and partition; what a finding points at is kept beside them.",
+    "sampling.events_per_window": "Events of each model and partition, and as many of clients with a ticket or page; "
+    "what a finding points at is kept beside them.",
     "sampling.features": "Whether kept events keep their feature values.",
     "membership.key": "16 bytes or more.",
     "verdicts.enabled": "Whether verdicts are issued at all.",

@@ -190,8 +190,8 @@ class AlertBook:
                 del self._open[key]
             elif client and client in alert.clients:
                 held.alert = msgspec.structs.replace(alert, clients=tuple(name for name in alert.clients if name != client))
-            elif event_id and alert.evidence.get("event_id") == event_id:
-                held.alert = msgspec.structs.replace(alert, evidence=alert.evidence | {"event_id": ""})
+            elif event_id:
+                held.alert = msgspec.structs.replace(alert, evidence=_without_event(alert.evidence, event_id))
         if client:
             for past in [past for past in self._past if client in past[1].split(",")]:
                 del self._past[past]
@@ -214,3 +214,11 @@ class AlertBook:
         past = msgspec.msgpack.decode(body["past"], type=list[tuple[Detector, str, float]])
         self._past = OrderedDict(((detector, cause), value) for detector, cause, value in past)
         self.suppressed, self.grown = body["suppressed"], body.get("grown", 0)
+
+
+def _without_event(evidence: dict[str, Any], event_id: str) -> dict[str, Any]:
+    """Evidence that no longer names this event."""
+    out = evidence | ({"event_id": ""} if evidence.get("event_id") == event_id else {})
+    if "chain" in out:
+        out["chain"] = [one | ({"event_id": ""} if one.get("event_id") == event_id else {}) for one in out["chain"]]
+    return out

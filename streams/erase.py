@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -43,8 +44,9 @@ def steps(names: Sequence[str], event_id: str = "", model: str = "") -> list[Ste
     listed = f"({', '.join(map(_text, wanted))})"
     out = [Step(table.table, f"{column} IN {listed}{of_model}", "DELETE", "deleted") for table in holders(column)]
     if event_id:
-        said = f"JSONExtractString(evidence, 'event_id') = {_text(event_id)}"
-        forget = f'UPDATE evidence = replaceOne(evidence, concat(\'"event_id":\', toJSONString({_text(event_id)})), \'"event_id":""\')'
+        told = _text(f'"event_id":{json.dumps(event_id, ensure_ascii=False)}')  # of what tipped the scale, or of its chain
+        said = f"position(evidence, {told}) > 0"
+        forget = f'UPDATE evidence = replaceAll(evidence, {told}, \'"event_id":""\')'
         return [*out, Step(AlertRow.table, said + of_model, forget, "redacted")]
     array = f"[{', '.join(map(_text, wanted))}]"
     long = [name for name in wanted if len(name) >= MIN_IN_TEXT]

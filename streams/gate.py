@@ -2,25 +2,68 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from dashboards.budgets import LOSSES, QUALITIES, Rows, budgets
 from dashboards.promised import SPENDING
 from schemas import latency
-from streams.burn import incident_rate
+from streams.burn import LEAST_BAD, SURE, incident_rate
 from streams.clickhouse import ClickHouse
+from streams.objectives import objectives
 from streams.settings import Settings
 from streams.slo import objectives_for
 
-__all__ = ["BURN_LIMIT", "Answer", "Facts", "decide", "facts"]
+__all__ = ["BURN_LIMIT", "Answer", "Facts", "Spent", "decide", "facts"]
 
 BURN_LIMIT = 2.0
 """Times as fast as the objective allows: the error budget may not be spent faster at a promotion."""
 INCIDENT_S = 3 * 86_400
 """For so long a page about security counts: one that spends a quarter of a month's budget makes 2.5 times as fast as allowed."""
+LABELS_S = 30 * 86_400
+"""Of the requests of so long the labels count, which come late; so their budget is a month's, and may be spent, but not twice."""
+LEAST_LABELS = 100
+"""Below, a mean error or log loss says nothing."""
+SLOWER = (*QUALITIES, "drift_free", "authorised", "valid_input")
+"""Indicators that are asked for over three days, or by labels."""
+
+
+class Spent(msgspec.Struct, frozen=True, kw_only=True):
+    """An indicator with an objective: what was promised and measured, of how many, and how many times the budget was spent."""
+
+    indicator: str
+    objective: str
+    measured: str
+    total: float
+    bad: float
+    spent: float
+
+    @property
+    def limit(self) -> float:
+        """How many times as fast as allowed its budget may be spent."""
+        return 1.0 if self.indicator in QUALITIES else BURN_LIMIT
+
+    @property
+    def over(self) -> bool:
+        """Surely more than that was spent: by three standard deviations of a Poisson count, but for losses, whose spread is not known."""
+        if self.indicator in LOSSES:
+            return self.total >= LEAST_LABELS and self.spent > self.limit
+        surely = (self.bad - SURE * math.sqrt(self.bad)) / self.bad if self.bad else 0.0
+        return self.bad >= LEAST_BAD and surely * self.spent > self.limit
+
+    def said(self) -> str:
+        """As a reason."""
+        of = "labels of 30 days" if self.indicator in QUALITIES else "windows of three days" if self.indicator == "drift_free" else (
+            "events of three days" if self.indicator == "valid_input" else "requests of three days"
+        )  # fmt: skip
+        return (
+            f"{self.indicator} is {self.measured} over {self.total:,.0f} {of}, promised is {self.objective}: the budget is spent "
+            f"{self.spent:.1f} times as fast as allowed (limit {self.limit:g})."
+        )
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +76,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         failed: Of these.
         timed: Answers with a latency.
         slow: Of these, over ``objectives.latency_ms``.
+        slower: What was spent of the budgets of `SLOWER`, where there is an objective.
         incidents: Pages about security opened in the last three days that nobody judged false.
         pages: Ids and summaries of its open pages.
         loads: Newest signature by (service, instance): `valid`, `invalid` or `missing`, of those that have it loaded.
@@ -46,6 +90,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     timed: int = 0
     slow: int = 0
+    slower: tuple[Spent, ...] = ()
     incidents: int = 0
     pages: tuple[tuple[str, str], ...] = ()
     loads: tuple[str, ...] = ()
@@ -59,7 +104,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         passed: It may be promoted.
         reasons: Why not, a sentence each.
-        burns: How fast each error budget is spent; 1 is as fast as allowed. By requests over the last hour, by incidents over three days.
+        burns: How fast each error budget is spent; 1 is as fast as allowed. By requests over the last hour, by incidents and windows over
+            three days, by labels over the requests of thirty.
     """
 
     passed: bool
@@ -85,6 +131,7 @@ def decide(known: Facts, settings: Settings, *, unsigned_ok: bool = False, quiet
     burns = {
         "availability": known.failed / max(known.requests, 1) / (1 - objectives.availability / 100) + incidents,
         "latency": known.slow / max(known.timed, 1) / (1 - objectives.latency_share / 100),
+        **{one.indicator: one.spent for one in known.slower},
     }
     reasons = []
     if not known.requests and not quiet_ok:
@@ -103,6 +150,7 @@ def decide(known: Facts, settings: Settings, *, unsigned_ok: bool = False, quiet
             f"{known.slow:,} of {known.timed:,} answers took longer than {objectives.latency_ms:g} ms in the last hour: that budget is "
             f"spent {burns['latency']:.1f} times as fast as allowed (limit {BURN_LIMIT:g})."
         )
+    reasons += [one.said() for one in known.slower if one.over]
     reasons += [f"A page is open: {summary} ({alert_id})" for alert_id, summary in known.pages]
     reasons += [f"An instance has it loaded, and {problem}." for problem in known.problems]
     unsigned = sum(signature != "valid" for signature in known.loads)
@@ -155,6 +203,10 @@ def facts(clickhouse: ClickHouse, model: str, version: str, settings: Settings) 
         """,
         about,
     )
+    mine = "model = {model:String} AND version = {version:String}"
+    recent = f"{mine} AND start > now() - INTERVAL {INCIDENT_S} SECOND"
+    rows = Rows(windows=recent, labels=f"{mine} AND start > now() - INTERVAL {LABELS_S} SECOND", beats=mine, loads=mine, opened=mine)
+    slower = clickhouse.query(budgets(objectives(settings), rows, only=SLOWER), about)
     others: Sequence[dict[str, Any]] = ()
     if not loads and not window["requests"]:
         others = clickhouse.query(
@@ -172,6 +224,7 @@ def facts(clickhouse: ClickHouse, model: str, version: str, settings: Settings) 
         failed=int(window["failed"]),
         timed=int(bins.sum()),
         slow=int(bins[latency.bin_above_ms(objectives_for(settings.objectives, model, version).latency_ms) :].sum()),
+        slower=tuple(msgspec.convert(row, Spent) for row in slower),
         incidents=int(spent["incidents"]),
         pages=tuple((row["alert_id"], row["summary"]) for row in pages),
         loads=tuple(row["signature"] for row in loads),

@@ -20,6 +20,7 @@ from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
 from streams.align import Aligned, Aligner, WidthError
 from streams.canaries import CanaryBook
+from streams.chains import chain, links
 from streams.duplicates import RecentEvents, keys_of, keys_of_ids
 from streams.feedback import group_of_service
 from streams.kernels import admit
@@ -74,7 +75,8 @@ class ModelShard:
         self._windows = OpenWindows(self._length_ns, settings.drift, lambda: self.watch.capacity)
         self._producers = Producers(settings.limits.instances)
         self._recent = RecentEvents()
-        self._sampler = Sampler(settings.sampling.events_per_window, settings.sampling.features, settings.sampling.allow)
+        kept = settings.sampling.events_per_window, settings.sampling.features, settings.sampling.allow
+        self._sampler, self._suspects_sampler = Sampler(*kept), Sampler(*kept, reason="evidence")
         self.watch = ClientWatch(model, version, partition, settings, self._resized, self._evicted, lambda rows: cut("rows", rows))
         self._canaries = canaries
         self._feedback: SegmentCodes | None = None
@@ -183,6 +185,8 @@ class ModelShard:
         for start, inside in self._windows.split(at_ns, earliest, latest):
             self._windows.count(start, inside, batch)
             self._sampler.offer(start, events, rows[inside], at_ns[inside], keys[inside])
+            if suspects and (mine := suspect[inside]).any():  # what they went on to ask
+                self._suspects_sampler.offer(start, events, rows[inside][mine], at_ns[inside][mine], keys[inside][mine])
         # the aligner saw the refused events too; their faults are one count with the accepted ones'
         self._windows.at(self._windows.start_of(int(at_ns[-1]))).anomalies.update(aligned.anomalies)
         self.watermark_ns = max(self.watermark_ns, latest)
@@ -203,8 +207,12 @@ class ModelShard:
                 at = int(judged[rise.index])
                 row, when = int(rows[at]), int(at_ns[at])
                 later = int(np.count_nonzero(slot[at + 1 :] == rise.slot))  # counted already, but after this event
-                self._sampler.keep(events, row, when, self._emit)
-                self._emit(self.watch.finding(rise, when, int(self.watch.table.n[rise.slot]) - later, events.id_of(row)))
+                linked = links(slot, at) if rise.family != "cost" else np.array([at])
+                for i in linked.tolist():
+                    self._sampler.keep(events, int(rows[i]), int(at_ns[i]), self._emit)
+                asked = chain(events, rows, X, label, self._aligner.classes, linked) if len(linked) > 1 else []
+                n_events = int(self.watch.table.n[rise.slot]) - later
+                self._emit(self.watch.finding(rise, when, n_events, events.id_of(row), asked))
         while len(self._windows) > self._settings.window.max_open:
             self._close(self._windows.starts[0])
 
@@ -215,7 +223,8 @@ class ModelShard:
             self._pass_on_outcomes()  # whoever joins the labels forgets it there
         else:
             self.watch.forget(what.client)
-        self._sampler.forget(what.client, what.event_id)
+        for sampler in (self._sampler, self._suspects_sampler):
+            sampler.forget(what.client, what.event_id)
 
     def _look_for_canaries(self, events: EventColumns, rows: NDArray[np.intp], at_ns: NDArray[np.int64], codes: NDArray[np.uint64]) -> None:
         """Tells of each client who asked about rows that nobody should have, answered or not."""
@@ -282,7 +291,8 @@ class ModelShard:
             )
         )  # fmt: skip
         self._pass_on_outcomes()
-        self._sampler.close(start_ns, self._emit)
+        for sampler in (self._sampler, self._suspects_sampler):
+            sampler.close(start_ns, self._emit)
         for finding in self.watch.floods(window, present, min(end_ns, max(self.watermark_ns, start_ns))):
             self._emit(finding)
         for finding in self.watch.standing(min(end_ns, max(self.watermark_ns, start_ns)), present):
@@ -340,6 +350,7 @@ class ModelShard:
             "windows": [window.dump() for window in self._windows],
             "segments": None if (segments := self._windows.segments) is None else segments.dump(),
             "sampler": self._sampler.dump(),
+            "suspects_sampler": self._suspects_sampler.dump(),
             "answers": self._windows.answers.dump(),
             "suspects": None if self.suspects is None else self.suspects.dump(),
             "suspects_dropped": self._dropped_before,
@@ -359,6 +370,7 @@ class ModelShard:
         self._producers.load(body["producers"])
         self._windows.load(body, same_reference=same)
         self._sampler.load(body["sampler"])
+        self._suspects_sampler.load(body.get("suspects_sampler", {}))
         self._other_bins = not same
         if not same and body.get("outcomes") is not None:
             self._former = body["outcomes"] | {"reference": body["reference"]}

@@ -8,7 +8,7 @@ from dashboards.promised import Promise
 from dashboards.scope import Objectives
 from detectors.e_process import page_threshold
 from streams.settings import Settings, drift_pages, windows_in_30d
-from streams.slo import parsed
+from streams.slo import OPTIONAL, parsed
 
 
 def objectives(settings: Settings) -> Objectives:
@@ -28,6 +28,7 @@ def objectives(settings: Settings) -> Objectives:
         latency_p95_ms=settings.objectives.latency_ms,
         completeness=settings.objectives.completeness / 100,
         incident_share=settings.objectives.incident_share,
+        promised={name: getattr(settings.objectives, name) for name in ("latency_share", *OPTIONAL)},
         by_model=tuple(
             Promise(model=model, version=version, values=tuple(sorted(values.items())))
             for model, version, values in map(parsed, settings.objectives.by_model)

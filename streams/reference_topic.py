@@ -12,7 +12,7 @@ from streams.kafka import ungrouped
 from streams.settings import Kafka
 from streams.verdict_topic import newest
 
-__all__ = ["ReferenceReader", "published"]
+__all__ = ["ReferenceReader", "known_models", "published"]
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +26,16 @@ def published(kafka: Kafka, model: str) -> dict[str, bytes]:
     start = f"{model}\0".encode()
     records = newest(kafka, f"{kafka.topic_prefix}.references", f"{kafka.group}-references", start=start)
     return {key.removeprefix(start).decode("utf-8", "replace"): blob for key, blob in records.items()}
+
+
+def known_models(kafka: Kafka) -> list[str]:
+    """Models that a reference is published for. Blocks, for a second or two.
+
+    Raises:
+        KafkaException: the brokers do not answer.
+    """
+    keys = newest(kafka, f"{kafka.topic_prefix}.references", f"{kafka.group}-references")
+    return sorted({key.partition(b"\0")[0].decode("utf-8", "replace") for key in keys})
 
 
 class ReferenceReader:

@@ -11,7 +11,8 @@ from typing import Any
 
 from streams.acknowledge import known_models
 from streams.clickhouse import ClickHouse
-from streams.report_figures import FIGURES, WINDOW, Figure
+from streams.objectives import objectives
+from streams.report_figures import FIGURES, WINDOW, Figure, objectives_figure
 from streams.settings import Settings
 
 __all__ = ["Answer", "Month", "NoDataError", "Report", "make"]
@@ -118,7 +119,7 @@ def make(clickhouse: ClickHouse, month: Month, settings: Settings, now: datetime
         ClickHouseError: the store refused, or could not be reached.
     """
     _refuse_empty(clickhouse, month, model)
-    answers = {figure.name: _ask(clickhouse, figure, month, model) for figure in FIGURES}
+    answers = {figure.name: _ask(clickhouse, figure, month, model) for figure in (objectives_figure(objectives(settings)), *FIGURES)}
     versions = len(answers["service"].rows)
     until = min(now, month.end)
     days = max((until - month.start).total_seconds() / 86_400, 0.0)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dashboards.budgets import Rows, budgets
 from dashboards.measures import measures
+from dashboards.scope import Objectives
 
-__all__ = ["FIGURES", "WINDOW", "Figure"]
+__all__ = ["FIGURES", "WINDOW", "Figure", "objectives_figure"]
 
 
 @dataclass(frozen=True)
@@ -220,3 +222,19 @@ FIGURES: tuple[Figure, ...] = (
         "SELECT kind, count() AS rows, uniqExact(actor) AS actors FROM audit FINAL WHERE @where GROUP BY kind ORDER BY rows DESC, kind",
     ),
 )  # fmt: skip
+
+
+def objectives_figure(objectives: Objectives) -> Figure:
+    """What was promised and what was kept, by indicator: the one figure whose question depends on the settings."""
+    during = "{0} >= @from AND {0} < @to AND @scope"
+    rows = Rows(
+        windows=WINDOW, labels=WINDOW, beats=during.format("at"), loads="at < @to AND @scope", opened=during.format("opened_at"),
+    )  # fmt: skip
+    return Figure(
+        "objectives", "Objectives and error budgets",
+        "Each indicator that has an objective: what was promised, what was measured, of how many, and what is left of its budget "
+        "(negative: overspent). Each page about security that nobody judged false spent of the budget of availability.",
+        "windows", WINDOW,
+        "SELECT model, version, indicator, objective, measured, toUInt64(total) AS counted, left AS budget_left "  # noqa: S608 - ours
+        f"FROM ({budgets(objectives, rows)}) ORDER BY left, model, version, indicator LIMIT 300",
+    )  # fmt: skip

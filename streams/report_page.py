@@ -63,6 +63,7 @@ def html_of(report: Report) -> str:
         _titled(get["resolve"]), _titled(get["acknowledged"]), "</div></div>",
         "<h2>Incidents</h2>", _titled(get["incidents"]),
         "<h2>Drift</h2>", _titled(get["drift_days"], table=False), _days(report), _titled(get["drift_features"]),
+        "<h2>What was promised</h2>", _titled(get["objectives"]),
         "<h2>Service and accuracy</h2>", _titled(get["service"]), _titled(get["accuracy"]),
         "<h2>Exposure</h2>", _titled(get["exposure"]), _titled(get["membership"]),
         "<h2>Can these figures be trusted</h2>", '<div class="two"><div>', _titled(get["completeness"]), _titled(get["signed"]),
@@ -125,7 +126,9 @@ def _titled(answer: Answer, *, heading: str = "", table: bool = True) -> str:
 
 _UNITS: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(("answered", "completeness", "share", "accuracy"), lambda v: shown(v, "percentunit", 3)),
-    **dict.fromkeys(("copy_agreement", "found_at_1pct", "generalisation_gap", "balanced_accuracy"), lambda v: shown(v, "percentunit", 1)),
+    **dict.fromkeys(
+        ("budget_left", "copy_agreement", "found_at_1pct", "generalisation_gap", "balanced_accuracy"), lambda v: shown(v, "percentunit", 1)
+    ),
     **dict.fromkeys(("w1", "psi", "log_evidence"), lambda v: f"{v:.2f}"),
     "worst_p95_ms": lambda v: f"{v:,.0f}",
 }

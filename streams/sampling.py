@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -27,10 +27,13 @@ class Sampler:
         per_window: k; 0 keeps none, not even those that evidence points at.
         features: whether their features are kept.
         allow: names of those that may be; empty: all.
+        reason: why a sampled event was kept.
     """
 
-    def __init__(self, per_window: int, features: bool, allow: Collection[str] = ()) -> None:
-        self._k, self._features, self._allow = per_window, features, frozenset(allow)
+    def __init__(
+        self, per_window: int, features: bool, allow: Collection[str] = (), reason: Literal["random", "evidence"] = "random"
+    ) -> None:
+        self._k, self._features, self._allow, self._reason = per_window, features, frozenset(allow), reason
         self._kept: dict[int, list[tuple[int, SampledEventRow]]] = {}
 
     def offer(
@@ -52,14 +55,14 @@ class Sampler:
         if len(best) > self._k:
             best = best[np.argpartition(keys[best], self._k)[: self._k]]
         if len(best):
-            kept += [(int(keys[i]), self._row(events, int(rows[i]), int(at_ns[i]), "random")) for i in best.tolist()]
+            kept += [(int(keys[i]), self._told(events, int(rows[i]), int(at_ns[i]), self._reason)) for i in best.tolist()]
             kept.sort(key=lambda one: one[0])
             del kept[self._k :]
 
     def keep(self, events: EventColumns, row: int, at_ns: int, emit: Callable[[SampledEventRow], None]) -> None:
         """Keeps an event that a finding points at."""
         if self._k:
-            emit(msgspec.structs.replace(self._row(events, row, at_ns, "evidence"), revision=1))  # over the same event drawn at random
+            emit(self._told(events, row, at_ns, "evidence"))
 
     def close(self, start_ns: int, emit: Callable[[SampledEventRow], None]) -> None:
         """The sample of a window that closed leaves."""
@@ -72,6 +75,10 @@ class Sampler:
             self._kept[start] = [
                 (key, row) for key, row in kept if not (client and row.client == client) and not (event_id and row.event_id == event_id)
             ]
+
+    def _told(self, events: EventColumns, row: int, at_ns: int, reason: str) -> SampledEventRow:
+        kept = self._row(events, row, at_ns, reason)
+        return kept if reason == "random" else msgspec.structs.replace(kept, revision=1)  # over the same event drawn at random
 
     def _row(self, events: EventColumns, row: int, at_ns: int, reason: str) -> SampledEventRow:
         features: dict[str, float] = {}

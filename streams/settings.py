@@ -125,6 +125,26 @@ class Objectives(_Section, frozen=True):
     """Percent of the produced events that arrive; below it is a ticket."""
     quiet_days: Annotated[float, msgspec.Meta(ge=0, le=366)] = 7.0
     """A refused request (unauthenticated, forbidden) is a ticket when the version was watched for so many days without any. 0: never."""
+    authorised: Annotated[float, msgspec.Meta(ge=0, le=99.9999)] = 0.0
+    """Percent of the requests that are not refused so; 0: no objective."""
+    accuracy: Annotated[float, msgspec.Meta(ge=0, le=99.9999)] = 0.0
+    """Percent of the answers with a label that are right; 0, as with the four that follow: no objective."""
+    auc: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    """Area under the ROC curve of the scores, by labels."""
+    f1: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    """F1 of the answers, by labels."""
+    mae: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
+    """Mean absolute error of a regression, in its own unit, at most."""
+    log_loss: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
+    """Mean log loss of the scores, nats, at most."""
+    drift_free: Annotated[float, msgspec.Meta(ge=0, le=99.9999)] = 95.0
+    """Percent of the windows compared with a reference in which no drift beyond the materiality is told, as ticket or page;
+    0: no objective."""
+    signed: Annotated[float, msgspec.Meta(ge=0, le=100)] = 100.0
+    """Percent of the instances with the version loaded whose artefact has a valid signature; 0: no objective."""
+    valid_input: Annotated[float, msgspec.Meta(ge=0, le=99.9999)] = 0.0
+    """100 less schema violations (missing, wrong type, out of bounds, ...) in a hundred events; 0: no objective, many models know missing
+    values. A change is told whatever is set here."""
     incident_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.25
     """Share of a month's error budget that a page about security spends at once (extraction, evasion, membership, canary, access,
     integrity): on the views, in `inferwatch gate`, and for burn rates. 0: none."""
@@ -219,7 +239,7 @@ class Limits(_Section, frozen=True):
 
 
 class Sampling(_Section, frozen=True):
-    """Events kept whole for people to look at. 0 keeps none."""
+    """Events kept whole for people to look at: so many of all, and as many of clients with a ticket or page. 0 keeps none."""
 
     events_per_window: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 32
     features: bool = True

@@ -14,9 +14,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ObjectiveError", "check", "objectives_for", "parsed"]
 
-PERCENT = {"availability": "a failed request", "latency_share": "a slow answer", "completeness": "a lost event"}
+PERCENT = {
+    "availability": "a failed request", "latency_share": "a slow answer", "completeness": "a lost event", "accuracy": "a wrong answer",
+    "drift_free": "a window with drift", "authorised": "a refused request", "signed": "an unsigned artefact",
+    "valid_input": "a malformed value",
+}  # fmt: skip
 """In percent; by name, what spends their budget."""
-NAMES = (*PERCENT, "latency_ms", "saturation_share", "saturation_s", "quiet_days")
+OPTIONAL = ("accuracy", "drift_free", "authorised", "signed", "valid_input", "auc", "f1", "mae", "log_loss")
+"""0: no such objective."""
+NAMES = (*PERCENT, "auc", "f1", "mae", "log_loss", "latency_ms", "saturation_share", "saturation_s", "quiet_days")
 _MOST = 99.9999
 _MOST_DAYS = 366.0
 _LEAST_MS = 1e-3
@@ -100,15 +106,21 @@ def _check(where: str, name: str, value: Any, *, entry: bool = False) -> None:
         return
     if math.isnan(number):
         raise ObjectiveError(f"{where}: {name} is no number")
+    if name in OPTIONAL and number == 0:
+        return
     if name in PERCENT:
         if number > 100:
             raise ObjectiveError(f"{where}: {number:g} is more than all; it is in percent, at most {_MOST:g}")
-        if number > _MOST:
+        if number > _MOST and name != "signed":
             raise ObjectiveError(f"{where}: {number:g} leaves no budget: {PERCENT[name]} would spend it for ever; at most {_MOST:g}")
         if 0 < number <= 1:
             raise ObjectiveError(f"{where}: {number:g} is a share; it is in percent, such as {100 * number if number < 1 else 99.9:g}")
-        if number < 50:
+        if number < (0 if name == "accuracy" else 50):
             raise ObjectiveError(f"{where}: {number:g} promises less than half; at least 50")
+    elif name in ("auc", "f1") and not 0 < number < 1:
+        raise ObjectiveError(f"{where}: {number:g} is no {name.upper()} to promise; above 0 and below 1, or 0 for none")
+    elif name in ("mae", "log_loss") and not 0 < number <= 1e12:
+        raise ObjectiveError(f"{where}: {number:g} is no loss to promise; above 0, or 0 for none")
     elif name == "latency_ms":
         if number < _LEAST_MS:
             raise ObjectiveError(f"{where}: latencies are told apart from {_LEAST_MS:g} ms on")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -119,9 +119,9 @@ class ClientWatch:
     def _capped(self, severity: int) -> int:
         return min(severity, 1) if self._provisional else severity
 
-    def finding(self, rise: Rise, at_ns: int, n_events: int, event_id: str) -> Finding:
-        """What the judge is told of a rise."""
-        why = rise.why
+    def finding(self, rise: Rise, at_ns: int, n_events: int, event_id: str, chain: Sequence[dict[str, Any]] = ()) -> Finding:
+        """What the judge is told of a rise, and the questions that led to it."""
+        why = rise.why | {"chain": list(chain)} if chain else rise.why
         if self._provisional:
             why = {**why, "uncalibrated": "the reference is provisional, made from the first events: tickets only"}
         return self._finding(

@@ -23,8 +23,9 @@ UNREACHED = 3
 def command(model: str, version: str, unsigned_ok: bool, no_traffic_ok: bool, as_json: bool, settings_file: Path | None) -> None:
     r"""Say whether a model version may be promoted now: a step of a delivery pipeline. Reads ClickHouse.
 
-    It may not while its error budget (availability, latency) is spent more than twice as fast as allowed over the last hour, while a page
-    on it is open, when it is not signed, or when nothing is known of it.
+    It may not while an error budget is spent more than twice as fast as allowed (availability, latency over the last hour; drift, refusals,
+    violations over three days), when labels of 30 days are worse than was promised, while a page on it is open, when it is not signed, or
+    when nothing is known of it.
 
     Exit code 0: it may; 1: it may not, for the reasons given; 2: the options make no sense; 3: the store could not be asked.
 

@@ -22,6 +22,8 @@ _F = TypeVar("_F", bound=Callable[..., object])
 _SHOWN = 1_000
 _MADE = "Topics are made by the first worker."
 _LONGEST_H = 400 * 24.0
+_NAMED = 20
+"""Models that a warning names."""
 
 
 @click.group("verdict")
@@ -113,6 +115,7 @@ def set_command(
     except (ValueError, msgspec.ValidationError) as error:
         raise Mistake(str(error)) from error
     with kafka_for(settings, _MADE):
+        _warn_of_a_stranger(settings.kafka, model)
         tell(settings.kafka, SetVerdict(verdict=verdict))
         issued = _until(lambda: _at(settings.kafka, model, client) == verdict, timeout)
     what = f"{verdict.text} for {client or 'everybody'} on {model}"
@@ -140,6 +143,7 @@ def clear_command(model: str, raw: str, pseudonym: str, whole_model: bool, timeo
     settings = _switched_on(settings_file)
     client = _client(raw, pseudonym, whole_model)
     with kafka_for(settings, _MADE):
+        _warn_of_a_stranger(settings.kafka, model)
         before = _at(settings.kafka, model, client)
         tell(settings.kafka, ClearVerdict(model=model, client=client, by=current_user()[:100], at_ns=time.time_ns()))
         gone = before is None or _until(lambda: _at(settings.kafka, model, client) is None, timeout)
@@ -167,6 +171,16 @@ def _client(raw: str, pseudonym: str, whole_model: bool) -> str:
             raise Mistake("--client needs INFERWATCH_PSEUDONYM_KEY (16 bytes or more), as the services have it; or give --pseudonym")
         return pseudonym_of(key.encode(), raw)
     return pseudonym
+
+
+def _warn_of_a_stranger(kafka: Kafka, model: str) -> None:
+    """A misspelt model's verdict would be issued, and nobody would look it up. One without a reference may be meant all the same."""
+    from streams.reference_topic import known_models
+
+    known = known_models(kafka)
+    if model not in known:
+        shown = ", ".join(known[:_NAMED]) + (f" and {len(known) - _NAMED} more" if len(known) > _NAMED else "")
+        click.echo(f"No reference of a model {model!r} is published; there are {shown or 'none at all'}. Is the name right?", err=True)
 
 
 def _at(kafka: Kafka, model: str, client: str) -> Verdict | None:

@@ -17,7 +17,7 @@ from streams.demo.traffic import Request
 if TYPE_CHECKING:
     from streams.drill.desk import Desk
 
-__all__ = ["CONTROL", "DRIFTING", "MODES", "RAMP_WINDOWS", "TRUSTED_KEY", "Expected", "Mode", "canary_row"]
+__all__ = ["CONTROL", "DRIFTING", "MODES", "RAMP_WINDOWS", "SHORT", "TRUSTED_KEY", "Expected", "Mode", "canary_row"]
 
 Rows = NDArray[np.float32]
 Spoil = Callable[["Desk", list[Request], float], list[Request]]
@@ -251,3 +251,9 @@ MODES: tuple[Mode, ...] = (
     Mode("f10-numbers", "F10", "one record in five is lost on the way", _ticket("completeness"), own_client="lossy"),
 )  # fmt: skip
 """In the order of the report."""
+
+SHORT = (
+    "f1-shift", "f2-trigger", "f3-denied", "f4-evasion", "f5-latency", "f6-outputs", "f7-canary", "f8-signature", "f9-version",
+    "f10-silent",
+)  # fmt: skip
+"""One of each failure: the short form."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from inferwatch import pseudonym_of
@@ -47,6 +48,10 @@ def test_a_client_has_a_pseudonym_under_each_known_key(monkeypatch: pytest.Monke
     assert _pseudonyms("alice") == [pseudonym_of(key, "alice") for key in (b"the key in force now", b"the key before that")]
 
 
+def _told(event_id: str) -> str:
+    return msgspec.json.encode({"event_id": event_id, "chain": [{"event_id": "x", "answer": "a"}, {"event_id": event_id}]}).decode()
+
+
 def store(clickhouse: ClickHouse) -> None:
     migrate(clickhouse)
     for name in (ALICE, BOB, SHORT):
@@ -55,7 +60,7 @@ def store(clickhouse: ClickHouse) -> None:
     about = {"model": "m", "version": "1", "alertname": "InferwatchEvasion", "severity": "page", "opened_at": NS, "at": NS}
     for number, (client, clients) in enumerate([(ALICE, ()), (BOB, ()), ("", (ALICE, BOB, SHORT))]):
         row = AlertRow(alert_id=f"a{number}", detector="evasion", state="firing", client=client, clients=clients,
-                       summary=f"Client {client or ALICE} asks", evidence=f'{{"event_id":"e-{client}"}}', **about)  # type: ignore[arg-type]  # fmt: skip
+                       summary=f"Client {client or ALICE} asks", evidence=_told(f"e-{client}"), **about)  # type: ignore[arg-type]  # fmt: skip
         clickhouse.insert([row], f"alert{number}")
     judged = {"verdict": "true", "at": NS, "note": f"was {ALICE}"}
     ack = AckRow(alert_id="a0", opened_at=NS, model="m", version="1", detector="evasion", severity="page", **judged)  # type: ignore[arg-type]
@@ -102,7 +107,15 @@ def test_an_event_is_deleted_and_an_alert_points_at_it_no_more(clickhouse: Click
         f"e-{ALICE}",
         f"e-{SHORT}",
     ]
-    assert clickhouse.query("SELECT evidence, client FROM alerts WHERE alert_id = 'a1'") == [{"evidence": '{"event_id":""}', "client": BOB}]
+    assert clickhouse.query("SELECT evidence, client FROM alerts WHERE alert_id = 'a1'") == [{"evidence": _told(""), "client": BOB}]
+    strange = 'order/7 "ü"'
+    row = AlertRow(alert_id="b", model="m", version="1", detector="evasion", alertname="E", severity="page", state="firing", opened_at=NS,
+                   at=NS, evidence=_told(strange))  # fmt: skip
+    clickhouse.insert([row], "b")
+    plan = steps([], event_id=strange)
+    assert count(clickhouse, plan)["alerts"] == 1
+    erase(clickhouse, plan, [], NS)
+    assert clickhouse.query("SELECT evidence FROM alerts WHERE alert_id = 'b'") == [{"evidence": _told("")}]
 
 
 @pytest.mark.clickhouse

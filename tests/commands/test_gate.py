@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
 from schemas import latency
-from schemas.rows import AlertRow, LoadRow, WindowRow
+from schemas.rows import AccuracyWindowRow, AlertRow, LoadRow, QualityWindowRow, WindowRow
 from streams.acknowledge import acknowledge
 from streams.clickhouse import ClickHouse
-from streams.gate import Facts, decide, facts
+from streams.gate import Facts, Spent, decide, facts
 from streams.migrate import migrate
 from streams.settings import Objectives, Settings
 from tests.commands.cli import NOWHERE, run
+
+
+def spent(indicator: str, bad: float, total: float, allowed: float) -> Spent:
+    rate = bad / total / allowed
+    return Spent(indicator=indicator, objective="92 %", measured="80 %", total=total, bad=bad, spent=rate)
+
 
 GOOD = Facts(requests=10_000, failed=5, timed=9_995, slow=100, loads=("valid", "valid"))
 
@@ -34,6 +41,19 @@ GOOD = Facts(requests=10_000, failed=5, timed=9_995, slow=100, loads=("valid", "
             {"loads": ("invalid",), "problems": ("its signature is not valid",)},
             "An instance has it loaded, and its signature is not valid.",
         ),
+        (
+            {"slower": (spent("accuracy", 200, 1_000, 0.08),)},
+            "accuracy is 80 % over 1,000 labels of 30 days, promised is 92 %: the budget is spent 2.5",
+        ),
+        ({"slower": (spent("accuracy", 100, 1_000, 0.08),)}, ""),  # 1.25 times as fast, but not surely more than once
+        ({"slower": (spent("accuracy", 1_200, 12_000, 0.08),)}, "1.2 times as fast as allowed (limit 1)"),
+        ({"slower": (spent("mae", 900, 99, 5.0),)}, ""),  # too few labels
+        ({"slower": (spent("mae", 900, 100, 5.0),)}, "spent 1.8 times"),
+        ({"slower": (spent("drift_free", 118, 864, 0.05),)}, ""),  # 2.7 times as fast, surely 1.98 times
+        ({"slower": (spent("drift_free", 130, 864, 0.05),)}, "over 864 windows of three days"),
+        ({"slower": (spent("authorised", 9, 10, 0.01),)}, ""),  # a handful says nothing
+        ({"slower": (spent("authorised", 400, 10_000, 0.01),)}, "requests of three days"),
+        ({"slower": (spent("valid_input", 400, 10_000, 0.01),)}, "events of three days"),
         ({"requests": 0, "failed": 0, "timed": 0, "slow": 0}, "no request in the last hour"),
     ],
 )
@@ -91,6 +111,33 @@ def test_the_facts_are_those_of_the_store(clickhouse: ClickHouse) -> None:
     unheard = facts(clickhouse, "m", "9", Settings())
     assert unheard == Facts(model="m", version="9", others=("m 8",))
     assert "The store has never seen it, but m 8: is the name right?" in decide(unheard, Settings()).reasons[0]
+
+
+@pytest.mark.clickhouse
+def test_the_gate_knows_what_was_spent_of_a_models_own_objectives(clickhouse: ClickHouse) -> None:
+    migrate(clickhouse)
+    hour, now = 3_600 * 10**9, time.time_ns()
+    base: dict[str, Any] = {"model": "m", "version": "8", "reference": "r", "n": 1_000, "accepted": 1_000, "judged_at": now}
+    clickhouse.insert(
+        [WindowRow(start=now - (k + 1) * hour, end=now - k * hour, status={"ok": 900, "forbidden": 100}, denied=100,
+                   drift_severity="page" if k < 36 else "", **base)
+         for k in range(96)], "w",
+    )  # fmt: skip
+    labels = [AccuracyWindowRow(model="m", version="8", start=now - k * 240 * hour, delay="1d", part=0, known_at=now, n=100, errors=30)
+              for k in (1, 2, 4)]  # fmt: skip
+    clickhouse.insert(labels, "l")
+    clickhouse.insert([QualityWindowRow(model="m", version="8", start=now - hour, service="", kind="missing", n=36, per_10k=1.0)], "q")
+    own = Settings(objectives=Objectives(by_model=("m/8=accuracy:90 authorised:95 valid_input:99.9",)))
+    found = {one.indicator: one for one in facts(clickhouse, "m", "8", own).slower}
+    assert found["drift_free"].spent == pytest.approx(36 / 72 / 0.05, rel=0.02)  # of three days, not four
+    assert found["authorised"].spent == pytest.approx(0.1 / 0.05)
+    assert found["accuracy"].total == 200  # of thirty days, not forty
+    assert found["accuracy"].spent == pytest.approx(3.0)
+    assert found["valid_input"].spent == pytest.approx(36 / 72_000 / 0.001, rel=0.02)
+    answer = decide(facts(clickhouse, "m", "8", own), own, unsigned_ok=True)
+    assert {reason.split()[0] for reason in answer.reasons} == {"drift_free", "accuracy"}
+    assert answer.burns["authorised"] == pytest.approx(2.0)
+    assert {one.indicator for one in facts(clickhouse, "m", "8", Settings()).slower} == {"drift_free"}
 
 
 def test_a_store_that_is_away_lets_nothing_pass() -> None:

@@ -18,7 +18,7 @@ from streams.report import Month, NoDataError, Report, make
 from streams.report_controls import CONTROLS
 from streams.report_figures import FIGURES
 from streams.report_page import html_of, json_of
-from streams.settings import Budget, Settings
+from streams.settings import Budget, Objectives, Settings
 from tests.commands.cli import NOWHERE, run
 from tests.dashboards.rows import HOSTILE, insert
 from tests.reporting import ATTACKER, BEGIN_NS, HOUR, VERSIONS, month_of_rows
@@ -61,6 +61,24 @@ def test_its_figures_are_those_of_the_month(report: Report) -> None:
     assert report.answers["exposure"].rows[0]["client"] == ATTACKER
     assert report.budget == pytest.approx(3 * 31 / 30)
     assert report.total("acknowledged", "judged") == 3
+
+
+def test_what_was_promised_is_set_beside_what_was_kept(store: ClickHouse) -> None:
+    own = Settings(objectives=Objectives(by_model=("fraud=accuracy:95", "churn=accuracy:80")))
+    made = make(store, OCTOBER, own, AFTER, by="ada")
+    rows = {(row["model"], row["indicator"]): row for row in made.answers["objectives"].rows}
+    accuracy = {row["model"]: row["accuracy"] for row in made.answers["accuracy"].rows}
+    assert rows["fraud", "accuracy"]["budget_left"] == pytest.approx(1 - (1 - accuracy["fraud"]) / 0.05)
+    assert rows["churn", "accuracy"]["budget_left"] == pytest.approx(1 - (1 - accuracy["churn"]) / 0.2)
+    assert ("prices", "accuracy") not in rows
+    assert rows["churn", "signed"]["budget_left"] == 0.0  # its one instance is not signed
+    drifted = sum(1 for row in made.answers["drift_days"].rows if row["model"] == "prices" and row["worst"])
+    assert rows["prices", "drift_free"]["budget_left"] == pytest.approx(1 - drifted / 31 / 0.05)
+    (answered,) = (row["answered"] for row in made.answers["service"].rows if row["model"] == "fraud")
+    assert rows["fraud", "availability"]["budget_left"] == pytest.approx(1 - (1 - answered) / 0.001 - 2 * 0.25)  # two pages about security
+    page = html_of(made)
+    assert "What was promised" in page
+    assert "drift_free" in page
 
 
 def test_behind_each_figure_are_table_filter_and_count_and_the_filter_can_be_asked_again(report: Report, store: ClickHouse) -> None:

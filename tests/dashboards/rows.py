@@ -109,7 +109,10 @@ def _minute(model: str, start: int, i: int) -> list[Row]:
     return [window, *features, *clients, *sampled, quality, by_service, worker, *beats, *labels, estimate]
 
 
-CHAIN = '{"statistic":"two_valued","seen":"<b>columns</b>","hits":40,"judged":50,"near_rows":60,"exact_repeats":3,"event_id":"7-1"}'
+CHAIN = (
+    '{"statistic":"two_valued","seen":"<b>columns</b>","hits":40,"judged":50,"near_rows":60,"exact_repeats":3,"event_id":"7-1",'
+    '"chain":[{"event_id":"7-0","answer":"a"},{"event_id":"7-1","answer":"b","changed":3}]}'
+)
 """Of the alert of the hostile client: what it rests on."""
 
 

@@ -14,12 +14,12 @@ from dashboards.grafana import DATASOURCE
 from dashboards.macros import expand
 from dashboards.panels import Panel
 from dashboards.scope import Objectives
-from schemas.rows import FeatureWindowRow, Row, WindowRow
+from schemas.rows import AlertRow, FeatureWindowRow, Row, SampledEventRow, WindowRow
 from streams.clickhouse import ClickHouse, ClickHouseError
 from streams.migrate import migrate
 from streams.objectives import objectives
 from streams.settings import Settings
-from tests.dashboards.rows import END, HOSTILE, insert, rows
+from tests.dashboards.rows import END, END_NS, HOSTILE, insert, rows
 from tests.streams.events import settings
 
 VIEWS = views()
@@ -253,9 +253,27 @@ def test_how_alike_a_clients_questions_were_is_shown_and_what_its_alert_rests_on
     shares = run(store, panel_of("forensics", "Near rows"), model=["fraud"], client=[HOSTILE])
     assert {row["share"] for row in shares} == {0.75}
     chains = run(store, panel_of("forensics", "Chains that alerts rest on"), client=[HOSTILE])
-    assert [(row["client"], row["statistic"], row["hits"], row["near"], row["event_id"]) for row in chains] == [
-        (HOSTILE, "two_valued", 40, 60, "7-1")
+    assert [(row["client"], row["statistic"], row["hits"], row["near"], row["event_id"], row["chain"]) for row in chains] == [
+        (HOSTILE, "two_valued", 40, 60, "7-1", "7-0 a > 7-1 b (3)")
     ]
+
+
+@pytest.mark.clickhouse
+def test_where_an_alert_names_no_chain_the_kept_questions_nearest_in_time_stand_for_it(clickhouse: ClickHouse) -> None:
+    migrate(clickhouse)
+    minute, about = 60 * 10**9, {"model": "m", "version": "1"}
+    told = AlertRow(alert_id="a", detector="evasion", alertname="E", severity="page", state="firing", opened_at=END_NS - 20 * minute,
+                    at=END_NS - 20 * minute, client="c", evidence='{"near_rows":9}', **about)  # type: ignore[arg-type]  # fmt: skip
+    kept: list[Row] = [
+        SampledEventRow(at=END_NS - k * minute, event_id=f"e{k}", client="c", prediction="yes", reason="evidence", **about)  # type: ignore[arg-type]
+        for k in range(1, 60)
+    ]
+    insert(clickhouse, [told, *kept])
+    (row,) = run(clickhouse, panel_of("forensics", "Chains that alerts rest on"))
+    named = [one.removesuffix(" yes") for one in row["chain"].split(" > ")]
+    assert len(named) == 8
+    assert set(named) > {f"e{k}" for k in range(17, 24)}, "the nearest"
+    assert named == sorted(named, key=lambda name: -int(name[1:])), "oldest first"
 
 
 @pytest.mark.clickhouse

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from schemas.alerts import ALERTNAMES, Alert
-from streams.drill.modes import CONTROL, MODES, Expected, Mode
+from streams.drill.modes import CONTROL, MODES, SHORT, Expected, Mode
 from streams.drill.report import Report, line_of, page
 from tests.commands.cli import run
 
@@ -68,6 +68,13 @@ def test_the_page_says_what_fired_and_escapes_what_it_quotes() -> None:
     assert "http" not in text  # nothing is loaded from elsewhere
 
 
+def test_the_short_form_makes_one_of_each_failure_and_only_one_may_say_which() -> None:
+    assert [mode.failure for mode in MODES if mode.key in SHORT] == [f"F{n}" for n in range(1, 11)]
+    done = run("drill", "--short", "--only", "F8")
+    assert done.exit_code == 2
+    assert "give one of them" in done.output
+
+
 def test_an_unknown_mode_is_named_with_those_there_are() -> None:
     done = run("drill", "--only", "F8,F11")
     assert done.exit_code == 2
@@ -81,8 +88,7 @@ def test_an_unknown_mode_is_named_with_those_there_are() -> None:
 def test_the_short_drill_fires_what_it_should_and_the_control_is_quiet(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INFERWATCH_")}
     done = subprocess.run(
-        [sys.executable, "-m", "streams.cli", "drill", "--only", "F8,f3-digest,f5-latency,f6-outputs,f7-canary,f10-feature",
-         "--out", str(tmp_path / "out")],
+        [sys.executable, "-m", "streams.cli", "drill", "--short", "--out", str(tmp_path / "out")],
         env=environment, capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -19,6 +19,7 @@ from streams.cli import main
 from streams.settings import SECRETS, Settings, load
 from tests.deploy.files import DOCKERFILE, ROOT, SERVICES
 from tests.deploy.operator_schemas import SCHEMAS
+from tests.parts import unavailable
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
@@ -79,7 +80,7 @@ def test_what_is_applied_exists_and_what_is_not_is_a_template_or_optional() -> N
 def test_kustomize_renders_it(tmp_path: Path, optional: tuple[str, ...]) -> None:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
-        pytest.skip("kubectl is not here; the parts of the kustomization are checked by the other tests")
+        unavailable("kubectl", "Debian has it as kubernetes-client; any version with `kubectl kustomize` will do.")
     folder = shutil.copytree(FOLDER, tmp_path / "kubernetes")
     resources = [*KUSTOMIZATION["resources"], *(f"optional/{name}" for name in optional)]
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(KUSTOMIZATION | {"resources": resources}))

@@ -24,6 +24,7 @@ from confluent_kafka import Producer
 
 import inferwatch
 from inferwatch import CONTENT_TYPE_JSON, Client, MemoryTransport, decode
+from schemas.erasure import FREE_TEXT, holders
 from schemas.rows import AckRow, AlertRow, SampledEventRow
 from streams.cli import main
 from streams.clickhouse import ClickHouse, ClickHouseError
@@ -38,6 +39,13 @@ SHOWN = {"text", "console"}
 """What a program printed: other tests compare it, where it can be."""
 NOT_RUN = 1
 """Blocks that say that they cannot be run. More is a decision: look whether there is no other way."""
+QUERY_LOG = """
+    CREATE TABLE IF NOT EXISTS query_log (event_date Date, event_time DateTime, type Enum8('QueryStart' = 1, 'QueryFinish' = 2,
+    'ExceptionBeforeStart' = 3, 'ExceptionWhileProcessing' = 4), query_kind LowCardinality(String), user String, address IPv6,
+    http_user_agent String, tables Array(LowCardinality(String)), is_initial_query UInt8, result_rows UInt64, query String)
+    ENGINE = MergeTree ORDER BY event_time
+"""
+"""What we ask of ClickHouse's own log, which an engine inside a process does not keep."""
 TUTORIAL = ROOT / "docs/tutorial.md"
 
 
@@ -140,11 +148,27 @@ def test_sql_runs_on_the_tables(clickhouse: ClickHouse) -> None:
     migrate(clickhouse)
     queries = runnable("sql")
     assert len(queries) > 25
+    clickhouse.command(QUERY_LOG)
     for block in queries:
         try:
-            clickhouse.query(block.text)
+            clickhouse.query(block.text.replace("system.query_log", "query_log"))
         except ClickHouseError as error:
             pytest.fail(f"{block}: {error}")
+
+
+@pytest.mark.clickhouse
+def test_reads_of_tables_that_name_clients_are_told_from_all_others(clickhouse: ClickHouse) -> None:
+    migrate(clickhouse)
+    (block,) = (block for block in runnable("sql") if "system.query_log" in block.text)
+    clickhouse.command(QUERY_LOG)
+    ours = [f"inferwatch.{table.table}" for table in (*holders("client"), *FREE_TEXT)]
+    for user, kind, tables in [("ada", "Select", ours), ("grafana", "Select", ["inferwatch.windows"]), ("iw_writer", "Insert", ours)]:
+        clickhouse.command(
+            "INSERT INTO query_log (event_date, event_time, type, query_kind, user, tables, is_initial_query) "
+            f"VALUES (today(), now(), 'QueryFinish', '{kind}', '{user}', {tables}, 1)"
+        )
+    (found,) = clickhouse.query(block.text.replace("system.query_log", "query_log"))
+    assert (found["user"], sorted(found["read"])) == ("ada", sorted(ours))
 
 
 # -- shell ----------------------------------------------------------------------------------------------------------------------------

@@ -119,7 +119,11 @@ def test_a_page_becomes_a_verdict_people_overrule_it_and_the_audit_log_holds_it_
         listed = worker.run("verdict", "list").stdout
         assert "whole model  block" in listed
         assert client.pseudonym("mallory") in listed
-        assert worker.run("verdict", "clear", "--model", MODEL, "--whole-model").returncode == 0
+        cleared = worker.run("verdict", "clear", "--model", MODEL, "--whole-model")
+        assert (cleared.returncode, "reference" in cleared.stderr) == (0, False)
+        misspelt = worker.run("verdict", "clear", "--model", f"{MODEL}s", "--whole-model")
+        assert misspelt.returncode == 0
+        assert f"No reference of a model '{MODEL}s' is published; there are {MODEL}. Is the name right?" in misspelt.stderr
         until(lambda: gateway.look_up(MODEL, "customer-1") is NOTHING, "cleared")
 
         tell(settings.kafka, Acknowledged(model=MODEL, alert_id=verdict.reason, verdict="false", by="ada"))

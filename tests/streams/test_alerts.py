@@ -148,3 +148,13 @@ def test_a_restored_book_goes_on_as_if_nothing_had_happened(heard: Heard) -> Non
         one.book.settle(1_000)
     assert whole.said == second.said
     assert second.book.suppressed == 3
+
+
+def test_an_event_that_is_forgotten_is_in_no_alert_that_is_open(heard: Heard) -> None:
+    told = {"event_id": "b", "chain": [{"event_id": "a", "answer": "yes"}, {"event_id": "b", "answer": "no"}]}
+    heard.book.raise_("evasion", "c", "page", 0, summary="s", evidence=told, client="c")
+    heard.book.forget("", "a")
+    heard.book.forget("", "b")
+    (held,) = heard.book.open
+    assert held.evidence["event_id"] == ""
+    assert held.evidence["chain"] == [{"event_id": "", "answer": "yes"}, {"event_id": "", "answer": "no"}]

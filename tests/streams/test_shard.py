@@ -20,6 +20,7 @@ from inferwatch import CONTENT_TYPE_JSON, EventColumns, Strings
 from schemas import windows
 from schemas.reference import Reference
 from schemas.windows import Finding, WindowPartial
+from streams.chains import LINKS
 from streams.owner import Record, TooManyDeadLettersError
 from streams.references import References
 from streams.shard import Shard
@@ -363,10 +364,25 @@ def test_a_boundary_walk_by_one_client_is_found_and_named(published: Reference) 
     assert "page" in {f.severity for f in found}
     assert min(f.n_events for f in found if f.severity == "page") < 200
     assert all(f.event_id == f"shop-1:{600 + f.n_events - 1}" for f in found)
+    for one in found:  # the questions that led there, whose events are kept whole
+        asked = [link["event_id"] for link in one.evidence["chain"]]
+        which = range(max(one.n_events - LINKS, 0), one.n_events)
+        assert asked == [f"shop-1:{600 + k}" for k in which]
+        assert [link.get("changed") for link in one.evidence["chain"]] == [None, *[3] * (len(which) - 1)]
+        answers = ["no" if p[k] < 0.5 else "yes" for k in which]
+        assert [link["answer"] for link in one.evidence["chain"]] == answers
+        sampled = [msgspec.msgpack.decode(out.value) for out in shard.outbox if out.to == "rows" and out.key == b"sampled_events"]
+        kept = {row["event_id"] for row in sampled if row["reason"] == "evidence"}
+        assert set(asked) <= kept
+    shard.apply(record(dataclasses.replace(walk, client=Strings.of(["mallory"] * 400), number=walk.number + 400), 2))
     shard.finish()
+    sampled = [msgspec.msgpack.decode(out.value) for out in shard.outbox if out.to == "rows" and out.key == b"sampled_events"]
+    after = {row["event_id"] for row in sampled if row["reason"] == "evidence"} - kept
+    assert len(after) == settings().sampling.events_per_window, "what it went on to ask, a sample of each window"
+    assert all(1_000 <= int(name.removeprefix("shop-1:")) < 1_400 for name in after)
     line = partials(shard)[0].lines[0]
     assert line.client == "mallory"
     alike = line.evidence
-    assert 300 < alike["distinct_rows"] <= 400
+    assert 300 < alike["distinct_rows"] <= 800
     assert alike["near_rows"] > alike["distinct_rows"] / 2
     assert alike["near_flips"] > 20

@@ -25,10 +25,16 @@ from streams.slo import objectives_for
         ("latency_ms = 1e9", "longer than the longest that is told apart"),
         ("saturation_share = 2", "no share of a resource"),
         ("quiet_days = -1", "-1 days; at least 0, which is never, and at most 366"),
+        ("accuracy = 0.92", "accuracy: 0.92 is a share; it is in percent, such as 92"),
+        ("accuracy = 100", "a wrong answer would spend it for ever"),
+        ("drift_free = 40", "drift_free: 40 promises less than half"),
+        ("signed = 101", "more than all"),
+        ("auc = 90", "90 is no AUC to promise; above 0 and below 1"),
+        ("mae = -1", "-1 is no loss to promise; above 0"),
         ('availability = "much"', r"objectives\.availability"),
         ('by_model = ["fraud"]', "write MODEL=name:value"),
         ('by_model = ["=availability:99"]', "write MODEL=name:value"),
-        ('by_model = ["fraud=speed:9"]', "speed:9 is no objective; there are availability, completeness"),
+        ('by_model = ["fraud=speed:9"]', "speed:9 is no objective; there are accuracy, auc, authorised, availability"),
         ('by_model = ["fraud=availability:high"]', "high is no number"),
         ('by_model = ["fraud=availability:nan"]', "availability is no number"),
         ('by_model = ["fraud/8=availability:100"]', r"by_model: fraud/8=availability:100: 100 leaves no budget"),
@@ -40,6 +46,13 @@ def test_an_objective_that_cannot_be_met_is_refused_with_the_reason(text: str, t
     file.write_text(f"[objectives]\n{text}\n")
     with pytest.raises(SettingsError, match=told):
         load(file, {})
+
+
+def test_no_objective_and_a_whole_one_are_possible_where_they_make_sense() -> None:
+    given = load(None, {"INFERWATCH_OBJECTIVES_BY_MODEL": "many=accuracy:12 signed:100 drift_free:0 mae:1500"}).objectives
+    mine = objectives_for(given, "many", "1")
+    assert (mine.accuracy, mine.signed, mine.drift_free, mine.mae) == (12.0, 100.0, 0.0, 1_500.0)
+    assert (given.accuracy, given.drift_free) == (0.0, 95.0)
 
 
 def test_the_environment_names_models_separated_by_commas() -> None:

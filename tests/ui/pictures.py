@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from tests.ui.browser import run
 
-HEIGHTS = {"executive": 1240, "oncall": 1500, "debug": 1500, "forensics": 1500, "attacks": 1420, "pipeline": 1500}
+HEIGHTS = {"executive": 1680, "oncall": 1500, "debug": 1500, "forensics": 1640, "attacks": 1420, "pipeline": 1500}
 
 
 async def main(url: str, folder: Path, client: str) -> None:
