@@ -19,7 +19,7 @@ from detectors.membership.slots import Layout, Slots
 from detectors.state import StateError, pack, unpack
 
 _KIND = "membership.clients"
-_VERSION = 3
+_VERSION = 4
 STATISTICS = ("rate", "order", "copies", "chains")
 TICKET, PAGE = 1, 2
 _ORDER_FLOOR = math.log(1e4)
@@ -78,7 +78,7 @@ def _rise(slot: Any, evidence: Any, thresholds: Any, levels: Any, now: Any) -> A
 
 
 class ClientMembership:
-    """Who tests training rows, per client slot of one model version; about 2.6 KB a client, 0.7 us an event.
+    """Who tests training rows, per client slot of one model version; about 2.8 KB a client, 0.7 us an event.
 
     Statistics, in the order of `STATISTICS` (`detectors.membership.hits`, `detectors.membership.label_only`):
 
@@ -87,7 +87,7 @@ class ClientMembership:
       trained on and attackers who test records send the same rows.
     - *copies*: changed copies of members around which queries cluster; ticket at max(ln_ticket - ln 1000, ln 150), page at
       max(ln_page - ln 1000, ln 1e4), a cluster being at most a thousandth as frequent as a query.
-    - *chains* of boundary probes after exact members: two ticket, three page.
+    - *chains* of boundary probes after exact members: two ticket, three page; one, when many searches followed each other.
 
     A client whose evidence has fallen to ln e <= 0 can rise again.
 

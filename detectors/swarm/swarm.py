@@ -78,8 +78,8 @@ class Swarm:
     minutes, fresh ids before they have sent two or three such rows, and natural rows. No bound on false pages is proved: null rates are
     assumed.
 
-    Cost: about 5 us an event looked at, 1 to 4 MB for a model and 320 to 580 bytes a client. It sees what it is given: clients of one swarm are
-    spread over partitions, so it belongs where all events of a model come together.
+    Cost: about 5 us an event looked at, 1 to 4 MB for a model and 320 to 580 bytes a client. It sees what it is given: clients of one
+    swarm are spread over partitions, so it belongs where all events of a model come together.
 
     Args:
         reference: of the model version.
