@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from detectors.arrays import plain
 from detectors.bloom import float_bits
-from detectors.membership import hits, label_only
+from detectors.membership import chains, hits, label_only
 from detectors.membership.neighbours import index_of
 from detectors.membership.reference import MembershipReference
 from detectors.membership.slots import Layout, Slots
@@ -214,7 +214,7 @@ class ClientMembership:
         counts = {name: int(values[0]) for name, values in self.counts(np.array([slot])).items()}
         misses = counts["trials"] - counts["hits"]
         base = self.reference.base
-        columns = [label_only.MEMBERS, label_only.OTHERS, label_only.CHAINED]
+        columns = [chains.MEMBERS, chains.OTHERS, chains.CHAINED]
         centres = self._slots.arrays["tally"][slot, columns].tolist() if self._copies else [0, 0, 0]
         return {
             **counts,

@@ -11,10 +11,7 @@ label is. What shows is that the rows around which a client's queries cluster ar
   L = k ln(.5/u) + (T - k) ln(.5/(1 - u)), u of `MembershipReference.u_copies`, from k = 4 for a ticket and k = 6 for a page. It is
   taken of the clusters alone, and of all centres, where T is reckoned from the rows sent (by at most 16 versions a record, so that rows
   in plenty among dense members prove nothing) and no less than the members asked; the larger counts.
-- *chains*: within 150 queries after an exact member a cluster of 12 rows, or the second of two searches; for 2 members (ticket) or 3
-  (page), or for one when 4 searches (ticket) or 8 (page) followed each other. A search halves its step twice in a row (pictures: three
-  times), to and fro along a line, as a boundary is looked for, in more fields than an edit changes: on thirteen services no ordinary
-  client of 1,100 did that once. A rule, not an e-value.
+- *chains*: `detectors.membership.chains`; a cluster of 12 rows soon after an exact member is one.
 
 *Near* a member: within a radius that natural rows seldom reach, and nearer than .7 of the second nearest member. Edits (at most a fifth
 of the fields changed against one of the last two rows, the cluster's first row or the member) count nowhere, so that forms do not look
@@ -32,27 +29,41 @@ from numpy.typing import NDArray
 
 from detectors.lean import lean
 from detectors.membership.cells import FAR, room_to_search, two_nearest
+from detectors.membership.chains import (
+    CHAIN,
+    CHAINS,
+    COPIED,
+    EXACT,
+    LAST_EXACT,
+    LAST_EXACT_ROW,
+    LAST_NEAR_ROW,
+    MEMBERS,
+    NEAR,
+    NEXT,
+    OTHERS,
+    ROWS,
+    chain,
+    chains,
+    halves,
+    searched,
+)
 from detectors.membership.hits import HIT, REPEAT
 from detectors.membership.neighbours import RATIO2, describe, edit_limit, field_code
 from detectors.membership.slots import Layout
 from detectors.prefetch import prefetch_row
 from detectors.tiles import AXES, LANES, squares
 
-LEADERS, COPIES, CHAINS = LANES, 128, 8
+LEADERS, COPIES = LANES, 128
 _VOTE = np.float32(0.72)
-_CLUSTER, _CHAIN, _CHAIN_WITHIN, _FULL = 4, 12, 150, 16
+_CLUSTER, _CHAIN, _FULL = 4, 12, 16
 _INSIDE = 0.6
 _MOST_VERSIONS = 16.0
 _TICK_S, _WINDOW_TICKS, _SOON_TICKS = 512.0, 42, 2  # 6 hours; 9 to 26 minutes
 _COUNTED, _ASKED = 255, 254
-_HALF2, _SEARCHES, _TICKET_SEARCHES, _PAGE_SEARCHES = np.float32(0.25**2), 2, 4, 8
 _NOT_INDEXED = 1 << 20
 _YOUNG, _SPARSE, _ALERT = 16, 12, 16
 Q = 0.5
 TICKET_FROM, PAGE_FROM = 4, 6
-# Columns of `tally`.
-ROWS, MEMBERS, OTHERS, NEAR, EXACT, LAST_EXACT_ROW, LAST_EXACT, NEXT, CHAINED, LAST_NEAR_ROW, COPIED = range(11)
-HALVED, EDITED, SEARCHES, LAST_SEARCH_ROW, CHAIN = range(11, 16)
 # Columns of a leader in `lead` and `lead_real`.
 SIZE, MEMBER, VOTE, VOTES = 0, 1, 2, 3
 _SURE = -1
@@ -127,53 +138,6 @@ def _asked(member: int, tick: Any, ids: Any, counts: Any, ticks: Any) -> None:
 def _asked_soon_before(member: int, tick: Any, ids: Any, counts: Any, ticks: Any) -> bool:
     at = member % COPIES
     return bool(ids[at] == member and counts[at] >= _ASKED and np.uint16(tick - ticks[at]) <= _SOON_TICKS)
-
-
-@njit(inline="always")
-def _halves(place: Any, last: Any, first: bool) -> bool:
-    """Whether the step from the last place is half of the step before, to or fro; ``last`` (place, step) becomes this one's."""
-    before, to, fro = np.float32(0), np.float32(0), np.float32(0)
-    for k in range(AXES):
-        step = np.float32(0) if first else place[k] - last[0, k]
-        was = last[1, k]
-        before += was * was
-        to += (2 * step - was) * (2 * step - was)
-        fro += (2 * step + was) * (2 * step + was)
-        last[0, k], last[1, k] = place[k], step
-    return min(to, fro) < _HALF2 * before and before > 1e-6
-
-
-@njit(inline="always")
-def _searched(t: Any, halves: bool, edited: bool, halvings: int) -> bool:
-    """Count a step; True when it ends a search that another one was not far before."""
-    t[HALVED] = t[HALVED] + 1 if halves and not t[EDITED] else 0
-    t[EDITED] = edited
-    if t[HALVED] != halvings:
-        return False
-    t[SEARCHES] = t[SEARCHES] + 1 if t[ROWS] - t[LAST_SEARCH_ROW] <= _CHAIN_WITHIN else 1
-    t[LAST_SEARCH_ROW] = t[ROWS]
-    return bool(t[SEARCHES] >= _SEARCHES)
-
-
-@njit(inline="always")
-def _chain(t: Any) -> None:
-    """Note that the member asked last was searched around, when it was not long ago."""
-    if t[EXACT] == 0 or t[ROWS] - t[LAST_EXACT_ROW] > _CHAIN_WITHIN or t[CHAINED] >= CHAINS:
-        return
-    known = False
-    for k in range(t[CHAINED]):
-        known |= t[CHAIN + k] == t[LAST_EXACT]
-    if not known:
-        t[CHAIN + t[CHAINED]] = t[LAST_EXACT]
-        t[CHAINED] += 1
-
-
-@njit(inline="always")
-def _chains(t: Any, ticket: float, page: float) -> float:
-    """What the chains say: nothing, a ticket or a page."""
-    if t[CHAINED] >= 3 or (t[CHAINED] and t[SEARCHES] >= _PAGE_SEARCHES):
-        return page
-    return ticket if t[CHAINED] == 2 or (t[CHAINED] and t[SEARCHES] >= _TICKET_SEARCHES) else 0.0
 
 
 @njit(cache=True)
@@ -279,7 +243,7 @@ def update_copies(
             for k in range(f):
                 recent[s, 1, k], recent[s, 0, k] = recent[s, 0, k], codes[k]
             t[ROWS] += 1
-            searched = _searched(t, _halves(place, last[s], t[ROWS] == 1), edited, halvings)
+            ended = searched(t, halves(place, last[s], t[ROWS] == 1), edited, halvings)
             tick = _tick(at_s[i])
             ids, counts, ticks = copy_member[s], copy_count[s], copy_tick[s]
 
@@ -367,9 +331,9 @@ def update_copies(
                     elif _mark(one[MEMBER], tick, ids, counts, ticks):
                         t[MEMBERS] += 1
                     likelihood[s] = _likelihood(t, u, page)
-                if one[SIZE] >= _CHAIN:
-                    _chain(t)
-            if searched:
-                _chain(t)
+                if one[SIZE] == _CHAIN:  # once: a sensor that hangs in one place meets several members there
+                    chain(t)
+            if ended:
+                chain(t)
         evidence[i, 2] = likelihood[s]
-        evidence[i, 3] = _chains(t, ticket, page)
+        evidence[i, 3] = chains(t, ticket, page)
