@@ -35,7 +35,7 @@ def halves(place: Any, last: Any, first: bool) -> bool:
         to += (2 * step - was) * (2 * step - was)
         fro += (2 * step + was) * (2 * step + was)
         last[0, k], last[1, k] = place[k], step
-    return min(to, fro) < _HALF2 * before and before > 1e-6
+    return bool(min(to, fro) < _HALF2 * before and before > 1e-6)
 
 
 @njit(inline="always")
