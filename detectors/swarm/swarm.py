@@ -185,7 +185,13 @@ class Swarm:
         # Copies: one compiled signature whatever the arrays. A time that is none is the beginning of time: no link, no cohort with others.
         slots, times = slot.astype(np.int64), np.where(np.isfinite(at_s), at_s, 0.0)
         rows = X.astype(np.float32, order="C")
-        fixed = (tuple(self.reference.map), tuple(self.reference.cells), self.reference.limits, self._unlike, *self._null.values())
+        fixed: tuple[Any, ...] = (
+            tuple(self.reference.map),
+            tuple(self.reference.cells),
+            self.reference.limits,
+            self._unlike,
+            *self._null.values(),
+        )
         tables = (tuple(table.values()) for table in (self._clients.arrays, self._ring, self._asked))
         state = (*tables, *self._book.values())
         copied, control = (copied_members(rows, *side) if side else np.full(n, -1, np.int64) for side in self._sides)
