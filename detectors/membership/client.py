@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from detectors.arrays import plain
 from detectors.bloom import float_bits
-from detectors.membership import hits, label_only
+from detectors.membership import chains, hits, label_only
 from detectors.membership.neighbours import index_of
 from detectors.membership.reference import MembershipReference
 from detectors.membership.slots import Layout, Slots
 from detectors.state import StateError, pack, unpack
 
 _KIND = "membership.clients"
-_VERSION = 3
+_VERSION = 4
 STATISTICS = ("rate", "order", "copies", "chains")
 TICKET, PAGE = 1, 2
 _ORDER_FLOOR = math.log(1e4)
@@ -78,7 +78,7 @@ def _rise(slot: Any, evidence: Any, thresholds: Any, levels: Any, now: Any) -> A
 
 
 class ClientMembership:
-    """Who tests training rows, per client slot of one model version; about 2.6 KB a client, 0.7 us an event.
+    """Who tests training rows, per client slot of one model version; about 2.8 KB a client, 0.7 us an event.
 
     Statistics, in the order of `STATISTICS` (`detectors.membership.hits`, `detectors.membership.label_only`):
 
@@ -87,7 +87,7 @@ class ClientMembership:
       trained on and attackers who test records send the same rows.
     - *copies*: changed copies of members around which queries cluster; ticket at max(ln_ticket - ln 1000, ln 150), page at
       max(ln_page - ln 1000, ln 1e4), a cluster being at most a thousandth as frequent as a query.
-    - *chains* of boundary probes after exact members: two ticket, three page.
+    - *chains* of boundary probes after exact members: two ticket, three page; one, when many searches followed each other.
 
     A client whose evidence has fallen to ln e <= 0 can rise again.
 
@@ -214,7 +214,7 @@ class ClientMembership:
         counts = {name: int(values[0]) for name, values in self.counts(np.array([slot])).items()}
         misses = counts["trials"] - counts["hits"]
         base = self.reference.base
-        columns = [label_only.MEMBERS, label_only.OTHERS, label_only.CHAINED]
+        columns = [chains.MEMBERS, chains.OTHERS, chains.CHAINED]
         centres = self._slots.arrays["tally"][slot, columns].tolist() if self._copies else [0, 0, 0]
         return {
             **counts,

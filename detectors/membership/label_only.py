@@ -11,7 +11,7 @@ label is. What shows is that the rows around which a client's queries cluster ar
   L = k ln(.5/u) + (T - k) ln(.5/(1 - u)), u of `MembershipReference.u_copies`, from k = 4 for a ticket and k = 6 for a page. It is
   taken of the clusters alone, and of all centres, where T is reckoned from the rows sent (by at most 16 versions a record, so that rows
   in plenty among dense members prove nothing) and no less than the members asked; the larger counts.
-- *chains*: a cluster of 12 rows within 150 queries after an exact member, for 2 members (ticket) or 3 (page). A rule, not an e-value.
+- *chains*: `detectors.membership.chains`; a cluster of 12 rows soon after an exact member is one.
 
 *Near* a member: within a radius that natural rows seldom reach, and nearer than .7 of the second nearest member. Edits (at most a fifth
 of the fields changed against one of the last two rows, the cluster's first row or the member) count nowhere, so that forms do not look
@@ -29,15 +29,33 @@ from numpy.typing import NDArray
 
 from detectors.lean import lean
 from detectors.membership.cells import FAR, room_to_search, two_nearest
+from detectors.membership.chains import (
+    CHAIN,
+    CHAINS,
+    COPIED,
+    EXACT,
+    LAST_EXACT,
+    LAST_EXACT_ROW,
+    LAST_NEAR_ROW,
+    MEMBERS,
+    NEAR,
+    NEXT,
+    OTHERS,
+    ROWS,
+    chain,
+    chains,
+    halves,
+    searched,
+)
 from detectors.membership.hits import HIT, REPEAT
 from detectors.membership.neighbours import RATIO2, describe, edit_limit, field_code
 from detectors.membership.slots import Layout
 from detectors.prefetch import prefetch_row
 from detectors.tiles import AXES, LANES, squares
 
-LEADERS, COPIES, CHAINS = LANES, 128, 8
+LEADERS, COPIES = LANES, 128
 _VOTE = np.float32(0.72)
-_CLUSTER, _CHAIN, _CHAIN_WITHIN, _FULL = 4, 12, 150, 16
+_CLUSTER, _CHAIN, _FULL = 4, 12, 16
 _INSIDE = 0.6
 _MOST_VERSIONS = 16.0
 _TICK_S, _WINDOW_TICKS, _SOON_TICKS = 512.0, 42, 2  # 6 hours; 9 to 26 minutes
@@ -46,19 +64,18 @@ _NOT_INDEXED = 1 << 20
 _YOUNG, _SPARSE, _ALERT = 16, 12, 16
 Q = 0.5
 TICKET_FROM, PAGE_FROM = 4, 6
-# Columns of `tally`.
-ROWS, MEMBERS, OTHERS, NEAR, EXACT, LAST_EXACT_ROW, LAST_EXACT, NEXT, CHAINED, LAST_NEAR_ROW, COPIED, CHAIN = range(12)
 # Columns of a leader in `lead` and `lead_real`.
 SIZE, MEMBER, VOTE, VOTES = 0, 1, 2, 3
 _SURE = -1
 
 
 def layout(fields: int) -> Layout:
-    """State of a client, about 2.4 KB."""
+    """State of a client, about 2.5 KB."""
     return {
         "tally": ("int32", (CHAIN + CHAINS,), 0),
         "likelihood": ("float64", (), 0.0),
         "recent": ("uint8", (2, fields), 0),
+        "last": ("float32", (2, AXES), 0),
         "lead": ("int32", (LEADERS, 4), 0),
         "lead_mean": ("float32", (AXES, LEADERS), float(FAR)),
         "lead_spread": ("float32", (LEADERS,), 0),
@@ -198,12 +215,12 @@ def update_copies(
         work: of `room`, overwritten.
         evidence: (n, 4), out.
     """
-    tally, likelihood, recent, lead, lead_mean, lead_spread, lead_codes, copy_member, copy_count, copy_tick = arrays
+    tally, likelihood, recent, last, lead, lead_mean, lead_spread, lead_codes, copy_member, copy_count, copy_tick = arrays
     cells, member_codes = index
     u, ticket, page = rule
     f = fields.shape[0]
     limit = edit_limit(f)
-    needed = 3 if f else 2
+    needed, halvings = (3, 2) if f else (2, 3)
     z, terms, place, codes, apart, middle = work[0], work[1], work[2], work[3], work[4], work[5]
     search = work[6:]
     near2, repeated2, own2 = np.float32(radii[0] ** 2), np.float32(radii[1] ** 2), np.float32(radii[2] ** 2)
@@ -221,10 +238,12 @@ def update_copies(
             describe(rows[i], geometry, z, terms, place)
             for k in range(f):
                 codes[k] = field_code(bits[i, fields[k]])
-            edit = t[ROWS] > 0 and (_edit(codes, recent[s, 0], limit) or (t[ROWS] > 1 and _edit(codes, recent[s, 1], limit)))
+            edited = t[ROWS] > 0 and _edit(codes, recent[s, 0], limit)
+            edit = edited or (t[ROWS] > 1 and _edit(codes, recent[s, 1], limit))
             for k in range(f):
                 recent[s, 1, k], recent[s, 0, k] = recent[s, 0, k], codes[k]
             t[ROWS] += 1
+            ended = searched(t, halves(place, last[s], t[ROWS] == 1), edited, halvings)
             tick = _tick(at_s[i])
             ids, counts, ticks = copy_member[s], copy_count[s], copy_tick[s]
 
@@ -312,12 +331,9 @@ def update_copies(
                     elif _mark(one[MEMBER], tick, ids, counts, ticks):
                         t[MEMBERS] += 1
                     likelihood[s] = _likelihood(t, u, page)
-                if one[SIZE] >= _CHAIN and t[EXACT] > 0 and t[ROWS] - t[LAST_EXACT_ROW] <= _CHAIN_WITHIN and t[CHAINED] < CHAINS:
-                    known = False
-                    for k in range(t[CHAINED]):
-                        known |= t[CHAIN + k] == t[LAST_EXACT]
-                    if not known:
-                        t[CHAIN + t[CHAINED]] = t[LAST_EXACT]
-                        t[CHAINED] += 1
+                if one[SIZE] == _CHAIN:  # once: a sensor that hangs in one place meets several members there
+                    chain(t)
+            if ended:
+                chain(t)
         evidence[i, 2] = likelihood[s]
-        evidence[i, 3] = page if t[CHAINED] >= 3 else ticket if t[CHAINED] == 2 else 0.0
+        evidence[i, 3] = chains(t, ticket, page)

@@ -32,6 +32,8 @@ VOTES, CALIBRATED, VOTE_ROWS, _VOTE_EVERY_S, _VOTES_EVERY_S = 64, 8, 16, 3600.0,
 _OVER, _NULL_MOST, _ATTACK_MOST = 2.5, 0.6, 0.95
 # Columns of `whole`, one row a client.
 ROWS, ODD, EQUAL_PAIRS, LINKED, HOT, NEAR_MEMBER, NEAR_CONTROL = range(7)
+# Columns of `differ`, one row a client.
+PAIRS, APART = range(2)
 # Columns of `book`, one row a kind of cohort.
 SEEDS, RAISED, WAITING = 0, 1, 2
 
@@ -82,6 +84,15 @@ def _even(a: Any, b: Any, limit: float) -> bool:
         return False
     mean = total / n
     return math.sqrt(max(squares / n - mean * mean, 0.0)) < limit * mean
+
+
+@njit(cache=True)
+def difference(a: Any, b: Any) -> Any:
+    """How unlike two places are: mean over the terms of half of the squared difference, of each term at most 9."""
+    total = np.float32(0)
+    for k in range(a.shape[0]):
+        total += min(np.float32(0.5) * (a[k] - b[k]) * (a[k] - b[k]), np.float32(9))
+    return total / np.float32(max(1, a.shape[0]))
 
 
 @njit(cache=True)
@@ -194,6 +205,7 @@ def stream(
     maps: Any,
     cells: Any,
     limits: Any,
+    unlike: float,
     steps: Any,
     cast: Any,
     votes: Any,
@@ -215,6 +227,7 @@ def stream(
         maps: fields of `Map`.
         cells: fields of `Cells`.
         limits: of `SwarmReference`.
+        unlike: `difference` that few pairs of reference rows reach; not finite: none counts.
         steps: (3, 2) float64 ln likelihood ratio of a hit and of a miss by kind, changed in place.
         cast: (2,) float64 votes so far and the time of the last one, changed in place.
         votes: (3, 64) float64 the latest votes, changed in place.
@@ -243,6 +256,8 @@ def stream(
         named,
         poll,
         polled,
+        before,
+        differ,
     ) = clients
     ring_place, ring_step, ring_codes, ring_client, ring_at, ring_hash, ring_next = ring
     d, terms, f = rows.shape[1], whiten.shape[1], fields.shape[0]
@@ -351,6 +366,12 @@ def stream(
         poll[s, 2] += strange or stepped
         _cusum(s, ITERATE, stepped, at, steps, level, ln, onset, spell, named, book)
         _cusum(s, SYNTHETIC, strange or stepped, at, steps, level, ln, onset, spell, named, book)
+        if spell[s, SYNTHETIC, 1] == 1:
+            differ[s] = 0
+        if w[ROWS] > 1 and not edit:
+            differ[s, PAIRS] += 1
+            differ[s, APART] += difference(y, before[s]) > unlike
+        before[s] = y
         if asked[0].shape[0]:
             w[NEAR_MEMBER] += copied[i] >= 0 and not edit
             w[NEAR_CONTROL] += control[i] >= 0 and not edit

@@ -14,10 +14,10 @@ from detectors.swarm import stream as s
 from detectors.swarm.cohort import KINDS, Cohort
 from detectors.swarm.links import linked_groups
 from detectors.swarm.reference import MEAN_TERMS, SwarmReference
-from detectors.swarm.sides import bias, on_one_side
+from detectors.swarm.sides import bias, made, on_one_side, unlike
 
 _KIND = "swarm.clients"
-_VERSION = 2
+_VERSION = 3
 _GAP_S = 1800.0
 _AFTER_S = 300.0
 _BIAS, _BIAS_PAGE = 0.18, 0.14
@@ -29,8 +29,8 @@ _NEARER = 2.0
 MAX_MEMBERS = 1024
 
 
-def client_layout(fields: int) -> Layout:
-    """State of a client, about 300 bytes."""
+def client_layout(fields: int, terms: int) -> Layout:
+    """State of a client, about 320 bytes and 4 for each of at most 64 terms."""
     return {
         "whole": ("int64", (7,), 0),
         "hashes": ("uint64", (4,), 0),
@@ -48,6 +48,8 @@ def client_layout(fields: int) -> Layout:
         "named": ("bool", (3,), 0),
         "poll": ("int32", (4,), 0),
         "polled": ("float64", (), -np.inf),
+        "before": ("float32", (terms,), 0),
+        "differ": ("int64", (2,), 0),
     }
 
 
@@ -65,7 +67,8 @@ class Swarm:
     candidates whose onsets lie between or up to 5 minutes later. Of those who step, only who is linked to the others
     (`detectors.swarm.links`). An odd cohort is of clients whose odd rows are a quarter of their flags or more, without those that fill
     fields with defaults and those that lie on one side together (`detectors.swarm.sides`), as waves of new customers do. The rest must
-    surround the reference: |mean|^2 of the odd rows' directions < .18, tickets above .14.
+    surround the reference: |mean|^2 of the odd rows' directions < .18, tickets above .14. Whose rows are made up may lie on one side: they
+    differ from each other by more than reference rows do, which no wave explains.
 
     *Copies* (when ``neighbours`` are given): changed copies of members that got 3 copies in 6 hours from anybody, .03 against .30; who
     asked first is credited when the third comes. Such a cohort must have touched more than 8 of them, and lie near
@@ -75,8 +78,8 @@ class Swarm:
     minutes, fresh ids before they have sent two or three such rows, and natural rows. No bound on false pages is proved: null rates are
     assumed.
 
-    Cost: about 5 us an event looked at, 1 to 4 MB for a model and 300 bytes a client. It sees what it is given: clients of one swarm are
-    spread over partitions, so it belongs where all events of a model come together.
+    Cost: about 5 us an event looked at, 1 to 4 MB for a model and 320 to 580 bytes a client. It sees what it is given: clients of one
+    swarm are spread over partitions, so it belongs where all events of a model come together.
 
     Args:
         reference: of the model version.
@@ -113,7 +116,8 @@ class Swarm:
         self._sides = [(near, index_of(near), radius) if near and radius else None for near in (neighbours, control)]
         self._identity = reference.identity()
         map_, cells = reference.map, reference.cells
-        self._clients = Slots(client_layout(len(map_.fields)), capacity)
+        self._clients = Slots(client_layout(len(map_.fields), map_.whiten.shape[1]), capacity)
+        self._unlike = np.inf if map_.picture.any() else unlike(cells.rows)
         entries = len(cells.centres) * s.RING + s.ODD_RING
         self._ring: dict[str, NDArray[Any]] = {
             "place": np.zeros((entries, map_.whiten.shape[1]), np.float32),
@@ -181,7 +185,13 @@ class Swarm:
         # Copies: one compiled signature whatever the arrays. A time that is none is the beginning of time: no link, no cohort with others.
         slots, times = slot.astype(np.int64), np.where(np.isfinite(at_s), at_s, 0.0)
         rows = X.astype(np.float32, order="C")
-        fixed = (tuple(self.reference.map), tuple(self.reference.cells), self.reference.limits, *self._null.values())
+        fixed: tuple[Any, ...] = (
+            tuple(self.reference.map),
+            tuple(self.reference.cells),
+            self.reference.limits,
+            self._unlike,
+            *self._null.values(),
+        )
         tables = (tuple(table.values()) for table in (self._clients.arrays, self._ring, self._asked))
         state = (*tables, *self._book.values())
         copied, control = (copied_members(rows, *side) if side else np.full(n, -1, np.int64) for side in self._sides)
@@ -236,13 +246,17 @@ class Swarm:
         if kind == s.SYNTHETIC:
             between = between[self._mostly_odd(between) & ~self._fills_defaults(between)]
             columns = self._clients.arrays
-            between = between[~on_one_side(columns["mean"][between], columns["whole"][between, s.ODD])]
+            aside = on_one_side(columns["mean"][between], columns["whole"][between, s.ODD])
+            aside[aside] = ~self._made(between[aside])
+            between = between[~aside]
+            if self._bias(between) >= _BIAS:
+                between = between[self._made(between)]
         return [between]
 
     def _severity(self, kind: int, members: NDArray[np.int64]) -> int:
         """0 where there is an innocent explanation, 1 where one is near, 2 else."""
         bias = self._bias(members) if kind == s.SYNTHETIC else 0.0
-        if bias >= _BIAS or (kind == s.COPIES and not self._asks_members(members)):
+        if (bias >= _BIAS and not self._made(members).all()) or (kind == s.COPIES and not self._asks_members(members)):
             return 0
         return 2 if self.calibrated and bias < _BIAS_PAGE and (kind != s.COPIES or self._control is not None) else 1
 
@@ -258,6 +272,11 @@ class Swarm:
         pairs = columns["whole"][members, s.EQUAL_PAIRS]
         often: NDArray[np.bool_] = (pairs >= 2) & (columns["equal"][members] / np.maximum(pairs, 1) - self.reference.equal >= _DEFAULTS)
         return often
+
+    def _made(self, members: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Who lies on one side because its rows are made up."""
+        columns = self._clients.arrays
+        return made(columns["differ"][members], columns["spell"][members, s.SYNTHETIC])
 
     def _bias(self, members: NDArray[np.int64]) -> float:
         """How far the odd rows lie in one direction: 0 around the reference, 1 all in one place, and below 8 rows."""

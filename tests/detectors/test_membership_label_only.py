@@ -139,6 +139,41 @@ def test_boundary_probes_after_three_members_page() -> None:
     assert [(kind, severity) for _, kind, severity in send(watch(), np.array(rows)) if kind == "chains"] == [("chains", 1), ("chains", 2)]
 
 
+def halving(row: NDArray[np.float32], ways: int, seed: int, times: int = 9) -> NDArray[np.float32]:
+    """The row, then a search for the boundary along some ways, far out: each to and fro by half of the step before."""
+    rng, out = np.random.default_rng(seed), [row]
+    for _ in range(ways):
+        way, at = 2 * rng.normal(size=D) * SPREAD, 0.0
+        for k in range(times):
+            at += 0.5 ** (k + 1) * (-1 if k and rng.random() < 0.5 else 1)
+            out.append(row + (at * way).astype(np.float32))
+    return np.array(out, np.float32)
+
+
+def chained(rows: Rows) -> list[tuple[int, int]]:
+    return [(i, severity) for i, kind, severity in send(watch(), rows) if kind == "chains"]
+
+
+def test_searches_for_the_boundary_far_around_members_page_with_the_eighth() -> None:
+    assert chained(halving(MEMBERS[0], 4, 0)) == [(31, 1)], "four of them are a ticket"
+    (_, ticket), (at, page) = chained(np.concatenate([halving(MEMBERS[0], 4, 0), halving(FRESH[0], 4, 1), halving(MEMBERS[1], 4, 2)]))
+    assert (ticket, page) == (1, 2)
+    assert at < 2 * 37
+    assert not chained(np.concatenate([halving(FRESH[k], 4, k) for k in range(8)])), "around no member they say nothing of members"
+
+
+def test_what_is_no_search_makes_no_chain() -> None:
+    rng = np.random.default_rng(0)
+    even = [MEMBERS[k] + np.float32(0.1 * j) * np.float32(2 * SPREAD) for k in range(10) for j in range(20)]
+    assert not chained(np.array(even, np.float32)), "steps of one size"
+    few = np.concatenate([halving(MEMBERS[k], 4, k) * 0 + MEMBERS[k] for k in range(10)])
+    few[:, :2] = np.concatenate([halving(MEMBERS[k], 4, k) for k in range(10)])[:, :2]
+    assert not chained(few), "in two fields, as a form is tried"
+    assert not chained(np.concatenate([np.stack([MEMBERS[k], FRESH[k]]) for k in rng.permutation(600)])), "customers' own records"
+    apart = [np.concatenate([halving(MEMBERS[k], 1, k), FRESH[200 * k : 200 * k + 200]]) for k in range(12)]
+    assert not chained(np.concatenate(apart)), "one now and then"
+
+
 def moved(rows: Rows, dx: int, dy: int) -> Rows:
     return np.roll(rows.reshape(-1, 10, 10), (dy, dx), (1, 2)).reshape(-1, 100)
 

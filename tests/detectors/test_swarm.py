@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from detectors.membership.neighbours import Neighbours, fit_neighbours
 from detectors.state import StateError, pack, unpack
 from detectors.swarm import Cohort, Swarm, SwarmReference
-from detectors.swarm.sides import on_one_side
 from detectors.swarm.stream import ODD_RING, RING
 
 D = 10
@@ -170,30 +169,6 @@ def test_who_only_steps_from_rows_of_its_own_is_not_named_with_a_swarm_of_synthe
     assert (of.log_evidence(np.array([52, 53]))[:, 1] > 5).all(), "steps are flags of synthetic rows, too"
     assert len(found & set(range(30, 50))) >= 18
     assert not found & {52, 53}
-
-
-def directions(clients: int, rows: int, towards: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Sums of unit vectors by client."""
-    y = np.random.default_rng(seed).normal(size=(clients, rows, len(towards))) + towards
-    return np.asarray((y / np.linalg.norm(y, axis=2, keepdims=True)).sum(1))
-
-
-def test_sides_are_found_beside_clients_that_surround_the_reference_also_when_opposite() -> None:
-    axis = np.eye(16)[0]
-    total = np.concatenate([directions(40, 8, 0 * axis, 0), directions(12, 8, 5 * axis, 1), directions(9, 2, -5 * axis, 2)])
-    total = np.concatenate([total, directions(9, 8, -5 * axis, 3)])
-    n = np.repeat([8, 8, 2, 8], [40, 12, 9, 9])
-    found = on_one_side(total, n)
-    assert found[40:].all(), "clients with few rows belong to the side of others"
-    assert found[:40].sum() <= 2
-
-
-def test_clients_that_are_each_in_a_place_of_their_own_are_no_side() -> None:
-    places = np.random.default_rng(5).normal(size=(40, 16))
-    total = np.concatenate([directions(1, 12, 20 * at / np.linalg.norm(at), k) for k, at in enumerate(places)])
-    assert not on_one_side(total, np.full(40, 12)).any()
-    assert not on_one_side(total[:0], np.zeros(0)).any()
-    assert not on_one_side(total, np.zeros(40)).any()
 
 
 def test_two_flags_are_enough_for_who_is_new_and_not_for_who_is_known() -> None:
