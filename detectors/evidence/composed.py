@@ -7,8 +7,8 @@ the same hits, of rows that are none of the remembered ones again, against the r
 
     u = n + max(.02, .15 n) (and what the present population has beyond it),    q = u + s (1 - u),    s = .04, .12, .35,
 
-s the share of a client's rows that are made and look it; and speaks only while the remembered rows (64 at least) show that no column is
-to blame:
+s the share of a client's rows that are made and look it: a mixture over how much of its traffic is cover. It speaks only while the
+remembered rows (64 at least) show that no column is to blame:
 
 - each column's values are distributed as the reference's (Kolmogorov-Smirnov), and repeat no more than its do;
 - without any one column, whichever it is, more rows still look made than of the reference's without it, by two standard deviations: one
@@ -54,7 +54,7 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
 def _alike(column: Any, share: Any) -> bool:
     """Whether codes (n,) are distributed as the reference's, and no more of them are equal.
 
-    Of ``n (n - 1)`` ordered pairs ``n (n - 1) S_2`` are equal, ``S_k = sum_i share_i^k``, with variance ``2 n^2 S_2 + 4 n^3 (S_3 - S_2^2)``.
+    Of ``n (n - 1)`` ordered pairs ``n (n - 1) S_2`` are equal, ``S_k = sum_i share_i^k``; variance ``2 n^2 S_2 + 4 n^3 (S_3 - S_2^2)``.
     """
     n = len(column)
     times = np.zeros(256)

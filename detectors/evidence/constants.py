@@ -136,7 +136,7 @@ SYMMETRIC_OFF = 0.6  # a reference rate above which pairs mean nothing on this s
 SYMMETRIC_ROWS = 3_000  # reference rows in a row, for that rate
 SYMMETRIC_SORTS, SYMMETRIC_PATH = 12, 30  # sorted exports tried, and rows that a path has at least
 SYMMETRIC_MARGIN = 1.5  # of the worst path: a household budget of five columns has .06 in random order, .18 sorted, its clients .21 and .26
-OPPOSITES = 48  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 48
+OPPOSITES = 56  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 56
 OPPOSITE_BITS = 15  # signs of random projections of a step; an exact opposite flips all of them ...
 # ... but one at most (fixed: `trials` tests for it by clearing one bit)
 OPPOSITE_OCTAVE = 8192  # the step's length, in this fraction of an octave, may differ by two: a sensor that drifts to and fro on a line

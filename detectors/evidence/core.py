@@ -59,9 +59,9 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
 
 
 def _ordinary(reference: EvidenceReference) -> Ordinary:
-    nominal = np.concatenate([1 - np.array(c.JOINT_QUANTILES), np.array(c.SMOOTH_QUANTILES), reference.generated.nominal])
-    taught = len(reference.generated.trees.feature) > 0
-    return Ordinary(np.concatenate([reference.joint_rates, reference.smooth_rates, reference.generated.rates]), nominal, taught)
+    made = reference.generated
+    nominal = np.concatenate([1 - np.array(c.JOINT_QUANTILES), np.array(c.SMOOTH_QUANTILES), made.nominal])
+    return Ordinary(np.concatenate([reference.joint_rates, reference.smooth_rates, made.rates]), nominal, made.composed)
 
 
 def gains(reference: EvidenceReference) -> NDArray[np.float32]:
@@ -78,7 +78,8 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
     if len(reference.generated.trees.feature):
         for k in range(len(c.GENERATED_LIMITS)):
             set_arms.py_func(out, at.FIRST_ARM[at.GENERATED] + 3 * k, float(reference.generated.rates[k]), c.GENERATED_Q[k])
-        set_composed.py_func(out, _ordinary(reference).nominal, np.zeros(MOVING))
+            if reference.generated.composed[k] < 1:
+                set_composed.py_func(out, k, float(reference.generated.composed[k]))
     set_arms.py_func(out, at.FIRST_ARM[at.CLOSING], c.CLOSING_U, c.CLOSING_Q)
     set_arms.py_func(out, at.FIRST_ARM[at.STRIDE], c.STRIDE_U, c.STRIDE_Q)
     if reference.bond.factor > 0:

@@ -54,6 +54,18 @@ class Generated(NamedTuple):
         trees = dict(body)
         return cls(rates=trees.pop("rates"), nominal=trees.pop("nominal"), hidden=trees.pop("hidden"), trees=Trees(**trees))
 
+    @property
+    def composed(self) -> Floats:
+        """E13's tolerated rates (3,); 1: off."""
+        if not len(self.trees.feature):
+            return np.ones(3)
+        return np.asarray(self.nominal + np.maximum(c.COMPOSED_SLACK[0], c.COMPOSED_SLACK[1] * self.nominal))
+
+
+def untaught(fields: int) -> Generated:
+    """Where nothing can be learnt: every row scores 0, and E12 and E13 are off."""
+    return Generated(no_trees(c.GENERATED_DEPTH), np.ones(3), np.zeros(3), np.ones(fields))
+
 
 def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.int64]], image: bool, rng: np.random.Generator) -> Generated:
     """Learns what made rows look like; 1 to 2 s of CPU at 16 columns.
@@ -66,9 +78,8 @@ def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.i
         rng: draws the made rows.
     """
     n, fields = rows.shape
-    off = Generated(no_trees(c.GENERATED_DEPTH), np.ones(3), np.zeros(3), np.ones(fields))
     if image or fields < c.GENERATED_FIELDS or n < c.GENERATED_ROWS:
-        return off
+        return untaught(fields)
     code, fold = columns.coded(rows), rng.integers(0, c.GENERATED_FOLDS, n)
     odds, hidden = np.zeros(n), np.zeros(fields)
     for k in range(c.GENERATED_FOLDS):

@@ -47,9 +47,8 @@ STEP_1 = BOUND_SQUARES + 1  # last difference of consecutive rows, then the one 
 QUERIES, DISTINCT, EXACT, NEAR, EDITS, FLIPPED, SCORED, ABOVE_1, ABOVE_2, ABOVE_3, ABOVE_4, BELOW_1, BELOW_2 = range(13)
 MADE_1, MADE_2, MADE_3, STEPS, FLAT_STEPS, PAIRS, PAIR_HITS, LATTICE_TRIALS, LATTICE_FLIPS, TWO_TRIALS, TWO_HITS, MISSING = range(13, 25)
 BISECTIONS, STRIDE_TRIALS, STRIDES, REMEMBERED, LAST, LABEL, EDGED, HAS_RESIDUAL, SEVERITY, EPOCH = range(25, 35)
-BISECTED, LOOKED, INDEPENDENT_TRIALS, INDEPENDENT_HITS, GENERATED_TRIALS, GENERATED_LOOKED = range(35, 41)
-COMPOSED_TRIALS, COMPOSED_1, COMPOSED_2, COMPOSED_3, COMPOSED_LOOKED = range(41, 46)
-INT_COUNT = 46  # then the remembered steps
+BISECTED, LOOKED, INDEPENDENT_TRIALS, INDEPENDENT_HITS, GENERATED_TRIALS, GENERATED_LOOKED, COMPOSED_LOOKED = range(35, 42)
+INT_COUNT = 42  # then the remembered steps
 COUNTS = {
     "queries": QUERIES, "distinct_rows": DISTINCT, "exact_repeats": EXACT, "near": NEAR, "edits": EDITS, "near_flips": FLIPPED,
     "joint_scored": SCORED, "joint_above_75": ABOVE_1, "joint_above_95": ABOVE_2, "joint_above_99": ABOVE_3,
@@ -60,7 +59,6 @@ COUNTS = {
     "flat_steps": FLAT_STEPS, "pairs": PAIRS, "symmetric_pairs": PAIR_HITS, "consecutive": LATTICE_TRIALS,
     "consecutive_edit_flips": LATTICE_FLIPS, "two_valued_scored": TWO_TRIALS, "two_valued": TWO_HITS, "missing_values": MISSING,
     "bisections": BISECTIONS, "stride_scored": STRIDE_TRIALS, "strides": STRIDES,
-    "composed_scored": COMPOSED_TRIALS, "composed_rows": COMPOSED_1,
     "independent_scored": INDEPENDENT_TRIALS, "independent_rows": INDEPENDENT_HITS,
 }  # fmt: skip
 
@@ -96,8 +94,8 @@ def bytes_per_client(reference: EvidenceReference) -> int:
 
     Example:
         >>> # 16 projections, 16 fields, 48 targets; reals + codes + words + counts
-        >>> 4 * (82 + 18 * 16) + (128 * 16 + 24 + 24) + 2 * 64 + 4 * 94
-        4080
+        >>> 4 * (82 + 18 * 16) + (128 * 16 + 24 + 24) + 2 * 64 + 4 * 98
+        4096
     """
     reals, codes, words, counts = widths(reference)
     return 4 * reals + codes + 2 * words + 4 * counts

@@ -34,7 +34,7 @@ class Ordinary(NamedTuple):
 
     rates: NDArray[np.float64]  # (9,) tolerated
     nominal: NDArray[np.float64]  # (9,) of its own rows
-    taught: bool  # whether E12 has trees
+    composed: NDArray[np.float64]  # (3,) tolerated by E13, which moves as E12's
 
 
 class Population(NamedTuple):
@@ -75,15 +75,12 @@ def set_arms(gain: Any, first: int, u: float, qs: Any) -> None:
 
 
 @njit
-def set_composed(gain: Any, nominal: Any, excess: Any) -> None:
-    """Factors of E13's arms: tolerated is the reference's share (``nominal``, as all rates) and a little more, and what everybody has."""
-    for k in range(MOVING - _MADE):
-        own = nominal[_MADE + k]
-        u = min(own + max(c.COMPOSED_SLACK[0], c.COMPOSED_SLACK[1] * own) + excess[_MADE + k], 0.98)
-        for a in range(3):
-            q = u + c.COMPOSED_MADE[a] * (1 - u)
-            gain[at.FIRST_ARM[at.COMPOSED] + 3 * k + a, 0] = (1 - q) / (1 - u)
-            gain[at.FIRST_ARM[at.COMPOSED] + 3 * k + a, 1] = q / u
+def set_composed(gain: Any, k: int, u: float) -> None:
+    """Factors of E13's arms of limit k at tolerated rate u below 1: these shares of a client's rows are made, and look it."""
+    for a in range(3):
+        q = u + c.COMPOSED_MADE[a] * (1 - u)
+        gain[at.FIRST_ARM[at.COMPOSED] + 3 * k + a, 0] = (1 - q) / (1 - u)
+        gain[at.FIRST_ARM[at.COMPOSED] + 3 * k + a, 1] = q / u
 
 
 @njit
@@ -145,8 +142,9 @@ def _refresh(population: Population, ordinary: Ordinary, room: Any) -> None:
         for k in range(MOVING):
             population.usual[k] = excess[k]
             set_arms(population.gain, _FIRST[k], min(ordinary.rates[k] + excess[k], 0.98), _ALTERNATIVES[k])
-        if ordinary.taught:
-            set_composed(population.gain, ordinary.nominal, excess)
+        for k in range(MOVING - _MADE):
+            if ordinary.composed[k] < 1:
+                set_composed(population.gain, k, min(ordinary.composed[k] + excess[_MADE + k], 0.98))
     if rose:
         clock[EPOCH] += 1
 
@@ -174,7 +172,7 @@ def reconsider(real: Any, count: Any, population: Population) -> None:
     for k in range(MOVING):
         _bounded(real, population.gain, _FIRST[k], count[at.ABOVE_1 + k], count[at.SCORED])
     for k in range(MOVING - _MADE):
-        _bounded(real, population.gain, at.FIRST_ARM[at.COMPOSED] + 3 * k, count[at.COMPOSED_1 + k], count[at.COMPOSED_TRIALS])
+        _bounded(real, population.gain, at.FIRST_ARM[at.COMPOSED] + 3 * k, count[at.MADE_1 + k], count[at.SCORED])
 
 
 @njit

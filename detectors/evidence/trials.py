@@ -300,24 +300,16 @@ def independent(real: Any, count: Any, code: Any, gain: Any, x: Any, newest: int
 
 @njit
 def generated(real: Any, count: Any, gain: Any, level: int, known: bool) -> None:
-    """E12: does the row look made; ``level`` is how many limits it is above. Evidence begins anew while the population is not ``known``."""
-    _levels(real, at.FIRST_ARM[at.GENERATED], gain, level, known)
+    """E12: does the row look made; see `levels`."""
+    levels(real, at.FIRST_ARM[at.GENERATED], gain, level, known)
     for k in range(3):
         count[at.MADE_1 + k] += level > k
     count[at.GENERATED_TRIALS] += 1
 
 
 @njit
-def composed(real: Any, count: Any, gain: Any, level: int, known: bool) -> None:
-    """E13: the same of a row that is none of the remembered ones again, at the rates of the reference itself."""
-    _levels(real, at.FIRST_ARM[at.COMPOSED], gain, level, known)
-    for k in range(3):
-        count[at.COMPOSED_1 + k] += level > k
-    count[at.COMPOSED_TRIALS] += 1
-
-
-@njit
-def _levels(real: Any, first: int, gain: Any, level: int, known: bool) -> None:
+def levels(real: Any, first: int, gain: Any, level: int, known: bool) -> None:
+    """Three trials of three arms each: is ``level`` above 0, 1, 2. Evidence begins anew while the population is not ``known``."""
     for k in range(3):
         if known:
             trial(real, first + 3 * k, 3, gain, level > k)
@@ -352,7 +344,7 @@ def steps(
 ) -> None:  # fmt: skip
     """E2, E10 and E13 of a row that is neither near to a recent one nor an edit of it; then it is remembered, if it is fresh.
 
-    ``moved``: it continues no other row; ``level`` and ``known`` as in `generated`.
+    ``moved``: it continues no other row; ``level`` and ``known`` as in `levels`.
     """
     held = min(count[at.REMEMBERED], c.MEMORY)
     parent = nearest_remembered(memory, held, x, away)
@@ -361,7 +353,7 @@ def steps(
         for k in range(held):
             again += away[k] < c.COMPOSED_APART * len(x)
         if again == 0:
-            composed(real, count, gain, level, known)
+            levels(real, at.FIRST_ARM[at.COMPOSED], gain, level, known)
     if parent >= 0:
         if fresh and held >= c.FLAT_LEAST:
             flat_step(real, count, memory, gain, x, limit, image, parent, away[parent])
