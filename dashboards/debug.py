@@ -9,17 +9,11 @@ from dashboards.scope import FEATURE, MODEL, PSI, SEVERITY, SLOW, VERSION, Objec
 __all__ = ["debug"]
 
 _BY_FEATURE = "${__field.labels.series}"
-_OF_FEATURE = {"model": "model", "version": "version", "feature": "feature"}
 _SLOW_S = "toUInt32(greatest(toFloat64(${slow:raw}), 0.01) * 3600)"
-_LATELY = f"start >= $__toTime - toIntervalSecond({_SLOW_S}) AND start <= $__toTime"
 _STEPS = 6
-_STEP = f"toIntervalSecond(greatest(intDiv({_SLOW_S}, {_STEPS}), 1))"
+_STEP_S = f"greatest(intDiv({_SLOW_S}, {_STEPS}), 1)"
+_LATELY = f"start >= $__toTime - toIntervalSecond({_SLOW_S}) AND start <= $__toTime"
 _SLIDING = f"start >= $__fromTime - toIntervalSecond({_SLOW_S}) AND start <= $__toTime"
-_EACH_SLOW = _OF_FEATURE | {
-    "time": f"arrayJoin(arrayMap(k -> toStartOfInterval(start, {_STEP}) + toIntervalSecond(k * greatest(intDiv({_SLOW_S}, {_STEPS}), 1)), "
-    f"range({_STEPS})))"
-}
-"""A window is in six slow ones, which begin a sixth of their length apart."""
 _MOVED = """
     (model, version, feature) IN (
         SELECT model, version, feature FROM feature_windows WHERE $__timeFilter(start) AND @scope AND @feature
@@ -95,7 +89,7 @@ def _features(objectives: Objectives) -> list[Panel]:
                     GROUP BY model, version, feature
                 ) AS fast LEFT JOIN (@slow) AS slow USING (model, version, feature)
                 ORDER BY `ln evidence most` DESC, feature
-                """.replace("@slow", effects(_OF_FEATURE, f"{_LATELY} AND @scope AND @moved", _LATELY)),
+                """.replace("@slow", effects(f"{_LATELY} AND @scope AND @moved", _LATELY)),
                 100,
             ),
             (24, 9),
@@ -150,15 +144,15 @@ def _features(objectives: Objectives) -> list[Panel]:
 
 def _slowly(title: str, measure: str, steps: Steps) -> Panel:
     """A measure over slow windows."""
-    rows = effects(_EACH_SLOW, f"{_SLIDING} AND @scope AND @moved", _SLIDING)
+    rows = effects(f"{_SLIDING} AND @scope AND @moved", _SLIDING, step_s=_STEP_S, steps=_STEPS)
     return timeseries(
         f"{title}, slow window",
         f"{title} of the ten surest features over all windows of a slow window (above: its hours) together: counts are added up first, so "
         "the noise of small windows is gone, and a slow drift shows. A point stands at the last sixth of its slow window, which may not be "
         "over at the end of the range.",
         _moved(
-            f"SELECT time, concat(model, ' ', version, ' ', feature) AS series, {measure} AS value FROM ({rows}) "  # noqa: S608 - a column's name, from above
-            "WHERE time >= $__fromTime AND time <= $__toTime ORDER BY time, series",
+            f"SELECT at AS time, concat(model, ' ', version, ' ', feature) AS series, {measure} AS value FROM ({rows}) "  # noqa: S608 - a column's name, from above
+            "WHERE at >= $__fromTime AND at <= $__toTime ORDER BY time, series",
             10,
         ),
         (8, 9),

@@ -19,11 +19,17 @@ CURRENT = """
 _SUMS = """
     SELECT @as, any(past) AS reference, any(tenths) AS firsts, any(widths) AS wide, sum(n) AS events,
         sumForEach(if(empty(carried), arrayMap(x -> toFloat64(x), cells), arrayMap(x -> toFloat64(x), carried))) AS now,
-        sum(if(empty(widths), 0, mean_shift * (n - missing))) / greatest(sum(n - missing), 1) AS shift
+        sum(if(empty(widths), 0, mean_shift * (n - missing))) AS moved, sum(n - missing) AS finite
     FROM feature_windows FINAL WHERE @where AND @current AND notEmpty(past) GROUP BY @by
 """
+_SLIDING = """
+    SELECT model, version, feature, arrayJoin(arrayMap(k -> time + toIntervalSecond(k * @step), range(@steps))) AS at,
+        any(reference) AS reference, any(firsts) AS firsts, any(wide) AS wide, sum(events) AS events, sumForEach(now) AS now,
+        sum(moved) AS moved, sum(finite) AS finite
+    FROM (@sums) GROUP BY model, version, feature, at
+"""
 _SHARES = """
-    SELECT *, length(now) - notEmpty(wide) AS known,
+    SELECT *, moved / greatest(finite, 1) AS shift, length(now) - notEmpty(wide) AS known,
         arrayMap(x -> x / greatest(arraySum(arraySlice(reference, 1, known)), 1), arraySlice(reference, 1, known)) AS p,
         arrayMap(x -> x / greatest(arraySum(arraySlice(now, 1, known)), 1e-300), arraySlice(now, 1, known)) AS q,
         arrayCumSum(arrayMap((a, b) -> a - b, p, q)) AS after, arrayPushFront(arrayPopBack(after), 0.) AS before,
@@ -45,14 +51,20 @@ _EFFECTS = """
 """
 
 
-def effects(by: dict[str, str], where: str, when: str) -> str:
-    """SQL with the columns `by`, ``events``, ``psi``, ``w1``, ``js``, ``ks``.
+def effects(where: str, when: str, *, step_s: str = "", steps: int = 1) -> str:
+    """SQL with the columns ``model``, ``version``, ``feature``, ``events``, ``psi``, ``w1``, ``js``, ``ks``.
 
     Args:
-        by: what is told apart: name and SQL of each column; model, version and feature among them.
         where: which rows of ``feature_windows``, `when` included.
         when: the same by time alone, as it also holds of ``windows``.
+        step_s: SQL of whole seconds. With it there is a row for each time ``at`` that is a multiple of them: of the `steps` steps up to the
+            one that begins then.
+        steps: in a slow window.
     """
-    as_ = ", ".join(name if name == expression else f"{expression} AS {name}" for name, expression in by.items())
-    text = _EFFECTS.replace("@shares", _SHARES.replace("@sums", _SUMS)).replace("@current", CURRENT.replace("@when", when))
-    return text.replace("@where", where).replace("@as", as_).replace("@by", ", ".join(by)).strip()
+    by, as_, sums = "model, version, feature", "model, version, feature", _SUMS
+    if step_s:
+        by, as_ = f"{by}, time", f"{by}, toStartOfInterval(start, toIntervalSecond({step_s})) AS time"
+        sums = _SLIDING.replace("@steps", str(steps)).replace("@step", step_s).replace("@sums", sums)
+    sums = sums.replace("@current", CURRENT.replace("@when", when)).replace("@where", where).replace("@as", as_).replace("@by", by)
+    out = "model, version, feature, at" if step_s else by
+    return _EFFECTS.replace("@shares", _SHARES.replace("@sums", sums)).replace("@by", out).strip()

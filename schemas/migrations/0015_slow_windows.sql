@@ -2,9 +2,9 @@
 
 ALTER TABLE feature_windows ADD COLUMN IF NOT EXISTS mean_shift Float64 AFTER ks;
 
-ALTER TABLE feature_windows ADD COLUMN IF NOT EXISTS carried Array(Float32) AFTER cells;
+ALTER TABLE feature_windows ADD COLUMN IF NOT EXISTS carried Array(Float32) CODEC(ZSTD(1)) AFTER cells;
 
-ALTER TABLE feature_windows ADD COLUMN IF NOT EXISTS past Array(UInt64) AFTER expected;
+ALTER TABLE feature_windows ADD COLUMN IF NOT EXISTS past Array(UInt64) CODEC(ZSTD(1)) AFTER expected;
 
 ALTER TABLE feature_windows ADD COLUMN IF NOT EXISTS widths Array(Float32) AFTER past;
 

@@ -23,7 +23,6 @@ from tests.streams.messages import partial
 
 NAMES, KINDS = ["x", "tied", "city"], ["numeric", "numeric", "categorical"]
 MEASURES = ("psi", "w1", "js", "ks")
-BY = {"model": "model", "version": "version", "feature": "feature"}
 WHEN = "start >= toDateTime64('2020-01-01', 3)"
 HOUR = 3_600
 
@@ -80,7 +79,7 @@ def test_they_are_those_of_one_window_with_all_the_counts(clickhouse: ClickHouse
     for one in counts:
         whole.merge(one)
     sizes = EffectSizer(reference)(whole)
-    text = effects(BY, f"{WHEN} AND model = '{model}'", WHEN).replace("@scope", f"model = '{model}'")
+    text = effects(f"{WHEN} AND model = '{model}'", WHEN).replace("@scope", f"model = '{model}'")
     found = {line["feature"]: line for line in clickhouse.query(text)}
     assert set(found) == {*NAMES, "latency"}
     for v, name in enumerate(reference.variables):
@@ -110,7 +109,7 @@ def test_with_a_season_hours_are_carried_before_they_are_added(clickhouse: Click
         window = partial(n=200, start_ns=begin * NS, end_ns=span[1] * NS, counts=counts.to_bytes(), reference="r", model="season")
         rows += rows_of(window, detector.update(counts, span), reference, span[1] * NS)
     put(clickhouse, rows)
-    text = effects(BY, f"{WHEN} AND model = 'season'", WHEN).replace("@scope", "model = 'season'")
+    text = effects(f"{WHEN} AND model = 'season'", WHEN).replace("@scope", "model = 'season'")
     found = clickhouse.query(text)[0]
     folded = [np.add.reduceat(cells, reference.tenths) for cells in (reference.counts, carried, plain)]
     assert found["psi"] == pytest.approx(psi(folded[0], folded[1])[0], rel=1e-5)
