@@ -25,7 +25,12 @@ def dealt(rows: Rows, clients: int) -> tuple[Swarm, list[Cohort]]:
     """To ``clients`` slots in turn, after 20 ordinary clients."""
     of = Swarm(REFERENCE, capacity=100)
     before = skewed(1500, 3)
-    assert of.update((np.arange(1500) % 20).astype(np.int32), np.asarray(np.arange(1500) * 6.0 - 9000, np.float64), before, np.zeros(1500, np.int32)) == []
+    assert (
+        of.update(
+            (np.arange(1500) % 20).astype(np.int32), np.asarray(np.arange(1500) * 6.0 - 9000, np.float64), before, np.zeros(1500, np.int32)
+        )
+        == []
+    )
     slot = (30 + np.arange(len(rows)) % clients).astype(np.int32)
     return of, of.update(slot, np.asarray(1200.0 + np.arange(len(rows)), np.float64), rows, np.zeros(len(rows), np.int32))
 
