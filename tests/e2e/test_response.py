@@ -159,7 +159,7 @@ def _check_the_log(worker: Worker, alert_id: str, mallory: str) -> None:
         told("verdict", lambda row: row["subject"] == token_of(mallory) and row["detail"]["what"] == "withdrawn" and row["actor"] == "ada")
         == 1
     )
-    assert told("verdict", lambda row: row["subject"] == "whole model") == 2
+    assert told("verdict", lambda row: row["subject"] == "whole model") == 3  # issued, withdrawn, and the order for the misspelt model
     assert told("reference", lambda row: row["model"] == MODEL) == 1
     assert told("key", lambda row: row["subject"] == key_id_of(KEY)) == 1
     assert told("settings", lambda row: row["detail"]["first"]) == 4, "each judge says once under which settings it judges"
