@@ -99,13 +99,15 @@ def update_hits(
         row_hash[i] = code
         flags[i] = HIT if holds(table, m, probes, code) else 0
         tag = max(np.uint16(1), np.uint16(code >> np.uint64(48)))
-        cell = np.int64(code >> np.uint64(40)) & (_SEEN - 1)
-        if seen[s, cell] == tag:
+        known = False  # all 32: of six rows asked in turn two may share a cell, and would seem new each time
+        for k in range(_SEEN):
+            known |= seen[s, k] == tag
+        if known:
             flags[i] |= REPEAT
             evidence[i, 0] = r[FIXED : FIXED + _ARMS].mean()
             evidence[i, 1] = order_evidence(w[SITTING], w[SITTING_HITS], r[LN_MARKOV])
             continue
-        seen[s, cell] = tag
+        seen[s, w[TRIALS] & (_SEEN - 1)] = tag
         hit = 1 if flags[i] == HIT else 0
         own = (a + w[HITS]) / (a + b + w[TRIALS])
         for k in range(Q_GRID.shape[0]):

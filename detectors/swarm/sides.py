@@ -11,7 +11,7 @@ _ROWS, _FEW = 5, 3
 _ASIDE, _TOGETHER, _ALIKE = 0.4, 0.28, 0.75
 _MOST_SIDES = 4
 _PAIRS, _UNLIKE = 40_000, 0.995
-_OWN, _MADE, _SURE = 0.15, 0.25, 1.5
+_OWN, _MADE, _SURE = 0.15, 0.27, 1.5
 
 
 def unlike(rows: NDArray[np.float32]) -> float:
@@ -36,7 +36,7 @@ def made(differ: NDArray[np.int64], spell: NDArray[np.integer[Any]]) -> NDArray[
         spell: (clients, 2) flags since the onset, and rows.
 
     Returns:
-        (clients,) those of whose rows half are flagged and of whose pairs .15 are unlike, if together more than a quarter are, by 1.5
+        (clients,) those of whose rows half are flagged and of whose pairs .15 are unlike, if together more than .27 are, by 1.5
         standard deviations; else nobody.
 
     Example:

@@ -91,6 +91,15 @@ def test_repeats_are_counted_once() -> None:
     assert {name: int(v[0]) for name, v in counts.items()} == {"queries": 300, "trials": 3, "hits": 3, "members": 3}
 
 
+def test_a_dashboard_that_asks_the_same_six_rows_in_turn_shows_no_order() -> None:
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        six = np.concatenate([MEMBERS[rng.choice(500, 3, False)], FRESH[rng.choice(4000, 3, False)]])
+        watch = clients()
+        assert send(watch, np.tile(six, (60, 1)), pace=60.0) == []
+        assert watch.counts(np.array([0]))["trials"][0] == 6
+
+
 def test_the_estimate_of_distinct_members_is_within_its_error() -> None:
     watch = clients()
     send(watch, MEMBERS[:400])
