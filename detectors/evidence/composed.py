@@ -16,6 +16,8 @@ remembered rows (64 at least) show that no column is to blame:
 - and so without values that may have filled gaps: the middle of the client's columns, what they hold most too often, both and the
   reference's middle. Gaps filled by the middle make rare combinations too, but of these.
 
+The first such look opens a ticket; a page needs another, 96 rows later, or a ticket by another statistic.
+
 The tolerated rate is that of reference rows that no tree has seen. Blind to made rows that no tree can tell from ordinary ones, to those
 that stretch or squeeze a column (E1, E8 and E12 see these), and where only two columns hang together, or all hold mostly one value. Off
 where E12 is.
