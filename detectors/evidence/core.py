@@ -163,9 +163,6 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int,
         elif statistic == at.COMPOSED:
             if s > max(severity, reached):
                 s = s if _composed(count, code, y) else 0
-                if s > 0 and max(severity, reached) == 0:  # a page needs a second look, at other rows than the first
-                    s = 1
-                    count[at.COMPOSED_LOOKED] = count[at.DISTINCT] + c.MEMORY
         elif statistic == at.SMOOTH:
             if known < c.SMOOTH_KNOWN or count[at.SCORED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
                 s = 0
