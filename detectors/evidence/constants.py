@@ -241,7 +241,6 @@ COMPOSED_MIN_ROWS = 64  # remembered
 COMPOSED_DISTANCE = 1.63  # Kolmogorov's, times the root of the rows: 1 % of columns; own rows with one column in another unit 2 to 9
 COMPOSED_TIES = 8.0  # standard deviations of the number of equal pairs: draws of own values -1 to 5, gaps filled by the middle 29 to 50
 COMPOSED_SIGMAS = 2.0  # by which each share without one column must be above the reference's: a wrong join 0.3, codes that moved 1.1
-COMPOSED_MORE = 0.03  # and this much, at least: gaps filled by the middle leave up to .025 of a table of codes and counts, draws .1
 
 # --- which family a joint or flat alarm belongs to --------------------------------------------------------------------------------
 LOCAL_STEP = 0.25  # of the median random-pair distance

@@ -42,7 +42,7 @@ class Generated(NamedTuple):
     trees: Trees
     rates: Floats  # (3,) tolerated shares of rows above the limits; 1: off
     nominal: Floats  # (3,) the reference's own shares
-    hidden: Floats  # (F + 1,) its own share above the first limit when one column is unknown; and all values in a column's middle
+    hidden: Floats  # (F,) its own share above the first limit when one column is unknown
 
     def to_dict(self) -> dict[str, Any]:
         """Its arrays by name."""
@@ -64,7 +64,7 @@ class Generated(NamedTuple):
 
 def untaught(fields: int) -> Generated:
     """Where nothing can be learnt: every row scores 0, and E12 and E13 are off."""
-    return Generated(no_trees(c.GENERATED_DEPTH), np.ones(3), np.zeros(3), np.ones(fields + 1))
+    return Generated(no_trees(c.GENERATED_DEPTH), np.ones(3), np.zeros(3), np.ones(fields))
 
 
 def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.int64]], image: bool, rng: np.random.Generator) -> Generated:
@@ -81,15 +81,14 @@ def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.i
     if image or fields < c.GENERATED_FIELDS or n < c.GENERATED_ROWS:
         return untaught(fields)
     code, fold = columns.coded(rows), rng.integers(0, c.GENERATED_FOLDS, n)
-    odds, hidden, middle = np.zeros(n), np.zeros(fields + 1), np.quantile(code, 0.5, axis=0, method="inverted_cdf")
+    odds, hidden = np.zeros(n), np.zeros(fields)
     for k in range(c.GENERATED_FOLDS):
         trees = _learn(rows[fold != k], columns, c.GENERATED_LEARNT // 2, rng)
         out, model = code[fold == k], _model(code[fold != k], columns)
         odds[fold == k] = scores(_seen(out, None, columns, *model), trees)
-        for f in range(fields + 1):
-            known = out != middle if f == fields else np.broadcast_to(np.arange(fields) != f, out.shape).copy()
-            enough = 2 * known.sum(1) >= fields
-            hidden[f] += (scores(_seen(out, known, columns, *model), trees)[enough] > c.GENERATED_LIMITS[0]).mean() * len(out) / n
+        for f in range(fields):
+            known = np.broadcast_to(np.arange(fields) != f, out.shape).copy()
+            hidden[f] += (scores(_seen(out, known, columns, *model), trees) > c.GENERATED_LIMITS[0]).sum() / n
     above = odds[:, None] > c.GENERATED_LIMITS
     nominal: Floats = above.mean(0)
     least = max(c.INDEPENDENT_PART_ROWS, c.INDEPENDENT_PART * n)

@@ -71,7 +71,7 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         "generated.value": ("<f4", ((trees, 1 << depth),)),
         "generated.rates": ("<f8", ((3,),)),
         "generated.nominal": ("<f8", ((3,),)),
-        "generated.hidden": ("<f8", ((fields + 1,),)),
+        "generated.hidden": ("<f8", ((fields,),)),
     }
     for name, (dtype, shapes) in expected.items():
         part, _, field = name.rpartition(".")
