@@ -23,7 +23,7 @@ from detectors.state import StateError, pack, unpack
 
 FAMILIES = ("extraction", "evasion")
 Ints = NDArray[np.signedinteger]
-_KIND, _VERSION = "evidence.clients", 6
+_KIND, _VERSION = "evidence.clients", 5
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Crossings:
 class ClientEvidence:
     """Evidence per client that its queries are made by an extraction or evasion program, in at most 4 KB a client.
 
-    Thirteen statistics of the order, spacing and joint plausibility of a client's rows (`detectors.evidence.core`), each a mixture of
+    Twelve statistics of the order, spacing and joint plausibility of a client's rows (`detectors.evidence.core`), each a mixture of
     Shiryaev-Roberts recursions, so that false crossings of threshold A are at most one per A rows at the tolerated rates. A family
     rises when its strongest statistic passes its gate; it never falls: `clear` starts a client anew.
 

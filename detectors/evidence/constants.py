@@ -136,7 +136,7 @@ SYMMETRIC_OFF = 0.6  # a reference rate above which pairs mean nothing on this s
 SYMMETRIC_ROWS = 3_000  # reference rows in a row, for that rate
 SYMMETRIC_SORTS, SYMMETRIC_PATH = 12, 30  # sorted exports tried, and rows that a path has at least
 SYMMETRIC_MARGIN = 1.5  # of the worst path: a household budget of five columns has .06 in random order, .18 sorted, its clients .21 and .26
-OPPOSITES = 56  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 56
+OPPOSITES = 64  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 64
 OPPOSITE_BITS = 15  # signs of random projections of a step; an exact opposite flips all of them ...
 # ... but one at most (fixed: `trials` tests for it by clearing one bit)
 OPPOSITE_OCTAVE = 8192  # the step's length, in this fraction of an octave, may differ by two: a sensor that drifts to and fro on a line
@@ -232,15 +232,6 @@ GENERATED_TIED = 0.7, 2  # of the reference's equal pairs, and columns with fewe
 GENERATED_KNOWN = 12  # clients before it may speak, as for E8
 GENERATED_MOVED = 0.1  # excess of the population's tolerated rates above which the trees do not know it, and begin anew
 GENERATED_SURE = 0.1  # of the remembered rows above the second limit: prices raised by some percent reach .38 and .01
-
-# --- E13: rows whose columns are as they should be, and do not belong together (`detectors.evidence.composed`) ------------------------
-COMPOSED_SLACK = 0.02, 0.15  # of the reference's own share of rows that look made: the larger of both, once absolute, once as a share
-COMPOSED_MADE = (0.04, 0.12, 0.35)  # share of the rows that are made: one in four, behind cover traffic, of which some look it
-COMPOSED_APART = 1.0  # mean squared code steps to a remembered row; nearer, and it is that row again (a portfolio asked every day)
-COMPOSED_MIN_ROWS = 64  # remembered
-COMPOSED_DISTANCE = 1.63  # Kolmogorov's, times the root of the rows: 1 % of columns; own rows with one column in another unit 2 to 9
-COMPOSED_TIES = 8.0  # standard deviations of the number of equal pairs: draws of own values -1 to 5, gaps filled by the middle 29 to 50
-COMPOSED_SIGMAS = 2.0  # by which each share without one column must be above the reference's: a wrong join 0.3, codes that moved 1.1
 
 # --- which family a joint or flat alarm belongs to --------------------------------------------------------------------------------
 LOCAL_STEP = 0.25  # of the median random-pair distance

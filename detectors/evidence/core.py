@@ -1,4 +1,4 @@
-"""The streaming kernel: rows in arrival order, one client's state touched per row, thirteen statistics updated, families judged."""
+"""The streaming kernel: rows in arrival order, one client's state touched per row, twelve statistics updated, families judged."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 from detectors.evidence import recent, trials
 from detectors.evidence.compiled import FINGERPRINT, STALE
-from detectors.evidence.composed import confirms as looks_composed
 from detectors.evidence.derive import Columns
 from detectors.evidence.explainer import mixes_one_row
 from detectors.evidence.generated import Generated
 from detectors.evidence.generated import confirms as looks_made
 from detectors.evidence.independence import Bond, could_be_bound
-from detectors.evidence.population import EPOCH, KNOWN, MOVING, Ordinary, Population, knows_made, reconsider, report, set_arms, set_composed
+from detectors.evidence.population import EPOCH, KNOWN, MOVING, Ordinary, Population, knows_made, reconsider, report, set_arms
 from detectors.evidence.reference import EvidenceReference
 from detectors.evidence.rounding import is_rounded
 from detectors.evidence.second_look import Look, confirms
@@ -59,13 +58,12 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
 
 
 def _ordinary(reference: EvidenceReference) -> Ordinary:
-    made = reference.generated
-    nominal = np.concatenate([1 - np.array(c.JOINT_QUANTILES), np.array(c.SMOOTH_QUANTILES), made.nominal])
-    return Ordinary(np.concatenate([reference.joint_rates, reference.smooth_rates, made.rates]), nominal, made.composed)
+    nominal = np.concatenate([1 - np.array(c.JOINT_QUANTILES), np.array(c.SMOOTH_QUANTILES), reference.generated.nominal])
+    return Ordinary(np.concatenate([reference.joint_rates, reference.smooth_rates, reference.generated.rates]), nominal)
 
 
 def gains(reference: EvidenceReference) -> NDArray[np.float32]:
-    """Factors of every arm (78, 2): on a miss, on a hit."""
+    """Factors of every arm (69, 2): on a miss, on a hit."""
     out = np.zeros((at.ARM_COUNT, 2), np.float32)
     for k in range(len(c.JOINT_QUANTILES)):
         set_arms.py_func(out, at.FIRST_ARM[at.JOINT] + 3 * k, float(reference.joint_rates[k]), c.JOINT_Q)
@@ -78,8 +76,6 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
     if len(reference.generated.trees.feature):
         for k in range(len(c.GENERATED_LIMITS)):
             set_arms.py_func(out, at.FIRST_ARM[at.GENERATED] + 3 * k, float(reference.generated.rates[k]), c.GENERATED_Q[k])
-            if reference.generated.composed[k] < 1:
-                set_composed.py_func(out, k, float(reference.generated.composed[k]))
     set_arms.py_func(out, at.FIRST_ARM[at.CLOSING], c.CLOSING_U, c.CLOSING_Q)
     set_arms.py_func(out, at.FIRST_ARM[at.STRIDE], c.STRIDE_U, c.STRIDE_Q)
     if reference.bond.factor > 0:
@@ -107,18 +103,6 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int) -> bool:
     sure = confirms(memory, held, y.look) if statistic == at.JOINT else looks_made(memory, held, y.look, y.generated)
     if not sure:
         count[looked] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
-    return bool(sure)
-
-
-@njit
-def _composed(count: Any, code: Any, y: Yardsticks) -> bool:
-    """Whether the remembered rows confirm E13; not asked again soon after they did not."""
-    if count[at.DISTINCT] < count[at.COMPOSED_LOOKED]:
-        return False
-    memory, held = recent.remembered(code, count, len(y.look.step))
-    sure = looks_composed(memory, held, y.look, y.generated)
-    if not sure:
-        count[at.COMPOSED_LOOKED] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
     return bool(sure)
 
 
@@ -160,9 +144,6 @@ def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int,
             s = 0 if few else s
             if s > max(severity, reached):
                 s = s if _confirmed(count, code, y, statistic) else 0
-        elif statistic == at.COMPOSED:
-            if s > max(severity, reached):
-                s = s if _composed(count, code, y) else 0
         elif statistic == at.SMOOTH:
             if known < c.SMOOTH_KNOWN or count[at.SCORED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
                 s = 0
@@ -212,7 +193,7 @@ def _halve(count: Any) -> None:
         if k != at.DISTINCT:
             count[k] //= 2
     count[at.DISTINCT] -= count[at.DISTINCT] // (2 * c.RING) * c.RING
-    count[at.LOOKED] = count[at.GENERATED_LOOKED] = count[at.COMPOSED_LOOKED] = 0
+    count[at.LOOKED] = count[at.GENERATED_LOOKED] = 0
 
 
 @njit
@@ -357,12 +338,9 @@ def stream(
         template = fresh and not y.image and equal[newest] / fields > y.equal_share + c.TEMPLATE_EXCESS
         if fresh and not template and m > 0 and y.bond.factor > 0:
             trials.independent(real, count, code, gain, x, newest, y.bond, bond[:fields])
-        moved, known = False, False
         if (fresh or (close and not edit)) and not template and count[at.HAS_RESIDUAL] == 1:
-            moved = trials.joint(real, count, word, gain, residual, y.energy, y.quiet, fresh)
-            if moved:
-                known = knows_made(population.usual, population.clock)
-                trials.generated(real, count, gain, columns.level[i], known)
+            if trials.joint(real, count, word, gain, residual, y.energy, y.quiet, fresh):
+                trials.generated(real, count, gain, columns.level[i], knows_made(population.usual, population.clock))
             if count[at.SCORED] % (c.POPULATION_ROWS[0] if count[at.SCORED] <= c.POPULATION_ROWS[1] else c.POPULATION_ROWS[1]) == 0:
                 report(population, slot[i], count, y.ordinary, sorted_rates)
         if m > 0:
@@ -373,10 +351,7 @@ def stream(
             for t in range(targets):
                 word[t] = residual[t]
         if apart and fields >= 3:
-            trials.steps(
-                real, count, code[memory_at:stride_at], code[stride_at:bins_at], gain, x, limit, y.image, fresh, away, plus, minus,
-                moved, columns.level[i], known,
-            )  # fmt: skip
+            trials.steps(real, count, code[memory_at:stride_at], code[stride_at:bins_at], gain, x, limit, y.image, fresh, away, plus, minus)
 
         k = count[at.DISTINCT] % c.RING
         count[at.DISTINCT] += 1

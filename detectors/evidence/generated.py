@@ -42,29 +42,16 @@ class Generated(NamedTuple):
     trees: Trees
     rates: Floats  # (3,) tolerated shares of rows above the limits; 1: off
     nominal: Floats  # (3,) the reference's own shares
-    hidden: Floats  # (F,) its own share above the first limit when one column is unknown
 
     def to_dict(self) -> dict[str, Any]:
         """Its arrays by name."""
-        return {**self.trees._asdict(), "rates": self.rates, "nominal": self.nominal, "hidden": self.hidden}
+        return {**self.trees._asdict(), "rates": self.rates, "nominal": self.nominal}
 
     @classmethod
     def from_dict(cls, body: dict[str, Any]) -> Generated:
         """From `to_dict`; TypeError or KeyError where something is missing or too much."""
         trees = dict(body)
-        return cls(rates=trees.pop("rates"), nominal=trees.pop("nominal"), hidden=trees.pop("hidden"), trees=Trees(**trees))
-
-    @property
-    def composed(self) -> Floats:
-        """E13's tolerated rates (3,); 1: off."""
-        if not len(self.trees.feature):
-            return np.ones(3)
-        return np.asarray(self.nominal + np.maximum(c.COMPOSED_SLACK[0], c.COMPOSED_SLACK[1] * self.nominal))
-
-
-def untaught(fields: int) -> Generated:
-    """Where nothing can be learnt: every row scores 0, and E12 and E13 are off."""
-    return Generated(no_trees(c.GENERATED_DEPTH), np.ones(3), np.zeros(3), np.ones(fields))
+        return cls(rates=trees.pop("rates"), nominal=trees.pop("nominal"), trees=Trees(**trees))
 
 
 def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.int64]], image: bool, rng: np.random.Generator) -> Generated:
@@ -78,23 +65,20 @@ def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.i
         rng: draws the made rows.
     """
     n, fields = rows.shape
+    off = Generated(no_trees(c.GENERATED_DEPTH), np.ones(3), np.zeros(3))
     if image or fields < c.GENERATED_FIELDS or n < c.GENERATED_ROWS:
-        return untaught(fields)
+        return off
     code, fold = columns.coded(rows), rng.integers(0, c.GENERATED_FOLDS, n)
-    odds, hidden = np.zeros(n), np.zeros(fields)
+    odds = np.zeros(n)
     for k in range(c.GENERATED_FOLDS):
         trees = _learn(rows[fold != k], columns, c.GENERATED_LEARNT // 2, rng)
-        out, model = code[fold == k], _model(code[fold != k], columns)
-        odds[fold == k] = scores(_seen(out, None, columns, *model), trees)
-        for f in range(fields):
-            known = np.broadcast_to(np.arange(fields) != f, out.shape).copy()
-            hidden[f] += (scores(_seen(out, known, columns, *model), trees) > c.GENERATED_LIMITS[0]).sum() / n
+        odds[fold == k] = scores(_seen(code[fold == k], None, columns, *_model(code[fold != k], columns)), trees)
     above = odds[:, None] > c.GENERATED_LIMITS
     nominal: Floats = above.mean(0)
     least = max(c.INDEPENDENT_PART_ROWS, c.INDEPENDENT_PART * n)
     worst = np.max([nominal, *(above[part].mean(0) for part in parts(code, clusterings) if part.sum() >= least)], axis=0)
     rates = np.clip(c.GENERATED_MARGIN * worst, c.GENERATED_FLOOR, 1.0)
-    return Generated(_learn(rows, columns, c.GENERATED_LEARNT, rng), rates, nominal, hidden)
+    return Generated(_learn(rows, columns, c.GENERATED_LEARNT, rng), rates, nominal)
 
 
 def made(rows: Floats, columns: Sampled, k: int, rng: np.random.Generator) -> Floats:
@@ -278,7 +262,7 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
     fields = len(look.step)
     z, kept = np.empty((held, fields)), np.ones((held, fields), np.bool_)
     filled(memory, held, look, z, kept)
-    share, rates = shares_above(z, kept, look, generated), generated.rates
+    share, rates = _shares(z, kept, look, generated), generated.rates
     if share[1] < c.GENERATED_SURE or not (share > rates + c.GENERATED_WAY * (1 - rates)).any():
         return False
     if _untied(memory, held, look, kept):
@@ -287,7 +271,7 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
     for _ in range(2):
         mapped(z, kept, look)
         _snap(z, look)
-        if not (shares_above(z, kept, look, generated) > least).any():
+        if not (_shares(z, kept, look, generated) > least).any():
             return False
         if kept.all():
             return True
@@ -337,7 +321,7 @@ def _snap(z: Any, look: Look) -> None:
 
 
 @allocating
-def shares_above(z: Any, kept: Any, look: Look, generated: Generated) -> Any:
+def _shares(z: Any, kept: Any, look: Look, generated: Generated) -> Any:
     """Shares (3,) of the rows with half of their fields known that are above the limits; 0 where there are few."""
     held, fields = z.shape
     block, leaf, score = np.zeros((2 * fields, BLOCK), np.uint8), np.zeros(BLOCK, np.uint8), np.zeros(BLOCK, np.float32)

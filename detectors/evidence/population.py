@@ -25,8 +25,6 @@ _FIRST = tuple(
     at.FIRST_ARM[statistic] + 3 * k for statistic, limits in ((at.JOINT, _LIMITS), (at.SMOOTH, 2), (at.GENERATED, 3)) for k in range(limits)
 )
 _ALTERNATIVES = np.array([*(c.JOINT_Q,) * _LIMITS, *c.SMOOTH_Q, *c.GENERATED_Q])
-_MADE = MOVING - len(c.GENERATED_LIMITS)
-"""The first of E12's rates, which are E13's too, at the reference's own level."""
 
 
 class Ordinary(NamedTuple):
@@ -34,7 +32,6 @@ class Ordinary(NamedTuple):
 
     rates: NDArray[np.float64]  # (9,) tolerated
     nominal: NDArray[np.float64]  # (9,) of its own rows
-    composed: NDArray[np.float64]  # (3,) tolerated by E13, which moves as E12's
 
 
 class Population(NamedTuple):
@@ -75,19 +72,10 @@ def set_arms(gain: Any, first: int, u: float, qs: Any) -> None:
 
 
 @njit
-def set_composed(gain: Any, k: int, u: float) -> None:
-    """Factors of E13's arms of limit k at tolerated rate u below 1: these shares of a client's rows are made, and look it."""
-    for a in range(3):
-        q = u + c.COMPOSED_MADE[a] * (1 - u)
-        gain[at.FIRST_ARM[at.COMPOSED] + 3 * k + a, 0] = (1 - q) / (1 - u)
-        gain[at.FIRST_ARM[at.COMPOSED] + 3 * k + a, 1] = q / u
-
-
-@njit
 def knows_made(usual: Any, clock: Any) -> bool:
     """Whether E12's trees know the present population: enough clients were judged, and they look as little made as the reference does."""
     moved = False
-    for k in range(_MADE, MOVING):
+    for k in range(MOVING - len(c.GENERATED_LIMITS), MOVING):
         moved |= usual[k] > c.GENERATED_MOVED
     return clock[KNOWN] >= c.GENERATED_KNOWN and not moved
 
@@ -142,9 +130,6 @@ def _refresh(population: Population, ordinary: Ordinary, room: Any) -> None:
         for k in range(MOVING):
             population.usual[k] = excess[k]
             set_arms(population.gain, _FIRST[k], min(ordinary.rates[k] + excess[k], 0.98), _ALTERNATIVES[k])
-        for k in range(MOVING - _MADE):
-            if ordinary.composed[k] < 1:
-                set_composed(population.gain, k, min(ordinary.composed[k] + excess[_MADE + k], 0.98))
     if rose:
         clock[EPOCH] += 1
 
@@ -169,18 +154,12 @@ def _median(population: Population, k: int, room: Any) -> float:
 def reconsider(real: Any, count: Any, population: Population) -> None:
     """After the tolerated rates rose: a client's evidence is at most the likelihood ratio of all its rows at the present rates."""
     count[at.EPOCH] = population.clock[EPOCH]
+    n = count[at.SCORED]
     for k in range(MOVING):
-        _bounded(real, population.gain, _FIRST[k], count[at.ABOVE_1 + k], count[at.SCORED])
-    for k in range(MOVING - _MADE):
-        _bounded(real, population.gain, at.FIRST_ARM[at.COMPOSED] + 3 * k, count[at.MADE_1 + k], count[at.SCORED])
-
-
-@njit
-def _bounded(real: Any, gain: Any, first: int, h: int, n: int) -> None:
-    """Three arms, each at most the likelihood ratio of h hits of n."""
-    for a in range(first, first + 3):
-        if gain[a, 1] == 0:
-            real[a] = 0
-        else:
-            ln = h * np.log(gain[a, 1]) + (n - h) * np.log(gain[a, 0])
-            real[a] = min(real[a], np.exp(min(ln, 80.0)))
+        h = count[at.ABOVE_1 + k]
+        for a in range(_FIRST[k], _FIRST[k] + 3):
+            if population.gain[a, 1] == 0:
+                real[a] = 0
+            else:
+                ln = h * np.log(population.gain[a, 1]) + (n - h) * np.log(population.gain[a, 0])
+                real[a] = min(real[a], np.exp(min(ln, 80.0)))

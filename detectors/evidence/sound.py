@@ -71,7 +71,6 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         "generated.value": ("<f4", ((trees, 1 << depth),)),
         "generated.rates": ("<f8", ((3,),)),
         "generated.nominal": ("<f8", ((3,),)),
-        "generated.hidden": ("<f8", ((fields,),)),
     }
     for name, (dtype, shapes) in expected.items():
         part, _, field = name.rpartition(".")
@@ -97,9 +96,7 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
     ):
         if np.any((places < 0) | (places >= end)):
             raise StateError(f"evidence reference: {name} points outside 0 to {end - 1}")
-    if np.any(generated["feature"] >= 2 * fields) or any(
-        np.any((generated[name] < 0) | (generated[name] > 1)) for name in ("nominal", "hidden")
-    ):
+    if np.any(generated["feature"] >= 2 * fields) or np.any((generated["nominal"] < 0) | (generated["nominal"] > 1)):
         raise StateError("evidence reference: a tree asks for a column that is not there, or a share is none")
     shares = np.concatenate([body["joint_rates"], body["smooth_rates"], generated["rates"]])  # 1: tolerated always, so that limit is off
     rates = np.concatenate([shares, body["flat_rates"], [body["symmetric_rate"], body["bisection_rate"], bond.rate]])

@@ -300,21 +300,15 @@ def independent(real: Any, count: Any, code: Any, gain: Any, x: Any, newest: int
 
 @njit
 def generated(real: Any, count: Any, gain: Any, level: int, known: bool) -> None:
-    """E12: does the row look made; see `levels`."""
-    levels(real, at.FIRST_ARM[at.GENERATED], gain, level, known)
-    for k in range(3):
-        count[at.MADE_1 + k] += level > k
-    count[at.GENERATED_TRIALS] += 1
-
-
-@njit
-def levels(real: Any, first: int, gain: Any, level: int, known: bool) -> None:
-    """Three trials of three arms each: is ``level`` above 0, 1, 2. Evidence begins anew while the population is not ``known``."""
+    """E12: does the row look made; ``level`` is how many limits it is above. Evidence begins anew while the population is not ``known``."""
+    first = at.FIRST_ARM[at.GENERATED]
     for k in range(3):
         if known:
             trial(real, first + 3 * k, 3, gain, level > k)
         else:
             real[first + 3 * k : first + 3 * k + 3] = 0
+        count[at.MADE_1 + k] += level > k
+    count[at.GENERATED_TRIALS] += 1
 
 
 @njit(inline="always")
@@ -340,20 +334,11 @@ def flat_step(real: Any, count: Any, memory: Any, gain: Any, x: Any, limit: Any,
 @njit
 def steps(
     real: Any, count: Any, memory: Any, kept: Any, gain: Any, x: Any, limit: Any, image: bool, fresh: bool, away: Any,
-    plus: Any, minus: Any, moved: bool, level: int, known: bool,
+    plus: Any, minus: Any,
 ) -> None:  # fmt: skip
-    """E2, E10 and E13 of a row that is neither near to a recent one nor an edit of it; then it is remembered, if it is fresh.
-
-    ``moved``: it continues no other row; ``level`` and ``known`` as in `levels`.
-    """
+    """E2 and E10 of a row that is neither near to a recent one nor an edit of it; then it is remembered, if it is fresh."""
     held = min(count[at.REMEMBERED], c.MEMORY)
     parent = nearest_remembered(memory, held, x, away)
-    if moved:
-        again = 0
-        for k in range(held):
-            again += away[k] < c.COMPOSED_APART * len(x)
-        if again == 0:
-            levels(real, at.FIRST_ARM[at.COMPOSED], gain, level, known)
     if parent >= 0:
         if fresh and held >= c.FLAT_LEAST:
             flat_step(real, count, memory, gain, x, limit, image, parent, away[parent])
