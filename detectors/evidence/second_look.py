@@ -4,7 +4,8 @@ Three ordinary reasons make every row of a client jointly implausible: other uni
 and fields missing now and then. So the rows in memory (at most 96, 16 columns, in steps of .012 of a range) are judged again: values that
 one column repeats far more than the reference does are replaced by what the row's other values suggest and not judged; and once as they
 are, once without each row's worst value (a gap, or one column that is new), once with each column mapped to the reference's mean and
-scatter. Shuffled, random and generated rows stay implausible every time, by more than a standard deviation of their share.
+scatter. Shuffled, random and generated rows stay implausible every time, by more than a standard deviation of their share. Last, rows whose
+columns tell of each other as much as the reference's do (`tied.py`) are a population that the reference has not.
 It is a gate, not evidence: it can only keep a ticket or page back. Runs at a crossing only; about .2 ms.
 """
 
@@ -19,9 +20,11 @@ from numpy.typing import NDArray
 from detectors.evidence import constants as c
 from detectors.evidence.residual import Floats, fit_residual, ledoit_wolf
 from detectors.evidence.sampled import Sampled
+from detectors.evidence.tied import told_by_others
 from detectors.lean import allocating
 
 _NOMINAL = 1 - c.LOOK_QUANTILE
+_TIED_ROWS = np.array(c.LOOK_TIED_ROWS, np.float64)
 
 
 class Look(NamedTuple):
@@ -40,6 +43,7 @@ class Look(NamedTuple):
     limit: float  # 95 % of the reference's rows have less energy
     shuffled: float  # share of shuffled reference rows above it
     trimmed: NDArray[np.float64]  # (2,) that limit and share once each row's worst value is left out
+    tied: NDArray[np.float64]  # how much its columns tell of each other, of `LOOK_TIED_ROWS` rows
 
 
 def fit_look(z: Floats, code: NDArray[np.uint8], columns: Sampled, curved: NDArray[np.bool_], rng: np.random.Generator) -> Look:
@@ -55,7 +59,7 @@ def fit_look(z: Floats, code: NDArray[np.uint8], columns: Sampled, curved: NDArr
     n, fields = z.shape
     share = np.stack([np.bincount(column, minlength=256) / n for column in code.T]).astype(np.float32)
     knots: Floats = np.quantile(z, [0.25, 0.5, 0.75], axis=0)
-    step, zero, off = columns.step, columns.zero, np.zeros(2)
+    step, zero, off, tied = columns.step, columns.zero, np.zeros(2), np.ones(len(c.LOOK_TIED_ROWS))
 
     def fitted(rows: Floats) -> Look:
         precision = np.asarray(np.linalg.inv(ledoit_wolf(rows)[1]), np.float64)
@@ -64,9 +68,22 @@ def fit_look(z: Floats, code: NDArray[np.uint8], columns: Sampled, curved: NDArr
         if k is None:
             none = np.empty(0)
             return Look(
-                step, zero, mean, sd, precision, np.empty(0, np.int64), np.empty((0, fields)), np.empty((0, 0)), none, share, 0.0, 0.0, off
+                step,
+                zero,
+                mean,
+                sd,
+                precision,
+                np.empty(0, np.int64),
+                np.empty((0, fields)),
+                np.empty((0, 0)),
+                none,
+                share,
+                0.0,
+                0.0,
+                off,
+                tied,
             )
-        return Look(step, zero, mean, sd, precision, k.columns, k.knots, k.coefficients, k.scale, share, 0.0, 0.0, off)
+        return Look(step, zero, mean, sd, precision, k.columns, k.knots, k.coefficients, k.scale, share, 0.0, 0.0, off, tied)
 
     fold, back = rng.integers(0, 5, n), columns.decoded(code)
     shuffled = rng.permuted(back, axis=0)
@@ -81,7 +98,12 @@ def fit_look(z: Floats, code: NDArray[np.uint8], columns: Sampled, curved: NDArr
                 whole[out], trimmed[out] = _energies(rows, known, part), _trimmed(rows, known, part)
     limits = [max(np.nanquantile(own, c.LOOK_QUANTILE), np.nanquantile(measured, c.LOOK_NOISE_QUANTILE)) for own, _, measured in e]
     shares = [float(np.nanmean(mixed > limit)) for (_, mixed, _), limit in zip(e, limits, strict=True)]
-    return fitted(z)._replace(limit=float(limits[0]), shuffled=shares[0], trimmed=np.array([limits[1], shares[1]]))
+    drawn = [
+        [told_by_others(back[rng.choice(n, min(rows, n), replace=False)]) for _ in range(c.LOOK_TIED_DRAWS)] for rows in c.LOOK_TIED_ROWS
+    ]
+    return fitted(z)._replace(
+        limit=float(limits[0]), shuffled=shares[0], trimmed=np.array([limits[1], shares[1]]), tied=np.mean(drawn, axis=1)
+    )
 
 
 @allocating
@@ -95,9 +117,12 @@ def confirms(memory: Any, held: int, look: Look) -> bool:
         return False
     if not _implausible(_trimmed(z, kept, look), look.trimmed[0], _needed(look.trimmed[1], c.LOOK_SHARE)):
         return False
+    own = told_by_others(z)
     mapped(z, kept, look)
     way = c.LOOK_REPAIRED[0] if held < c.LOOK_REPAIRED_ROWS else c.LOOK_REPAIRED[1]
-    return bool(_implausible(_energies(z, kept, look), look.limit, _needed(look.shuffled, way)))
+    if not _implausible(_energies(z, kept, look), look.limit, _needed(look.shuffled, way)):
+        return False
+    return bool(own < max(np.interp(held, _TIED_ROWS, look.tied), c.LOOK_TIED_LEAST))
 
 
 @allocating
