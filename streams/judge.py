@@ -71,9 +71,7 @@ class Judge:
         self._seen: OrderedDict[str, int] = OrderedDict()
         self._versions: dict[str, dict[str, int]] = {}
         """By model: its versions that were ever loaded, and when first."""
-        self._now_ns = self._heard_until_ns = 0
-        self.behind = False
-        """Signs of life wait that this judge has not read: nobody is taken for silent meanwhile."""
+        self._now_ns = 0
         self._next_piece = 0
         self._verdicts = VerdictBook(settings.verdicts, self._put_verdict)
         self._audit = JudgeAudit(partition, settings, self._put_audit)
@@ -225,14 +223,12 @@ class Judge:
             for model in self._models.values():
                 model.set_back(now_ns)
         self._now_ns = max(self._now_ns, now_ns)
-        if not self.behind or not self._heard_until_ns:
-            self._heard_until_ns = self._now_ns
         for name, desk in self._desks.items():
             self._join(name, desk, self._stores(name))
             desk.tick(self._now_ns)
         for model in self._models.values():
             model.accuracy.store.drop_fresh()
-            model.tick(self._now_ns, self._settle_ns, min(self._heard_until_ns, self._now_ns))
+            model.tick(self._now_ns, self._settle_ns)
         self._verdicts.tick(self._now_ns, self._open_pages)
         self._audit.tick(self._now_ns, self._references)
 

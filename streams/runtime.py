@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection
 
 import structlog
 
@@ -157,12 +157,6 @@ class Runtime:
     def positions(self) -> dict[tuple[Role, int], int]:
         """Offsets to read next, of all partitions that have not stopped. Safe to call from another thread."""
         return {(role, t.partition): t.position(role) for t in list(self._tenures.values()) if not t.stopped for role in ROLES[t.kind]}
-
-    def note_ends(self, ends: Mapping[tuple[Role, int], int]) -> None:
-        """Where the topics ended a moment ago: who has not read so far is behind. Safe to call from another thread."""
-        for (role, partition), end in ends.items():
-            if (tenure := self._tenures.get((_KIND_OF[role], partition))) is not None:
-                tenure.ends[role] = end
 
     @property
     def is_held(self) -> bool:

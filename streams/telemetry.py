@@ -100,14 +100,8 @@ class Telemetry:
         names |= {beat.service for beat in self._heartbeats.values()}
         return names.pop() if len(names) == 1 else ""
 
-    def judge(self, now_ns: int, heard_until_ns: int | None = None) -> CompletenessReport | None:
-        """The verdict on the period that ended, once a period and once there are heartbeats.
-
-        Args:
-            now_ns: the time.
-            heard_until_ns: until when everything that was said has been read: a worker that is minutes behind would else take everybody
-                for silent. None: until now.
-        """
+    def judge(self, now_ns: int) -> CompletenessReport | None:
+        """The verdict on the period that ended, once a period and once there are heartbeats."""
         if now_ns < self._next_ns:
             return None
         self._forget(now_ns)
@@ -116,7 +110,7 @@ class Telemetry:
         self._next_ns = now_ns + self._period_ns
         for instance, beat in self._heartbeats.items():
             self._judge_blocks(instance, beat, now_ns)
-        return self._completeness.close((now_ns if heard_until_ns is None else heard_until_ns) / NS)
+        return self._completeness.close(now_ns / NS)
 
     def set_back(self, now_ns: int) -> None:
         """The clock was ahead: no time that is kept lies beyond now."""

@@ -39,14 +39,6 @@ class JudgeOwner(Owner, Protocol):
 
 
 @runtime_checkable
-class Listening(Protocol):
-    """An owner that takes silence for a sign, and so has to know when it has not read what was said."""
-
-    behind: bool
-    """Signs of life wait that were there a moment ago."""
-
-
-@runtime_checkable
 class Closing(Protocol):
     """An owner that holds on to something outside of itself."""
 
@@ -88,8 +80,6 @@ class Tenure:
         self.stopped = ""
         """Why no more records are taken; "" when they are."""
         self.ended = False
-        self.ends: dict[Role, int] = {}
-        """Where the topics ended when somebody last looked."""
         self.lost = 0
         """Offsets that were missing in the topics."""
         self._failure_share = failure_share
@@ -136,8 +126,6 @@ class Tenure:
         if self.stopped or self.ended or self._paused or self._is_behind():
             return True
         before = self.owner.outbox.next_id
-        if isinstance(self.owner, Listening):
-            self.owner.behind = self.position("lifecycle") < self.ends.get("lifecycle", 0) and self._ticks_behind <= _BEHIND_TICKS
         try:
             self.owner.tick(now_ns)
         except Exception as error:

@@ -63,10 +63,8 @@ LOOK_REPAIRED_ROWS = 64  # of wrong units .23 to .40 are left with 30 rows and .
 LOOK_FILLED, LOOK_FILLED_LEAST = 0.12, 4  # share and number of rows in which one value marks a column as filled by a default
 LOOK_ROWS = 12  # rows with half of their fields left; fewer say nothing
 LOOK_TIED_ROWS, LOOK_TIED_DRAWS = (12, 24, 48, 96), 20  # for so many rows, the mean of so many draws of the reference's
-LOOK_TIED, LOOK_TIED_LEAST = (
-    0.9,
-    0.1,
-)  # of that: rows of unknown ranges have 1.1 to 1.3, made rows 0 to .85; columns that tell less say nothing
+LOOK_TIED = 0.9  # of that: rows of ranges that the reference has not have 1.1 to 1.3, made rows 0 to .85
+LOOK_TIED_LEAST = 0.1  # columns that tell less of each other say nothing
 LOOK_SWEEPS = 6  # of coordinate descent for the filled fields
 LOOK_AGAIN = (16, 1.25)  # after a look that did not confirm: so many rows, and this factor, until the next
 JOINT_SCORED = 3  # E1 is silent where fewer than one distinct row in so many is a fresh one: somebody fills a form field by field

@@ -12,7 +12,7 @@ from detectors.evidence.constants import MEMORY, RING
 from detectors.evidence.independence import could_be_bound
 from detectors.evidence.rounding import is_rounded
 from detectors.evidence.sampled import Sampled
-from detectors.evidence.second_look import confirms
+from detectors.evidence.second_look import Look, confirms
 from tests.detectors.crowd import beside
 
 Rows = NDArray[np.float64]
@@ -166,6 +166,29 @@ def test_rows_with_one_wrong_field_each_are_not_called_implausible_where_columns
     assert not implausible(rows)
     assert not implausible(asked)
     assert implausible(rng.permuted(rows, axis=0))
+
+
+def engine(n: int, seed: int, load: tuple[float, float] = (0.0, 1.0)) -> Rows:
+    """Readings that follow the load, none of them in proportion, and a wear of their own."""
+    rng = np.random.default_rng(seed)
+    t = rng.uniform(*load, n)
+    readings = np.stack([t, t**2, np.exp(t), np.sin(3 * t), 1 / (1 + t), t * rng.uniform(0.8, 1.2, n)], axis=1)
+    return np.asarray(readings + 0.05 * rng.normal(size=readings.shape))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_range_that_the_reference_has_not_is_not_called_implausible_while_its_columns_tell_of_each_other(seed: int) -> None:
+    X = engine(3000, 1)
+    unknown = np.full(X.shape[1], np.nan)
+    reference = EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
+    rows = engine(MEMORY, 30 + seed, (0.8, 1.6))
+
+    def implausible(X: Rows, look: Look) -> bool:
+        return bool(confirms(codes(X, reference).T.copy().ravel(), MEMORY, look))
+
+    assert not implausible(rows, reference.look)
+    assert implausible(np.random.default_rng(seed).permuted(rows, axis=0), reference.look)
+    assert implausible(rows, reference.look._replace(tied=np.full_like(reference.look.tied, 2.0))), "only this held it back"
 
 
 def journeys(n: int, seed: int) -> Rows:

@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 
 from detectors.drift import DriftReference, WindowCounts
 from detectors.state import StateError
-from inferwatch import Heartbeat
 from schemas import windows
 from streams.alerts import MAX_OPEN
 from streams.judge import Judge
 from streams.owner import Record
 from streams.references import References
 from tests.streams.events import KEY, NS, START, reference, settings
-from tests.streams.judging import BEAT, PUBLISHED, Feed, alerts, judge, judged, rows
+from tests.streams.judging import PUBLISHED, Feed, alerts, judge, judged, rows
 from tests.streams.messages import LENGTH, finding, partial
 
 # -- counting ---------------------------------------------------------------------------------------------------------------------------
@@ -163,26 +162,6 @@ def test_a_clock_that_was_an_hour_ahead_and_is_right_again_judges_and_ends_alert
         assert len(rows(who, "windows")) == 1, "judged before its partitions had their time"
         who.tick(START + 3 * LENGTH + 11 * NS)
         assert len(rows(who, "windows")) == 2
-
-
-def test_a_worker_that_is_behind_takes_nobody_for_silent_and_a_model_that_is_silent_still_pages() -> None:
-    feed = Feed(judge())
-    beat = msgspec.json.encode(Heartbeat(service="shop", instance="a", model="m", version="1", accepted=1, sent=1))
-    a_while = 130 + 2 * LENGTH // NS  # silence is a minute's, and looked for once a window
-
-    def pages_after(begin: int, seconds: int) -> list[str]:
-        for k in range(begin, begin + seconds, 5):
-            feed.judge.tick(START + k * NS)
-        return [alert.detector for alert in alerts(feed.judge) if alert.severity == "page"]
-
-    feed.raw("lifecycle", beat, START, BEAT)
-    feed.judge.tick(START)
-    feed.judge.behind = True  # heartbeats wait, and it is read other things first
-    assert pages_after(5, a_while) == []
-    feed.raw("lifecycle", beat, START + a_while * NS, BEAT)
-    feed.judge.behind = False
-    assert pages_after(5 + a_while, 50) == []
-    assert pages_after(55 + a_while, a_while) == ["completeness"]
 
 
 def test_a_small_step_back_of_the_clock_is_waited_for() -> None:

@@ -28,7 +28,6 @@ def settings(kafka: EmbeddedKafka, topics: Topics) -> Kafka:
 class Watched:
     def __init__(self, settings: Kafka, positions: dict[tuple[Role, int], int], *, excused: bool = False, joining_s: float = 0.0) -> None:
         self.metrics, self.reasons, self.looks = Metrics(), list[str](), 0
-        self.ends: dict[tuple[Role, int], int] = {}
         self.topic = f"{settings.topic_prefix}.events"
 
         def told() -> dict[tuple[Role, int], int]:
@@ -45,7 +44,6 @@ class Watched:
             loop=asyncio.get_running_loop(),
             metrics=self.metrics,
             exit_code=3,
-            ends=self.ends.update,
         )
 
     def stalled(self, reason: str) -> None:
@@ -92,7 +90,6 @@ async def test_records_that_wait_and_do_not_move_are_a_stall(settings: Kafka) ->
         await seen.until(lambda: len(seen.reasons) > 0)
         assert seen.reasons[0].startswith("3 records wait and none has moved for ")
         assert (seen.lag(0), seen.lag(1)) == (0, 3)
-        assert (seen.ends["events", 0], seen.ends["events", 1]) == (0, 3)
 
 
 async def test_an_excuse_and_the_marks_of_a_transaction_are_no_stall(settings: Kafka) -> None:

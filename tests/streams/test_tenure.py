@@ -48,24 +48,3 @@ def test_records_that_expired_meanwhile_hold_time_up_for_half_a_minute_only() ->
     assert owner.ticks == 0
     tenure.tick(1)
     assert owner.ticks == 1
-
-
-def test_who_has_not_read_the_signs_of_life_that_wait_is_behind_for_as_long_as_records_come() -> None:
-    owner = judge()
-    tenure = Tenure("judge", owner, fence=1, generation=1, restored=False, failure_share=0.5)
-
-    def behind() -> bool:
-        tenure.tick(START)
-        return owner.behind
-
-    assert not behind()
-    tenure.ends |= {"lifecycle": 2, "windows": 9}  # the ends of other topics may be a transaction's marks
-    for at in range(2):
-        assert behind()
-        tenure.take(Record("lifecycle", 0, at, b"{}", START))
-    assert not behind()
-    tenure.ends["lifecycle"] = 3  # which expired before it was read
-    assert behind()
-    for _ in range(60):
-        tenure.tick(START)
-    assert not behind()
