@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from inferwatch import EventColumns
 
-__all__ = ["LINKS", "links"]
+__all__ = ["LINKS", "chain", "links"]
 
 LINKS = 8
 """Questions of a chain at most, the one that tipped the scale among them."""

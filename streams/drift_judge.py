@@ -76,10 +76,10 @@ class DriftJudge:
         except StateError:  # only when the reference came after the counts, which could not be looked at until now
             window.anomalies["damaged_counts"] = window.n
             return None
-        report = detector.update(counts, (window.start_ns / NS, window.end_ns / NS))
+        report, at_ns = detector.update(counts, (window.start_ns / NS, window.end_ns / NS)), max(window.end_ns, now_ns)
         parts = [] if self._segments is None else [part for part in self._segments.judge(window) if part.report.severity != "none"]
-        self._alert(window, report, parts, max(window.end_ns, now_ns), mark)
-        self._alert_latency(window, report, max(window.end_ns, now_ns), mark)
+        self._alert(window, report, parts, at_ns, mark)
+        self._alert_latency(window, report, at_ns, mark)
         return report
 
     def _alert(self, window: WindowPartial, whole: DriftReport, parts: list[Part], at_ns: int, mark: dict[str, Any]) -> None:

@@ -77,13 +77,12 @@ class Provisional:
             columns.append(aligned.X)
         classes = tuple(score_names) or tuple(str(k) for k in range(n_scores))
         scores = np.array(self._scores, np.float32) if n_scores else None
-        latency = np.array(self._latency, np.float64)
         rows = Rows(
             features=tuple(features),
             X=np.concatenate(columns, axis=1),
             scores=scores,
             classes=classes,
-            latency_ms=latency if np.isfinite(latency).any() and len(latency) == len(numeric) else None,
+            latency_ms=np.array(self._latency, np.float64),
         )
         self._numeric, self._text, self._scores, self._latency, self._schema = [], [], [], [], None
         try:

@@ -55,14 +55,14 @@ class Sampler:
         if len(best) > self._k:
             best = best[np.argpartition(keys[best], self._k)[: self._k]]
         if len(best):
-            kept += [(int(keys[i]), self._told(events, int(rows[i]), int(at_ns[i]), self._reason)) for i in best.tolist()]
+            kept += [(int(keys[i]), self._row(events, int(rows[i]), int(at_ns[i]), self._reason)) for i in best.tolist()]
             kept.sort(key=lambda one: one[0])
             del kept[self._k :]
 
     def keep(self, events: EventColumns, row: int, at_ns: int, emit: Callable[[SampledEventRow], None]) -> None:
         """Keeps an event that a finding points at."""
         if self._k:
-            emit(self._told(events, row, at_ns, "evidence"))
+            emit(self._row(events, row, at_ns, "evidence"))
 
     def close(self, start_ns: int, emit: Callable[[SampledEventRow], None]) -> None:
         """The sample of a window that closed leaves."""
@@ -75,10 +75,6 @@ class Sampler:
             self._kept[start] = [
                 (key, row) for key, row in kept if not (client and row.client == client) and not (event_id and row.event_id == event_id)
             ]
-
-    def _told(self, events: EventColumns, row: int, at_ns: int, reason: str) -> SampledEventRow:
-        kept = self._row(events, row, at_ns, reason)
-        return kept if reason == "random" else msgspec.structs.replace(kept, revision=1)  # over the same event drawn at random
 
     def _row(self, events: EventColumns, row: int, at_ns: int, reason: str) -> SampledEventRow:
         features: dict[str, float] = {}
@@ -93,6 +89,7 @@ class Sampler:
         latency = float(events.latency_ms[row])
         age = math.nan if events.feature_age_s is None else float(events.feature_age_s[row])
         return SampledEventRow(
+            revision=0 if reason == "random" else 1,  # evidence stands over the same event drawn at random
             model=events.model,
             version=events.version,
             at=at_ns,

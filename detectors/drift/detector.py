@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from detectors.drift.counts import WindowCounts
 from detectors.drift.dependence import MIX_Z, Dependence, Look
 from detectors.drift.describe import TABLES, Strongest, describe, with_tables
-from detectors.drift.effect import EffectSizer
+from detectors.drift.effect import EffectSizer, EffectSizes
 from detectors.drift.joint import GAMMA_SHARE, SHARE, JointEvidence, PairDrift
 from detectors.drift.joint import ODDS as PAIR_ODDS
 from detectors.drift.judging import cells_log_e, limits, tilts_log_e, tops
@@ -215,8 +215,13 @@ class DriftDetector:
             ValueError: when it was counted against another reference, or has no times and the reference a season.
         """
         if not self._fits(counts):
-            return self.told.severity if self.sr.open else "none", False
+            return self._standing, False
         return self._judge(counts, span_s, self.dependence.look(counts))
+
+    @property
+    def _standing(self) -> Severity:
+        """What stays where a window has nothing to judge."""
+        return self.told.severity if self.sr.open else "none"
 
     def _fits(self, counts: WindowCounts) -> bool:
         """Whether there is anything to judge."""
@@ -251,8 +256,11 @@ class DriftDetector:
 
     def _gaps(self, counts: WindowCounts, expected: NDArray[np.float64] | None, look: Look) -> tuple[NDArray[np.float64], float]:
         """Largest gap of cumulated shares of each variable, and what the window's events are worth."""
-        sizes = self._sizer(counts, None if self.reference.is_derived else expected)
-        return sizes.ks[: self._judged], float(np.median(look.sizes @ look.weights))
+        return self._sizes(counts, expected).ks[: self._judged], _worth(look)
+
+    def _sizes(self, counts: WindowCounts, expected: NDArray[np.float64] | None) -> EffectSizes:
+        """How far each variable moved; of a part of the traffic from what it was, its season included."""
+        return self._sizer(counts, None if self.reference.is_derived else expected)
 
     def update(self, counts: WindowCounts, span_s: tuple[float, float] | None = None) -> DriftReport:
         """Judge one closed, merged window and describe it; as `step` otherwise.
@@ -261,12 +269,9 @@ class DriftDetector:
             ValueError: when it was counted against another reference, or has no times and the reference a season.
         """
         look = self.dependence.look(counts)
-        severity, opened = (
-            self._judge(counts, span_s, look) if self._fits(counts) else (self.told.severity if self.sr.open else "none", False)
-        )
-        worth = float(np.median(look.sizes @ look.weights))
+        severity, opened = self._judge(counts, span_s, look) if self._fits(counts) else (self._standing, False)
         expected = None if self.reference.season is None else self._expected(span_s)
-        self._report = self._describe(counts, expected, worth, look.clients, severity, opened)
+        self._report = self._describe(counts, expected, _worth(look), look.clients, severity, opened)
         return self._report
 
     def _expected(self, span_s: tuple[float, float] | None) -> NDArray[np.float64]:
@@ -319,8 +324,7 @@ class DriftDetector:
         self, counts: WindowCounts, expected: NDArray[np.float64] | None, worth: float, clients: float, severity: Severity, opened: bool
     ) -> DriftReport:
         sr, strongest = self.sr, self._strongest()
-        plain = expected is None or self.reference.is_derived  # a part is shown against what it was, its season included
-        sizes = self._sizer(counts) if plain else self._sizer(counts, expected)
+        sizes = self._sizes(counts, expected)
         by_variable = np.array([one.log_evidence for one in strongest[: self._judged]])
         latency = "none" if self.latency is None else self.latency.severity
         before = self._before if opened else None
@@ -451,3 +455,8 @@ class DriftDetector:
 def _cumulated(cells: NDArray[np.int64]) -> NDArray[np.int64]:
     """Counts before each cell and in all, shape (n_cells + 1,)."""
     return np.concatenate([[0], np.cumsum(cells)]).astype(np.int64)
+
+
+def _worth(look: Look) -> float:
+    """What a window's events are worth, median over variables."""
+    return float(np.median(look.sizes @ look.weights))

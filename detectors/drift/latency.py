@@ -29,11 +29,10 @@ class LatencyEvidence:
         self._at = at
         self.sr = ShiryaevRoberts(log_weights, threshold, np.float32)
 
-    def take(self, log_e: NDArray[np.float32]) -> Severity:
-        """One window: "none" or "ticket". Its components of `log_e` (all of the detector's) become -inf, nothing to the mixture."""
-        severity = self.sr.update(log_e[self._at], may_page=False)[0]
+    def take(self, log_e: NDArray[np.float32]) -> None:
+        """One window. Its components of `log_e` (all of the detector's) become -inf, nothing to the mixture."""
+        self.sr.update(log_e[self._at], may_page=False)
         log_e[self._at] = -np.inf
-        return severity
 
     @property
     def severity(self) -> Severity:

@@ -59,31 +59,14 @@ def fit_look(z: Floats, code: NDArray[np.uint8], columns: Sampled, curved: NDArr
     n, fields = z.shape
     share = np.stack([np.bincount(column, minlength=256) / n for column in code.T]).astype(np.float32)
     knots: Floats = np.quantile(z, [0.25, 0.5, 0.75], axis=0)
-    step, zero, off, tied = columns.step, columns.zero, np.zeros(2), np.ones(len(c.LOOK_TIED_ROWS))
+    step, zero, none = columns.step, columns.zero, np.empty(0, np.int64)
 
     def fitted(rows: Floats) -> Look:
         precision = np.asarray(np.linalg.inv(ledoit_wolf(rows)[1]), np.float64)
         k = fit_residual(rows, np.arange(fields), curved, knots).curved if curved.any() else None
         mean, sd = rows.mean(0), np.maximum(rows.std(0), 1e-3)
-        if k is None:
-            none = np.empty(0)
-            return Look(
-                step,
-                zero,
-                mean,
-                sd,
-                precision,
-                np.empty(0, np.int64),
-                np.empty((0, fields)),
-                np.empty((0, 0)),
-                none,
-                share,
-                0.0,
-                0.0,
-                off,
-                tied,
-            )
-        return Look(step, zero, mean, sd, precision, k.columns, k.knots, k.coefficients, k.scale, share, 0.0, 0.0, off, tied)
+        bent = (none, np.empty((0, fields)), np.empty((0, 0)), np.empty(0)) if k is None else (k.columns, k.knots, k.coefficients, k.scale)
+        return Look(step, zero, mean, sd, precision, *bent, share, 0.0, 0.0, np.zeros(2), np.ones(len(c.LOOK_TIED_ROWS)))
 
     fold, back = rng.integers(0, 5, n), columns.decoded(code)
     shuffled = rng.permuted(back, axis=0)

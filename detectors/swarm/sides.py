@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.swarm.stream import differences
+
 _ROWS, _FEW = 5, 3
 _ASIDE, _TOGETHER, _ALIKE = 0.4, 0.28, 0.75
 _MOST_SIDES = 4
@@ -17,10 +19,7 @@ _OWN, _MADE, _SURE = 0.15, 0.27, 1.5
 def unlike(rows: NDArray[np.float32]) -> float:
     """The `difference` of two places that one of 200 pairs of reference rows (n, terms) exceed."""
     a, b = np.random.default_rng(0).integers(0, len(rows), (2, _PAIRS))
-    apart = np.concatenate(
-        [np.minimum(0.5 * (rows[x] - rows[z]) ** 2, 9).mean(1) for x, z in zip(np.split(a, 40), np.split(b, 40), strict=True)]
-    )
-    return float(np.quantile(apart[a != b], _UNLIKE))
+    return float(np.quantile(differences(rows, a, b)[a != b], _UNLIKE))
 
 
 def made(differ: NDArray[np.int64], spell: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:

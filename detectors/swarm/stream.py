@@ -96,6 +96,15 @@ def difference(a: Any, b: Any) -> Any:
 
 
 @njit(cache=True)
+def differences(rows: Any, a: Any, b: Any) -> Any:
+    """`difference` of rows (n, terms) a[i] and b[i], shape (len(a),)."""
+    out = np.empty(len(a), np.float32)
+    for i in range(len(a)):
+        out[i] = difference(rows[a[i]], rows[b[i]])
+    return out
+
+
+@njit(cache=True)
 def _unmoved(row: Any, best: Any, enough: Any, maps: Any, cells: Any, scratch: Any) -> Any:
     """Smallest squared distance to the reference over the nine shifts of a picture by at most one pixel, or the first within ``enough``."""
     center, inverse, whiten, picture = maps
