@@ -39,7 +39,7 @@ class Reference(msgspec.Struct, kw_only=True, frozen=True):
     model: str
     version: str
     built_at_ns: int
-    source: Literal["file", "provisional"]
+    source: Literal["file", "stream", "provisional"]
     rows: int
     members: int
     features: tuple[Feature, ...]
@@ -54,6 +54,8 @@ class Reference(msgspec.Struct, kw_only=True, frozen=True):
     """Of the stored model, as whoever loads it should report it."""
     dataset: str = ""
     """``name@digest`` of the rows it was trained on, as the registry has them."""
+    origin: str = ""
+    """Of one from the stream: which events its rows are; for people."""
 
     @property
     def id(self) -> str:

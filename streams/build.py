@@ -77,7 +77,7 @@ def build(
     *,
     membership_key: bytes = b"",
     built_at_ns: int,
-    source: Literal["file", "provisional"] = "file",
+    source: Literal["file", "stream", "provisional"] = "file",
     drift_pages: float = 0.0,
     materiality: float = 0.01,
     seed: int = 0,
@@ -129,7 +129,7 @@ def build(
             parts["swarm"] = SwarmReference.fit(rows.X, low=low, high=high, image=_gray(rows.image), seed=seed).to_bytes()
         except ValueError as error:
             notes.append(f"no swarm detection: {error}")
-    if source == "file":
+    if source != "provisional":
         try:
             categorical = [j for j, feature in enumerate(rows.features) if feature.kind == "categorical"]
             parts["exposure"] = CopyCurve.fit(rows.X, scores, categorical=categorical, seed=seed).to_bytes()
@@ -142,7 +142,7 @@ def build(
         except ValueError as error:
             notes.append(f"accuracy is compared with the model's own first labels, tickets only: {error}")
     answers = _label(rows.scores)
-    if source == "file" and answers is not None:
+    if source != "provisional" and answers is not None:
         try:
             kinds = [feature.kind for feature in rows.features]
             parts["triggers"] = TriggerReference.fit(rows.X, answers, len(rows.classes), kinds).to_bytes()

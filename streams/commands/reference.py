@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -20,6 +20,7 @@ from schemas.reference import Reference, ReferenceFormatError, decode, encode
 from streams import tables
 from streams.build import BuildError, Built, build
 from streams.commands.common import Failure, Mistake, kafka_for, settings_from, settings_option
+from streams.commands.stream_rows import Wanted, stream_options, stream_rows
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def command() -> None:
 )
 @click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: MODEL-VERSION.iwref]")
 @click.option("--publish", "publish_it", is_flag=True, help="Publish it at once.")
+@stream_options
 @settings_option
 def build_command(
     rows_file: Path | None,
@@ -61,9 +63,11 @@ def build_command(
     time_column: str,
     out: Path | None,
     publish_it: bool,
+    from_stream: bool,
     settings_file: Path | None,
+    **typed: Any,
 ) -> None:
-    r"""Build a reference from a parquet file of rows.
+    r"""Build a reference from a parquet file of rows, or from the events of a stretch of time.
 
     Either a list column `features`, or one column a feature (numbers, text, booleans). Optional: `probs` (list, or columns
     `prob_CLASS`), `y` (true class), `member` (true: the model was trained on this row), `value`. Give held-out rows too: a model is
@@ -76,26 +80,34 @@ def build_command(
     With --mlflow the rows are an artifact of the run that made the registered version (`meta.json` beside it counts too); the registry is
     that of MLFLOW_TRACKING_URI. Link, digest and dataset of the version are kept in the reference. Needs the extra `mlflow`.
 
+    With --from-stream the rows are answered events of the model version, drawn evenly from those on Kafka between --from (or --last) and
+    --to, with their times, scores, values, latency, and the labels that came for them. Clients that an alert of that time names, unless it
+    was judged false or benign-cause, and those with a verdict that holds, are left out.
+
     The fingerprints of training rows are keyed with INFERWATCH_MEMBERSHIP_KEY (16 bytes or more); workers need the same key.
 
     \b
     Examples:
       inferwatch reference build --model fraud --version 7 --features amount,country,age rows.parquet
       inferwatch reference build --mlflow models:/fraud/7 --publish
+      inferwatch reference build --from-stream --last 14d --model fraud --version 7
     """
-    settings = settings_from(settings_file)
-    if (rows_file is None) == (not registered_uri):
-        raise click.UsageError("give a parquet file of rows, or --mlflow models:/NAME/VERSION, and not both")
+    settings, wanted = settings_from(settings_file), Wanted(**typed)
+    if (rows_file is not None) + bool(registered_uri) + from_stream != 1:
+        raise click.UsageError("give one of a parquet file of rows, --mlflow models:/NAME/VERSION and --from-stream")
+    if wanted.given and not from_stream:
+        raise click.UsageError("--last, --from, --to, --rows, --seed and --without-clients go with --from-stream")
+    if time_column and from_stream:
+        raise click.UsageError("events have their times: --time-column goes with a file of rows")
     if artifact and not registered_uri:
         raise click.UsageError("--artifact goes with --mlflow")
-    if rows_file is not None and not (model and version):
+    if not registered_uri and not (model and version):
         raise click.UsageError("--model and --version are needed, as the model's services send them")
     with tempfile.TemporaryDirectory(prefix="inferwatch-") as folder:
         registered = _registered(registered_uri, artifact, Path(folder)) if registered_uri else None
         if registered is not None:
             rows_file, model, version = registered.rows, model or registered.name, version or registered.version
-        assert rows_file is not None  # noqa: S101 - one of the two was given
-        built, n = _built(rows_file, model, version, features, meta_file, time_column, settings)
+        built = _built(rows_file, model, version, features, meta_file, time_column, wanted, settings)
     if registered is not None:
         origin = {"registry_url": registered.url, "digest": registered.digest, "dataset": registered.dataset}
         built = Built(msgspec.structs.replace(built.reference, **origin), built.notes)
@@ -105,7 +117,9 @@ def build_command(
         path.write_bytes(blob)
     except OSError as error:
         raise Mistake(f"{path}: {error.strerror}") from error
-    click.echo(f"Reference {built.reference.id} of {model} {version}: {n:,} rows, {len(blob) / 1024:.0f} KB, in {path}.")
+    click.echo(f"Reference {built.reference.id} of {model} {version}: {built.reference.rows:,} rows, {len(blob) / 1024:.0f} KB, in {path}.")
+    if built.reference.origin:
+        click.echo(f"From the stream: {built.reference.origin}.")
     drift = DriftReference.from_bytes(built.reference.parts["drift"])
     if drift.certificate is not None:
         click.echo(f"Replay of its own days: {drift.certificate}.")
@@ -116,15 +130,22 @@ def build_command(
 
 
 def _built(
-    rows_file: Path, model: str, version: str, features: str, meta_file: Path | None, time_column: str, settings: Settings
-) -> tuple[Built, int]:
-    """The reference of a file's rows, and how many they are."""
+    rows_file: Path | None, model: str, version: str, features: str, meta_file: Path | None, time_column: str, wanted: Wanted,
+    settings: Settings,
+) -> Built:  # fmt: skip
+    """The reference of a file's rows, or without a file of the stream's."""
     if meta_file is not None and not meta_file.is_file():
         raise Mistake(f"{meta_file}: no such file")
+    names = [name.strip() for name in features.split(",") if name.strip()]
+    origin, notes = "", tuple[str, ...]()
     try:
-        meta = tables.read_meta(meta_file or rows_file.parent / "meta.json")
-        names = [name.strip() for name in features.split(",") if name.strip()]
-        rows = tables.read_reference(rows_file, meta, names=names, time_column=time_column)
+        if rows_file is not None:
+            meta = tables.read_meta(meta_file or rows_file.parent / "meta.json")
+            rows = tables.read_reference(rows_file, meta, names=names, time_column=time_column)
+        else:
+            meta = tables.read_meta(meta_file) if meta_file is not None else tables.Meta()
+            gathered = stream_rows(settings, model, version, wanted, names, meta)
+            rows, origin, notes = gathered.rows, gathered.origin, gathered.notes
         with Console(stderr=True).status(f"Fitting {len(rows.X):,} rows of {len(rows.features)} features"):
             built = build(
                 model,
@@ -132,12 +153,13 @@ def _built(
                 rows,
                 membership_key=settings.membership.key.encode(),
                 built_at_ns=time.time_ns(),
+                source="stream" if rows_file is None else "file",
                 drift_pages=settings.budget.false_pages_per_30d * settings.budget.drift_share,
                 materiality=settings.drift.materiality,
             )
     except (tables.TableError, BuildError) as error:
         raise Mistake(str(error)) from error
-    return built, len(rows.X)
+    return Built(msgspec.structs.replace(built.reference, origin=origin), (*notes, *built.notes))
 
 
 def _registered(uri: str, artifact: str, into: Path) -> Registered:
@@ -183,7 +205,12 @@ def show_command(reference_file: Path, as_json: bool) -> None:
     console.print(f"[bold]{reference.model} {reference.version}[/bold]  reference {reference.id}, {len(blob) / 1024:.0f} KB")
     rows = f"{reference.rows:,} rows ({reference.members:,} trained on)"
     console.print(f"{rows}, {len(reference.features)} features, classes: {_list(reference.classes)}")
-    for what, said in (("registry", reference.registry_url), ("digest", reference.digest), ("trained on", reference.dataset)):
+    for what, said in (
+        ("from the stream", reference.origin),
+        ("registry", reference.registry_url),
+        ("digest", reference.digest),
+        ("trained on", reference.dataset),
+    ):
         if said:
             console.print(f"{what}: {said}", highlight=False, soft_wrap=True)
     try:
