@@ -53,7 +53,7 @@ def acls(prefix: str = "inferwatch", group: str = "inferwatch-worker") -> tuple[
     return (
         *rights("service", "write", "sends events, heartbeats and labels", "events", "lifecycle", "labels"),
         *rights("publisher", "write", "publishes references", "references"),
-        *rights("publisher", "read", "lists canary records", "references"),
+        *rights("publisher", "read", "lists references and canary records", "references"),
         Acl(user="publisher", resource="group", name=f"{group}-references", operation="read", why="reads references; never joined"),
         *rights("builder", "read", "builds references from the stream", "events", "labels", "verdicts"),
         Acl(user="builder", resource="group", name=f"{group}-references", operation="read", why="reads them; never joined"),

@@ -19,7 +19,7 @@ from detectors.exposure import CopyCurve
 from detectors.membership import MembershipReference
 from detectors.rare_cells import TriggerReference
 from detectors.swarm import SwarmReference
-from schemas.reference import Feature, Reference
+from schemas.reference import TRAINING, Feature, Reference
 
 _WIDEST_AT_ONCE = 1_000
 """Features up to which a provisional reference gets query patterns: it is built between two records, at a cost that grows as their cube
@@ -77,6 +77,7 @@ def build(
     *,
     membership_key: bytes = b"",
     built_at_ns: int,
+    name: str = TRAINING,
     source: Literal["file", "stream", "provisional"] = "file",
     drift_pages: float = 0.0,
     materiality: float = 0.01,
@@ -168,6 +169,7 @@ def build(
     reference = Reference(
         model=model,
         version=version,
+        name=name,
         built_at_ns=built_at_ns,
         source=source,
         rows=n,
