@@ -172,7 +172,8 @@ _ABOUT_RIGHTS = """
 ## Rights on Kafka
 
 What each user needs where the cluster denies by default; the names follow `kafka.topic_prefix` and `kafka.group`. `service` is a service
-with the SDK, `publisher` whoever publishes references, `oncall` whoever acknowledges alerts and decides verdicts, `gateway` whoever looks
+with the SDK, `publisher` whoever publishes references,
+`builder` whoever builds them from the stream, `oncall` whoever acknowledges alerts and decides verdicts, `gateway` whoever looks
 verdicts up. A test runs SDK and worker with exactly these.
 
 | user | resource | name | operation | for |

@@ -6,7 +6,7 @@ import msgspec
 
 __all__ = ["Acl", "acls"]
 
-User = Literal["service", "worker", "publisher", "exporter", "eraser", "oncall", "gateway"]
+User = Literal["service", "worker", "publisher", "builder", "exporter", "eraser", "oncall", "gateway"]
 
 
 class Acl(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,8 +53,10 @@ def acls(prefix: str = "inferwatch", group: str = "inferwatch-worker") -> tuple[
     return (
         *rights("service", "write", "sends events, heartbeats and labels", "events", "lifecycle", "labels"),
         *rights("publisher", "write", "publishes references", "references"),
-        *rights("publisher", "read", "lists canary records", "references"),
+        *rights("publisher", "read", "lists references and canary records", "references"),
         Acl(user="publisher", resource="group", name=f"{group}-references", operation="read", why="reads references; never joined"),
+        *rights("builder", "read", "builds references from the stream", "events", "labels", "verdicts"),
+        Acl(user="builder", resource="group", name=f"{group}-references", operation="read", why="reads them; never joined"),
         *rights("exporter", "read", "hands alerts to the SIEM", "alerts"),
         Acl(user="exporter", resource="group", name="inferwatch-ocsf", operation="read", why="remembers what the SIEM has"),
         *rights("eraser", "write", "lets the workers forget somebody", "events"),

@@ -92,6 +92,8 @@ class WindowPartial(msgspec.Struct, kw_only=True):
     classes: dict[str, Events]
     rare: bytes = b""
     """`detectors.rare_cells.RareCounts` in the reference's cells; empty without."""
+    rare_reference: str = ""
+    """Id of the reference whose cells `rare` is in; empty, from workers of before: `reference`."""
     confidence: Annotated[list[Events], msgspec.Meta(max_length=10)] = []
     """Answers by tenths of the probability of their class; empty without."""
     repeats: dict[str, Events] = {}

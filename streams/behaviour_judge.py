@@ -46,14 +46,14 @@ class BehaviourJudge:
         Raises:
             StateError: its counts are damaged.
         """
-        if partial.rare and self._triggers is not None and self._loaded is not None and partial.reference == self._loaded.id:
+        if partial.rare and self._triggers is not None and self._loaded is not None and _cells(partial) == self._loaded.id:
             RareCounts.from_bytes(partial.rare, self._triggers.reference)
 
     def merged(self, a: WindowPartial, b: WindowPartial) -> bytes:
         """The rare cells of two shares of a window, of those that are in the cells of the reference in force."""
         if self._triggers is None or self._loaded is None:
             return b""
-        mine = [share.rare for share in (a, b) if share.rare and share.reference == self._loaded.id]
+        mine = [share.rare for share in (a, b) if share.rare and _cells(share) == self._loaded.id]
         if len(mine) < 2:
             return mine[0] if mine else b""
         whole = RareCounts.from_bytes(mine[0], self._triggers.reference)
@@ -80,7 +80,7 @@ class BehaviourJudge:
 
     def _judge_triggers(self, window: WindowPartial, at_ns: int) -> None:
         loaded, monitor = self._loaded, self._triggers
-        if loaded is None or monitor is None or not window.rare or window.reference != loaded.id:
+        if loaded is None or monitor is None or not window.rare or _cells(window) != loaded.id:
             return
         try:
             counts = RareCounts.from_bytes(window.rare, monitor.reference)
@@ -111,3 +111,7 @@ class BehaviourJudge:
         self._repeats.restore(body["repeats"])
         if same_reference and self._triggers is not None and body["triggers"]:
             self._triggers.restore(body["triggers"])
+
+
+def _cells(share: WindowPartial) -> str:
+    return share.rare_reference or share.reference

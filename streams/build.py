@@ -19,7 +19,7 @@ from detectors.exposure import CopyCurve
 from detectors.membership import MembershipReference
 from detectors.rare_cells import TriggerReference
 from detectors.swarm import SwarmReference
-from schemas.reference import Feature, Reference
+from schemas.reference import TRAINING, Feature, Reference
 
 _WIDEST_AT_ONCE = 1_000
 """Features up to which a provisional reference gets query patterns: it is built between two records, at a cost that grows as their cube
@@ -77,7 +77,8 @@ def build(
     *,
     membership_key: bytes = b"",
     built_at_ns: int,
-    source: Literal["file", "provisional"] = "file",
+    name: str = TRAINING,
+    source: Literal["file", "stream", "provisional"] = "file",
     drift_pages: float = 0.0,
     materiality: float = 0.01,
     seed: int = 0,
@@ -129,7 +130,7 @@ def build(
             parts["swarm"] = SwarmReference.fit(rows.X, low=low, high=high, image=_gray(rows.image), seed=seed).to_bytes()
         except ValueError as error:
             notes.append(f"no swarm detection: {error}")
-    if source == "file":
+    if source != "provisional":
         try:
             categorical = [j for j, feature in enumerate(rows.features) if feature.kind == "categorical"]
             parts["exposure"] = CopyCurve.fit(rows.X, scores, categorical=categorical, seed=seed).to_bytes()
@@ -142,7 +143,7 @@ def build(
         except ValueError as error:
             notes.append(f"accuracy is compared with the model's own first labels, tickets only: {error}")
     answers = _label(rows.scores)
-    if source == "file" and answers is not None:
+    if source != "provisional" and answers is not None:
         try:
             kinds = [feature.kind for feature in rows.features]
             parts["triggers"] = TriggerReference.fit(rows.X, answers, len(rows.classes), kinds).to_bytes()
@@ -168,6 +169,7 @@ def build(
     reference = Reference(
         model=model,
         version=version,
+        name=name,
         built_at_ns=built_at_ns,
         source=source,
         rows=n,

@@ -69,7 +69,7 @@ class DriftJudge:
             mark: what alerts say besides.
         """
         detector, loaded = self.detector, self._loaded
-        if detector is None or loaded is None or not window.counts or window.reference != loaded.id:
+        if detector is None or loaded is None or not window.counts or window.reference != loaded.drift_id:
             return None
         try:
             counts = WindowCounts.from_bytes(window.counts, detector.reference)

@@ -50,8 +50,8 @@ class Feedback:
         """Goes over to another reference: other segments."""
         self._codes = self._monitor = None
         self._cells, self._wrong = [], []
-        if loaded is not None and loaded.drift is not None:
-            self._codes = SegmentCodes(loaded.drift, self._settings.labels.segments)
+        if loaded is not None and loaded.cells is not None:
+            self._codes = SegmentCodes(loaded.cells, self._settings.labels.segments)
 
     def service(self, name: str) -> None:
         """A service that is heard of, so that its group has a name."""

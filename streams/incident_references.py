@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaException
 
-from schemas import canaries, reference
+from schemas import reference
 from schemas.reference import ReferenceFormatError
 from streams import reference_topic
 from streams.kafka import reach, told_by
@@ -21,7 +21,7 @@ class Published:
 
     Attributes:
         blobs: As they were published, by the reference's id.
-        versions: The id by version.
+        versions: The id of the training one, by version.
         why: Why there is nothing to look at; empty: it was read.
     """
 
@@ -39,15 +39,17 @@ def published(kafka: Kafka, model: str) -> Published:
     except KafkaException as error:
         return Published(why=told_by(kafka, error))
     found = Published()
-    for version, blob in records.items():
-        if canaries.is_canary(version) is not None:
+    for part, blob in records.items():
+        place = reference.name_in(part)
+        if place is None:
             continue
         try:
             one = reference.decode(blob).id
         except ReferenceFormatError:
             continue
         found.blobs[one] = blob
-        found.versions[version] = one
+        if place[1] == reference.TRAINING:
+            found.versions[place[0]] = one
     return found
 
 

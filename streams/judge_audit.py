@@ -129,17 +129,21 @@ class JudgeAudit:
     def _compare_references(self, now_ns: int, references: Iterable[Loaded]) -> None:
         partitions = self._settings.kafka.partitions
         mine = {
-            f"{one.reference.model}\0{one.reference.version}": (one.id, one.reference.source)
+            f"{one.reference.model}\0{one.reference.version}": one
             for one in references
             if partition_of_key(one.reference.model, partitions) == self._partition
         }
         for key in sorted(mine.keys() | self._references.keys()):
-            before, (now, source) = self._references.get(key, ""), mine.get(key, ("", "withdrawn"))
+            before, one = self._references.get(key, ""), mine.get(key)
+            now = one.ids if one is not None else ""
             if before == now:
                 continue
             model, _, version = key.partition("\0")
-            self._add("reference", now_ns, model, version, now or before, {"id": now, "before": before, "source": source})
-        self._references = {key: id_ for key, (id_, _) in sorted(mine.items())}
+            detail = {"id": now, "before": before, "source": one.reference.source if one is not None else "withdrawn"}
+            if one is not None and one.baseline is not None:
+                detail |= {"baseline": one.baseline.name, "by": one.baseline.by}
+            self._add("reference", now_ns, model, version, now or before, detail)
+        self._references = {key: one.ids for key, one in sorted(mine.items())}
 
     def _add(self, kind: Any, now_ns: int, model: str, version: str, subject: str, detail: dict[str, Any], actor: str = "") -> None:
         actor = actor or f"judge {self._partition}"

@@ -257,8 +257,8 @@ class KafkaPublisher:
                     self._loop.call_soon_threadsafe(self._fatal, f"the producer cannot go on: {error.__cause__ or error}")
 
 
-def publish_reference(kafka: Kafka, model: str, version: str, blob: bytes | None) -> None:
-    """Puts a reference (None: withdraws it) on its topic, and waits until it is there. Blocks.
+def publish_reference(kafka: Kafka, model: str, part: str, blob: bytes | None) -> None:
+    """Puts a record (None: withdraws it) with the key ``model NUL part`` on the topic of references, and waits until it is there. Blocks.
 
     Raises:
         KafkaException: it did not arrive within 30 seconds.
@@ -266,7 +266,7 @@ def publish_reference(kafka: Kafka, model: str, version: str, blob: bytes | None
     errors: list[KafkaError | None] = []
     config = {"enable.idempotence": True, "message.timeout.ms": 30_000, "message.max.bytes": _MAX_MESSAGE}
     producer = Producer(client_config(kafka) | config)
-    key = key_of(model, version)
+    key = key_of(model, part)
     producer.produce(
         f"{kafka.topic_prefix}.references",
         value=blob,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streams.snapshots import SnapshotError
 
@@ -76,6 +76,67 @@ def extent(reader: Consumer, at: TopicPartition) -> tuple[int, int]:
         return int(low), int(high)
 
     return patiently(step)
+
+
+def partitions_of(client: Producer | Consumer, topic: str) -> int:
+    """How many partitions a topic has.
+
+    Raises:
+        KafkaException: the brokers do not answer, or the topic is not there.
+    """
+    found = client.list_topics(topic, timeout=_STEP_S).topics[topic]
+    if found.error is not None:
+        raise KafkaException(KafkaError(found.error.code(), f"topic {topic}: {found.error.str()}"))
+    return len(found.partitions)
+
+
+def offsets_between(reader: Consumer, topic: str, first_ns: int, last_ns: int) -> tuple[dict[int, tuple[int, int]], bool]:
+    """Where the records of a stretch of time are, by the time that Kafka gave them.
+
+    Returns:
+        By partition, the offset of the first of them and that after the last; and whether what came before is there no more.
+
+    Raises:
+        KafkaException: the brokers do not answer, or the topic is not there.
+    """
+    partitions = range(partitions_of(reader, topic))
+
+    def at(when_ns: int) -> list[TopicPartition]:
+        asked = [TopicPartition(topic, p, max(when_ns, 0) // 1_000_000) for p in partitions]
+        return patiently(lambda seconds: reader.offsets_for_times(asked, timeout=seconds))
+
+    found, cut = {}, False
+    for first, last in zip(at(first_ns), at(last_ns), strict=True):
+        low, end = extent(reader, TopicPartition(topic, first.partition))
+        begin = end if first.offset < 0 else first.offset  # negative: none is so late
+        found[first.partition] = begin, end if last.offset < 0 else last.offset
+        cut |= 0 < low == begin < end
+    return found, cut
+
+
+def stretch(reader: Consumer, topic: str, offsets: Mapping[int, tuple[int, int]]) -> Iterator[Message]:
+    """Every record of some partitions from one offset to before another, as far as it is there, in the order of each partition.
+
+    Raises:
+        KafkaException: the broker gives none, for a minute.
+    """
+    left = {p for p, (first, end) in offsets.items() if first < end}
+    reader.assign([TopicPartition(topic, p, offsets[p][0]) for p in left])
+    deadline = time.monotonic() + TIMEOUT_S
+    while left:
+        if time.monotonic() > deadline:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        for message in reader.consume(500, 0.2):
+            error, partition, offset = message.error(), message.partition() or 0, message.offset() or 0
+            if error is not None:
+                if error.code() == KafkaError._PARTITION_EOF:
+                    left.discard(partition)
+                continue
+            deadline = time.monotonic() + TIMEOUT_S
+            if offset < offsets[partition][1]:
+                yield message
+            if offset + 1 >= offsets[partition][1]:
+                left.discard(partition)
 
 
 def records(reader: Consumer, what: str) -> Iterator[Message | None]:

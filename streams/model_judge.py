@@ -107,15 +107,15 @@ class ModelJudge:
         self.use(loaded)
 
     def use(self, loaded: Loaded | None) -> None:
-        """Goes over to another reference: the recursions begin anew."""
-        if self.loaded is not None and loaded is not None and self.loaded.id == loaded.id:
-            return
-        self.loaded = loaded
-        self._drift.use(loaded)
-        self._behaviour.use(loaded)
-        self._slices.clear()
-        self.swarm.use(loaded)
-        self.accuracy.use(loaded)
+        """Goes over to another reference: the recursions begin anew, but those whose part is the same."""
+        before, self.loaded = self.loaded, loaded
+        if before is None or loaded is None or before.drift_id != loaded.drift_id:
+            self._drift.use(loaded)
+        if before is None or loaded is None or before.id != loaded.id:
+            self._behaviour.use(loaded)
+            self._slices.clear()
+            self.swarm.use(loaded)
+            self.accuracy.use(loaded)
 
     # -- what comes in ------------------------------------------------------------------------------------------------------------------
 
@@ -130,7 +130,7 @@ class ModelJudge:
         bins = np.frombuffer(partial.latency, np.int64)
         if bins.min() < 0 or bins.sum(dtype=np.float64) > partial.n:
             raise ValueError(f"latency counts below 0, or of more than the {partial.n} events")
-        if partial.counts and self._drift.reference is not None and partial.reference == self._reference_id:
+        if partial.counts and self._drift.reference is not None and partial.reference == self._drift_id:
             for counts in (partial.counts, *partial.segments.values()):
                 WindowCounts.from_bytes(counts, self._drift.reference)
         if partial.quality:
@@ -247,7 +247,7 @@ class ModelJudge:
     # -- verdicts -----------------------------------------------------------------------------------------------------------------------
 
     def _merged(self, a: WindowPartial, b: WindowPartial) -> WindowPartial:
-        ours, reference = self._reference_id, self._drift.reference
+        ours, reference = self._drift_id, self._drift.reference
         chosen = max(a, b, key=lambda share: (bool(share.counts), share.reference == ours))
         counts = chosen.counts  # counts and the reference in whose bins they are go together
         if a.counts and b.counts and a.reference == b.reference == ours and reference is not None:
@@ -268,6 +268,7 @@ class ModelJudge:
             clients=a.clients + b.clients,
             counts=counts,
             rare=self._behaviour.merged(a, b),
+            rare_reference=self._reference_id,
             segments=merged(a, b, reference, ours),
             segments_other=dict(Counter(a.segments_other) + Counter(b.segments_other)),
             rejected=dict(Counter(a.rejected) + Counter(b.rejected)),
@@ -286,6 +287,10 @@ class ModelJudge:
     @property
     def _reference_id(self) -> str:
         return self.loaded.id if self.loaded else ""
+
+    @property
+    def _drift_id(self) -> str:
+        return self.loaded.drift_id if self.loaded else ""
 
     def _judge(self, start_ns: int, now_ns: int) -> None:
         window = self._windows.pop(start_ns).partial
@@ -367,6 +372,7 @@ class ModelJudge:
             _VERSION,
             {
                 "reference": self._reference_id,
+                "drift_reference": self._drift_id,
                 "judged_until_ns": self._judged_until_ns,
                 "windows": msgspec.msgpack.encode(windows),
                 "alerts": self.alerts.dump(),
@@ -395,7 +401,7 @@ class ModelJudge:
         self.alerts.load(body["alerts"])
         self._telemetry.load(body)
         self._quality.restore(body["quality"])
-        if body["reference"] == self._reference_id:
+        if body.get("drift_reference", body["reference"]) == self._drift_id:
             self._drift.load(body)
         if "slices" in body and body["reference"] == self._reference_id:
             self._slices.load(body["slices"])

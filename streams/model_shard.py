@@ -91,16 +91,26 @@ class ModelShard:
         self._set_reference(loaded)
 
     def use(self, loaded: Loaded | None) -> None:
-        """Goes over to another reference: open windows close in the old bins, the clients' evidence starts anew."""
-        if (loaded.id if loaded else "") != self.reference_id:
-            self.touch()
-            self.close_until(None)
+        """Goes over to another reference: open windows close in the old bins; if it is not drift's part alone, all evidence starts anew."""
+        if (loaded.ids if loaded else "") == (self.loaded.ids if self.loaded else ""):
+            return
+        self.touch()
+        self.close_until(None)
+        if loaded is not None and loaded.id == self.reference_id:
+            self.loaded = loaded
+            self._windows.use_drift(loaded)
+        else:
             self._set_reference(loaded)
 
     @property
     def reference_id(self) -> str:
         """Of the reference in force; empty without one."""
         return self.loaded.id if self.loaded else ""
+
+    @property
+    def drift_id(self) -> str:
+        """Of the reference in whose bins windows are counted; empty without one."""
+        return self.loaded.drift_id if self.loaded else ""
 
     def _set_reference(self, loaded: Loaded | None) -> None:
         self.loaded = loaded
@@ -112,10 +122,10 @@ class ModelShard:
         if loaded is not None and loaded.swarm is not None and settings.rows_per_slice:
             self.suspects = SuspectBuffer(settings, loaded.swarm.width, self._pass_on, self._names_of)
         if 0 < len(self._aligner.classes) <= MAX_CLASSES and self._settings.labels.events:
-            self._feedback = SegmentCodes(loaded.drift, self._settings.labels.segments) if loaded is not None and loaded.drift else None
+            self._feedback = SegmentCodes(loaded.cells, self._settings.labels.segments) if loaded is not None and loaded.cells else None
             fields = self._feedback.fields if self._feedback is not None else ()
             self.outcomes = OutcomeBuffer(self._aligner.classes, self._settings.labels.share, self._pass_on, fields=fields)
-        elif loaded is not None and loaded.drift is not None and loaded.drift.has_value and self._settings.labels.events:
+        elif loaded is not None and loaded.cells is not None and loaded.cells.has_value and self._settings.labels.events:
             self.outcomes = OutcomeBuffer((), self._settings.labels.share, self._pass_on)
         self._windows.use(loaded, self._aligner)
         self.watch.use(loaded)
@@ -286,8 +296,8 @@ class ModelShard:
         present = np.flatnonzero(window.client_n[: len(self.watch.table.names)])
         self._emit(
             window.partial(
-                self.model, self.version, self.reference_id, self.partition, end_ns,
-                producers=self._producers.all(), lines=self.watch.lines(window, present),
+                self.model, self.version, self.drift_id, self.partition, end_ns,
+                rare_reference=self.reference_id, producers=self._producers.all(), lines=self.watch.lines(window, present),
             )
         )  # fmt: skip
         self._pass_on_outcomes()
@@ -343,6 +353,7 @@ class ModelShard:
         """The state without the clients' rows."""
         return {
             "reference": self.reference_id,
+            "drift_reference": self.drift_id,
             "watermark_ns": self.watermark_ns,
             "closed_until_ns": self._windows.closed_until_ns,
             "recent": self._recent.table,
@@ -364,14 +375,15 @@ class ModelShard:
         The clients' rows come next, by `load_rows`, then `loaded`.
         """
         same = body["reference"] == self.reference_id
+        same_drift = body.get("drift_reference", body["reference"]) == self.drift_id
         self.watermark_ns = body["watermark_ns"]
         self.watch.load_rest(body["watch"], same_reference=same)
         self._recent = RecentEvents(body["recent"])
         self._producers.load(body["producers"])
-        self._windows.load(body, same_reference=same)
+        self._windows.load(body, same_reference=same, same_drift=same_drift)
         self._sampler.load(body["sampler"])
         self._suspects_sampler.load(body.get("suspects_sampler", {}))
-        self._other_bins = not same
+        self._other_bins = not (same and same_drift)
         if not same and body.get("outcomes") is not None:
             self._former = body["outcomes"] | {"reference": body["reference"]}
         self._dropped_before = body.get("suspects_dropped", 0)

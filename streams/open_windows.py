@@ -83,8 +83,12 @@ class OpenWindows:
 
     def use(self, loaded: Loaded | None, aligner: Aligner) -> None:
         """Goes over to another reference; no window is open."""
-        self._loaded, self._aligner = loaded, aligner
-        self.answers, self.segments = AnswerMemory(), None
+        self._aligner, self.answers = aligner, AnswerMemory()
+        self.use_drift(loaded)
+
+    def use_drift(self, loaded: Loaded | None) -> None:
+        """Goes over to another drift part of the same reference; no window is open."""
+        self._loaded, self.segments = loaded, None
         if self._drift.segments and loaded is not None and loaded.drift is not None:
             self.segments = SegmentCounter(self._drift.segments, most_of(self._drift.segments_most, len(loaded.drift.variables)))
 
@@ -205,13 +209,14 @@ class OpenWindows:
         for window in self._windows.values():
             window.forget(slots)
 
-    def load(self, body: dict[str, Any], *, same_reference: bool) -> None:
+    def load(self, body: dict[str, Any], *, same_reference: bool, same_drift: bool) -> None:
         """From a snapshot of the model shard; what was counted by another reference than the one in force starts anew."""
         self.closed_until_ns = body["closed_until_ns"]
-        drift, triggers = (self._loaded.drift, self._loaded.triggers) if self._loaded and same_reference else (None, None)
+        drift = self._loaded.drift if self._loaded and same_drift else None
+        triggers = self._loaded.triggers if self._loaded and same_reference else None
         for one in body["windows"]:
             self._windows[one["start_ns"]] = OpenWindow.load(one, drift, self._capacity(), triggers)
-        if same_reference and self.segments is not None and body.get("segments") is not None:
+        if same_drift and self.segments is not None and body.get("segments") is not None:
             self.segments.load(body["segments"])
         if same_reference and "answers" in body:
             self.answers.load(body["answers"])

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
+from schemas.reference import Baseline, Reference, ReferenceFormatError, decode, decode_baseline, is_baseline, name_in
 from streams.kafka import ungrouped
 from streams.settings import Kafka
 from streams.verdict_topic import newest
 
-__all__ = ["ReferenceReader", "known_models", "published"]
+__all__ = ["OfVersion", "ReferenceReader", "known_models", "published", "references_of"]
 
 log = structlog.get_logger(__name__)
 
 
 def published(kafka: Kafka, model: str) -> dict[str, bytes]:
-    """What the topic has of a model now, by version: its references, and canaries. Blocks, for a second or two.
+    """What the topic has of a model now, by the rest of the key: references, baselines and canaries. Blocks, for a second or two.
 
     Raises:
         KafkaException: the brokers do not answer.
@@ -26,6 +28,43 @@ def published(kafka: Kafka, model: str) -> dict[str, bytes]:
     start = f"{model}\0".encode()
     records = newest(kafka, f"{kafka.topic_prefix}.references", f"{kafka.group}-references", start=start)
     return {key.removeprefix(start).decode("utf-8", "replace"): blob for key, blob in records.items()}
+
+
+@dataclass
+class OfVersion:
+    """What the topic has of one model version.
+
+    Attributes:
+        named: its references, by name.
+        baseline: which of them drift is to be judged by.
+        bad: records that are neither, and why.
+    """
+
+    named: dict[str, Reference] = field(default_factory=dict)
+    baseline: Baseline | None = None
+    bad: list[str] = field(default_factory=list)
+
+
+def references_of(kafka: Kafka, model: str) -> dict[str, OfVersion]:
+    """The references of a model, by version. Blocks, for a second or two.
+
+    Raises:
+        KafkaException: the brokers do not answer.
+    """
+    found: dict[str, OfVersion] = {}
+    for part, blob in published(kafka, model).items():
+        place, of = name_in(part), is_baseline(part)
+        try:
+            if place is not None:
+                found.setdefault(place[0], OfVersion()).named[place[1]] = decode(blob)
+            elif of is not None:
+                found.setdefault(of, OfVersion()).baseline = decode_baseline(blob)
+        except ReferenceFormatError as error:
+            found.setdefault(part.partition("\0")[0], OfVersion()).bad.append(str(error))
+    for one in found.values():
+        if len(one.named) > 1:  # a provisional one counts where it is alone
+            one.named = {name: reference for name, reference in one.named.items() if reference.source != "provisional"}
+    return found
 
 
 def known_models(kafka: Kafka) -> list[str]:
@@ -43,10 +82,10 @@ class ReferenceReader:
 
     Args:
         kafka: Where.
-        on_reference: ``(model, version, bytes or None for withdrawn)``, called in the reader's thread.
+        on_reference: ``(model, rest of the key, bytes or None for withdrawn)``, called in the reader's thread.
         on_caught_up: Called once, in the reader's thread, when all that was on the topic at the start has been told.
 
-    Of two records for one model version both may be told; the later one comes later.
+    Of two records with one key both may be told; the later one comes later.
     """
 
     def __init__(self, kafka: Kafka, on_reference: Callable[[str, str, bytes | None], None], on_caught_up: Callable[[], None]) -> None:

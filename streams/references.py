@@ -6,8 +6,8 @@ the middle of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from detectors.accuracy import AccuracyReference
 from detectors.drift import DriftReference
@@ -17,14 +17,34 @@ from detectors.membership import MembershipReference
 from detectors.rare_cells import TriggerReference
 from detectors.state import StateError
 from detectors.swarm import SwarmReference
-from schemas.reference import Reference, ReferenceFormatError
+from schemas import canaries
+from schemas.reference import (
+    MAX_NAMES,
+    TRAINING,
+    Baseline,
+    Reference,
+    ReferenceFormatError,
+    decode,
+    decode_baseline,
+    is_baseline,
+    name_in,
+)
 from streams.align import Aligner
 from streams.canaries import CanaryBook
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A reference ready for use. A part that is missing (or locked: no membership key) is None, and `notes` say why."""
+    """A reference ready for use. A part that is missing (or locked: no membership key) is None, and `notes` say why.
+
+    Attributes:
+        reference: what all but drift is judged by.
+        id: its id.
+        drift: what drift is judged by: its own part, or that of another reference that was chosen as baseline.
+        drift_id: id of the reference whose part that is.
+        cells: its own drift part, in whose cells segments of labels are coded.
+        baseline: who chose what, if somebody did.
+    """
 
     reference: Reference
     id: str
@@ -37,6 +57,14 @@ class Loaded:
     accuracy: AccuracyReference | None
     triggers: TriggerReference | None
     notes: tuple[str, ...]
+    drift_id: str
+    cells: DriftReference | None
+    baseline: Baseline | None = None
+
+    @property
+    def ids(self) -> str:
+        """What judges alike has the same; "ID", or "ID, drift ID"."""
+        return self.id if self.drift_id == self.id else f"{self.id}, drift {self.drift_id}"
 
     @property
     def provisional(self) -> bool:
@@ -83,7 +111,40 @@ def unpack(reference: Reference, membership_key: bytes) -> Loaded:
             whose = f"reference of {reference.model} {reference.version}"
             raise ReferenceFormatError(f"{whose}: its {name} part has {width} features, its schema {len(reference.features)}")
     aligner = Aligner(reference.features, reference.classes)
-    return Loaded(reference, reference.id, aligner, drift, evidence, membership, exposure, swarm, accuracy, triggers, tuple(notes))
+    parts_of = drift, evidence, membership, exposure, swarm, accuracy, triggers
+    return Loaded(reference, reference.id, aligner, *parts_of, tuple(notes), drift_id=reference.id, cells=drift)
+
+
+def same_columns(one: Reference, other: Reference) -> bool:
+    """Whether an event's values have the same places in both: columns, categories and classes in the same order."""
+    columns = ([(f.name, f.kind, f.categories) for f in reference.features] for reference in (one, other))
+    return next(columns) == next(columns) and one.classes == other.classes
+
+
+def leading(named: Mapping[str, Reference]) -> Reference:
+    """The reference that all but drift is judged by: the training one, or else the newest."""
+    return named.get(TRAINING) or max(named.values(), key=lambda one: (one.built_at_ns, one.name))
+
+
+def composed(named: Mapping[str, Reference], baseline: Baseline | None, membership_key: bytes) -> Loaded:
+    """The references of a model version as one: drift by the baseline, all else by `leading`.
+
+    Raises:
+        ReferenceFormatError: a part is damaged or of another release.
+    """
+    first = leading(named)
+    loaded = unpack(first, membership_key)
+    other = named.get(baseline.name) if baseline is not None else None
+    if other is None or other is first:
+        return replace(loaded, baseline=baseline)
+    if not same_columns(first, other) or "drift" not in other.parts:
+        why = f"drift is judged by {first.name}: the baseline {other.name} has other columns, categories or classes"
+        return replace(loaded, notes=(*loaded.notes, why))
+    try:
+        drift = DriftReference.from_bytes(other.parts["drift"])
+    except StateError as error:
+        raise ReferenceFormatError(f"reference {other.name} of {other.model} {other.version}: {error}") from error
+    return replace(loaded, drift=drift, drift_id=other.id, baseline=baseline)
 
 
 class References:
@@ -96,6 +157,8 @@ class References:
     def __init__(self, membership_key: bytes = b"") -> None:
         self._key = membership_key
         self.canaries = CanaryBook(membership_key.decode("utf-8", "surrogateescape"))
+        self._named: dict[tuple[str, str], dict[str, Reference]] = {}
+        self._baselines: dict[tuple[str, str], Baseline] = {}
         self._loaded: dict[tuple[str, str], Loaded] = {}
         self._watchers: list[Callable[[str, str], None]] = []
 
@@ -103,23 +166,71 @@ class References:
         """The reference of a model version, if there is one."""
         return self._loaded.get((model, version))
 
-    def put(self, reference: Reference) -> bool:
-        """Takes a published reference into force; False when it changes nothing. A provisional one never replaces a published one.
+    def take(self, model: str, part: str, blob: bytes | None) -> None:
+        """Takes a record of the topic.
+
+        Args:
+            model: of its key.
+            part: the rest of its key.
+            blob: its value; None where it was withdrawn.
 
         Raises:
-            ReferenceFormatError: when it can't be used; the one before stays in force.
+            ReferenceFormatError, CanaryError: it can't be used; what was before stays in force.
         """
-        before = self.get(reference.model, reference.version)
-        if before is not None and (before.id == reference.id or (reference.source == "provisional" and not before.provisional)):
-            return False
-        self._loaded[reference.model, reference.version] = unpack(reference, self._key)
-        self._tell(reference.model, reference.version)
-        return True
+        if (canary := canaries.is_canary(part)) is not None:
+            self.canaries.put(model, *canary, None if blob is None else canaries.decode(blob))
+        elif (version := is_baseline(part)) is not None:
+            self.use(model, version, None if blob is None else decode_baseline(blob))
+        elif (place := name_in(part)) is None:
+            raise ReferenceFormatError(f"a record of {model} with the key {part!r} is neither a reference nor a canary nor a baseline")
+        elif blob is None:
+            self.drop(model, *place)
+        else:
+            self.put(decode(blob))
 
-    def drop(self, model: str, version: str) -> None:
-        """Takes a model version's reference out of force (a tombstone on the topic)."""
-        if self._loaded.pop((model, version), None) is not None:
-            self._tell(model, version)
+    def put(self, reference: Reference) -> bool:
+        """Takes a published reference; False when nothing is judged otherwise. A provisional one never replaces a published one.
+
+        Raises:
+            ReferenceFormatError: when it can't be used; what was before stays in force.
+        """
+        key, before = (reference.model, reference.version), self.get(reference.model, reference.version)
+        named = self._named.get(key, {}) if before is not None and not before.provisional else {}
+        held = named.get(reference.name)
+        if (named and reference.source == "provisional") or (held is not None and held.id == reference.id):
+            return False
+        named = named | {reference.name: reference}
+        if len(named) > MAX_NAMES:
+            raise ReferenceFormatError(f"{reference.model} {reference.version} has {MAX_NAMES} references: {', '.join(named)} are too many")
+        return self._settle(key, named, self._baselines.get(key))
+
+    def drop(self, model: str, version: str, name: str = TRAINING) -> None:
+        """Takes a reference out of force (a tombstone on the topic)."""
+        key = model, version
+        named = {other: one for other, one in self._named.get(key, {}).items() if other != name}
+        self._settle(key, named, self._baselines.get(key))
+
+    def use(self, model: str, version: str, baseline: Baseline | None) -> bool:
+        """Judges drift by another of a model version's references, also of one that comes later; False when it is the same as before.
+
+        Raises:
+            ReferenceFormatError: when it can't be used; what was before stays in force.
+        """
+        return self._settle((model, version), self._named.get((model, version), {}), baseline)
+
+    def _settle(self, key: tuple[str, str], named: dict[str, Reference], baseline: Baseline | None) -> bool:
+        before, now = self._loaded.get(key), composed(named, baseline, self._key) if named else None
+        self._named[key] = named
+        self._baselines.pop(key, None)
+        self._loaded.pop(key, None)
+        if baseline is not None:
+            self._baselines[key] = baseline
+        if now is not None:
+            self._loaded[key] = now
+        changed = (now.ids if now else "") != (before.ids if before else "")
+        if changed:
+            self._tell(*key)
+        return changed
 
     def watch(self, watcher: Callable[[str, str], None]) -> None:
         """Calls ``watcher(model, version)`` after each change."""

@@ -100,10 +100,10 @@ def read_reference(path: Path, meta: Meta, *, names: Sequence[str] = (), time_co
     probs, prob_names = _probs(path, columns)
     if "features" in columns and _is_list(columns["features"]):
         X = matrix(path, columns["features"], "features")
-        features = _named(path, meta, X, names)
+        features = named(path, meta, X.shape[1], names)
     else:
         X, features = _plain(path, columns, names, meta)
-    classes = _classes(meta, prob_names, probs)
+    classes = classes_of(meta, prob_names, 0 if probs is None else probs.shape[1])
     y = _labels(path, columns["y"], classes) if "y" in columns and classes else None
     return Rows(
         features=features,
@@ -199,17 +199,21 @@ def _probs(path: Path, columns: dict[str, pa.ChunkedArray]) -> tuple[NDArray[np.
     return probs, tuple(name.removeprefix("prob_") for name in named)
 
 
-def _classes(meta: Meta, prob_names: tuple[str, ...], probs: NDArray[np.float32] | None) -> tuple[str, ...]:
+def classes_of(meta: Meta, prob_names: tuple[str, ...], width: int) -> tuple[str, ...]:
+    """Names of so many classes: those given, the meta file's, or their numbers."""
     if prob_names:
         return prob_names
-    width = 0 if probs is None else probs.shape[1]
     if isinstance(meta.classes, list) and len(meta.classes) == width:
         return tuple(str(name) for name in meta.classes)
     return tuple(str(k) for k in range(width))
 
 
-def _named(path: Path, meta: Meta, X: NDArray[np.float32], names: Sequence[str]) -> tuple[Feature, ...]:
-    d = X.shape[1]
+def named(path: Path | str, meta: Meta, d: int, names: Sequence[str]) -> tuple[Feature, ...]:
+    """So many features that come by position: named by `names`, by the meta file, or f0, f1, ...
+
+    Raises:
+        TableError: so many names, or facts, are not given.
+    """
     given = list(names or meta.features or [f"f{j}" for j in range(d)])
     if len(given) != d:
         raise TableError(f"{path}: features has {d} columns, but {len(given)} names are given")
@@ -220,7 +224,7 @@ def _named(path: Path, meta: Meta, X: NDArray[np.float32], names: Sequence[str])
     return tuple(Feature(name=n, low=a, high=b, integer=whole) for n, a, b, whole in zip(given, low, high, integer, strict=True))
 
 
-def _bounds(path: Path, meta: Meta, names: Sequence[str]) -> tuple[list[float | None], list[float | None]]:
+def _bounds(path: Path | str, meta: Meta, names: Sequence[str]) -> tuple[list[float | None], list[float | None]]:
     if meta.bounds is None:
         return [None] * len(names), [None] * len(names)
     sides = []

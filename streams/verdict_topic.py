@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -12,12 +11,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from inferwatch import Verdict, read_verdict
 from schemas.operations import Operation
 from streams.kafka import client_config, partition_for_key, ungrouped
-from streams.log_reader import TIMEOUT_S, extent
+from streams.log_reader import extent, partitions_of, stretch
 from streams.settings import Kafka
 
 __all__ = ["newest", "read_verdicts", "tell"]
-
-_REACH_S = 10.0
 
 
 def newest(kafka: Kafka, topic: str, group: str, *, start: bytes = b"") -> dict[bytes, bytes]:
@@ -59,7 +56,7 @@ def tell(kafka: Kafka, operation: Operation) -> None:
     topic, errors = f"{kafka.topic_prefix}.operations", list[KafkaError | None]()
     producer = Producer(client_config(kafka) | {"enable.idempotence": True, "message.timeout.ms": 30_000})
     key = operation.model.encode()
-    partitions = _partitions(producer, topic)
+    partitions = partitions_of(producer, topic)
     producer.produce(
         topic,
         value=msgspec.json.encode(operation),
@@ -72,27 +69,8 @@ def tell(kafka: Kafka, operation: Operation) -> None:
         raise KafkaException(errors[0] if errors else KafkaError(KafkaError._TIMED_OUT))
 
 
-def _partitions(client: Producer | Consumer, topic: str) -> int:
-    found = client.list_topics(topic, timeout=_REACH_S).topics[topic]
-    if found.error is not None:
-        raise KafkaException(KafkaError(found.error.code(), f"topic {topic}: {found.error.str()}"))
-    return len(found.partitions)
-
-
 def _all(reader: Consumer, topic: str) -> Iterator[tuple[bytes, bytes | None]]:
     """Every record from the beginning to where the topic ends now."""
-    places = [TopicPartition(topic, p) for p in range(_partitions(reader, topic))]
-    open_ends = {place.partition: extent(reader, place) for place in places}
-    left = {p for p, (low, high) in open_ends.items() if low < high}
-    reader.assign([TopicPartition(topic, p, open_ends[p][0]) for p in left])
-    deadline = time.monotonic() + TIMEOUT_S
-    while left:
-        if time.monotonic() > deadline:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        for message in reader.consume(500, 0.2):
-            error, partition = message.error(), message.partition() or 0
-            if error is None:
-                deadline = time.monotonic() + TIMEOUT_S
-                yield message.key() or b"", message.value()
-            if (error is not None and error.code() == KafkaError._PARTITION_EOF) or (message.offset() or 0) + 1 >= open_ends[partition][1]:
-                left.discard(partition)
+    places = [TopicPartition(topic, p) for p in range(partitions_of(reader, topic))]
+    for message in stretch(reader, topic, {place.partition: extent(reader, place) for place in places}):
+        yield message.key() or b"", message.value()

@@ -100,6 +100,7 @@ class OpenWindow:
         *,
         producers: dict[str, Producer],
         lines: list[ClientLine],
+        rare_reference: str,
     ) -> WindowPartial:
         """What the judge is told when the window closes; the sequence number is the caller's business.
 
@@ -111,6 +112,7 @@ class OpenWindow:
             end_ns: of the window.
             producers: who sent how many events so far.
             lines: of the clients that stand out.
+            rare_reference: id of the one whose rare cells were counted.
         """
         return WindowPartial(
             model=model,
@@ -136,6 +138,7 @@ class OpenWindow:
             latency=self.latency.tobytes(),
             classes=dict(self.classes),
             rare=b"" if self.rare is None else self.rare.to_bytes(),
+            rare_reference=rare_reference,
             confidence=self.confidence.tolist() if self.confidence.any() else [],
             repeats=dict(self.repeats),
             producers=producers,

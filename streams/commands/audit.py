@@ -5,21 +5,20 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from streams.commands.alert import store
-from streams.commands.common import Failure, Mistake, kafka_for, settings_from, settings_option
+from streams.commands.common import Failure, Mistake, kafka_for, moment, settings_from, settings_option
 
 if TYPE_CHECKING:
     from streams.audit import Head
     from streams.settings import Settings
 
 _SHOWN = 100
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _KINDS = ("alert", "verdict", "acknowledgement", "reference", "settings", "key", "export", "report", "deletion")
 
 
@@ -104,7 +103,7 @@ def list_command(since: str, kind: str, model: str, limit: int, settings_file: P
     """Show what was done and said, newest first."""
     from streams.audit_log import newest
 
-    begin = _since(since, datetime.now(UTC))
+    begin = moment(since, datetime.now(UTC), "--since")
     with store(settings_file) as clickhouse:
         rows = newest(clickhouse, begin, kind=kind, model=model, limit=limit + 1)
     for row in rows[:limit]:
@@ -114,16 +113,6 @@ def list_command(since: str, kind: str, model: str, limit: int, settings_file: P
         click.echo(f"Nothing since {begin:%Y-%m-%d %H:%M}Z.")
     if len(rows) > limit:
         click.echo("... and more; raise --limit, or name a --kind or --model.")
-
-
-def _since(text: str, now: datetime) -> datetime:
-    if found := re.fullmatch(r"(\d{1,5})([mhdw])", text):
-        return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
-    try:
-        given = datetime.fromisoformat(text)
-    except ValueError:
-        raise Mistake(f"--since {text[:40]!r}: expected 30m, 12h, 7d, 4w, or a date as 2026-11-01") from None
-    return given if given.tzinfo else given.replace(tzinfo=UTC)
 
 
 def _head(text: str, now_ms: int) -> Head:

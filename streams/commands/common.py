@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +15,7 @@ from streams.settings import Settings, SettingsError, load
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 CHECK = "Is kafka.bootstrap_servers right, and does a broker run there? `inferwatch check` tries every address."
 
@@ -46,6 +49,22 @@ def settings_from(path: Path | None) -> Settings:
         return load(path)
     except SettingsError as error:
         raise Mistake(str(error)) from error
+
+
+def moment(text: str, now: datetime, option: str) -> datetime:
+    """A time that somebody typed: how long ago, or a date.
+
+    Example:
+        >>> moment("12h", datetime(2026, 11, 2, tzinfo=UTC), "--since").isoformat()
+        '2026-11-01T12:00:00+00:00'
+    """
+    if found := re.fullmatch(r"(\d{1,5})([mhdw])", text):
+        return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        raise Mistake(f"{option} {text[:40]!r}: expected 30m, 12h, 7d, 4w, or a date as 2026-11-01") from None
+    return given if given.tzinfo else given.replace(tzinfo=UTC)
 
 
 @contextmanager

@@ -1,11 +1,12 @@
-"""``inferwatch reference build | publish | show``."""
+"""``inferwatch reference build | publish | show``, and the commands of `streams.commands.reference_names`."""
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -16,10 +17,13 @@ from detectors.drift import DriftReference
 from detectors.evidence import EvidenceReference
 from detectors.membership import GaugeReport
 from detectors.state import StateError
-from schemas.reference import Reference, ReferenceFormatError, decode, encode
+from schemas.reference import TRAINING, Reference, ReferenceFormatError, decode, encode, part_of
 from streams import tables
 from streams.build import BuildError, Built, build
 from streams.commands.common import Failure, Mistake, kafka_for, settings_from, settings_option
+from streams.commands.reference_names import drop_command, list_command, use_command
+from streams.commands.stream_rows import Wanted, stream_options, stream_rows
+from streams.conform import conform
 from streams.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,6 +36,10 @@ def command() -> None:
 
     Build one from rows that the model's owner has, then publish it; workers take it up within a second.
     """
+
+
+for _one in (list_command, use_command, drop_command):
+    command.add_command(_one)
 
 
 @command.command("build")
@@ -47,8 +55,17 @@ def command() -> None:
 @click.option(
     "--time-column", default="", help="Column that says when a row was seen: a timestamp or seconds since 1970.  [default: ts, if any]"
 )
-@click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: MODEL-VERSION.iwref]")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: MODEL-VERSION.iwref, MODEL-VERSION-NAME.iwref]")
+@click.option("--name", default=TRAINING, show_default=True, help="Of what it is; with another name it stands beside the training one.")
+@click.option(
+    "--like",
+    "like_file",
+    metavar="FILE.iwref",
+    type=click.Path(path_type=Path),
+    help="With --name: take columns and categories from here.  [default: the published training one]",
+)
 @click.option("--publish", "publish_it", is_flag=True, help="Publish it at once.")
+@stream_options
 @settings_option
 def build_command(
     rows_file: Path | None,
@@ -60,10 +77,14 @@ def build_command(
     meta_file: Path | None,
     time_column: str,
     out: Path | None,
+    name: str,
+    like_file: Path | None,
     publish_it: bool,
+    from_stream: bool,
     settings_file: Path | None,
+    **typed: Any,
 ) -> None:
-    r"""Build a reference from a parquet file of rows.
+    r"""Build a reference from a parquet file of rows, or from the events of a stretch of time.
 
     Either a list column `features`, or one column a feature (numbers, text, booleans). Optional: `probs` (list, or columns
     `prob_CLASS`), `y` (true class), `member` (true: the model was trained on this row), `value`. Give held-out rows too: a model is
@@ -76,36 +97,55 @@ def build_command(
     With --mlflow the rows are an artifact of the run that made the registered version (`meta.json` beside it counts too); the registry is
     that of MLFLOW_TRACKING_URI. Link, digest and dataset of the version are kept in the reference. Needs the extra `mlflow`.
 
+    With --from-stream the rows are answered events of the model version, drawn evenly from those on Kafka between --from (or --last) and
+    --to, with their times, scores, values, latency, and the labels that came for them. Clients that an alert of that time names, unless it
+    was judged false or benign-cause, and those with a verdict that holds, are left out.
+
+    With --name NAME it is a second reference of the version, in the columns of the training one, for `inferwatch reference use`: a month
+    that somebody approved, say.
+
     The fingerprints of training rows are keyed with INFERWATCH_MEMBERSHIP_KEY (16 bytes or more); workers need the same key.
 
     \b
     Examples:
       inferwatch reference build --model fraud --version 7 --features amount,country,age rows.parquet
       inferwatch reference build --mlflow models:/fraud/7 --publish
+      inferwatch reference build --from-stream --last 14d --model fraud --version 7
+      inferwatch reference build --from-stream --last 30d --model fraud --version 7 --name 2026-11 --publish
     """
-    settings = settings_from(settings_file)
-    if (rows_file is None) == (not registered_uri):
-        raise click.UsageError("give a parquet file of rows, or --mlflow models:/NAME/VERSION, and not both")
+    settings, wanted = settings_from(settings_file), Wanted(**typed)
+    if (rows_file is not None) + bool(registered_uri) + from_stream != 1:
+        raise click.UsageError("give one of a parquet file of rows, --mlflow models:/NAME/VERSION and --from-stream")
+    if wanted.given and not from_stream:
+        raise click.UsageError("--last, --from, --to, --rows, --seed and --without-clients go with --from-stream")
+    if time_column and from_stream:
+        raise click.UsageError("events have their times: --time-column goes with a file of rows")
+    if like_file is not None and name == TRAINING:
+        raise click.UsageError("--like goes with --name")
+    if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) is None:
+        raise click.UsageError(f"--name {name!r}: 1 to 64 letters, digits, '.', '_', '-'")
     if artifact and not registered_uri:
         raise click.UsageError("--artifact goes with --mlflow")
-    if rows_file is not None and not (model and version):
+    if not registered_uri and not (model and version):
         raise click.UsageError("--model and --version are needed, as the model's services send them")
     with tempfile.TemporaryDirectory(prefix="inferwatch-") as folder:
         registered = _registered(registered_uri, artifact, Path(folder)) if registered_uri else None
         if registered is not None:
             rows_file, model, version = registered.rows, model or registered.name, version or registered.version
-        assert rows_file is not None  # noqa: S101 - one of the two was given
-        built, n = _built(rows_file, model, version, features, meta_file, time_column, settings)
+        like = None if name == TRAINING else _like(like_file, model, version, settings)
+        built = _built(rows_file, model, version, features, meta_file, time_column, wanted, settings, name=name, like=like)
     if registered is not None:
         origin = {"registry_url": registered.url, "digest": registered.digest, "dataset": registered.dataset}
         built = Built(msgspec.structs.replace(built.reference, **origin), built.notes)
-    path = out or Path(f"{model}-{version}.iwref".replace("/", "_"))
+    path = out or Path("-".join([model, version, name][: 2 + (name != TRAINING)]).replace("/", "_") + ".iwref")
     blob = encode(built.reference)
     try:
         path.write_bytes(blob)
     except OSError as error:
         raise Mistake(f"{path}: {error.strerror}") from error
-    click.echo(f"Reference {built.reference.id} of {model} {version}: {n:,} rows, {len(blob) / 1024:.0f} KB, in {path}.")
+    click.echo(f"Reference {built.reference.id} of {model} {version}: {built.reference.rows:,} rows, {len(blob) / 1024:.0f} KB, in {path}.")
+    if built.reference.origin:
+        click.echo(f"From the stream: {built.reference.origin}.")
     drift = DriftReference.from_bytes(built.reference.parts["drift"])
     if drift.certificate is not None:
         click.echo(f"Replay of its own days: {drift.certificate}.")
@@ -115,16 +155,39 @@ def build_command(
         _publish(built.reference, blob, settings)
 
 
+def _like(like_file: Path | None, model: str, version: str, settings: Settings) -> Reference:
+    """The reference in whose columns a second one is."""
+    from streams.reference_topic import references_of
+
+    if like_file is not None:
+        return read(like_file)[0]
+    with kafka_for(settings, "Or give the training reference with --like FILE.iwref."):
+        found = references_of(settings.kafka, model).get(version)
+    if found is None or TRAINING not in found.named or found.named[TRAINING].source == "provisional":
+        raise Mistake(f"no training reference of {model} {version} is published: publish one first, or give it with --like FILE.iwref")
+    return found.named[TRAINING]
+
+
 def _built(
-    rows_file: Path, model: str, version: str, features: str, meta_file: Path | None, time_column: str, settings: Settings
-) -> tuple[Built, int]:
-    """The reference of a file's rows, and how many they are."""
+    rows_file: Path | None, model: str, version: str, features: str, meta_file: Path | None, time_column: str, wanted: Wanted,
+    settings: Settings, *, name: str, like: Reference | None,
+) -> Built:  # fmt: skip
+    """The reference of a file's rows, or without a file of the stream's."""
     if meta_file is not None and not meta_file.is_file():
         raise Mistake(f"{meta_file}: no such file")
+    names = [name.strip() for name in features.split(",") if name.strip()]
+    if like is not None:
+        names = names or [feature.name for feature in like.features]
+    origin, notes = "", tuple[str, ...]()
     try:
-        meta = tables.read_meta(meta_file or rows_file.parent / "meta.json")
-        names = [name.strip() for name in features.split(",") if name.strip()]
-        rows = tables.read_reference(rows_file, meta, names=names, time_column=time_column)
+        if rows_file is not None:
+            meta = tables.read_meta(meta_file or rows_file.parent / "meta.json")
+            rows = tables.read_reference(rows_file, meta, names=names, time_column=time_column)
+        else:
+            meta = tables.read_meta(meta_file) if meta_file is not None else tables.Meta()
+            gathered = stream_rows(settings, model, version, wanted, names, meta)
+            rows, origin, notes = gathered.rows, gathered.origin, gathered.notes
+        rows = rows if like is None else conform(rows, like)
         with Console(stderr=True).status(f"Fitting {len(rows.X):,} rows of {len(rows.features)} features"):
             built = build(
                 model,
@@ -132,12 +195,14 @@ def _built(
                 rows,
                 membership_key=settings.membership.key.encode(),
                 built_at_ns=time.time_ns(),
+                name=name,
+                source="stream" if rows_file is None else "file",
                 drift_pages=settings.budget.false_pages_per_30d * settings.budget.drift_share,
                 materiality=settings.drift.materiality,
             )
     except (tables.TableError, BuildError) as error:
         raise Mistake(str(error)) from error
-    return built, len(rows.X)
+    return Built(msgspec.structs.replace(built.reference, origin=origin), (*notes, *built.notes))
 
 
 def _registered(uri: str, artifact: str, into: Path) -> Registered:
@@ -162,7 +227,7 @@ def _registered(uri: str, artifact: str, into: Path) -> Registered:
 @click.argument("reference_file", metavar="FILE.iwref", type=click.Path(path_type=Path))
 @settings_option
 def publish_command(reference_file: Path, settings_file: Path | None) -> None:
-    """Publish a built reference to the workers, by the references topic. The newest for a model version counts."""
+    """Publish a built reference to the workers, by the references topic. The newest for a model version and name counts."""
     settings = settings_from(settings_file)
     reference, blob = read(reference_file)
     _publish(reference, blob, settings)
@@ -180,10 +245,17 @@ def show_command(reference_file: Path, as_json: bool) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(body | {"id": reference.id})).decode())
         return
     console = Console()
-    console.print(f"[bold]{reference.model} {reference.version}[/bold]  reference {reference.id}, {len(blob) / 1024:.0f} KB")
+    console.print(
+        f"[bold]{reference.model} {reference.version} {reference.name}[/bold]  reference {reference.id}, {len(blob) / 1024:.0f} KB"
+    )
     rows = f"{reference.rows:,} rows ({reference.members:,} trained on)"
     console.print(f"{rows}, {len(reference.features)} features, classes: {_list(reference.classes)}")
-    for what, said in (("registry", reference.registry_url), ("digest", reference.digest), ("trained on", reference.dataset)):
+    for what, said in (
+        ("from the stream", reference.origin),
+        ("registry", reference.registry_url),
+        ("digest", reference.digest),
+        ("trained on", reference.dataset),
+    ):
         if said:
             console.print(f"{what}: {said}", highlight=False, soft_wrap=True)
     try:
@@ -237,8 +309,10 @@ def _publish(reference: Reference, blob: bytes, settings: Settings) -> None:
         raise Mistake(f"the reference has {len(blob):,} bytes; the topic takes {bound:,}. Build it from fewer training rows.")
     with kafka_for(settings):
         ensure_topics(settings.kafka)
-        publish_reference(settings.kafka, reference.model, reference.version, blob)
+        publish_reference(settings.kafka, reference.model, part_of(reference.version, reference.name), blob)
     click.echo(f"Published {reference.id} for {reference.model} {reference.version} to {settings.kafka.topic_prefix}.references.")
+    if reference.name != TRAINING:
+        click.echo(f"Drift is judged by it after `inferwatch reference use {reference.model} {reference.version} {reference.name}`.")
 
 
 def read(path: Path) -> tuple[Reference, bytes]:

@@ -41,7 +41,6 @@ def run(settings: Settings, migrate_first: bool | None) -> int:
     import numpy as np
 
     from schemas import canaries
-    from schemas.reference import decode
     from streams.clickhouse import ClickHouse, ClickHouseError
     from streams.judge import Judge
     from streams.lanes import Lanes
@@ -57,16 +56,12 @@ def run(settings: Settings, migrate_first: bool | None) -> int:
     warm_up(settings)
     references = References(settings.membership.key.encode())
 
-    def on_reference(model: str, version: str, blob: bytes | None) -> None:
-        if (one := canaries.is_canary(version)) is not None:
-            references.canaries.put(model, *one, None if blob is None else canaries.decode(blob))
-        elif blob is None:
-            references.drop(model, version)
-        else:
-            references.put(decode(blob))
-            loaded = references.get(model, version)
-            for note in loaded.notes if loaded else ():
-                log.warning("a part of a reference is not used", model=model, version=version, why=note)
+    def on_reference(model: str, part: str, blob: bytes | None) -> None:
+        references.take(model, part, blob)
+        version = part.partition("\0")[0]
+        loaded = references.get(model, version) if canaries.is_canary(part) is None else None
+        for note in loaded.notes if loaded else ():
+            log.warning("a part of a reference is not used", model=model, version=version, why=note)
 
     try:
         clickhouse = ClickHouse.of(settings.clickhouse)

@@ -18,6 +18,7 @@ from detectors.state import StateError, unpack
 from inferwatch import CONTENT_TYPE_JSON, Heartbeat, Strings
 from schemas import forget
 from schemas.forget import Forget
+from schemas.reference import Baseline
 from schemas.windows import Producer
 from streams import journal, watch
 from streams.judge import Judge
@@ -29,6 +30,7 @@ from tests.streams.judging import BEAT, Feed, judge, rows
 from tests.streams.messages import LENGTH, finding, partial
 
 A, B = reference(), reference(seed=5)
+MONTH = msgspec.structs.replace(reference(seed=7), name="month")
 SMALL: dict[str, Any] = {
     "limits": {"clients": 10_000, "models": 3, "provisional_rows": 120, "instances": 3},
     "window": {"length_s": 60.0},
@@ -45,6 +47,17 @@ def said(outbox: Outbox) -> list[bytes]:
 def flood(step: int, at_s: float) -> Any:
     clients = Strings([f"new{step}-{k}" for k in range(2_000)], np.arange(2_000, dtype=np.int32))
     return events(2_000, seed=step, start_s=at_s, rate=2_000, clients=2_000, client=clients, number=10_000 * step)
+
+
+def choose(references: References, seed: int) -> None:
+    """Publishes or withdraws a second reference, or chooses what drift is judged by."""
+    if seed % 5 == 4:
+        references.drop("m", "1", "month")
+    elif seed % 5 == 3:
+        references.use("m", "1", None)
+    else:
+        references.put(MONTH)
+        references.use("m", "1", Baseline(name=("month", "training", "absent")[seed % 5], since_ns=seed, by="ada"))
 
 
 class Shards:
@@ -101,6 +114,9 @@ class Shards:
                 self.references.drop("m", "1")
             else:
                 self.references.put((A, B)[seed % 3])
+        elif kind == "baseline":
+            self.shard.next["events"] = offset + 1
+            choose(self.references, seed)
         elif kind == "sent":
             self.shard.next["events"] = offset + 1
             self.shard.outbox.ack([out.id for out in self.shard.outbox][: seed % 3])
@@ -108,7 +124,8 @@ class Shards:
 
 STEPS = st.tuples(
     st.sampled_from(
-        ["events"] * 5 + ["odd", "boundary", "boundary", "other model", "width", "flood", "garbage", "reference", "sent", "forget"]
+        ["events"] * 5
+        + ["odd", "boundary", "boundary", "other model", "width", "flood", "garbage", "reference", "baseline", "baseline", "sent", "forget"]
     ),
     st.integers(0, 20),
 )
@@ -318,6 +335,8 @@ class Judges:
                 self.references.drop("m", "1")
             else:
                 self.references.put((A, B)[seed % 2])
+        elif kind == "baseline":
+            choose(self.references, seed)
         elif kind == "pause":
             self.window += 14
         self.feed.judge.tick(START + self.window * LENGTH + 11 * NS)
@@ -328,7 +347,7 @@ class Judges:
         producer = Producer(service="shop", received=window * 200, highest=window * 450, lowest=1, last_at_ns=START + window * LENGTH)
         self.feed.give(
             partial(
-                published=(A, B)[seed % 7 == 0],
+                published=MONTH if seed % 5 == 1 else (A, B)[seed % 7 == 0],
                 window=window,
                 seed=seed,
                 shift=0.8 * (seed % 4 == 0),
@@ -344,7 +363,8 @@ class Judges:
 
 JUDGE_STEPS = st.tuples(
     st.sampled_from(
-        ["window"] * 6 + ["late", "half", "finding", "finding", "heartbeat", "heartbeat", "garbage", "reference", "pause", "forget"]
+        ["window"] * 6
+        + ["late", "half", "finding", "finding", "heartbeat", "heartbeat", "garbage", "reference", "baseline", "pause", "forget"]
     ),
     st.integers(0, 20),
 )
