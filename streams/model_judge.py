@@ -222,8 +222,11 @@ class ModelJudge:
         self.accuracy.feedback.service(beat.service)
         self.service.heartbeat(beat, received_ns)
 
-    def tick(self, now_ns: int, settle_ns: int) -> None:
-        """Judges the slices and windows whose partitions have had `settle_ns` to come in, then lets alerts end."""
+    def tick(self, now_ns: int, settle_ns: int, heard_until_ns: int | None = None) -> None:
+        """Judges the slices and windows whose partitions have had `settle_ns` to come in, then lets alerts end.
+
+        Signs of life have been read until ``heard_until_ns`` (None: now); who is silent is asked of that time.
+        """
         for part in self._slices.due(now_ns, settle_ns):
             self.suspects_seen += len(part.client)
             self.swarm.judge(part, max(part.end_ns, now_ns))
@@ -233,7 +236,7 @@ class ModelJudge:
                 self._judge(start, now_ns)
         self._forgotten.expire(now_ns - settle_ns - 2 * round(self._settings.window.length_s * NS))
         self.accuracy.tick(now_ns, settle_ns)
-        telemetry = self._telemetry.judge(now_ns)
+        telemetry = self._telemetry.judge(now_ns, heard_until_ns)
         if telemetry is not None:
             self._judge_telemetry(telemetry, now_ns)
         self.service.tick(now_ns)
