@@ -25,6 +25,7 @@ from streams import pages
 from streams.accuracy import ModelAccuracy
 from streams.alerts import AlertBook
 from streams.behaviour_judge import BehaviourJudge
+from streams.budget_judge import BudgetJudge
 from streams.canaries import CanaryHits
 from streams.doubt import MODELS_DOING, Doubt
 from streams.drift_judge import DriftJudge
@@ -90,6 +91,7 @@ class ModelJudge:
             false_pages=budget.false_pages_per_30d * budget.quality_share, windows=windows_in_30d(settings.window)
         )
         self.service = ServiceJudge(model, version, settings, self.alerts, emit)
+        self._budgets = BudgetJudge(model, version, objectives, self.alerts)
         self._behaviour = BehaviourJudge(model, version, settings, self.alerts)
         self._canaries = CanaryHits()
         self._doubt = Doubt()
@@ -101,7 +103,7 @@ class ModelJudge:
         self._slices = SliceQueue()
         self._forgotten = Forgotten()
         self.swarm = SwarmState(self.alerts, settings.swarm.clients)
-        self.accuracy = ModelAccuracy(model, version, settings, self.alerts, emit)
+        self.accuracy = ModelAccuracy(model, version, settings, self.alerts, emit, self._budgets.labels)
         self.suspects_seen = 0
         """Rows of suspects that were looked at."""
         self.use(loaded)
@@ -296,6 +298,7 @@ class ModelJudge:
         report = self._drift.window(window, now_ns, self._deploy_mark(max(window.end_ns, now_ns)))
         self._judge_quality(window, now_ns)
         self.service.window(window, now_ns)
+        self._budgets.window(window, now_ns)
         self._behaviour.window(window, now_ns)
         self._compare_versions(window, now_ns)
         rows = rows_of(window, report, self._drift.reference, now_ns)
@@ -384,6 +387,7 @@ class ModelJudge:
                 "doubt": self._doubt.dump(),
                 "deploy": self.deploy,
                 "forgotten": self._forgotten.dump(),
+                "budgets": self._budgets.dump(),
             }
             | self._drift.dump()
             | self._telemetry.dump(),
@@ -408,6 +412,7 @@ class ModelJudge:
         self.suspects_seen = body.get("suspects_seen", 0)
         self._forgotten.load(body.get("forgotten", []))
         self._doubt.load(body.get("doubt", {}))
+        self._budgets.load(body.get("budgets", {}))
         if "service" in body:
             self.service.load(body["service"])
             self.deploy = tuple(body["deploy"]) if body["deploy"] else None
