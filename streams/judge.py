@@ -69,6 +69,8 @@ class Judge:
         self._versions: dict[str, dict[str, int]] = {}
         """By model: its versions that were ever loaded, and when first."""
         self._now_ns = 0
+        self.heard_until_ns: int | None = None
+        """Until when all signs of life have been read, for as long as somebody says it (`streams.tenure.Listening`); None: until now."""
         self._next_piece = 0
         self._verdicts = VerdictBook(settings.verdicts, self._put_verdict)
         self._audit = JudgeAudit(partition, settings, self._put_audit)
@@ -192,7 +194,7 @@ class Judge:
         self._labels.tick(self._now_ns)
         for model in self._models.values():
             model.accuracy.store.drop_fresh()
-            model.tick(self._now_ns, self._settle_ns)
+            model.tick(self._now_ns, self._settle_ns, self.heard_until_ns)
         self._verdicts.tick(self._now_ns, self._open_pages)
         self._audit.tick(self._now_ns, self._references)
 

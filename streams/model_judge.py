@@ -25,6 +25,7 @@ from streams import pages
 from streams.accuracy import ModelAccuracy
 from streams.alerts import AlertBook
 from streams.behaviour_judge import BehaviourJudge
+from streams.budget_judge import BudgetJudge
 from streams.canaries import CanaryHits
 from streams.doubt import MODELS_DOING, Doubt
 from streams.drift_judge import DriftJudge
@@ -90,6 +91,7 @@ class ModelJudge:
             false_pages=budget.false_pages_per_30d * budget.quality_share, windows=windows_in_30d(settings.window)
         )
         self.service = ServiceJudge(model, version, settings, self.alerts, emit)
+        self._budgets = BudgetJudge(model, version, objectives, self.alerts)
         self._behaviour = BehaviourJudge(model, version, settings, self.alerts)
         self._canaries = CanaryHits()
         self._doubt = Doubt()
@@ -101,7 +103,7 @@ class ModelJudge:
         self._slices = SliceQueue()
         self._forgotten = Forgotten()
         self.swarm = SwarmState(self.alerts, settings.swarm.clients)
-        self.accuracy = ModelAccuracy(model, version, settings, self.alerts, emit)
+        self.accuracy = ModelAccuracy(model, version, settings, self.alerts, emit, self._budgets.labels)
         self.suspects_seen = 0
         """Rows of suspects that were looked at."""
         self.use(loaded)
@@ -222,8 +224,11 @@ class ModelJudge:
         self.accuracy.feedback.service(beat.service)
         self.service.heartbeat(beat, received_ns)
 
-    def tick(self, now_ns: int, settle_ns: int) -> None:
-        """Judges the slices and windows whose partitions have had `settle_ns` to come in, then lets alerts end."""
+    def tick(self, now_ns: int, settle_ns: int, heard_until_ns: int | None = None) -> None:
+        """Judges the slices and windows whose partitions have had `settle_ns` to come in, then lets alerts end.
+
+        Signs of life have been read until ``heard_until_ns`` (None: now); who is silent is asked of that time.
+        """
         for part in self._slices.due(now_ns, settle_ns):
             self.suspects_seen += len(part.client)
             self.swarm.judge(part, max(part.end_ns, now_ns))
@@ -233,7 +238,7 @@ class ModelJudge:
                 self._judge(start, now_ns)
         self._forgotten.expire(now_ns - settle_ns - 2 * round(self._settings.window.length_s * NS))
         self.accuracy.tick(now_ns, settle_ns)
-        telemetry = self._telemetry.judge(now_ns)
+        telemetry = self._telemetry.judge(now_ns, heard_until_ns)
         if telemetry is not None:
             self._judge_telemetry(telemetry, now_ns)
         self.service.tick(now_ns)
@@ -298,6 +303,7 @@ class ModelJudge:
         report = self._drift.window(window, now_ns, self._deploy_mark(max(window.end_ns, now_ns)))
         self._judge_quality(window, now_ns)
         self.service.window(window, now_ns)
+        self._budgets.window(window, now_ns)
         self._behaviour.window(window, now_ns)
         self._compare_versions(window, now_ns)
         rows = rows_of(window, report, self._drift.reference, now_ns)
@@ -387,6 +393,7 @@ class ModelJudge:
                 "doubt": self._doubt.dump(),
                 "deploy": self.deploy,
                 "forgotten": self._forgotten.dump(),
+                "budgets": self._budgets.dump(),
             }
             | self._drift.dump()
             | self._telemetry.dump(),
@@ -411,6 +418,7 @@ class ModelJudge:
         self.suspects_seen = body.get("suspects_seen", 0)
         self._forgotten.load(body.get("forgotten", []))
         self._doubt.load(body.get("doubt", {}))
+        self._budgets.load(body.get("budgets", {}))
         if "service" in body:
             self.service.load(body["service"])
             self.deploy = tuple(body["deploy"]) if body["deploy"] else None

@@ -200,12 +200,19 @@ def concept(report: AccuracyReport, n: int, errors: int, promised: float, model:
     )
 
 
+_SPENT = {
+    "availability": "failed", "accuracy": "say that the answer was wrong", "authorised": "were refused", "valid_input": "have a fault",
+}  # fmt: skip
+_SPENDERS = {"accuracy": "labels of", "valid_input": "events of"}
+
+
 def burn(kind: str, found: Burn, objective: float, latency_ms: float, model: str, version: str) -> str:
-    """The sentence for an error budget that is spent too fast: what share of the requests, over how long, how much too fast."""
-    what = "failed" if kind == "availability" else f"took longer than {latency_ms:g} ms"
+    """The sentence for an error budget that is spent too fast: what share of what, over how long, how much too fast."""
+    what = _SPENT.get(kind, f"took longer than {latency_ms:g} ms")
     span = f"{found.rule.long_s // 3600} h" if found.rule.long_s < 86_400 else f"{found.rule.long_s // 86_400} days"
+    of = _SPENDERS.get(kind, "requests to")
     return (
-        f"{found.bad / max(found.total, 1):.2%} of the requests to {_short(model)} {_short(version)} {what} in the last {span} "
+        f"{found.bad / max(found.total, 1):.2%} of the {of} {_short(model)} {_short(version)} {what} in the last {span} "
         f"({found.bad:,} of {found.total:,}): its error budget is spent {found.long:.1f} times as fast as {objective:g} % allow"
         + (f", {found.incidents} page{'s' * (found.incidents > 1)} about security included." if found.incidents else ".")
     )

@@ -26,8 +26,20 @@ def test_what_a_service_says_of_its_gpu_and_queue_is_in_its_rows_bounded_and_wit
     assert row.gauges["gpu_share"] == 0.7
 
 
-def run(lost: set[int], seconds: int, *, skew_s: float = 0.0, seed: int = 1, restart_at: int | None = None) -> list[CompletenessReport]:
-    """A service of `RATE` events a second whose numbers ``lost`` never arrive; partitions report ``skew_s`` apart. Its reports."""
+def run(
+    lost: set[int],
+    seconds: int,
+    *,
+    skew_s: float = 0.0,
+    seed: int = 1,
+    restart_at: int | None = None,
+    behind_s: int = 0,
+    ends_at: int = 10_000,
+) -> list[CompletenessReport]:
+    """A service of `RATE` events a second whose numbers ``lost`` never arrive; partitions report ``skew_s`` apart. Its reports.
+
+    From 100 s on the last partition is read late, up to ``behind_s``, and from ``ends_at`` on nothing comes of it.
+    """
     rng = np.random.default_rng(seed)
     partition = rng.integers(0, PARTITIONS, RATE * seconds)
     numbers = np.arange(RATE * seconds)
@@ -38,12 +50,18 @@ def run(lost: set[int], seconds: int, *, skew_s: float = 0.0, seed: int = 1, res
         telemetry.heartbeat(Heartbeat(instance="i", accepted=RATE * second, sent=RATE * second), now_ns)
         for p in range(PARTITIONS):
             if second % WINDOW_S == p % 3:
-                mine = numbers[(partition == p) & arrived & (numbers < RATE * max(second - p * skew_s, 0))]
+                read = min(max(second - behind_s, 100), ends_at, second) if behind_s and p == PARTITIONS - 1 else second
+                mine = numbers[(partition == p) & arrived & (numbers < RATE * max(read - p * skew_s, 0))]
                 if len(mine):
                     blocks, n = np.unique(mine // NUMBERS_PER_BLOCK, return_counts=True)
                     counts = dict(zip(blocks.tolist(), n.tolist(), strict=True))
                     producer = Producer(
-                        service="s", received=len(mine), highest=int(mine.max()), lowest=int(mine.min()), last_at_ns=now_ns, blocks=counts
+                        service="s",
+                        received=len(mine),
+                        highest=int(mine.max()),
+                        lowest=int(mine.min()),
+                        last_at_ns=read * NS,
+                        blocks=counts,
                     )
                     telemetry.partial(p, {"i": producer})
         if second == restart_at:
@@ -67,6 +85,20 @@ def test_what_was_lost_is_counted_to_the_unit(lost: set[int], restart_at: int | 
     report = run(lost, 150, restart_at=restart_at)[-1]  # its twelve periods hold everything from the start
     assert report.produced >= 25 * NUMBERS_PER_BLOCK
     assert report.missing == sum(n < report.produced for n in lost)
+
+
+def test_what_waits_in_a_partition_whose_worker_is_behind_is_not_missing() -> None:
+    reports = run(set(), 400, behind_s=70)
+    assert {report.severity for report in reports} == {"none"}
+    assert max(report.missing for report in reports) == 0
+    assert reports[-1].produced > 20_000
+    lost = run(set(range(0, 90_000, 5)), 300, behind_s=70)
+    assert lost[-1].severity == "ticket"
+    assert 0.78 < lost[-1].share < 0.82
+
+
+def test_a_partition_that_tells_nothing_more_holds_nothing_up() -> None:
+    assert run(set(range(0, 90_000, 5)), 400, behind_s=70, ends_at=120)[-1].severity == "ticket"
 
 
 def test_losing_one_event_in_a_hundred_is_a_ticket() -> None:
