@@ -287,7 +287,7 @@ class ModelShard:
         self._emit(
             window.partial(
                 self.model, self.version, self.reference_id, self.partition, end_ns,
-                producers=self._producers.all(), lines=self.watch.lines(window, present),
+                producers=self._producers.told(), lines=self.watch.lines(window, present),
             )
         )  # fmt: skip
         self._pass_on_outcomes()

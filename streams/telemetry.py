@@ -17,7 +17,8 @@ from streams.saturation import kept
 SILENT_AFTER_S = 60.0
 """Six of the SDK's heartbeats."""
 GRACE_NS = 30 * NS
-_MAX_BLOCKS = 4_096
+_MAX_BLOCKS = 8_192
+"""Of an instance: four windows of the most that a partition tells of one."""
 _MAX_SEEN = 64
 FORGET_NS = 86_400 * NS
 """Silence after which an instance is gone for good: every restart of a service is a new one."""
@@ -81,8 +82,11 @@ class Telemetry:
         for block, n in producer.blocks.items():
             if block > self._settled[instance]:
                 blocks.setdefault(block, {})[partition] = n
-        for block in sorted(blocks)[:-_MAX_BLOCKS] if len(blocks) > _MAX_BLOCKS else ():
-            del blocks[block]
+        if len(blocks) > _MAX_BLOCKS:  # no room to wait for them: nothing of them is judged
+            for block in sorted(blocks)[:-_MAX_BLOCKS]:
+                del blocks[block]
+            self._settled[instance] = max(self._settled[instance], min(blocks) - 1)
+            self._completeness.stopped(instance)
 
     def heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
         """Takes a sign of life; a closing one says that silence afterwards is no gap."""
