@@ -116,6 +116,11 @@ class Telemetry:
             self._judge_blocks(instance, beat, now_ns)
         return self._completeness.close(now_ns / NS)
 
+    @property
+    def last(self) -> tuple[int, int]:
+        """Of the period that was judged last: events lost on the way or dropped in the services, and events produced or dropped."""
+        return self._completeness.last
+
     def set_back(self, now_ns: int) -> None:
         """The clock was ahead: no time that is kept lies beyond now."""
         self._next_ns = min(self._next_ns, now_ns)
