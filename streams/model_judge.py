@@ -35,7 +35,7 @@ from streams.owner import NS
 from streams.references import Loaded
 from streams.segment_judge import merged
 from streams.service_judge import ServiceJudge
-from streams.settings import Settings, windows_in_30d
+from streams.settings import Settings, quality_pages, windows_in_30d
 from streams.slices import SliceQueue
 from streams.slo import objectives_for
 from streams.swarm_state import SwarmState
@@ -86,10 +86,9 @@ class ModelJudge:
         self._telemetry = Telemetry(round(settings.window.length_s * NS), settings.limits.instances, objectives.completeness)
         over_after_ns = round(max(_RESOLVE_WINDOWS * settings.window.length_s, _RESOLVE_S) * NS)
         self.alerts = AlertBook(model, version, self._alert, over_after_ns, self._telemetry.service)
-        budget = settings.budget
-        self._quality = QualityDetector(
-            false_pages=budget.false_pages_per_30d * budget.quality_share, windows=windows_in_30d(settings.window)
-        )
+        self._quality = QualityDetector(false_pages=quality_pages(settings)[0], windows=windows_in_30d(settings.window))
+        self._lost = self._sent = 0
+        """Of what is known to have been sent since a window was judged: events that did not arrive, and all."""
         self.service = ServiceJudge(model, version, settings, self.alerts, emit)
         self._budgets = BudgetJudge(model, version, objectives, self.alerts)
         self._behaviour = BehaviourJudge(model, version, settings, self.alerts)
@@ -338,7 +337,9 @@ class ModelJudge:
         return {"deploy": {"version": self.deploy[0], "loaded_at_ns": self.deploy[1]}}
 
     def _judge_quality(self, window: WindowPartial, now_ns: int) -> None:
-        report = self._quality.update(QualityCounts.from_bytes(window.quality) if window.quality else QualityCounts())
+        faults = QualityCounts.from_bytes(window.quality) if window.quality else QualityCounts()
+        report = self._quality.update(faults, lost=self._lost, sent=self._sent)
+        self._lost = self._sent = 0
         self.alerts.raise_(
             "quality",
             "",
@@ -346,12 +347,19 @@ class ModelJudge:
             max(window.end_ns, now_ns),
             summary=pages.quality(report, self.model, self.version),
             log_evidence=report.log_evidence,
-            evidence={"per_10k": report.rates, "usual_per_10k": report.usual, "since_window": report.since},
+            evidence={
+                "per_10k": report.rates,
+                "usual_per_10k": report.usual,
+                "since_window": report.since,
+                "log_page": round(report.log_page, 2),
+            },
             n_events=report.received,
             continues=report.severity == "page" and not report.opened,
         )
 
     def _judge_telemetry(self, report: CompletenessReport, now_ns: int) -> None:
+        lost, sent = self._telemetry.last
+        self._lost, self._sent = self._lost + lost, self._sent + sent
         cause = "silent" if report.severity == "page" else "gap"
         self.alerts.raise_(
             "completeness",
@@ -383,6 +391,7 @@ class ModelJudge:
                 "windows": msgspec.msgpack.encode(windows),
                 "alerts": self.alerts.dump(),
                 "quality": self._quality.snapshot(),
+                "lost": [self._lost, self._sent],
                 "slices": self._slices.dump(),
                 "swarm": self.swarm.dump(whole=whole),
                 "accuracy": self.accuracy.dump(whole=whole),
@@ -408,6 +417,7 @@ class ModelJudge:
         self.alerts.load(body["alerts"])
         self._telemetry.load(body)
         self._quality.restore(body["quality"])
+        self._lost, self._sent = body.get("lost", (0, 0))
         if body.get("drift_reference", body["reference"]) == self._drift_id:
             self._drift.load(body)
         if "slices" in body and body["reference"] == self._reference_id:

@@ -19,7 +19,8 @@ SILENT_AFTER_S = 60.0
 GRACE_NS = 30 * NS
 WAITED_NS = 120 * NS
 """For so long a partition is waited for that has told nothing newer: its shard is behind, or nothing came to it."""
-_MAX_BLOCKS = 4_096
+_MAX_BLOCKS = 8_192
+"""Of an instance: four windows of the most that a partition tells of one."""
 _MAX_SEEN = 64
 FORGET_NS = 86_400 * NS
 """Silence after which an instance is gone for good: every restart of a service is a new one."""
@@ -85,8 +86,11 @@ class Telemetry:
         for block, n in producer.blocks.items():
             if block > self._settled[instance]:
                 blocks.setdefault(block, {})[partition] = n
-        for block in sorted(blocks)[:-_MAX_BLOCKS] if len(blocks) > _MAX_BLOCKS else ():
-            del blocks[block]
+        if len(blocks) > _MAX_BLOCKS:  # no room to wait for them: nothing of them is judged
+            for block in sorted(blocks)[:-_MAX_BLOCKS]:
+                del blocks[block]
+            self._settled[instance] = max(self._settled[instance], min(blocks) - 1)
+            self._completeness.stopped(instance)
 
     def heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
         """Takes a sign of life; a closing one says that silence afterwards is no gap."""
@@ -127,6 +131,11 @@ class Telemetry:
             newest, slowest = (max(mine), min(mine)) if mine else (now_ns, now_ns)
             self._judge_blocks(instance, beat, min(newest, now_ns), min(max(slowest, now_ns - WAITED_NS), now_ns), now_ns)
         return self._completeness.close((now_ns if heard_until_ns is None else min(heard_until_ns, now_ns)) / NS)
+
+    @property
+    def last(self) -> tuple[int, int]:
+        """Of the period that was judged last: events lost on the way or dropped in the services, and events produced or dropped."""
+        return self._completeness.last
 
     def set_back(self, now_ns: int) -> None:
         """The clock was ahead: no time that is kept lies beyond now."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,8 +13,11 @@ from detectors.completeness import CompletenessReport
 from inferwatch import Heartbeat
 from schemas.windows import NUMBERS_PER_BLOCK, Producer
 from streams.owner import NS
+from streams.producers import Producers
 from streams.telemetry import Telemetry
+from tests.streams.events import START, events
 
+ONE = events(1)
 RATE, PARTITIONS, WINDOW_S = 300, 4, 10
 
 
@@ -99,6 +105,44 @@ def test_what_waits_in_a_partition_whose_worker_is_behind_is_not_missing() -> No
 
 def test_a_partition_that_tells_nothing_more_holds_nothing_up() -> None:
     assert run(set(range(0, 90_000, 5)), 400, behind_s=70, ends_at=120)[-1].severity == "ticket"
+
+
+def last_of(rate: float, window_s: float, windows: int, every: int = 0) -> CompletenessReport:
+    """What is said of an instance of this rate, of whose events every so-manieth was lost; partitions tell at the end of each window."""
+    partitions, telemetry = [Producers(10) for _ in range(PARTITIONS)], Telemetry(round(window_s * NS), 100)
+    report, per_window = None, round(rate * window_s)
+    for window in range(windows):
+        numbers = np.arange(window * per_window, (window + 1) * per_window)
+        for p, producers in enumerate(partitions):
+            mine = numbers[(numbers % PARTITIONS == p) & ((numbers % every != 0) if every else True)]
+            at_ns = START + round(window * window_s * NS)
+            producers.count(dataclasses.replace(ONE, number=mine), np.ones(len(mine), bool), int(mine[0]), int(mine[-1]), at_ns)
+        now_ns = START + round((window + 1) * window_s * NS)
+        for p, producers in enumerate(partitions):
+            telemetry.partial(p, producers.told())
+        telemetry.heartbeat(Heartbeat(service="shop", instance="shop-1", sent=len(numbers) * (window + 1)), now_ns)
+        report = telemetry.judge(now_ns) or report
+    assert report is not None
+    return report
+
+
+def test_an_instance_of_a_thousand_events_a_second_loses_nothing_in_windows_of_five_minutes() -> None:
+    report = last_of(1_000, 300, 6)
+    assert report.produced > 800_000
+    assert (report.missing, report.severity) == (0, "none")
+    assert last_of(1_000, 300, 6, every=100).share == pytest.approx(0.99, abs=1e-4)
+
+
+def test_blocks_beyond_what_there_is_room_for_are_not_judged() -> None:
+    telemetry = Telemetry(WINDOW_S * NS, 100)
+    for k in range(3):
+        blocks = dict.fromkeys(range(6000 * k, 6000 * (k + 1)), NUMBERS_PER_BLOCK)
+        highest = 6_000 * (k + 1) * NUMBERS_PER_BLOCK - 1
+        telemetry.partial(0, {"i": Producer(service="s", received=highest + 1, highest=highest, lowest=0, last_at_ns=0, blocks=blocks)})
+        telemetry.heartbeat(Heartbeat(instance="i", sent=highest + 1), NS)
+    for second in range(1, 200, 10):
+        report = telemetry.judge(second * NS)
+        assert report is None or report.missing == 0
 
 
 def test_losing_one_event_in_a_hundred_is_a_ticket() -> None:
