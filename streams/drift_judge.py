@@ -11,6 +11,7 @@ from detectors.constant import ConstantDetector, ConstantReport
 from detectors.drift import DriftDetector, DriftReference, DriftReport, WindowCounts
 from detectors.drift.reference import LATENCY
 from detectors.drift.report import VariableDrift
+from detectors.drift.slow import SlowSizes
 from detectors.drift.told import QUIET_DAYS
 from detectors.state import StateError
 from schemas.windows import Severity, WindowPartial
@@ -44,6 +45,7 @@ class DriftJudge:
         self.detector: DriftDetector | None = None
         self._segments: SegmentJudge | None = None
         self._constant: ConstantDetector | None = None
+        self._slow: SlowSizes | None = None
 
     @property
     def reference(self) -> DriftReference | None:
@@ -53,7 +55,7 @@ class DriftJudge:
     def use(self, loaded: Loaded | None) -> None:
         """Goes over to another reference: the recursions begin anew."""
         settings = self._settings
-        self._loaded, self.detector, self._segments, self._constant = loaded, None, None, None
+        self._loaded, self.detector, self._segments, self._constant, self._slow = loaded, None, None, None, None
         if loaded is not None and loaded.drift is not None:
             self._segments = SegmentJudge(settings, loaded.drift) if settings.drift.segments else None
             self.detector = DriftDetector(
@@ -63,6 +65,7 @@ class DriftJudge:
                 materiality=settings.drift.materiality,
                 latency_materiality=settings.drift.latency_materiality,
             )
+            self._slow = SlowSizes(loaded.drift)
             self._constant = ConstantDetector(loaded.drift, false_pages=quality_pages(settings)[1], windows=windows_in_30d(settings.window))
 
     def window(self, window: WindowPartial, now_ns: int, mark: dict[str, Any]) -> DriftReport | None:
@@ -84,6 +87,8 @@ class DriftJudge:
         span_s, at_ns = (window.start_ns / NS, window.end_ns / NS), max(window.end_ns, now_ns)
         before = detector.ceilings(counts, span_s)
         report = detector.update(counts, span_s)
+        if self._slow is not None and counts.n:
+            self._slow.take(counts, report, span_s)
         stuck = constant.update(counts, *before, may_page=report.status == "calibrated" and not self._provisional)
         parts = [] if self._segments is None else [part for part in self._segments.judge(window) if part.report.severity != "none"]
         self._alert_constant(window, stuck, at_ns, mark)
@@ -119,6 +124,7 @@ class DriftJudge:
                 "log_page": round(report.log_page, 2),
                 "status": self._status(report),
                 "variables": [msgspec.to_builtins(variable) for variable in leading[:5]],
+                "slow": {} if alone or not leading else self._slow_of(leading[0].name),
                 "stuck": {one.name: stuck[one.name] for one in leading[:5] if one.name in stuck},
                 "pairs": [pair._asdict() for pair in report.pairs],
                 "together": None if report.shift is None else report.shift._asdict(),
@@ -182,6 +188,14 @@ class DriftJudge:
             continues=report.severity == "page" and not report.opened,
             part=CONSTANT,
         )
+
+    def _slow_of(self, name: str) -> dict[str, float]:
+        """How far a variable is from the reference over the last day or less."""
+        seconds, sizes = self._slow.sizes() if self._slow is not None else (0.0, {})
+        if name not in sizes:
+            return {}
+        psi, w1 = sizes[name]
+        return {"hours": round(seconds / 3600, 1), "psi": round(psi, 4), "w1": round(w1, 3)}
 
     @property
     def _stuck(self) -> dict[str, str]:
@@ -250,6 +264,7 @@ class DriftJudge:
         return {
             "drift": b"" if self.detector is None else self.detector.snapshot(),
             "segments": None if self._segments is None else self._segments.dump(),
+            "slow": None if self._slow is None else self._slow.dump(),
             "constant": b"" if self._constant is None else self._constant.snapshot(),
         }
 
@@ -259,6 +274,8 @@ class DriftJudge:
             self.detector.restore(body["drift"])
             if self._segments is not None and body.get("segments") is not None:
                 self._segments.load(body["segments"])
+            if self._slow is not None and body.get("slow") is not None:
+                self._slow.load(body["slow"])
             if self._constant is not None and body.get("constant"):
                 self._constant.restore(body["constant"])
 

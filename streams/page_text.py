@@ -202,15 +202,16 @@ class PageText:
         if do and alert.resolved_at_ns is None:
             lines.append("Do: " + " ".join(f"{i}. {one}." for i, one in enumerate(do, 1)))
         lines.append(f"Runbook: {_cut(self.runbook(alert), _URL)}")
-        optional = [f"ATLAS {', '.join(alert.techniques[:3])}; OWASP {', '.join(alert.owasp[:2]) or 'none'}"] if alert.techniques else []
         link = self.dashboard(alert)
-        optional += [f"Dashboard: {link}"] if link and len(link) <= _URL else []
+        if link and len(link) <= _URL:
+            lines.append(f"{'Plot' if alert.detector == 'drift' else 'Dashboard'}: {link}")
+        optional = [f"ATLAS {', '.join(alert.techniques[:3])}; OWASP {', '.join(alert.owasp[:2]) or 'none'}"] if alert.techniques else []
         place = 3
         for line in _moved(alert):
             if len("\n".join([*lines, line])) <= LONGEST:
                 lines.insert(place, line)
                 place += 1
-        for line in reversed(optional):  # the link before the ids, when there is not room for both
+        for line in optional:
             if len("\n".join([*lines, line])) <= LONGEST:
                 lines.append(line)
         return _cut("\n".join(lines), LONGEST)
@@ -274,6 +275,13 @@ def _moved(alert: Alert) -> list[str]:
     variables = evidence.get("variables")
     first = variables[0] if isinstance(variables, list | tuple) and variables and isinstance(variables[0], dict) else {}
     together = evidence.get("looks_like") == "together"
+    slow = evidence.get("slow")
+    if isinstance(slow, dict) and all(isinstance(slow.get(key), int | float) for key in ("hours", "psi", "w1")) and _differs(first, slow):
+        lines.append(f"Over {slow['hours']:.0f} h: PSI {slow['psi']:.3f}" + (f", W1 {slow['w1']:.2f} sd." if slow["w1"] else "."))
+    stuck = evidence.get("stuck")
+    if isinstance(stuck, dict) and stuck:
+        at = "; ".join(f"{_cut(clean(str(name)), 40)} is {_cut(clean(str(value)), 40)}" for name, value in list(stuck.items())[:3])
+        lines.append(f"In all events {at}.")
     rows = [row for row in _triples(first.get("quantiles")) if all(isinstance(x, int | float) for x in row)]
     if rows and not together:
         shown = "/".join(f"{100 * row[0]:.0f}" for row in rows)
@@ -288,7 +296,16 @@ def _moved(alert: Alert) -> list[str]:
     if segments:
         parts = (f"{_cut(clean(str(one.get('segment', ''))), 40)} ({one['share']:.0%} of the events)" for one in segments[:3])
         lines.append(f"Where: {', '.join(parts)}.")
+    others = [one.get("name") for one in variables[1:] if isinstance(one, dict)] if first and isinstance(variables, list | tuple) else []
+    if others:
+        lines.append(f"Also: {', '.join(_cut(clean(str(name)), 40) for name in others)}.")
     return lines
+
+
+def _differs(first: dict[str, Any], slow: dict[str, Any]) -> bool:
+    """Whether a day tells another size than the window: by a fifth, of what is longer than an hour."""
+    fast = first.get("psi")
+    return slow["hours"] >= 1 and isinstance(fast, int | float) and abs(slow["psi"] - fast) > 0.2 * max(slow["psi"], fast)
 
 
 def _triples(rows: object) -> list[Sequence[Any]]:

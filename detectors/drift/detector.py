@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.drift.bins import TOP_CATEGORIES
 from detectors.drift.counts import WindowCounts
 from detectors.drift.dependence import MIX_Z, Dependence, Look
 from detectors.drift.describe import TABLES, Strongest, describe, with_tables
@@ -57,7 +58,8 @@ class DriftDetector:
     mixture of `e_process.ShiryaevRoberts` with equal weights per variable (nine tenths), per pair (0.075) and per bet (0.025):
 
     - cells: the bins, below, above, missing, unseen, and the CDF cells (x <= q_j), each share against [low - delta, high + delta].
-      [low, high] is the reference's Clopper-Pearson interval (gamma = 0.5 % over all cells and sides), widened in quadrature by the client
+      [low, high] is the reference's Clopper-Pearson interval (gamma = 0.5 % over all cells and sides; of unseen categories the limit that
+      Good-Turing gives, `DriftReference.unseen_bounds`), widened in quadrature by the client
       mix, 3.5 sqrt(rho p (1 - p) / K), and by four times the reference's own wander over time (if its rows have times); delta is the
       materiality. Per cell, side and odds in {1.3, 1.8, 3.0}: ln e = S ln(q/u) + (n-S) ln((1-q)/(1-u)).
     - tilts of a numeric variable's whole histogram (`tilts.py`): moved, stretched, two modes, heavier tails, each against the law in the
@@ -127,7 +129,10 @@ class DriftDetector:
         hits = cumulated[self.high] - cumulated[self.low]
         rows = np.add.reduceat(reference.counts, reference.starts[:-1])[self.variable]
         p = hits / np.maximum(rows, 1)
-        lower, upper = reference.bounds(hits, rows, math.ceil(p.size / (1.0 - BALL_SHARE - GAMMA_SHARE - WITNESS_GAMMA)))
+        tests = math.ceil(p.size / (1.0 - BALL_SHARE - GAMMA_SHARE - WITNESS_GAMMA))
+        lower, upper = reference.bounds(hits, rows, tests)
+        if not reference.is_derived:  # to a part of the traffic the whole's unseen categories are a cell like any other
+            self._widen(lower, upper, reference.unseen_bounds(tests)[self.variable])
         swing, below, above = WANDER_Z * reference.wander, p - lower, upper - p
         self.tilts = Tilts(reference, below, above, swing, self._materiality, BALL_SHARE * GAMMA)
         # a tolerance that is off by 1e-7 is none the worse
@@ -151,6 +156,14 @@ class DriftDetector:
         self.told = Told(self._judged, kept.first, kept.second, windows)
         self._before: NDArray[np.bool_] | None = None
         self._report: DriftReport | None = None
+
+    def _widen(self, lower: NDArray[np.float64], upper: NDArray[np.float64], unseen: NDArray[np.float64]) -> None:
+        """Limits of unseen categories, which may have more than a fixed cell would, and of "other", which may have that much less."""
+        categorical, listed = np.array(self.reference.kinds) == "categorical", np.array([len(c) for c in self.reference.categories])
+        last, single = self.reference.starts[self.variable + 1], (self.high - self.low == 1) & categorical[self.variable]
+        here, other = single & (self.high == last - 1), single & (self.high == last - 2) & (listed[self.variable] > TOP_CATEGORIES)
+        upper[here] = np.maximum(upper, unseen)[here]
+        lower[other] = np.maximum(lower - unseen, 0.0)[other]
 
     def _log_weights(self) -> NDArray[np.float64]:
         """Of the cells' components, side and odds first, of the tilts', variable first, equal per variable; then of the pairs'.

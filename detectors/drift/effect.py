@@ -9,6 +9,8 @@ Every function takes all variables at once: cells laid out one variable after th
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -66,6 +68,15 @@ def exact_w1(reference: ArrayLike, window: ArrayLike) -> float:
     both = np.sort(np.concatenate([x, y]))
     gap = np.searchsorted(x, both[:-1], side="right") / x.size - np.searchsorted(y, both[:-1], side="right") / y.size
     return float((np.abs(gap) * np.diff(both)).sum()) / (float(x.std()) or 1.0)
+
+
+class Distances(NamedTuple):
+    """From the reference, by variable, each of shape (V,)."""
+
+    psi: Floats
+    js: Floats
+    ks: Floats
+    w1: Floats
 
 
 class EffectSizes(msgspec.Struct, frozen=True):
@@ -143,33 +154,54 @@ class EffectSizer:
         gap = np.cumsum((past - now) * seen[self._of])
         return np.concatenate([[0.0], gap[:-1]]), np.asarray(gap, np.float64)
 
+    def carried(self, counts: WindowCounts, expected: Floats | None) -> Floats:
+        """Events by cell, brought from the shares `expected` at their time to the reference's, shape (n_cells,): these add up."""
+        season = self.reference.season
+        if season is None or expected is None:
+            return counts.cells.astype(np.float64)
+        return np.asarray(season.carry(counts.table, expected).sum(axis=0), np.float64)
+
+    def of_cells(self, carried: Floats, shift: Floats, n: Ints | Floats) -> Distances:
+        """Distances of counts, of one window or of many added up.
+
+        Args:
+            carried: by cell, shape (n_cells,).
+            shift: of the mean of the known values, in sd, shape (V,).
+            n: events, shape (V,).
+        """
+        now, folded = self._shares(carried), np.add.reduceat(carried, self._fold)
+        seen = np.add.reduceat(np.where(self._inside, carried, 0.0), self._starts) > 0
+        before, gap = self._gap(self._past, now, seen)
+        crossing = 0.5 * (before**2 + gap**2) / np.maximum(np.abs(before - gap), 1e-300)
+        area = np.where(before * gap >= 0, 0.5 * np.abs(before + gap), crossing) * self._widths
+        half_l1 = 0.5 * np.add.reduceat(np.abs(self._past - now), self._starts)
+        return Distances(
+            psi=psi(self._past_folded, folded, self._fold_starts) * (n > 0),
+            js=js(self._past_folded, folded, self._fold_starts) * (n > 0),
+            ks=np.where(self._numeric, np.maximum.reduceat(np.abs(gap), self._starts), half_l1 * (n > 0)),
+            w1=np.maximum(np.add.reduceat(area, self._starts), np.abs(shift)),
+        )
+
     def __call__(self, counts: WindowCounts, expected: Floats | None = None) -> EffectSizes:
         """Effect sizes of one window; with a season, of what is beyond the shares `expected` at its time, shape (n_cells,)."""
         cells = counts.cells
         n = np.add.reduceat(cells, self._starts)
         rows = np.maximum(n, 1)
-        season, center, carried = self.reference.season, self._center, cells.astype(np.float64)
+        season, center, carried = self.reference.season, self._center, self.carried(counts, expected)
         usual = np.zeros(self._starts.size)
         if season is not None and expected is not None:
-            carried = season.carry(counts.table, expected).sum(axis=0)
             center = self._medians(expected)
             before, gap = self._gap(self._past, self._shares(expected), season.active)
             usual = np.add.reduceat(0.5 * (before + gap) * self._widths, self._starts)
-        now = self._shares(carried)
-        folded = np.add.reduceat(carried, self._fold)
-        seen = n > cells[self._last] * self._numeric
-        before, gap = self._gap(self._past, now, seen)
-        crossing = 0.5 * (before**2 + gap**2) / np.maximum(np.abs(before - gap), 1e-300)
-        area = np.where(before * gap >= 0, 0.5 * np.abs(before + gap), crossing) * self._widths
-        finite = np.maximum(n - cells[self._last], 1)
-        shift = (counts.moments[:, 0] / SCALE / finite - usual * seen) * self._numeric
-        half_l1 = 0.5 * np.add.reduceat(np.abs(self._past - now), self._starts)
+        n_known = n - cells[self._last] * self._numeric
+        shift = (counts.moments[:, 0] / SCALE / np.maximum(n - cells[self._last], 1) - usual * (n_known > 0)) * self._numeric
+        found = self.of_cells(carried, shift, n)
         return EffectSizes(
             n=n,
-            psi=psi(self._past_folded, folded, self._fold_starts) * (n > 0),
-            js=js(self._past_folded, folded, self._fold_starts) * (n > 0),
-            ks=np.where(self._numeric, np.maximum.reduceat(np.abs(gap), self._starts), half_l1 * (n > 0)),
-            w1=np.maximum(np.add.reduceat(area, self._starts), np.abs(shift)),
+            psi=found.psi,
+            js=found.js,
+            ks=found.ks,
+            w1=found.w1,
             missing=cells[self._last] / rows,
             unseen=np.where(self._numeric, 0, cells[self._last - 1]) / rows,
             below=np.where(self._numeric, cells[self._starts], 0) / rows,

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv
+from scipy.special import betaincinv, ndtri
 
 from detectors.drift.bins import MAX_CATEGORIES, MAX_EDGES, TOP_CATEGORIES, category_cells, numeric_edges
 from detectors.drift.cells import Kind, ranges, tenths
@@ -70,6 +70,7 @@ class DriftReference:
         season: what each hour of the week looks like; None where the rows have no times, fewer than two days, or no season.
         pairs: which pairs of features are watched, and how often they are apart (`pairs.py`); none in references of before.
         together: random features of whole rows (`features.py`); None in references of before, and of parts of the traffic.
+        rare: categories that one row has, and that two have, int64, shape (V, 2); zeros in references of before.
         span_s: seconds from the first row to the last, 0 without times.
         is_derived: whether it is of a part of the traffic, and its season the whole's.
         reason: why it is uncalibrated, or "".
@@ -102,6 +103,7 @@ class DriftReference:
         pairs: PairCounts | None = None,
         whole: Pairs | None = None,
         together: KeptFeatures | None = None,
+        rare: NDArray[np.int64] | None = None,
     ) -> None:
         self.variables, self.kinds, self.n_features, self.n_scores, self.rows = variables, kinds, n_features, n_scores, rows
         self.edges, self.n_edges = edges, n_edges
@@ -130,6 +132,7 @@ class DriftReference:
         self.pairs: Pairs = Pairs(pairs or PairCounts.none(), counts, self.starts, kinds, edges, n_features, rows, whole)
         self.together = None if together is None else Features(together, mean, sd, n_features)
         self.is_derived = whole is not None
+        self.rare = np.zeros((len(variables), 2), np.int64) if rare is None else rare
         self.span_s, self.season = span_s, None
         if has_season is not None and hours is not None and has_season.any():
             self.season = Season(counts, self.starts, np.array([kind == "numeric" for kind in kinds]), has_season, hours)
@@ -266,7 +269,7 @@ class DriftReference:
         edges, n_edges = np.full((V, MAX_EDGES), np.inf, np.float32), np.zeros(V, np.int64)
         mean, sd, tails = np.zeros(V), np.ones(V), np.zeros((V, 2))
         lookup, counts = [np.empty(0, np.int32)], []
-        lookup_starts = np.zeros(V + 1, np.int64)
+        lookup_starts, rare = np.zeros(V + 1, np.int64), np.zeros((V, 2), np.int64)
         wander, cells = [], []
         for v, (_, kind, given, column, _, _) in enumerate(columns):
             if kind == "numeric":
@@ -289,6 +292,8 @@ class DriftReference:
                 known = (column >= 0) & (column < len(given))
                 at = np.full(column.size, unseen)
                 at[known] = codes[column[known].astype(np.int64)]
+                rows_of = np.bincount(column[known].astype(np.int64))
+                rare[v] = np.count_nonzero(rows_of == 1), np.count_nonzero(rows_of == 2)
                 at[np.isnan(column)] = unseen + 1
                 size = unseen + 2
             counts.append(np.bincount(at, minlength=size))
@@ -329,6 +334,7 @@ class DriftReference:
             np.concatenate(hours, axis=1),
             pairs=pairs,
             together=together,
+            rare=rare,
         )
 
     @property
@@ -393,6 +399,25 @@ class DriftReference:
         high = np.where(hits < rows, betaincinv(hits + 1, np.maximum(rows - hits, 1), 1.0 - level), 1.0)
         return low, high
 
+    def unseen_bounds(self, tests: int) -> NDArray[np.float64]:
+        """Limit of the true share of categories that the reference does not have, at confidence 1 - gamma / (2 tests), shape (V,).
+
+        No cell that was fixed beforehand: the reference's rows decide what is unseen, so that no row is in it by definition, and the
+        Clopper-Pearson limit of 0 of n rows is too low. Good-Turing: the expected unseen share is N1 / n, N1 the categories of one row, and
+        its error has a variance of about (N1 (1 - N1 / n) + 2 N2) / n^2, N2 those of two. The limit is z of these standard deviations
+        above it, and at least the Clopper-Pearson limit of N1 of n rows, which is right where N1 is small. As much may be missing from the
+        categories that the reference has: those of the cell "other" were chosen by being seen.
+
+        Source: Good, "The population frequencies of species", Biometrika 1953; the variance: Esty, Annals of Statistics 1983; Gale and
+        Sampson, "Good-Turing frequency estimation without tears", Journal of Quantitative Linguistics 1995.
+        """
+        one, two = self.rare.T.astype(np.float64)
+        rows = np.add.reduceat(self.counts, self.starts[:-1])
+        n = np.maximum(rows, 1)
+        z = float(-ndtri(GAMMA / (2 * max(tests, 1))))
+        spread = z * np.sqrt(np.maximum(one * (1.0 - one / n), 0.0) + 2.0 * two) / n
+        return np.asarray(np.minimum(np.maximum(one / n + spread, self.bounds(self.rare[:, 0], rows, tests)[1]), 1.0), np.float64)
+
     def to_bytes(self) -> bytes:
         """The reference as bytes; `from_bytes` gives the same one back."""
         names = ("n_features", "n_scores", "rows", "edges", "n_edges", "lookup", "lookup_starts", "counts", "mean", "sd", "tails", "wander")
@@ -402,7 +427,7 @@ class DriftReference:
             has_season, hours = self.season.active, self.season.shares
         body["certificate"] = list(self.certificate or ())
         body |= {"span_s": self.span_s, "has_season": has_season, "hours": hours}
-        body["pairs"] = list(self.pairs.kept)
+        body["pairs"], body["rare"] = list(self.pairs.kept), self.rare
         if self.together is not None:
             body["together"] = list(self.together.kept)
         body |= {"variables": list(self.variables), "kinds": list(self.kinds), "categories": [list(c) for c in self.categories]}
@@ -452,6 +477,9 @@ class DriftReference:
             raise ValueError("pairs of something else")
         body["pairs"] = PairCounts(*pairs) if pairs else None
         body["together"] = _features_of(body.get("together"))
+        rare = body.setdefault("rare", None)
+        if rare is not None and (rare.dtype.str != "<i8" or rare.shape != (V, 2) or rare.min(initial=0) < 0):
+            raise ValueError("numbers of rare categories that are none")
         has_season, hours = body["has_season"], body["hours"]
         if not 0 <= body["span_s"] < np.inf or (
             has_season is not None and (has_season.dtype.str, has_season.shape, hours.dtype.str) != ("|b1", (V,), "<u2")

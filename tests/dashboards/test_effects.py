@@ -18,6 +18,7 @@ from streams.clickhouse import ClickHouse
 from streams.migrate import migrate
 from streams.window_rows import rows_of
 from tests.dashboards.test_dashboards import ALL
+from tests.detectors.definitions import measures
 from tests.streams.events import NS, START
 from tests.streams.messages import partial
 
@@ -86,6 +87,43 @@ def test_they_are_those_of_one_window_with_all_the_counts(clickhouse: ClickHouse
         assert found[name]["events"] == 2_000
         for measure in MEASURES:
             assert found[name][measure] == pytest.approx(getattr(sizes, measure)[v], rel=1e-5, abs=1e-7), (name, measure)
+
+
+@pytest.mark.clickhouse
+def test_they_are_those_of_the_raw_values_of_all_windows_ties_missing_and_empty_windows_included(clickhouse: ClickHouse) -> None:
+    migrate(clickhouse)
+    made: dict[str, tuple[DriftReference, Any, Any]] = {}
+    for k in range(10):
+        rng = np.random.default_rng([9, k])
+        past, now = (_odd(rng, n, move) for n, move in ((400, 0.0), (150, 0.4 * k)))
+        reference, model = DriftReference.fit(past, ["smooth", "tied"], ["numeric", "numeric"]), f"raw-{k}"
+        rows: list[Row] = []
+        detector = DriftDetector(reference, false_pages=1, windows=8_640)
+        for at, part in enumerate(np.split(now, np.sort(rng.integers(0, 150, 4)))):  # some may be empty
+            counts = WindowCounts(reference)
+            counts.update(part)
+            span = START // NS + 300 * at, START // NS + 300 * (at + 1)
+            window = partial(n=len(part), start_ns=span[0] * NS, end_ns=span[1] * NS, counts=counts.to_bytes(), reference="r", model=model)
+            rows += rows_of(window, detector.update(counts, span), reference, span[1] * NS)
+        put(clickhouse, rows)
+        made[model] = reference, past, now
+    text = effects(f"{WHEN} AND startsWith(model, 'raw-')", WHEN).replace("@scope", "startsWith(model, 'raw-')")
+    found = clickhouse.query(text)
+    assert len(found) == 20
+    for line in found:
+        reference, past, now = made[line["model"]]
+        v = reference.variables.index(line["feature"])
+        for measure, expected in measures(reference, v, past[:, v], now[:, v]).items():
+            close = 2e-4 if measure == "w1" else 1e-6
+            assert line[measure] == pytest.approx(expected, rel=1e-5, abs=close), (line["model"], line["feature"], measure)
+
+
+def _odd(rng: np.random.Generator, n: int, move: float) -> Any:
+    """A skewed column and a tied one; some values are missing, and in the last of the moved ones all of a column."""
+    X = np.column_stack([rng.lognormal(move / 4, 1, n), rng.integers(0, 4, n) + (rng.random(n) < move / 4)]).astype(np.float32)
+    X[rng.random((n, 2)) < 0.1] = np.nan
+    X[:, 1] = np.nan if move > 3.5 else X[:, 1]
+    return X
 
 
 @pytest.mark.clickhouse

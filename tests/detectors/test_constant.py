@@ -33,13 +33,13 @@ class Watch:
         self.constant = ConstantDetector(reference, false_pages=false_pages, windows=WINDOWS)
         self.rng, self.clients = np.random.default_rng(1), clients
 
-    def window(self, X: np.ndarray, clients: np.ndarray | None = None, **more: bool) -> ConstantReport:
+    def window(self, X: np.ndarray, clients: np.ndarray | None = None, *, may_page: bool = True) -> ConstantReport:
         counts = WindowCounts(self.drift.reference)
         who = self.rng.integers(0, self.clients, len(X)) if clients is None else clients
         counts.update(X, clients=who.astype(np.uint64) << np.uint64(20))
         before = self.drift.ceilings(counts)
         self.drift.update(counts)
-        return self.constant.update(counts, before[0], before[1], **more)
+        return self.constant.update(counts, *before, may_page=may_page)
 
     def quiet(self, windows: int, n: int = 300) -> list[ConstantReport]:
         return [self.window(rows(self.rng, n)) for _ in range(windows)]

@@ -58,23 +58,32 @@ def test_drift_after_a_deploy_says_so_at_once() -> None:
 def test_drift_says_since_when_what_it_looks_like_how_far_and_where() -> None:
     first = {
         "name": "amount",
+        "psi": 0.41,
         "quantiles": [[0.05, 1.0, 2.0], [0.5, 10.0, 25.123], [0.95, 99.0, 250.0]],
         "moves": [["amount > 99", 0.05, 0.31], ["amount missing", 0.0, 0.02]],
     }
     evidence = {
         "since_ns": OPENED - HOUR,
         "looks_like": "population",
-        "variables": [first],
+        "variables": [first, {"name": "age"}, {"name": "city"}],
         "segments": [{"segment": "region=eu", "share": 0.125}],
+        "slow": {"hours": 23.4, "psi": 0.052, "w1": 0.147},
+        "stuck": {"country": "at"},
     }
     text = WORDS.text(alert(detector="drift", client=None, summary="amount of fraud 7 moved up.", evidence=evidence))
     lines = text.splitlines()
     assert lines[2] == "Size: 240 events. Since 2026-09-21 13:13:20 UTC."
     assert lines[3] == "Looks like another population: several features moved at once."
-    assert lines[4] == "Quantiles 5/50/95 % of amount: 1/10/99 -> 2/25.1/250."
-    assert lines[5] == "Most: amount > 99 5.0% -> 31.0%; amount missing 0.0% -> 2.0%."
-    assert lines[6] == "Where: region=eu (12% of the events)."
-    assert lines[7].startswith("Do: 1. ")
+    assert lines[4] == "Over 23 h: PSI 0.052, W1 0.15 sd."
+    assert lines[5] == "In all events country is at."
+    assert lines[6] == "Quantiles 5/50/95 % of amount: 1/10/99 -> 2/25.1/250."
+    assert lines[7] == "Most: amount > 99 5.0% -> 31.0%; amount missing 0.0% -> 2.0%."
+    assert lines[8] == "Where: region=eu (12% of the events)."
+    assert lines[9] == "Also: age, city."
+    assert lines[10].startswith("Do: 1. ")
+    assert lines[-2].startswith("Plot: https://grafana.example/d/inferwatch-debug?")
+    as_fast = WORDS.text(alert(detector="drift", evidence=evidence | {"slow": {"hours": 23.4, "psi": 0.4, "w1": 0.6}}))
+    assert "Over 23 h" not in as_fast
     assert len(text) <= LONGEST
     deployed = WORDS.text(alert(detector="drift", evidence=evidence | {"deploy": {"version": "8", "loaded_at_ns": OPENED}}))
     assert deployed.startswith("New version 8: ")
@@ -83,9 +92,10 @@ def test_drift_says_since_when_what_it_looks_like_how_far_and_where() -> None:
 
 @given(
     evidence=st.dictionaries(
-        st.sampled_from(["since_ns", "looks_like", "variables", "segments", "deploy"]),
+        st.sampled_from(["since_ns", "looks_like", "variables", "segments", "deploy", "slow", "stuck"]),
         st.recursive(st.none() | st.integers() | st.floats() | st.text(max_size=300), lambda x: st.lists(x, max_size=4) | st.dictionaries(
-            st.sampled_from(["name", "quantiles", "moves", "segment", "share", "version"]), x, max_size=4), max_leaves=12),
+            st.sampled_from(["name", "quantiles", "moves", "segment", "share", "version", "psi", "w1", "hours"]), x, max_size=4),
+            max_leaves=12),
     )
 )  # fmt: skip
 def test_whatever_the_evidence_of_drift_is_the_text_is_short_and_whole(evidence: dict[str, Any]) -> None:
@@ -127,6 +137,22 @@ def test_it_is_short_and_clean_whatever_is_in_it(
     assert "Sure: " in text
 
 
+EVERYTHING: dict[str, Any] = {
+    "since_ns": OPENED - HOUR,
+    "looks_like": "population",
+    "slow": {"hours": 23.4, "psi": 0.052, "w1": 0.147},
+    "variables": [
+        {
+            "name": "amount",
+            "psi": 0.41,
+            "quantiles": [[0.05, 1.0, 2.0], [0.25, 5.0, 9.0], [0.5, 10.0, 25.1], [0.75, 30.0, 80.0], [0.95, 99.0, 250.0]],
+            "moves": [["amount above 99", 0.05, 0.31], ["5 < amount <= 10", 0.25, 0.12], ["amount missing", 0.0, 0.02]],
+        }
+    ],
+    "segments": [{"segment": "region=eu", "share": 0.125}],
+}
+
+
 def test_the_examples_in_the_docs_are_what_the_code_writes() -> None:
     page = (ROOT / "docs/howto/pages.md").read_text()
     drift = alert(
@@ -135,7 +161,18 @@ def test_the_examples_in_the_docs_are_what_the_code_writes() -> None:
         "evidence e^14.0, 5,000 events in the window).",
         evidence={"deploy": {"version": "8", "loaded_at_ns": OPENED}},
     )  # fmt: skip
-    for example in (alert(), drift):
+    everything = alert(
+        detector="drift", client=None, n_events=5_000, log_evidence=24.0, techniques=(), owasp=(), evidence=EVERYTHING,
+        summary="amount and 3 more of fraud 7 moved up from the reference: share of amount > 99: 0.050 -> 0.310 (PSI 0.410, W1 0.60 sd; "
+        "evidence e^24.0, 5,000 events in the window).",
+    )  # fmt: skip
+    constant = alert(
+        detector="quality", part="constant", client=None, feature="amount", n_events=5_000, log_evidence=24.0, techniques=(), owasp=(),
+        summary="amount of fraud 7 is constant: 19.5 in all of 5,000 events, of many clients (by the reference at most 10.0% are there).",
+        evidence={"log_page": 12.98},
+    )  # fmt: skip
+    for example in (alert(), drift, everything, constant):
+        assert len(WORDS.text(example)) <= LONGEST
         assert f"```text\n{WORDS.text(example)}\n```" in page
 
 

@@ -76,7 +76,7 @@ def test_events_that_come_late_from_everywhere_page_those_of_one_client_do_not()
 
 def test_a_gap_in_the_running_numbers_that_stays_pages() -> None:
     feed, n = Feed(judge()), 0
-    for k in range(30):
+    for k in range(45):
         n += 4_096
         kept = round(1_024 * (0.7 if k >= 20 else 1.0))
         blocks = {b: kept if b >= 80 else 1_024 for b in range(max(n // 1_024 - 32, 0), n // 1_024)}
