@@ -53,8 +53,8 @@ FIELDS = {
 
 ALERTS = {
     "drift": ("model version; latency; what moves while another page is open", "evidence ≥ A, latency never", "A / 100"),
-    "quality": ("model version", "evidence ≥ A", "A / 100"),
-    "accuracy": ("model version", "evidence ≥ A", "A / 100, or a reference without true classes"),
+    "quality": ("model version", "evidence ≥ A", "A / 100; burns `objectives.valid_input`"),
+    "accuracy": ("model version", "evidence ≥ A", "A / 100, or a reference without true classes; burns `objectives.accuracy`"),
     "concept": ("model version", "", "A / 100: labels disagree with the confidence"),
     "completeness": (
         "model version: gap, silent",
@@ -81,7 +81,7 @@ ALERTS = {
         "once over 3 days and 6 h",
     ),
     "latency": ("model version", "the same for slow answers", "the same"),
-    "access": ("model version", "evidence ≥ A", "A / 100; the first refusal in `objectives.quiet_days`"),
+    "access": ("model version", "evidence ≥ A", "A / 100; the first refusal in `objectives.quiet_days`; burns `objectives.authorised`"),
     "integrity": (
         "service and what is wrong",
         "invalid signature, unknown key, unknown or changed digest",
