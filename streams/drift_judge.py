@@ -78,6 +78,8 @@ class DriftJudge:
             return None
         report, at_ns = detector.update(counts, (window.start_ns / NS, window.end_ns / NS)), max(window.end_ns, now_ns)
         parts = [] if self._segments is None else [part for part in self._segments.judge(window) if part.report.severity != "none"]
+        if loaded.baseline is not None and loaded.drift_id != loaded.id:
+            mark = mark | {"baseline": loaded.baseline.name}
         self._alert(window, report, parts, at_ns, mark)
         self._alert_latency(window, report, at_ns, mark)
         return report
