@@ -91,6 +91,8 @@ class DriftJudge:
             self._slow.take(counts, report, span_s)
         stuck = constant.update(counts, *before, may_page=report.status == "calibrated" and not self._provisional)
         parts = [] if self._segments is None else [part for part in self._segments.judge(window) if part.report.severity != "none"]
+        if loaded.baseline is not None and loaded.drift_id != loaded.id:
+            mark = mark | {"baseline": loaded.baseline.name}
         self._alert_constant(window, stuck, at_ns, mark)
         self._alert(window, report, parts, at_ns, mark)
         self._alert_latency(window, report, at_ns, mark)

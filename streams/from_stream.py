@@ -32,7 +32,7 @@ LEAST = 200
 _AGREE = 0.9
 """Share of the events that must have the commonest features, where nobody says which features are meant."""
 _SHOWN = 8
-_MOST_CHUNKS, _MOST_MODELS = 1_000, 1_000
+_MOST_CHUNKS, _MOST_MODELS, _MOST_SCHEMAS = 1_000, 1_000, 256
 _Schema = tuple[tuple[str, ...], int, tuple[str, ...], tuple[str, ...], int]
 """Names of numbers (none: by position), how many, names of categories, names of scores, how many."""
 _Columns = dict[str, NDArray[Any]]
@@ -63,13 +63,14 @@ class Sample:
     Attributes:
         events: answered events of the model version in that time, of clients that count.
         left_out: those of clients that do not.
+        odd: those passed over because too many others had other features or scores, each of its own.
         seen: events of other model versions, by model and version.
     """
 
     def __init__(
         self, model: str, version: str, *, rows: int, first_ns: int, last_ns: int, seed: int, clock: Clock, without: Collection[str] = ()
     ) -> None:
-        self.events = self.left_out = 0
+        self.events = self.left_out = self.odd = 0
         self.seen: Counter[tuple[str, str]] = Counter()
         self._model, self._version, self._rows = model, version, rows
         self._first_ns, self._last_ns, self._clock = first_ns, last_ns, clock
@@ -111,6 +112,9 @@ class Sample:
         some, n = events.take(rows), len(rows)
         scores = np.empty((n, 0), np.float32) if some.scores is None else some.scores
         schema = some.names, some.numeric.shape[1], some.category_names, some.score_names, scores.shape[1]
+        if schema not in self._held and len(self._held) >= _MOST_SCHEMAS:
+            self.odd += n
+            return
         text = np.empty((n, len(some.categories)), object)
         for j, column in enumerate(some.categories):
             text[:, j] = _objects(column)
@@ -184,6 +188,8 @@ class Sample:
         if n < LEAST:
             raise BuildError(self._too_few(n))
         y = self._labelled(columns["id"], classes, notes)
+        if self.odd:
+            notes.append(f"{self.odd:,} more have features or scores of their own; {_MOST_SCHEMAS} such sets are looked at")
         if self.left_out:
             notes.append(f"{self.left_out:,} events of clients that were named, or have alerts or verdicts, are left out")
         rows = Rows(

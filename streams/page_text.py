@@ -272,6 +272,8 @@ def _moved(alert: Alert) -> list[str]:
         return []
     looks = None if isinstance(evidence.get("deploy"), dict) else _LOOKS.get(str(evidence.get("looks_like")))  # the first line says it
     lines = [f"Looks like {looks}."] if looks else []
+    if isinstance(evidence.get("baseline"), str):
+        lines.append(f"Compared with the reference {_cut(clean(evidence['baseline']), 64)}, not with training.")
     variables = evidence.get("variables")
     first = variables[0] if isinstance(variables, list | tuple) and variables and isinstance(variables[0], dict) else {}
     together = evidence.get("looks_like") == "together"

@@ -158,6 +158,10 @@ def test_a_seed_gives_the_same_rows_and_a_silent_store_is_a_note(there: Installa
     rest, _ = there.build(tmp_path / "rest.iwref", "--without-clients", f"@{tmp_path / 'names'}", "--publish")
     assert rest is not None
     assert rest.rows == sum(there.events.client[k] not in ("c1", "c2", "c3") for k in range(N))
+    month, said = there.build(tmp_path / "month.iwref", "--name", "month", "--last", "3d")
+    assert month is not None
+    assert (month.name, month.source, month.features, month.classes) == ("month", "stream", rest.features, rest.classes)
+    assert month.rows < rest.rows
 
 
 @pytest.mark.timeout(240)

@@ -24,10 +24,11 @@ from streams.conform import conform
 from streams.judge import Judge
 from streams.model_judge import ModelJudge
 from streams.owner import NS
+from streams.page_text import PageText
 from streams.references import References
 from streams.shard import Shard
 from tests.streams.events import KEY, START, events, record, reference, settings
-from tests.streams.judging import Feed, rows
+from tests.streams.judging import Feed, alerts, rows
 from tests.streams.messages import LENGTH, partial
 from tests.streams.test_shard import partials
 
@@ -235,6 +236,10 @@ def test_a_judge_begins_anew_with_drift_alone_and_with_all_else_alone() -> None:
     give(feed, TRAINING, 2)  # counted before its shard heard of it
     give(feed, MONTH, 3, 4)
     assert [row["n_effective"] > 0 for row in rows(feed.judge, "windows")] == [True, True, False, True, True]
+    feed.give(partial(published=MONTH, window=5, n=4_000, shift=3.0))
+    feed.judge.tick(START + 6 * LENGTH + 11 * NS)
+    (drifted,) = [one for one in alerts(feed.judge) if one.detector == "drift"]
+    assert "Compared with the reference month, not with training." in PageText(settings()).text(drifted)
     references.put(OTHER)
     assert model._drift.detector is drift
     assert model._behaviour._triggers is not triggers

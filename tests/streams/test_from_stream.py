@@ -106,6 +106,16 @@ def test_memory_is_bounded_by_the_rows_that_are_kept() -> None:
     assert sum(len(c["rank"]) for chunks in one._held.values() for c in chunks) <= 700
 
 
+def test_a_producer_that_makes_features_up_does_not_fill_the_memory() -> None:
+    one = sample(*(events(10, number=10 * k) for k in range(4_000)))
+    for k in range(400):
+        one.add(events(5, number=10**6 + 5 * k, names=("age", "income", f"made-up-{k}")), START + 9 * NS)
+    assert len(one._held) == 256
+    notes = one.gathered().notes
+    assert "1,275 of 41,275 rows have other features or scores" in notes[0]
+    assert "725 more have features or scores of their own; 256 such sets are looked at" in notes
+
+
 def test_events_without_an_id_are_told_apart() -> None:
     batch = events(300, number=0)
     nameless = EventColumns(**{f: getattr(batch, f) for f in batch.__slots__} | {"number": np.full(300, -1)})
