@@ -47,6 +47,9 @@ class Nowhere:
     def poll(self) -> None:
         """Nothing is in flight."""
 
+    def rest(self, timeout_s: float) -> None:
+        """Nothing to let go of."""
+
     def close(self, timeout_s: float) -> None:
         """Nothing to do."""
 

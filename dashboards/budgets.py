@@ -9,15 +9,18 @@ from dashboards.promised import SPENDING, Promise, choose
 from dashboards.scope import Objectives
 from schemas import latency
 
-__all__ = ["LOSSES", "QUALITIES", "Rows", "budgets"]
+__all__ = ["LOSSES", "QUALITIES", "VIOLATIONS", "Rows", "budgets"]
 
 QUALITIES = ("accuracy", "auc", "f1", "mae", "log_loss")
 """Of answers whose label came."""
 LOSSES = ("mae", "log_loss")
 """Promised as the most that they may be on average; the others as a share, of which the rest is allowed."""
-_VIOLATIONS = ("missing", "wrong_type", "out_of_bounds", "unseen_category", "wrong_width", "non_finite", "unknown_feature")
+VIOLATIONS = ("missing", "wrong_type", "out_of_bounds", "unseen_category", "wrong_width", "non_finite", "unknown_feature")
+_NAMES = """
+    SELECT '' AS model, '' AS version, '' AS indicator, 0. AS bad, 0. AS total, 0. AS target, 0. AS spent_besides WHERE 0
+"""
 _WINDOWS = """
-    SELECT model, version, one.1 AS indicator, one.2 AS bad, one.3 AS total, one.4 AS target, 0. AS spent_besides FROM (
+    SELECT model, version, one.1, one.2, one.3, one.4, 0. FROM (
         SELECT model, version, arrayJoin([
             ('availability', toFloat64(sum(errors)), toFloat64(sum(status['ok'] + errors)), @availability / 100),
             ('latency', toFloat64(arraySum(arraySlice(sumForEach(latency_bins) AS bins, toInt64(@slow_from) + 1))),
@@ -50,7 +53,7 @@ _RANKS = """
 _VALID = f"""
     SELECT model, version, 'valid_input', sum(bad), sum(everything), @valid_input / 100, 0. FROM (
         SELECT model, version, toFloat64(n) AS bad, 0. AS everything FROM quality_windows FINAL
-        WHERE @windows AND kind IN ({", ".join(f"'{kind}'" for kind in _VIOLATIONS)})
+        WHERE @windows AND kind IN ({", ".join(f"'{kind}'" for kind in VIOLATIONS)})
         UNION ALL
         SELECT model, version, 0., toFloat64(accepted + arraySum(mapValues(rejected))) FROM windows FINAL WHERE @windows
     ) GROUP BY model, version
@@ -128,7 +131,8 @@ def budgets(objectives: Objectives, rows: Rows, *, only: Collection[str] = (), a
     """
     promises = [_with_bins(promise) for promise in objectives.by_model]
     promised = dict(objectives.promised) | {"slow_from": float(latency.bin_above_ms(objectives.latency_p95_ms))}
-    parts = [text for names, text in _PARTS if any(_asked(objectives, name) and (not only or name in only) for name in names)]
+    parts = [_NAMES]
+    parts += [text for names, text in _PARTS if any(_asked(objectives, name) and (not only or name in only) for name in names)]
     if not only or "availability" in only:
         parts.append(_SPENT)
     names, conditions = ("model", "version"), {"@windows": rows.windows, "@labels": rows.labels, "@beats": rows.beats, "@loads": rows.loads}

@@ -12,8 +12,10 @@ from dashboards.panels import View
 __all__ = ["SPANS", "VARIABLES", "Choice", "ChoiceError", "Extent", "choose"]
 
 SPANS = ("1h", "6h", "24h", "7d", "30d", "90d")
-VARIABLES = ("model", "version", "client", "feature", "budget", "objective")
+VARIABLES = ("model", "version", "client", "feature", "budget", "objective", "slow")
 """That any view has; an address keeps them all, so that a view without one passes it on."""
+_BOUNDS = {"budget": (0.001, 1000.0), "objective": (1.0, 99.9999), "slow": (0.1, 2_160.0)}
+"""Of variables that are numbers."""
 _SECONDS = {"m": 60, "h": 3_600, "d": 86_400}
 _LONGEST = timedelta(days=400)
 _MANY, _LONG = 50, 1_024
@@ -102,7 +104,7 @@ def choose(view: View, query: Sequence[tuple[str, str]], extent: Extent, now: da
     many = [name for name, values in given.items() if len(values) > _MANY]
     if many:
         raise ChoiceError(f"{many[0]}: {len(given[many[0]])} values, at most {_MANY} are taken")
-    for name in ("budget", "objective"):
+    for name in _BOUNDS:
         _check_number(name, given.get(name, ()))
     end = _end(plain.get("to", ""), extent, now)
     span = plain.get("span") or view.span
@@ -119,7 +121,7 @@ def choose(view: View, query: Sequence[tuple[str, str]], extent: Extent, now: da
 
 def _check_number(name: str, values: Sequence[str]) -> None:
     for value in values:
-        low, high = (0.001, 1000.0) if name == "budget" else (1.0, 99.9999)
+        low, high = _BOUNDS[name]
         try:
             fits = low <= float(value) <= high
         except ValueError:

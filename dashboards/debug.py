@@ -1,7 +1,7 @@
 """The view of a model's engineer: which feature moved, how, since when; what the model answers; what came in broken."""
 
 from dashboards.accuracy import accuracy
-from dashboards.effects import CURRENT, effects
+from dashboards.effects import CURRENT, effects, of_features
 from dashboards.lineage import lineage
 from dashboards.panels import Column, Panel, Steps, View, bars, row, table, timeseries
 from dashboards.scope import FEATURE, MODEL, PSI, SEVERITY, SLOW, VERSION, Objectives, client_column, sql
@@ -180,13 +180,15 @@ def _distribution() -> Panel:
                     if(empty(due_now), sumForEach(arrayMap(x -> x * n, expected)), due_now) AS due, argMax(cell_names, start) AS names,
                     arraySum(ever) AS ever_in_all, arraySum(now) AS now_in_all, arraySum(due) AS due_in_all,
                     uniq(model, version) OVER () AS models
-                FROM feature_windows FINAL WHERE $__timeFilter(start) AND @scope AND @moved AND @current
+                FROM @rows
                 GROUP BY model, version, feature
             )
             ARRAY JOIN ever AS ever, arrayResize(now, length(ever)) AS now, arrayResize(due, length(ever)) AS due,
                 arrayResize(names, length(ever)) AS name, arrayEnumerate(ever) AS cell
             ORDER BY model, version, feature, cell LIMIT 400
-            """.replace("@current", CURRENT.replace("@when", "$__timeFilter(start)")),
+            """.replace("@rows", of_features(f"$__timeFilter(start) AND @scope AND @moved AND {CURRENT}")).replace(
+                "@when", "$__timeFilter(start)"
+            ),
             2,
         ),
         (24, 9),

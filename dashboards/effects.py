@@ -5,7 +5,7 @@ Counts of windows add up, so a slow window is a sum of fast ones, of any length,
 the mean). Windows of an earlier reference, with other cells, are left out, and so are rows of before migration 15.
 """
 
-__all__ = ["CURRENT", "effects"]
+__all__ = ["CURRENT", "effects", "of_features"]
 
 CURRENT = """
     (model, version, start) IN (
@@ -16,18 +16,26 @@ CURRENT = """
 """
 """Windows of the reference in force at the end of ``@when``."""
 
+_ROWS = "(SELECT * FROM feature_windows WHERE @which ORDER BY revision DESC LIMIT 1 BY model, version, start, feature)"
 _SUMS = """
-    SELECT @as, any(past) AS reference, any(tenths) AS firsts, any(widths) AS wide, sum(n) AS events,
+    SELECT @as, sum(n) AS events,
         sumForEach(if(empty(carried), arrayMap(x -> toFloat64(x), cells), arrayMap(x -> toFloat64(x), carried))) AS now,
         sum(if(empty(widths), 0, mean_shift * (n - missing))) AS moved, sum(n - missing) AS finite
-    FROM feature_windows FINAL WHERE @where AND @current AND notEmpty(past) GROUP BY @by
+    FROM @rows GROUP BY @by
 """
 _SLIDING = """
     SELECT model, version, feature, arrayJoin(arrayMap(k -> time + toIntervalSecond(k * @step), range(@steps))) AS at,
-        any(reference) AS reference, any(firsts) AS firsts, any(wide) AS wide, sum(events) AS events, sumForEach(now) AS now,
-        sum(moved) AS moved, sum(finite) AS finite
+        sum(events) AS events, sumForEach(now) AS now, sum(moved) AS moved, sum(finite) AS finite
     FROM (@sums) GROUP BY model, version, feature, at
 """
+_REFERENCE = """
+    SELECT model, version, feature, past AS reference, tenths AS firsts, widths AS wide FROM feature_windows FINAL
+    WHERE @when AND @scope AND (model, version, start) IN (
+        SELECT model, version, max(start) FROM feature_windows WHERE @when AND @scope AND @current AND notEmpty(past)
+        GROUP BY model, version
+    )
+"""
+"""What a reference says of its features stands with every window; it is read of one."""
 _SHARES = """
     SELECT *, moved / greatest(finite, 1) AS shift, length(now) - notEmpty(wide) AS known,
         arrayMap(x -> x / greatest(arraySum(arraySlice(reference, 1, known)), 1), arraySlice(reference, 1, known)) AS p,
@@ -38,7 +46,7 @@ _SHARES = """
         arrayMap(bin -> arraySum(arraySlice(now, bin.1, bin.2)) + 0.5, bins) AS now_bins,
         arrayMap(x -> x / arraySum(past_bins), past_bins) AS pb, arrayMap(x -> x / arraySum(now_bins), now_bins) AS qb,
         arraySum(arraySlice(now, 1, known)) > 0 AS seen
-    FROM (@sums)
+    FROM (@sums) AS s INNER JOIN (@reference) AS r USING (model, version, feature)
 """
 _EFFECTS = """
     SELECT @by, events, arraySum(arrayMap((a, b) -> (b - a) * log(b / a), pb, qb)) AS psi,
@@ -49,6 +57,11 @@ _EFFECTS = """
         multiIf(empty(wide), arraySum(arrayMap((a, b) -> abs(a - b), p, q)) / 2, seen, arrayMax(x -> abs(x), after), 0) AS ks
     FROM (@shares) WHERE events > 0
 """
+
+
+def of_features(which: str) -> str:
+    """SQL of each row's newest revision, of some features: the projection by_feature finds them without a scan; FINAL would not use it."""
+    return _ROWS.replace("@which", which)
 
 
 def effects(where: str, when: str, *, step_s: str = "", steps: int = 1) -> str:
@@ -65,6 +78,11 @@ def effects(where: str, when: str, *, step_s: str = "", steps: int = 1) -> str:
     if step_s:
         by, as_ = f"{by}, time", f"{by}, toStartOfInterval(start, toIntervalSecond({step_s})) AS time"
         sums = _SLIDING.replace("@steps", str(steps)).replace("@step", step_s).replace("@sums", sums)
-    sums = sums.replace("@current", CURRENT.replace("@when", when)).replace("@where", where).replace("@as", as_).replace("@by", by)
     out = "model, version, feature, at" if step_s else by
-    return _EFFECTS.replace("@shares", _SHARES.replace("@sums", sums)).replace("@by", out).strip()
+    text = _EFFECTS.replace("@shares", _SHARES).replace("@sums", sums.replace("@by", by).replace("@as", as_)).replace("@by", out)
+    text = (
+        text.replace("@rows", of_features("@where AND @current AND notEmpty(past)"))
+        .replace("@reference", _REFERENCE)
+        .replace("@current", CURRENT)
+    )
+    return text.replace("@where", where).replace("@when", when).strip()

@@ -141,6 +141,12 @@ class Completeness:
             severity="page" if everyone else "ticket" if share < self._ticket_below else "none",
         )
 
+    @property
+    def last(self) -> tuple[int, int]:
+        """Of the period that ended last: events lost on the way or dropped in the services, and events produced or dropped."""
+        got, made, dropped = self._periods[-1] if self._periods else (0, 0, 0)
+        return min(max(made - got, 0) + dropped, made + dropped), made + dropped
+
     def stopped(self, instance: str) -> None:
         """An instance said goodbye: what it produced still counts, its silence does not."""
         gone = self._instances.pop(instance, None)

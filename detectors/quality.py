@@ -27,8 +27,13 @@ KINDS = (
     "unknown_feature",
     "clock",
     "duplicate",
+    "late",
 )
-"""What can be wrong with an event, in the order of `QualityCounts.hits`."""
+"""What can be wrong with an event, in the order of `QualityCounts.hits`. "late": the window of its time was closed when it came."""
+GAP = "gap"
+"""Events that were sent and did not arrive: the only kind that no group of clients can be asked about."""
+ALL_KINDS = (*KINDS, GAP)
+"""What the detector judges."""
 
 QUALITY_ODDS = (2.0, 5.0, 20.0)
 PRIOR_HITS, PRIOR_MISSES = 0.5, 200.0
@@ -47,7 +52,8 @@ MAIN_SHARE = 0.25
 
 MATERIAL = 0.05
 """Share of the events beyond the usual from which on a rise is worth a page; below it is a ticket, however sure."""
-_HISTORY = ("hits", "misses", "traffic", "squares", "alone", "pairs")
+_HISTORY = ("hits", "misses", "squares", "alone", "pairs")
+"""By kind."""
 _LEAF, _KIND, _VERSION = "quality.counts", "quality.detector", 2
 
 
@@ -56,7 +62,7 @@ class QualityCounts:
 
     Attributes:
         received: int64, shape (16,), accepted and rejected events by group (`detectors.groups`).
-        hits: int64, shape (9, 16), events per kind of `KINDS` and group; an event may have several.
+        hits: int64, shape (10, 16), events per kind of `KINDS` and group; an event may have several.
     """
 
     def __init__(self) -> None:
@@ -108,7 +114,7 @@ class QualityCounts:
         """
         body, counts = unpack(blob, _LEAF, _VERSION), cls()
         try:
-            counts.update(body["received"], body["hits"])
+            counts.update(body["received"], _with_kinds(body["hits"], len(KINDS)))
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"damaged {_LEAF}: {error}") from error
         return counts
@@ -123,7 +129,8 @@ class QualityReport(msgspec.Struct, frozen=True):
         severity: "page" while an episode is open, "ticket" at A / 100.
         opened: a page episode opened with this window.
         log_evidence: ln M.
-        rates: per kind, in this window.
+        log_page: ln A.
+        rates: per kind, in this window; of gaps, per 10,000 sent.
         usual: per kind, own history before this window.
         leading: kinds with more evidence than the ticket level, strongest first; the strongest one at least when severity is not "none".
         since: window at which the strongest evidence started.
@@ -134,6 +141,7 @@ class QualityReport(msgspec.Struct, frozen=True):
     severity: Severity
     opened: bool
     log_evidence: float
+    log_page: float
     rates: dict[str, float]
     usual: dict[str, float]
     leading: tuple[str, ...]
@@ -146,15 +154,19 @@ class QualityDetector:
     Null: the window's faulty events are beta-binomial(n, m c, (1 - m) c): m the mean rate of past windows (fading by 1 % a window; prior
     0.5 in 200), c = 1 / rho - 1 (500 at most) the concentration, rho the correlation of two events of a window: which clients are there
     decides what comes. Moments give it, rho = (sum (h - n m)^2 - sum n m (1 - m)) / sum n (n - 1) m (1 - m), fading alike, together with
-    a prior of 1/51 for 20 windows. The log e-value of one window is capped at ln(A) / 2: a single burst opens no page, two bad windows do.
-    The first twelve windows are history only, and it does not learn from windows that are a ticket or a page; `reset` accepts the present
-    level as normal.
+    a prior of 1/51 for 20 windows. The e-value is the least of this one and that of a rate that never differed (c = all past events): a
+    small rate that stands still is not what windows that differ much would have, and is no news. The log e-value of one window is capped
+    at ln(A) / 2: a single burst opens no page, two or three bad windows do. The first twelve windows are history only, and it does not
+    learn from windows that are a ticket or a page; `reset` accepts the present level as normal.
 
     However sure, a rise of less than a twentieth of the events is a ticket: who is asked at the moment decides more than that.
 
     Per kind, at most two groups of clients (of 16) are left out of window and history alike: those with the most faults above the usual, if
     that is more than chance explains (h - n m > 3 sqrt(n m (1 - m)) + 1) and they have at most a quarter of the traffic so far. What many
     clients send wrong is a fault of the service; it loses an eighth of its events.
+
+    Gaps are counted by the producers' running numbers (`completeness.py`): of so many sent since the window before, so many did not arrive,
+    or were dropped in the service. They have no groups, and none is left out.
 
     Misleads: what was wrong in the first windows is history, not news; look at the rates. One client or two with broken requests are left
     out: the client table names them. Where a client is more than a quarter of the traffic, it raises the rates like many.
@@ -177,26 +189,37 @@ class QualityDetector:
     """
 
     def __init__(self, *, false_pages: float, windows: float) -> None:
-        size = len(KINDS) * len(QUALITY_ODDS)
+        size = len(ALL_KINDS) * len(QUALITY_ODDS)
         self.sr = ShiryaevRoberts(np.full(size, -math.log(size)), page_threshold(windows, false_pages))
-        self.hits, self.misses = np.zeros(len(KINDS)), np.zeros(len(KINDS))
-        self.squares, self.alone, self.pairs = np.zeros(len(KINDS)), np.zeros(len(KINDS)), np.zeros(len(KINDS))
+        self.hits, self.misses, self.squares, self.alone, self.pairs = np.zeros((5, len(ALL_KINDS)))
         self.windows = 0.0
         self.traffic = np.zeros(GROUPS)
         self.learned = 0
         self.material = False
         self._report: QualityReport | None = None
 
-    def update(self, counts: QualityCounts) -> QualityReport:
-        """Judge one closed, merged window; one without events changes nothing."""
+    def update(self, counts: QualityCounts, *, lost: int = 0, sent: int = 0) -> QualityReport:
+        """Judge one closed, merged window; one without events changes nothing.
+
+        Args:
+            counts: of its events.
+            lost: of what was sent, events that did not arrive; known since the last window.
+            sent: events of which that is known.
+
+        Raises:
+            ValueError: more were lost than sent.
+        """
+        if not 0 <= lost <= sent:
+            raise ValueError(f"{lost} of {sent} events lost")
         received = int(counts.received.sum())
         past = PRIOR_HITS + self.hits + PRIOR_MISSES + self.misses
         usual = (PRIOR_HITS + self.hits) / past
-        n, hits = self._without_the_loudest(counts, usual)
+        n, hits = self._without_the_loudest(counts, usual[:-1])
+        n, hits = np.append(n, float(sent)), np.append(hits, float(lost))
         size = np.minimum(past, self._concentration())
         sure: Severity | None = None
         if received:
-            log_e = np.concatenate([log_polya(hits, n, usual * size, (1.0 - usual) * size, odds) for odds in QUALITY_ODDS])
+            log_e = np.concatenate([_least_log_e(hits, n, usual, (size, past), odds) for odds in QUALITY_ODDS])
             capped = np.minimum(log_e, self.sr.log_page / 2.0)
             if self.learned < WARM_UP_WINDOWS:
                 capped[:] = -np.inf  # no evidence
@@ -215,15 +238,16 @@ class QualityDetector:
                 self.squares, self.alone = FADE * self.squares + (hits - n * usual) ** 2, FADE * self.alone + variance
                 self.pairs, self.windows = FADE * self.pairs + variance * np.maximum(n - 1.0, 0.0), FADE * self.windows + 1.0
         order = np.argsort(-by_kind, kind="stable")
-        leading = [KINDS[k] for i, k in enumerate(order) if severity != "none" and (i == 0 or by_kind[k] >= self.sr.log_ticket)]
+        leading = [ALL_KINDS[k] for i, k in enumerate(order) if severity != "none" and (i == 0 or by_kind[k] >= self.sr.log_ticket)]
         self._report = QualityReport(
             window=self.sr.steps,
             received=received,
             severity=severity,
             opened=opened,
             log_evidence=self.sr.log_mixture,
-            rates={kind: 1e4 * float(h) / max(float(k), 1.0) for kind, h, k in zip(KINDS, hits, n, strict=True)},
-            usual={kind: 1e4 * float(u) for kind, u in zip(KINDS, usual, strict=True)},
+            log_page=self.sr.log_page,
+            rates={kind: 1e4 * float(h) / max(float(k), 1.0) for kind, h, k in zip(ALL_KINDS, hits, n, strict=True)},
+            usual={kind: 1e4 * float(u) for kind, u in zip(ALL_KINDS, usual, strict=True)},
             leading=tuple(leading),
             since=int(self.sr.since[int(self.sr.log_r.argmax())]),
         )
@@ -238,7 +262,7 @@ class QualityDetector:
         return "page" if self.material else "ticket", opened
 
     def _without_the_loudest(self, counts: QualityCounts, usual: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Per kind, events received and events at fault, shape (9,), of all groups but the loudest small ones that stand out."""
+        """By `KINDS`, events received and events at fault, shape (10,), of all groups but the loudest small ones that stand out."""
         traffic = self.traffic + counts.received
         expected = usual[:, None] * counts.received
         excess = counts.hits - expected - BY_CHANCE * np.sqrt(expected * (1.0 - usual[:, None])) - 1.0
@@ -249,13 +273,13 @@ class QualityDetector:
         return (kept * counts.received).sum(axis=1, dtype=np.float64), (kept * counts.hits).sum(axis=1, dtype=np.float64)
 
     def _concentration(self) -> NDArray[np.float64]:
-        """Of the rate of each kind between windows, shape (9,)."""
+        """Of the rate of each kind between windows, shape (11,)."""
         rho = np.maximum(self.squares - self.alone, 0.0) / np.maximum(self.pairs, 1e-9)
         rho = (self.windows * np.minimum(rho, 1.0) + PRIOR_WINDOWS * PRIOR_RHO) / (self.windows + PRIOR_WINDOWS)
         return np.minimum(1.0 / rho - 1.0, MOST_ALIKE)
 
     def _by_kind(self) -> NDArray[np.float64]:
-        """Natural logarithm of the mean over odds, shape (9,)."""
+        """Natural logarithm of the mean over odds, shape (11,)."""
         return np.asarray(np.logaddexp.reduce(self.sr.log_r.reshape(len(QUALITY_ODDS), -1), axis=0) - math.log(len(QUALITY_ODDS)))
 
     def report(self) -> QualityReport | None:
@@ -265,13 +289,14 @@ class QualityDetector:
     def reset(self) -> None:
         """Forget evidence and history: the present level becomes normal."""
         self.sr.reset()
+        self.traffic[:] = 0.0
         for name in _HISTORY:
             getattr(self, name)[:] = 0.0
         self.windows, self.learned, self.material = 0.0, 0, False
 
     def snapshot(self) -> bytes:
         """The state as bytes."""
-        history = {name: getattr(self, name) for name in _HISTORY}
+        history = {name: getattr(self, name) for name in ("traffic", *_HISTORY)}
         episode = {"windows": self.windows, "learned": self.learned, "material": self.material}
         return pack(_KIND, _VERSION, {"sr": self.sr.state(), **episode, **history})
 
@@ -283,11 +308,31 @@ class QualityDetector:
         """
         body: dict[str, Any] = unpack(blob, _KIND, _VERSION)
         try:
-            history = arrays_like(self, _HISTORY, body)
+            body |= {name: _with_kinds(body[name], len(ALL_KINDS)) for name in _HISTORY}
+            history = arrays_like(self, ("traffic", *_HISTORY), body)
             windows, learned, material = float(body["windows"]), int(body["learned"]), bool(body["material"])
-            self.sr.restore(body["sr"])
+            self.sr.restore(_with_components(body["sr"]))
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"damaged {_KIND}: {error}") from error
         for name, values in history.items():
             setattr(self, name, values)
         self.windows, self.learned, self.material, self._report = windows, learned, material, None
+
+
+def _least_log_e(hits: NDArray[Any], n: NDArray[Any], usual: NDArray[Any], sizes: tuple[NDArray[Any], ...], odds: float) -> NDArray[Any]:
+    """Logarithm of e, whichever of these concentrations the null has: the least of several e-values is one under each of them."""
+    return np.minimum(*(log_polya(hits, n, usual * size, (1.0 - usual) * size, odds) for size in sizes))
+
+
+def _with_kinds(counts: NDArray[Any], kinds: int, fill: float = 0.0) -> NDArray[Any]:
+    """With rows for kinds that there were not when it was written."""
+    return np.concatenate([counts, np.full((max(kinds - len(counts), 0), *counts.shape[1:]), fill, counts.dtype)])
+
+
+def _with_components(state: dict[str, Any]) -> dict[str, Any]:
+    """The state of a mixture, components of kinds that it had not without evidence."""
+    out = dict(state)
+    for name, fill in (("log_r", -np.inf), ("cusum", 0.0), ("since", state["steps"])):
+        by_odds = np.asarray(state[name]).reshape(len(QUALITY_ODDS), -1).T
+        out[name] = _with_kinds(by_odds, len(ALL_KINDS), fill).T.ravel()
+    return out

@@ -45,7 +45,7 @@ MEANINGS = {
     "alertmanager.resend_s": "Open alerts are posted again so often.",
     "budget.false_pages_per_30d": "**The one number.** False pages that on-call accepts in 30 days for one model version.",
     "budget.drift_share": "Share of the budget that drift may spend.",
-    "budget.quality_share": "Share of the budget that input quality may spend.",
+    "budget.quality_share": "Share of the budget that input quality may spend, a tenth of it on constant columns.",
     "budget.accuracy_share": "Share of the budget that accuracy by delayed labels may spend.",
     "budget.client_share": "Share of the budget that query patterns (extraction, evasion) may spend.",
     "budget.membership_share": "Share of the budget that membership tests may spend.",

@@ -66,14 +66,23 @@ class ModelAccuracy:
         settings: window, budget, labels.
         alerts: takes what is found.
         emit: takes rows.
+        counted: is told of each window of arrival: labels, errors, and when.
 
     Attributes:
         store: the answers.
     """
 
-    def __init__(self, model: str, version: str, settings: Settings, alerts: AlertBook, emit: Callable[[Row], None]) -> None:
+    def __init__(
+        self,
+        model: str,
+        version: str,
+        settings: Settings,
+        alerts: AlertBook,
+        emit: Callable[[Row], None],
+        counted: Callable[[int, int, int], None] = lambda _n, _errors, _now_ns: None,
+    ) -> None:
         self._key: dict[str, Any] = {"model": model, "version": version}
-        self._settings, self._alerts, self._emit = settings, alerts, emit
+        self._settings, self._alerts, self._emit, self._counted = settings, alerts, emit, counted
         self._length_ns = round(settings.window.length_s * NS)
         self.store = OutcomeStore(settings.labels)
         self._leakage = Leakage(model, version, emit, settings.membership, alerts)
@@ -211,6 +220,7 @@ class ModelAccuracy:
         counts, arrived = self._counts, self._arrived
         self._counts, self._arrived = AccuracyCounts(), np.zeros(6, np.int64)
         self._open_ns = self._last_ns = now_ns
+        self._counted(int(arrived[_N]), int(arrived[_ERRORS]), now_ns)
         if self._detector is None:
             self._learn(counts)
             return

@@ -1,4 +1,4 @@
-"""Drift of one model version at its owner: the whole, its segments, and latency; what they say becomes alerts."""
+"""Drift of one model version at its owner: the whole, its segments, latency, and constant columns; what they say becomes alerts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from detectors.constant import ConstantDetector, ConstantReport
 from detectors.drift import DriftDetector, DriftReference, DriftReport, WindowCounts
 from detectors.drift.reference import LATENCY
 from detectors.drift.report import VariableDrift
@@ -18,8 +19,10 @@ from streams.alerts import AlertBook
 from streams.owner import NS
 from streams.references import Loaded
 from streams.segment_judge import Part, SegmentJudge
-from streams.settings import Settings, drift_pages, windows_in_30d
+from streams.settings import Settings, drift_pages, quality_pages, windows_in_30d
 
+CONSTANT = "constant"
+"""What of input quality an alert about columns at one value is."""
 _PATIENCE_NS = round(QUIET_DAYS * 86_400) * NS
 """Without renewal, after which a ticket of what comes and goes is over."""
 
@@ -40,6 +43,7 @@ class DriftJudge:
         self._loaded: Loaded | None = None
         self.detector: DriftDetector | None = None
         self._segments: SegmentJudge | None = None
+        self._constant: ConstantDetector | None = None
 
     @property
     def reference(self) -> DriftReference | None:
@@ -49,7 +53,7 @@ class DriftJudge:
     def use(self, loaded: Loaded | None) -> None:
         """Goes over to another reference: the recursions begin anew."""
         settings = self._settings
-        self._loaded, self.detector, self._segments = loaded, None, None
+        self._loaded, self.detector, self._segments, self._constant = loaded, None, None, None
         if loaded is not None and loaded.drift is not None:
             self._segments = SegmentJudge(settings, loaded.drift) if settings.drift.segments else None
             self.detector = DriftDetector(
@@ -59,6 +63,7 @@ class DriftJudge:
                 materiality=settings.drift.materiality,
                 latency_materiality=settings.drift.latency_materiality,
             )
+            self._constant = ConstantDetector(loaded.drift, false_pages=quality_pages(settings)[1], windows=windows_in_30d(settings.window))
 
     def window(self, window: WindowPartial, now_ns: int, mark: dict[str, Any]) -> DriftReport | None:
         """Judges a window; None where it was counted by another reference, or by none.
@@ -68,18 +73,22 @@ class DriftJudge:
             now_ns: when it is judged.
             mark: what alerts say besides.
         """
-        detector, loaded = self.detector, self._loaded
-        if detector is None or loaded is None or not window.counts or window.reference != loaded.drift_id:
+        detector, constant, loaded = self.detector, self._constant, self._loaded
+        if detector is None or constant is None or loaded is None or not window.counts or window.reference != loaded.drift_id:
             return None
         try:
             counts = WindowCounts.from_bytes(window.counts, detector.reference)
         except StateError:  # only when the reference came after the counts, which could not be looked at until now
             window.anomalies["damaged_counts"] = window.n
             return None
-        report, at_ns = detector.update(counts, (window.start_ns / NS, window.end_ns / NS)), max(window.end_ns, now_ns)
+        span_s, at_ns = (window.start_ns / NS, window.end_ns / NS), max(window.end_ns, now_ns)
+        before = detector.ceilings(counts, span_s)
+        report = detector.update(counts, span_s)
+        stuck = constant.update(counts, *before, may_page=report.status == "calibrated" and not self._provisional)
         parts = [] if self._segments is None else [part for part in self._segments.judge(window) if part.report.severity != "none"]
         if loaded.baseline is not None and loaded.drift_id != loaded.id:
             mark = mark | {"baseline": loaded.baseline.name}
+        self._alert_constant(window, stuck, at_ns, mark)
         self._alert(window, report, parts, at_ns, mark)
         self._alert_latency(window, report, at_ns, mark)
         return report
@@ -92,6 +101,9 @@ class DriftJudge:
         if severity == "none":
             return
         leading = pages.leading_variables(report)
+        stuck = {} if alone else self._stuck
+        if severity == "page" and self._is_told(report, leading, set(stuck)):
+            severity = "ticket"
         cause = "" if alone else self._cause(report, leading, at_ns)
         self._alerts.raise_(
             "drift",
@@ -109,6 +121,7 @@ class DriftJudge:
                 "log_page": round(report.log_page, 2),
                 "status": self._status(report),
                 "variables": [msgspec.to_builtins(variable) for variable in leading[:5]],
+                "stuck": {one.name: stuck[one.name] for one in leading[:5] if one.name in stuck},
                 "pairs": [pair._asdict() for pair in report.pairs],
                 "together": None if report.shift is None else report.shift._asdict(),
                 "segments": [
@@ -142,6 +155,60 @@ class DriftJudge:
         if not report.opened or held is None or held.severity != "page" or not leading or leading[0].name == held.feature:
             return ""
         return leading[0].name
+
+    def _alert_constant(self, window: WindowPartial, report: ConstantReport, at_ns: int, mark: dict[str, Any]) -> None:
+        """Columns at one value; a ticket where drift has paged about all of them already: it began in the middle of a window."""
+        if not report.stuck:
+            return
+        names, held = [one.feature for one in report.stuck], self._alerts.of("quality").get(CONSTANT)
+        told = self._paged_variables.issuperset(names) and (held is None or held.severity != "page")
+        severity: Severity = "ticket" if told else report.severity
+        known = {} if held is None else held.evidence["stuck"]
+        self._alerts.raise_(
+            "quality",
+            CONSTANT,
+            severity,
+            at_ns,
+            summary=pages.constant(report, window.n, self.model, self.version),
+            log_evidence=report.log_evidence,
+            evidence={
+                "stuck": known | {one.feature: one.value for one in report.stuck},
+                "usual": {one.feature: round(one.usual, 4) for one in report.stuck},
+                "since_window": report.stuck[0].since,
+                "log_page": round(report.log_page, 2),
+            }
+            | mark,
+            feature=names[0],
+            n_events=window.n,
+            grown=held is not None and not known.keys() >= set(names),
+            continues=report.severity == "page" and not report.opened,
+            part=CONSTANT,
+        )
+
+    @property
+    def _stuck(self) -> dict[str, str]:
+        """Columns at one value that on-call knows of, and the value."""
+        held = self._alerts.of("quality").get(CONSTANT)
+        return {} if held is None else dict(held.evidence["stuck"])
+
+    def _is_told(self, report: DriftReport, leading: Sequence[VariableDrift], stuck: set[str]) -> bool:
+        """Whether on-call was paged about columns at one value that explain it: what else leads are answers, or what goes with them."""
+        held = self._alerts.of("quality").get(CONSTANT)
+        if held is None or report.shift is not None or self.reference is None:
+            return False
+        if held.severity != "page" and not stuck <= self._paged_variables:
+            return False
+        features = set(self.reference.variables[: self.reference.n_features])
+        beyond = {one.name for one, far in zip(report.variables, report.beyond, strict=True) if far}
+        others = any(one.name in features and one.name in beyond and one.name not in stuck for one in leading)
+        apart = any(not stuck & {pair.first, pair.second} for pair in report.pairs)
+        return not others and not apart and (held.severity == "page" or leading[0].name not in stuck)
+
+    @property
+    def _paged_variables(self) -> set[str]:
+        """What open pages about drift are of."""
+        open_pages = (alert for alert in self._alerts.of("drift").values() if alert.severity == "page")
+        return {variable["name"] for alert in open_pages for variable in alert.evidence.get("variables", [])}
 
     def _alert_latency(self, window: WindowPartial, report: DriftReport, at_ns: int, mark: dict[str, Any]) -> None:
         """Latency's ticket, beside what else moved."""
@@ -185,6 +252,7 @@ class DriftJudge:
         return {
             "drift": b"" if self.detector is None else self.detector.snapshot(),
             "segments": None if self._segments is None else self._segments.dump(),
+            "constant": b"" if self._constant is None else self._constant.snapshot(),
         }
 
     def load(self, body: dict[str, Any]) -> None:
@@ -193,6 +261,8 @@ class DriftJudge:
             self.detector.restore(body["drift"])
             if self._segments is not None and body.get("segments") is not None:
                 self._segments.load(body["segments"])
+            if self._constant is not None and body.get("constant"):
+                self._constant.restore(body["constant"])
 
 
 def _began(window: WindowPartial, report: DriftReport, since: int) -> int:

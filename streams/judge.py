@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -14,16 +13,15 @@ from schemas import findings, operations, outcomes, windows
 from schemas.alerts import Alert
 from schemas.forget import Forget
 from schemas.outcomes import Outcomes
-from schemas.rows import AlertRow, AuditRow, Row, WindowRow
+from schemas.rows import AuditRow, Row, WindowRow
 from schemas.suspects import SuspectRows
 from schemas.windows import Finding, WindowPartial
+from streams.alert_row import alert_row
 from streams.audit import Head
-from streams.duplicates import keys_of_id
 from streams.forget import without
 from streams.judge_audit import JudgeAudit
-from streams.labels import LabelDesk
+from streams.label_desks import LabelDesks
 from streams.model_judge import ModelJudge
-from streams.outcome_store import OutcomeStore
 from streams.owner import NS, SET_BACK_NS, Copy, Out, Outbox, Record, Role
 from streams.references import References
 from streams.settings import Settings
@@ -65,13 +63,14 @@ class Judge:
         self._settings, self._references = settings, references
         self._settle_ns = round(settings.window.settle_s * NS)
         self._models: dict[tuple[str, str], ModelJudge] = {}
-        self._desks: dict[str, LabelDesk] = {}
+        self._labels = LabelDesks(settings, self._models)
         self._books: dict[str, VersionBook] = {}
-        self._fates: Counter[str] = Counter()
         self._seen: OrderedDict[str, int] = OrderedDict()
         self._versions: dict[str, dict[str, int]] = {}
         """By model: its versions that were ever loaded, and when first."""
         self._now_ns = 0
+        self.heard_until_ns: int | None = None
+        """Until when all signs of life have been read, for as long as somebody says it (`streams.tenure.Listening`); None: until now."""
         self._next_piece = 0
         self._verdicts = VerdictBook(settings.verdicts, self._put_verdict)
         self._audit = JudgeAudit(partition, settings, self._put_audit)
@@ -153,8 +152,8 @@ class Judge:
         """Forgets a client, or an event, of one model version, as a shard has."""
         if (one := self._models.get((what.model, what.version))) is not None:
             one.forget(what, at_ns)
-        if what.event_id and (desk := self._desks.get(what.model)) is not None:
-            desk.forget(keys_of_id(what.event_id))
+        if what.event_id:
+            self._labels.forget(what.model, what.event_id)
         if what.client and self._verdicts.forget(what.model, what.client):
             self.outbox.add("verdicts", verdict_key(what.model, what.client), b"")  # the audit log would keep the name
         self.outbox.rewrite(lambda out: without(out, what))
@@ -172,46 +171,15 @@ class Judge:
         columns = outcomes.columns_of(answers)
         self._emitted["outcomes"] += len(columns)
         self._model(answers.model, answers.version).accuracy.answers(columns, tuple(answers.classes))
-        self._join_if_due(answers.model)
+        self._labels.join_if_due(answers.model, self._now_ns)
 
     def label(self, label: Label, received_ns: int) -> None:
         """Takes the truth about an event."""
-        desk = self._desks.get(label.model)
-        if desk is None:
-            if len(self._desks) >= self._settings.limits.models and not self._clear_a_desk():
-                self._fates["too_many_models"] += 1
-                return
-            desk = self._desks[label.model] = LabelDesk(self._settings.labels)
-        desk.take(label, received_ns)
-        self._join_if_due(label.model)
+        self._labels.take(label, received_ns, self._now_ns)
 
     def fates(self) -> Counter[str]:
         """What became of all labels, by `streams.labels.Fate`."""
-        return sum((desk.fates for desk in self._desks.values()), Counter(self._fates))
-
-    def _join_if_due(self, model: str) -> None:
-        """Between ticks, which do not come while a backlog is read."""
-        stores = self._stores(model)
-        desk = self._desks.get(model)
-        if desk is not None and desk.is_due(stores):
-            self._join(model, desk, stores)
-
-    def _join(self, model: str, desk: LabelDesk, stores: dict[str, OutcomeStore]) -> None:
-        for version, joined in desk.join(stores):
-            self._models[model, version].accuracy.labelled(joined, self._now_ns)
-
-    def _stores(self, model: str) -> dict[str, OutcomeStore]:
-        return {version: one.accuracy.store for (name, version), one in self._models.items() if name == model}
-
-    def _clear_a_desk(self) -> bool:
-        """Makes room: labels of a model of which nothing else is known are given up, as of unknown events."""
-        names = {name for name, _ in self._models}
-        for model, desk in self._desks.items():
-            if model not in names:
-                self._fates.update(desk.fates + Counter(unknown=desk.waiting))
-                del self._desks[model]
-                return True
-        return False
+        return self._labels.fates()
 
     def tick(self, now_ns: int) -> None:
         """Judges windows that are due; ends alerts that nothing renews.
@@ -223,12 +191,10 @@ class Judge:
             for model in self._models.values():
                 model.set_back(now_ns)
         self._now_ns = max(self._now_ns, now_ns)
-        for name, desk in self._desks.items():
-            self._join(name, desk, self._stores(name))
-            desk.tick(self._now_ns)
+        self._labels.tick(self._now_ns)
         for model in self._models.values():
             model.accuracy.store.drop_fresh()
-            model.tick(self._now_ns, self._settle_ns)
+            model.tick(self._now_ns, self._settle_ns, self.heard_until_ns)
         self._verdicts.tick(self._now_ns, self._open_pages)
         self._audit.tick(self._now_ns, self._references)
 
@@ -250,8 +216,7 @@ class Judge:
                 "counted": dict(self.counted),
                 "emitted": dict(self._emitted),
                 "seen": dict(self._seen),
-                "desks": [[name, desk.dump()] for name, desk in self._desks.items()],
-                "fates": dict(self._fates),
+                **self._labels.dump(),
                 "books": [[name, book.dump()] for name, book in self._books.items()],
                 "versions": self._versions,
                 "verdicts": self._verdicts.dump(),
@@ -275,10 +240,7 @@ class Judge:
         self.refused, self.counted = Counter(body["refused"]), Counter(body["counted"])
         self._emitted = Counter(body["emitted"])
         self._seen = OrderedDict(body["seen"])
-        self._fates = Counter(body.get("fates", {}))
-        for name, state in body.get("desks", []):
-            self._desks[name] = LabelDesk(self._settings.labels)
-            self._desks[name].load(state)
+        self._labels.load(body)
         self._versions = body.get("versions", {})
         if "verdicts" in body:
             self._verdicts.load(body["verdicts"])
@@ -426,34 +388,3 @@ class JudgeCopy:
     def step(self) -> bool:
         """Nothing is left to copy."""
         return False
-
-
-def alert_row(alert: Alert) -> AlertRow:
-    """An alert's state as a row of its history."""
-    return AlertRow(
-        revision=max(alert.at_ns, 0),  # told again with news under the same key; whatever comes late, the last news stays
-        alert_id=alert.alert_id,
-        model=alert.model,
-        version=alert.version,
-        detector=alert.detector,
-        alertname=alert.alertname,
-        severity=alert.severity,
-        state=alert.state,
-        opened_at=alert.opened_at_ns,
-        at=alert.at_ns,
-        resolved_at=alert.resolved_at_ns,
-        client=alert.client or "",
-        clients=alert.clients,
-        feature=alert.feature or "",
-        n_events=alert.n_events,
-        log_evidence=_finite(alert.log_evidence),
-        summary=alert.summary,
-        evidence=msgspec.json.encode(alert.evidence).decode(),
-        techniques=alert.techniques,
-        owasp=alert.owasp,
-        runbook=f"docs/runbooks/{alert.alertname}.md",
-    )
-
-
-def _finite(value: Any) -> float:
-    return float(min(max(value, -1e300), 1e300))

@@ -25,6 +25,7 @@ from streams import pages
 from streams.accuracy import ModelAccuracy
 from streams.alerts import AlertBook
 from streams.behaviour_judge import BehaviourJudge
+from streams.budget_judge import BudgetJudge
 from streams.canaries import CanaryHits
 from streams.doubt import MODELS_DOING, Doubt
 from streams.drift_judge import DriftJudge
@@ -34,7 +35,7 @@ from streams.owner import NS
 from streams.references import Loaded
 from streams.segment_judge import merged
 from streams.service_judge import ServiceJudge
-from streams.settings import Settings, windows_in_30d
+from streams.settings import Settings, quality_pages, windows_in_30d
 from streams.slices import SliceQueue
 from streams.slo import objectives_for
 from streams.swarm_state import SwarmState
@@ -85,11 +86,11 @@ class ModelJudge:
         self._telemetry = Telemetry(round(settings.window.length_s * NS), settings.limits.instances, objectives.completeness)
         over_after_ns = round(max(_RESOLVE_WINDOWS * settings.window.length_s, _RESOLVE_S) * NS)
         self.alerts = AlertBook(model, version, self._alert, over_after_ns, self._telemetry.service)
-        budget = settings.budget
-        self._quality = QualityDetector(
-            false_pages=budget.false_pages_per_30d * budget.quality_share, windows=windows_in_30d(settings.window)
-        )
+        self._quality = QualityDetector(false_pages=quality_pages(settings)[0], windows=windows_in_30d(settings.window))
+        self._lost = self._sent = 0
+        """Of what is known to have been sent since a window was judged: events that did not arrive, and all."""
         self.service = ServiceJudge(model, version, settings, self.alerts, emit)
+        self._budgets = BudgetJudge(model, version, objectives, self.alerts)
         self._behaviour = BehaviourJudge(model, version, settings, self.alerts)
         self._canaries = CanaryHits()
         self._doubt = Doubt()
@@ -101,7 +102,7 @@ class ModelJudge:
         self._slices = SliceQueue()
         self._forgotten = Forgotten()
         self.swarm = SwarmState(self.alerts, settings.swarm.clients)
-        self.accuracy = ModelAccuracy(model, version, settings, self.alerts, emit)
+        self.accuracy = ModelAccuracy(model, version, settings, self.alerts, emit, self._budgets.labels)
         self.suspects_seen = 0
         """Rows of suspects that were looked at."""
         self.use(loaded)
@@ -222,8 +223,11 @@ class ModelJudge:
         self.accuracy.feedback.service(beat.service)
         self.service.heartbeat(beat, received_ns)
 
-    def tick(self, now_ns: int, settle_ns: int) -> None:
-        """Judges the slices and windows whose partitions have had `settle_ns` to come in, then lets alerts end."""
+    def tick(self, now_ns: int, settle_ns: int, heard_until_ns: int | None = None) -> None:
+        """Judges the slices and windows whose partitions have had `settle_ns` to come in, then lets alerts end.
+
+        Signs of life have been read until ``heard_until_ns`` (None: now); who is silent is asked of that time.
+        """
         for part in self._slices.due(now_ns, settle_ns):
             self.suspects_seen += len(part.client)
             self.swarm.judge(part, max(part.end_ns, now_ns))
@@ -233,7 +237,7 @@ class ModelJudge:
                 self._judge(start, now_ns)
         self._forgotten.expire(now_ns - settle_ns - 2 * round(self._settings.window.length_s * NS))
         self.accuracy.tick(now_ns, settle_ns)
-        telemetry = self._telemetry.judge(now_ns)
+        telemetry = self._telemetry.judge(now_ns, heard_until_ns)
         if telemetry is not None:
             self._judge_telemetry(telemetry, now_ns)
         self.service.tick(now_ns)
@@ -298,6 +302,7 @@ class ModelJudge:
         report = self._drift.window(window, now_ns, self._deploy_mark(max(window.end_ns, now_ns)))
         self._judge_quality(window, now_ns)
         self.service.window(window, now_ns)
+        self._budgets.window(window, now_ns)
         self._behaviour.window(window, now_ns)
         self._compare_versions(window, now_ns)
         rows = rows_of(window, report, self._drift.reference, now_ns)
@@ -332,7 +337,9 @@ class ModelJudge:
         return {"deploy": {"version": self.deploy[0], "loaded_at_ns": self.deploy[1]}}
 
     def _judge_quality(self, window: WindowPartial, now_ns: int) -> None:
-        report = self._quality.update(QualityCounts.from_bytes(window.quality) if window.quality else QualityCounts())
+        faults = QualityCounts.from_bytes(window.quality) if window.quality else QualityCounts()
+        report = self._quality.update(faults, lost=self._lost, sent=self._sent)
+        self._lost = self._sent = 0
         self.alerts.raise_(
             "quality",
             "",
@@ -340,12 +347,19 @@ class ModelJudge:
             max(window.end_ns, now_ns),
             summary=pages.quality(report, self.model, self.version),
             log_evidence=report.log_evidence,
-            evidence={"per_10k": report.rates, "usual_per_10k": report.usual, "since_window": report.since},
+            evidence={
+                "per_10k": report.rates,
+                "usual_per_10k": report.usual,
+                "since_window": report.since,
+                "log_page": round(report.log_page, 2),
+            },
             n_events=report.received,
             continues=report.severity == "page" and not report.opened,
         )
 
     def _judge_telemetry(self, report: CompletenessReport, now_ns: int) -> None:
+        lost, sent = self._telemetry.last
+        self._lost, self._sent = self._lost + lost, self._sent + sent
         cause = "silent" if report.severity == "page" else "gap"
         self.alerts.raise_(
             "completeness",
@@ -377,6 +391,7 @@ class ModelJudge:
                 "windows": msgspec.msgpack.encode(windows),
                 "alerts": self.alerts.dump(),
                 "quality": self._quality.snapshot(),
+                "lost": [self._lost, self._sent],
                 "slices": self._slices.dump(),
                 "swarm": self.swarm.dump(whole=whole),
                 "accuracy": self.accuracy.dump(whole=whole),
@@ -387,6 +402,7 @@ class ModelJudge:
                 "doubt": self._doubt.dump(),
                 "deploy": self.deploy,
                 "forgotten": self._forgotten.dump(),
+                "budgets": self._budgets.dump(),
             }
             | self._drift.dump()
             | self._telemetry.dump(),
@@ -401,6 +417,7 @@ class ModelJudge:
         self.alerts.load(body["alerts"])
         self._telemetry.load(body)
         self._quality.restore(body["quality"])
+        self._lost, self._sent = body.get("lost", (0, 0))
         if body.get("drift_reference", body["reference"]) == self._drift_id:
             self._drift.load(body)
         if "slices" in body and body["reference"] == self._reference_id:
@@ -411,6 +428,7 @@ class ModelJudge:
         self.suspects_seen = body.get("suspects_seen", 0)
         self._forgotten.load(body.get("forgotten", []))
         self._doubt.load(body.get("doubt", {}))
+        self._budgets.load(body.get("budgets", {}))
         if "service" in body:
             self.service.load(body["service"])
             self.deploy = tuple(body["deploy"]) if body["deploy"] else None

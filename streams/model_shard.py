@@ -297,7 +297,7 @@ class ModelShard:
         self._emit(
             window.partial(
                 self.model, self.version, self.drift_id, self.partition, end_ns,
-                rare_reference=self.reference_id, producers=self._producers.all(), lines=self.watch.lines(window, present),
+                rare_reference=self.reference_id, producers=self._producers.told(), lines=self.watch.lines(window, present),
             )
         )  # fmt: skip
         self._pass_on_outcomes()

@@ -43,6 +43,7 @@ class Monitor:
         stalled: Called on the loop, with the reason.
         loop: The worker's.
         metrics: Lag goes there.
+        ends: Is told where the partitions end, and when that was asked, from this thread.
         exit_code: Of the process, when the worker has not ended within 10 s.
     """
 
@@ -58,10 +59,12 @@ class Monitor:
         loop: asyncio.AbstractEventLoop,
         metrics: Metrics,
         exit_code: int,
+        ends: Callable[[dict[tuple[Role, int], int], int], None] = lambda _ends, _asked_ns: None,
     ) -> None:
         self._kafka, self._stall_s, self._positions, self._is_excused = kafka, stall_s, positions, is_excused
         self._joining_s = joining_s
         self._stalled, self._loop, self._metrics, self._exit_code = stalled, loop, metrics, exit_code
+        self._ends = ends
         self._ahead: dict[tuple[Role, int], str] = {}
         self._is_blind = False
         self._stopped = threading.Event()
@@ -99,10 +102,11 @@ class Monitor:
                 os._exit(self._exit_code)
 
     def _look(self, admin: AdminClient, dog: Watchdog[tuple[Role, int]]) -> str | None:
-        positions = self._positions()
+        positions, asked_ns = self._positions(), time.time_ns()
         latest = ends(admin, [(self._topic(role), partition) for role, partition in positions])
         found = {key: latest[where] for key in positions if (where := (self._topic(key[0]), key[1])) in latest}
         self._is_blind = len(found) < len(positions)
+        self._ends(found, asked_ns)
         for (role, partition), end in found.items():
             at = positions[role, partition]
             self._metrics.lag.labels(self._topic(role), str(partition)).set(max(0, end - at))

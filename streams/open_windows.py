@@ -139,7 +139,8 @@ class OpenWindows:
         """Counts the events of a batch that are in one window."""
         window, suspect, hashes, value = self.at(start_ns), batch.suspect, batch.hashes, batch.value
         window.add(batch.slot[inside], batch.status[inside], batch.latency_ms[inside], batch.events.service)
-        window.late += 0 if batch.earliest_ns >= start_ns else int(np.count_nonzero(batch.at_ns[inside] < start_ns))
+        late = batch.at_ns < start_ns if batch.earliest_ns < start_ns else None
+        window.late += 0 if late is None else int(np.count_nonzero(late[inside]))
         window.suspect += int(np.count_nonzero(suspect[inside])) if batch.suspects else 0
         self._count_classes(window, batch.label[inside])
         if batch.X.shape[1]:
@@ -148,6 +149,8 @@ class OpenWindows:
         window.quality.see(hashes[trusted])
         for kind, marked in batch.aligned.faults.items():
             window.quality.fault(kind, hashes[trusted][marked[batch.rows][trusted]])
+        if late is not None:
+            window.quality.fault("late", hashes[trusted][late[trusted]])
         counted = batch.counted if isinstance(inside, slice) else batch.counted & inside
         if window.drift is not None and counted.any():
             part = slice(None) if counted.all() else counted

@@ -16,7 +16,7 @@ from dashboards.grafana import uid_of
 from detectors.e_process import page_threshold
 from schemas.alerts import Alert
 from streams.objectives import objectives
-from streams.settings import Settings, windows_in_30d
+from streams.settings import Settings, quality_pages, windows_in_30d
 
 __all__ = ["LONGEST", "PageText", "clean"]
 
@@ -151,7 +151,7 @@ class PageText:
         self._allowed = allowed
         self._ln_page = {
             "drift": lines.ln_page_drift,
-            "quality": math.log(page_threshold(windows, allowed * budget.quality_share)),
+            "quality": math.log(page_threshold(windows, quality_pages(settings)[0])),
             "accuracy": math.log(page_threshold(windows, allowed * budget.accuracy_share)),
             "access": math.log(page_threshold(windows, allowed * budget.access_share)),
             "extraction": lines.ln_page_client,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from detectors.access import AccessReport
 from detectors.accuracy import AccuracyReport
 from detectors.completeness import CompletenessReport
+from detectors.constant import ConstantReport
 from detectors.drift import DriftReport, VariableDrift
 from detectors.drift.witness import JointShift
 from detectors.feedback import FeedbackReport
@@ -153,6 +154,8 @@ def _as_a_whole(shift: JointShift, report: DriftReport, model: str, version: str
 _FAULTS = {
     "clock": "clock (a time too far from the broker's)",
     "duplicate": "duplicate (sent twice)",
+    "late": "late (their window was closed when they came)",
+    "gap": "gap (sent, by their running numbers, and not received)",
     "wrong_width": "wrong_width (another number of features)",
 }
 """Kinds of fault whose name alone says too little."""
@@ -162,7 +165,21 @@ def quality(report: QualityReport, model: str, version: str) -> str:
     """The sentence for input anomalies: which kinds, how many, against how many before."""
     kinds = report.leading[:3]
     parts = [f"{_FAULTS.get(kind, kind)} {report.rates[kind]:,.0f} per 10,000 events (usually {report.usual[kind]:,.0f})" for kind in kinds]
-    return f"More faulty requests than usual reach {_short(model)} {_short(version)}: {', '.join(parts) or 'several kinds'}."
+    name, said = f"{_short(model)} {_short(version)}", ", ".join(parts) or "several kinds"
+    if kinds and set(kinds) <= {"late", "gap"}:
+        return f"More events of {name} than usual are late or missing: {said}."
+    return f"More faulty requests than usual reach {name}: {said}."
+
+
+def constant(report: ConstantReport, n: int, model: str, version: str) -> str:
+    """The sentence for columns at one value: which, at what, and how much of the traffic the reference has there."""
+    first = report.stuck[0]
+    others = f", and so are {', '.join(_short(one.feature, 40) for one in report.stuck[1:4])}" if len(report.stuck) > 1 else ""
+    more = f" and {len(report.stuck) - 4} more" if len(report.stuck) > 4 else ""
+    return (
+        f"{_short(first.feature)} of {_short(model)} {_short(version)} is constant: {_short(first.value, 40)} in all of {n:,} events, "
+        f"of many clients (by the reference at most {first.usual:.1%} are there){others}{more}."
+    )
 
 
 def completeness(report: CompletenessReport, model: str, version: str) -> str:
@@ -200,12 +217,19 @@ def concept(report: AccuracyReport, n: int, errors: int, promised: float, model:
     )
 
 
+_SPENT = {
+    "availability": "failed", "accuracy": "say that the answer was wrong", "authorised": "were refused", "valid_input": "have a fault",
+}  # fmt: skip
+_SPENDERS = {"accuracy": "labels of", "valid_input": "events of"}
+
+
 def burn(kind: str, found: Burn, objective: float, latency_ms: float, model: str, version: str) -> str:
-    """The sentence for an error budget that is spent too fast: what share of the requests, over how long, how much too fast."""
-    what = "failed" if kind == "availability" else f"took longer than {latency_ms:g} ms"
+    """The sentence for an error budget that is spent too fast: what share of what, over how long, how much too fast."""
+    what = _SPENT.get(kind, f"took longer than {latency_ms:g} ms")
     span = f"{found.rule.long_s // 3600} h" if found.rule.long_s < 86_400 else f"{found.rule.long_s // 86_400} days"
+    of = _SPENDERS.get(kind, "requests to")
     return (
-        f"{found.bad / max(found.total, 1):.2%} of the requests to {_short(model)} {_short(version)} {what} in the last {span} "
+        f"{found.bad / max(found.total, 1):.2%} of the {of} {_short(model)} {_short(version)} {what} in the last {span} "
         f"({found.bad:,} of {found.total:,}): its error budget is spent {found.long:.1f} times as fast as {objective:g} % allow"
         + (f", {found.incidents} page{'s' * (found.incidents > 1)} about security included." if found.incidents else ".")
     )

@@ -12,7 +12,9 @@ from inferwatch import EventColumns
 from schemas.windows import NUMBERS_PER_BLOCK, Producer
 
 _BLOCKS = 32
-"""Blocks of running numbers remembered for an instance: what is older has arrived, or never will."""
+"""Blocks of running numbers remembered for an instance beyond the last window: what is older has arrived, or never will."""
+_MOST_BLOCKS = 2_048
+"""Of a window; 6,990 events a second of an instance where windows are 300 s long."""
 
 
 class Producers:
@@ -51,14 +53,16 @@ class Producers:
             blocks = list(zip(*np.unique(numbered // NUMBERS_PER_BLOCK, return_counts=True), strict=True))
         for block, n in blocks:
             producer.blocks[int(block)] = producer.blocks.get(int(block), 0) + int(n)
-        for block in sorted(producer.blocks)[:-_BLOCKS] if len(producer.blocks) > _BLOCKS else ():
-            del producer.blocks[block]
+        _keep_newest(producer.blocks, _MOST_BLOCKS)
         producer.highest, producer.lowest = max(producer.highest, highest), min(producer.lowest, lowest)
         producer.last_at_ns = max(producer.last_at_ns, received_ns)
 
-    def all(self) -> dict[str, Producer]:
-        """A copy of the counts, by instance."""
-        return copy.deepcopy(self._by_instance)
+    def told(self) -> dict[str, Producer]:
+        """A copy of the counts, by instance; of blocks that nobody has been told of, all, and from now on the newest only."""
+        out = copy.deepcopy(self._by_instance)
+        for producer in self._by_instance.values():
+            _keep_newest(producer.blocks, _BLOCKS)
+        return out
 
     def dump(self) -> bytes:
         """For a snapshot."""
@@ -67,3 +71,8 @@ class Producers:
     def load(self, blob: bytes) -> None:
         """From a snapshot."""
         self._by_instance = msgspec.msgpack.decode(blob, type=dict[str, Producer])
+
+
+def _keep_newest(blocks: dict[int, int], most: int) -> None:
+    for block in sorted(blocks)[:-most] if len(blocks) > most else ():
+        del blocks[block]

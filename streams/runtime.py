@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import structlog
 
@@ -157,6 +157,12 @@ class Runtime:
     def positions(self) -> dict[tuple[Role, int], int]:
         """Offsets to read next, of all partitions that have not stopped. Safe to call from another thread."""
         return {(role, t.partition): t.position(role) for t in list(self._tenures.values()) if not t.stopped for role in ROLES[t.kind]}
+
+    def note_ends(self, ends: Mapping[tuple[Role, int], int], asked_ns: int) -> None:
+        """Where the topics ended, and when that was asked. Safe to call from another thread."""
+        for (role, partition), end in ends.items():
+            if role == "lifecycle" and (tenure := self._tenures.get(("judge", partition))) is not None:
+                tenure.end_of_life = (end, asked_ns)
 
     @property
     def is_held(self) -> bool:

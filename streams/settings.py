@@ -415,6 +415,21 @@ def drift_pages(settings: Settings) -> tuple[float, float]:
     return pages * (1.0 - apart), pages * apart
 
 
+CONSTANT_SHARE = 0.1
+"""Of input quality's budget, for constant columns; the other kinds, late events and gaps among them, are one mixture with the rest."""
+
+
+def quality_pages(settings: Settings) -> tuple[float, float]:
+    """False pages in 30 days that input quality may cause: by kinds of faults, and by constant columns.
+
+    Example:
+        >>> [round(pages, 4) for pages in quality_pages(Settings())]
+        [0.18, 0.02]
+    """
+    pages = settings.budget.false_pages_per_30d * settings.budget.quality_share
+    return pages * (1.0 - CONSTANT_SHARE), pages * CONSTANT_SHARE
+
+
 def false_tickets(budget: Budget) -> float:
     """False tickets in 30 days that each detector which opens tickets only may cause: a hundred for each page, times its share.
 

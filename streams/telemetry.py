@@ -17,7 +17,10 @@ from streams.saturation import kept
 SILENT_AFTER_S = 60.0
 """Six of the SDK's heartbeats."""
 GRACE_NS = 30 * NS
-_MAX_BLOCKS = 4_096
+WAITED_NS = 120 * NS
+"""For so long a partition is waited for that has told nothing newer: its shard is behind, or nothing came to it."""
+_MAX_BLOCKS = 8_192
+"""Of an instance: four windows of the most that a partition tells of one."""
 _MAX_SEEN = 64
 FORGET_NS = 86_400 * NS
 """Silence after which an instance is gone for good: every restart of a service is a new one."""
@@ -38,8 +41,10 @@ class Telemetry:
     """Producers' running numbers against what the partitions received.
 
     An instance numbers its events of a model from 0, whatever the partition. The partitions count them in blocks of numbers; a block that
-    the instance had left behind two windows and half a minute ago is settled: what is not there by then is missing, to the unit. An
-    instance first heard in mid-stream is counted from its next block on. Producers without heartbeats are shown, not judged.
+    the instance had left behind a window and half a minute ago is settled: what is not there by then is missing, to the unit. "Ago" is
+    by Kafka's time of what the partitions have read, the slowest of the instance's (at most two minutes behind the clock): an event that
+    waits in a topic is not missing. An instance first heard in mid-stream is counted from its next block on. Producers without heartbeats
+    are shown, not judged.
 
     Args:
         period_ns: length of a window, and how often it is judged.
@@ -57,7 +62,7 @@ class Telemetry:
         self._settled: dict[str, int] = {}
         """By instance: the last block that was judged."""
         self._highest: dict[str, list[tuple[int, int]]] = {}
-        """By instance: its highest number at earlier judgements, with their times."""
+        """By instance: its highest number at earlier judgements, with Kafka's times of the newest that had been read."""
         self._next_ns = 0
         self._completeness = Completeness(silent_after_s=SILENT_AFTER_S, max_instances=max_instances, ticket_below=completeness / 100)
 
@@ -81,8 +86,11 @@ class Telemetry:
         for block, n in producer.blocks.items():
             if block > self._settled[instance]:
                 blocks.setdefault(block, {})[partition] = n
-        for block in sorted(blocks)[:-_MAX_BLOCKS] if len(blocks) > _MAX_BLOCKS else ():
-            del blocks[block]
+        if len(blocks) > _MAX_BLOCKS:  # no room to wait for them: nothing of them is judged
+            for block in sorted(blocks)[:-_MAX_BLOCKS]:
+                del blocks[block]
+            self._settled[instance] = max(self._settled[instance], min(blocks) - 1)
+            self._completeness.stopped(instance)
 
     def heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
         """Takes a sign of life; a closing one says that silence afterwards is no gap."""
@@ -100,31 +108,50 @@ class Telemetry:
         names |= {beat.service for beat in self._heartbeats.values()}
         return names.pop() if len(names) == 1 else ""
 
-    def judge(self, now_ns: int) -> CompletenessReport | None:
-        """The verdict on the period that ended, once a period and once there are heartbeats."""
+    def judge(self, now_ns: int, heard_until_ns: int | None = None) -> CompletenessReport | None:
+        """The verdict on the period that ended, once a period and once there are heartbeats.
+
+        Args:
+            now_ns: the time.
+            heard_until_ns: until when all signs of life have been read; None: until now. Silence after it is no silence: who reads late
+                would else take everybody for silent.
+        """
         if now_ns < self._next_ns:
             return None
         self._forget(now_ns)
         if not self._heartbeats:
             return None
         self._next_ns = now_ns + self._period_ns
+        read_ns: dict[int, int] = {}
+        for parts in self._parts.values():
+            for partition, part in parts.items():
+                read_ns[partition] = max(read_ns.get(partition, 0), part.last_at_ns)
         for instance, beat in self._heartbeats.items():
-            self._judge_blocks(instance, beat, now_ns)
-        return self._completeness.close(now_ns / NS)
+            mine = [read_ns[partition] for partition in self._parts.get(instance, ())]
+            newest, slowest = (max(mine), min(mine)) if mine else (now_ns, now_ns)
+            self._judge_blocks(instance, beat, min(newest, now_ns), min(max(slowest, now_ns - WAITED_NS), now_ns), now_ns)
+        return self._completeness.close((now_ns if heard_until_ns is None else min(heard_until_ns, now_ns)) / NS)
+
+    @property
+    def last(self) -> tuple[int, int]:
+        """Of the period that was judged last: events lost on the way or dropped in the services, and events produced or dropped."""
+        return self._completeness.last
 
     def set_back(self, now_ns: int) -> None:
         """The clock was ahead: no time that is kept lies beyond now."""
         self._next_ns = min(self._next_ns, now_ns)
         self._highest = {instance: [(min(at_ns, now_ns), n) for at_ns, n in seen] for instance, seen in self._highest.items()}
 
-    def _judge_blocks(self, instance: str, beat: Heartbeat, now_ns: int) -> None:
+    def _judge_blocks(self, instance: str, beat: Heartbeat, newest_ns: int, read_ns: int, now_ns: int) -> None:
+        """Settles the blocks that were left behind long enough before ``read_ns``; the instance's highest number came at ``newest_ns``."""
         _, highest, _ = self._totals(instance)
         seen = self._highest.setdefault(instance, [])
-        seen.append((now_ns, highest))
-        while len(seen) > 1 and now_ns - seen[1][0] >= 2 * self._period_ns + GRACE_NS:
+        if not seen or seen[-1][1] < highest:
+            seen.append((newest_ns, highest))
+        while len(seen) > 1 and read_ns - seen[1][0] >= self._period_ns + GRACE_NS:
             seen.pop(0)
         del seen[:-_MAX_SEEN]
-        passed = seen[0][1] if now_ns - seen[0][0] >= 2 * self._period_ns + GRACE_NS else -1
+        passed = seen[0][1] if read_ns - seen[0][0] >= self._period_ns + GRACE_NS else -1
         last = (passed + 1) // NUMBERS_PER_BLOCK - 1
         first = self._settled.get(instance, last) + 1
         if last - first > _MAX_BLOCKS:  # numbers that leap are not a service's own

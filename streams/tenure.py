@@ -26,6 +26,7 @@ Taken = Literal["applied", "skipped", "gap", "failed", "stopped"]
 
 _PATIENCE = 256  # records after a gap, before reading again from where it begins is asked for once more
 _BEHIND_TICKS = 60  # without any record, after which what was to wait in the topics is taken for gone
+_UNHEARD_TICKS = 1_200  # without any sign of life, after which the end of their topic is taken for a transaction's markers
 _RECENT = 100  # records over which our own failures are counted
 
 log = structlog.get_logger(__name__)
@@ -36,6 +37,14 @@ class JudgeOwner(Owner, Protocol):
 
     def open_alerts(self) -> Sequence[Alert]:
         """Those that are firing now, so that they go on firing at Alertmanager after a restart."""
+
+
+@runtime_checkable
+class Listening(Protocol):
+    """An owner that takes silence for a sign, and so has to know how far it has listened."""
+
+    heard_until_ns: int | None
+    """Until when, by Kafka's clock or this machine's, all signs of life have been read."""
 
 
 @runtime_checkable
@@ -80,6 +89,9 @@ class Tenure:
         self.stopped = ""
         """Why no more records are taken; "" when they are."""
         self.ended = False
+        self.end_of_life: tuple[int, int] = (0, 0)
+        """Where the topic of the signs of life ended when somebody looked last, and when that was (`Runtime.note_ends`)."""
+        self._heard_ns = self._ticks_unheard = 0
         self.lost = 0
         """Offsets that were missing in the topics."""
         self._failure_share = failure_share
@@ -119,6 +131,8 @@ class Tenure:
         self._failures.append(False)
         self._changed = True
         self._ticks_behind = 0
+        if role == "lifecycle":
+            self._heard_ns, self._ticks_unheard = max(self._heard_ns, record.at_ns), 0
         return "applied" if applied else "skipped"
 
     def tick(self, now_ns: int) -> bool:
@@ -126,6 +140,8 @@ class Tenure:
         if self.stopped or self.ended or self._paused or self._is_behind():
             return True
         before = self.owner.outbox.next_id
+        if isinstance(self.owner, Listening):
+            self.owner.heard_until_ns = self._heard_until()
         try:
             self.owner.tick(now_ns)
         except Exception as error:
@@ -134,6 +150,14 @@ class Tenure:
             return False
         self._changed |= self.owner.outbox.next_id != before
         return True
+
+    def _heard_until(self) -> int:
+        """Until when the signs of life have been read: the newest record's time; or when the end was looked for that has been reached."""
+        end, at_ns = self.end_of_life
+        self._ticks_unheard += 1
+        if self.position("lifecycle") >= end or self._ticks_unheard > _UNHEARD_TICKS:
+            self._heard_ns = max(self._heard_ns, at_ns)
+        return self._heard_ns
 
     def _is_behind(self) -> bool:
         """Whether records of before the takeover are still to be read."""

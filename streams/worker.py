@@ -208,6 +208,7 @@ class _Worker:
             loop=loop,
             metrics=self._metrics,
             exit_code=Exit.STALLED,
+            ends=runtime.note_ends,
         )
         tasks: list[asyncio.Task[None]] = []
         joined = False

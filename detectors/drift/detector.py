@@ -183,8 +183,7 @@ class DriftDetector:
         """
         dependence, tilts, season = self.dependence, self.tilts, self.reference.season
         table = counts.table if season is None or expected is None else season.carry(counts.table, expected)
-        few = MIX_Z / math.sqrt(look.clients) if look.clients else 0.0
-        left_out = 0 if not look.clients else 1 if look.clients >= MANY_CLIENTS else 2
+        few, left_out = self._crowd(look)
         in_cells, in_tilts = _BOTH.size * self.p.size, tilts.active.size
         logs, out = np.empty(in_cells + in_tilts), np.empty(self.sr.log_r.size, np.float32)
         log_miss, log_top = logs[:in_cells].reshape(_BOTH.size, -1), logs[in_cells:].reshape(tilts.active.shape)
@@ -217,6 +216,35 @@ class DriftDetector:
         if not self._fits(counts):
             return self._standing, False
         return self._judge(counts, span_s, self.dependence.look(counts))
+
+    def ceilings(self, counts: WindowCounts, span_s: tuple[float, float] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What a window may look like before it is judged; arguments as of `step`.
+
+        Returns:
+            The largest share of each cell inside the tolerance, shape (n_cells,), and what the known values of each variable are worth
+            without the groups of clients that are left out, shape (V,).
+        """
+        look, reference = self.dependence.look(counts), self.reference
+        few, left_out = self._crowd(look)
+        p = self.p.astype(np.float64)
+        mix = few**2 * self.dependence.rho[self.variable] * p * (1.0 - p)
+        width = np.zeros(reference.n_cells)
+        more = np.sqrt(self._above.astype(np.float64) ** 2 + mix + self._swing.astype(np.float64) ** 2) + self._materiality[self.variable]
+        single = self.high - self.low == 1
+        width[self.low[single]] = more[single]
+        usual = reference.counts / np.repeat(np.add.reduceat(reference.counts, reference.starts[:-1]).clip(1), np.diff(reference.starts))
+        if reference.season is not None:
+            usual = np.maximum(usual, self._expected(span_s))
+        known = np.add.reduceat(counts.table, reference.starts[:-1], axis=1) - counts.table[:, reference.starts[1:] - 1]
+        worth = known * look.weights
+        loud = np.sort(worth * (self.dependence.loud > 0)[:, None], axis=0)
+        return np.minimum(usual + width, 1.0), worth.sum(axis=0) - loud[GROUPS - left_out :].sum(axis=0)
+
+    @staticmethod
+    def _crowd(look: Look) -> tuple[float, int]:
+        """3.5 / sqrt(clients), and how many groups of clients are left out."""
+        few = MIX_Z / math.sqrt(look.clients) if look.clients else 0.0
+        return few, 0 if not look.clients else 1 if look.clients >= MANY_CLIENTS else 2
 
     @property
     def _standing(self) -> Severity:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dashboards.budgets import Rows, budgets
 from dashboards.build import views
 from dashboards.macros import expand
 from dashboards.scope import Objectives
@@ -65,6 +66,15 @@ def test_without_an_objective_there_is_no_row(store: ClickHouse) -> None:
     assert {name for model, name in found if model == "fraud"} == {"availability", "latency", "drift_free", "signed", "completeness"}
     assert found["fraud", "signed"]["budget left"] == 1.0
     assert "accuracy" not in {name for _, name in rows(store, objectives(settings(objectives={"by_model": ["x=accuracy:90"]})))}
+
+
+@pytest.mark.clickhouse
+@pytest.mark.parametrize("name", ["availability", "accuracy", "auc", "valid_input", "signed", "completeness"])
+def test_an_indicator_can_be_asked_for_alone_whatever_else_has_an_objective(store: ClickHouse, name: str) -> None:
+    every = Rows(windows="1", labels="1", beats="1", loads="1", opened="1")
+    given = Objectives(promised=dict.fromkeys(Objectives().promised, 0.0) | {name: 0.9})
+    assert {row["indicator"] for row in store.query(budgets(given, every, only=(name,)))} == {name}
+    assert store.query(budgets(given, every, only=("drift_free", "authorised"))) == []  # as the gate asks where nothing is promised
 
 
 def test_what_the_views_promise_by_default_is_what_the_settings_do() -> None:

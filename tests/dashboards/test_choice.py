@@ -75,3 +75,12 @@ def test_links_keep_the_range_and_what_was_chosen() -> None:
     assert choice.address("debug") == "/view/debug?span=24h&model=a%26b&model=c&client=x"
     assert choice.address("forensics", {"client": "o'brien <b>"}) == "/view/forensics?span=24h&model=a%26b&model=c&client=o%27brien+%3Cb%3E"
     assert choice.address("oncall", {"client": ""}, 17) == "/view/oncall?from=17&model=a%26b&model=c"
+
+
+@pytest.mark.parametrize("view", views().values(), ids=lambda view: view.name)
+def test_what_a_views_form_sends_is_taken(view: View) -> None:
+    sent = {variable.name: variable.value or "x" for variable in view.variables}
+    assert chosen(*sent.items(), view=view).values(view) == {name: value if name in _NUMBERS else [value] for name, value in sent.items()}
+
+
+_NUMBERS = ("budget", "objective", "slow")

@@ -1,4 +1,4 @@
-"""Malformed input is news when it changes; lost telemetry is counted, silence pages."""
+"""Malformed, late and lost input is news when it changes; lost telemetry is counted, silence pages."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,8 @@ import pytest
 
 from detectors.completeness import Completeness
 from detectors.groups import GROUPS
-from detectors.quality import KINDS, QualityCounts, QualityDetector, QualityReport
+from detectors.quality import ALL_KINDS, KINDS, QualityCounts, QualityDetector, QualityReport
+from detectors.state import pack, unpack
 
 
 def run(detector: QualityDetector, rates: list[float], n: int = 500, seed: int = 1) -> list[QualityReport]:
@@ -28,6 +29,12 @@ def detector() -> QualityDetector:
 
 def test_a_service_that_always_leaves_a_field_empty_is_no_news() -> None:
     assert not any(report.opened for report in run(detector(), [0.3] * 200))
+
+
+@pytest.mark.parametrize("usual", [0.0003, 0.001, 0.003])
+@pytest.mark.parametrize("n", [2_000, 20_000])
+def test_a_small_rate_that_stands_still_is_no_ticket(usual: float, n: int) -> None:
+    assert {report.severity for report in run(detector(), [usual] * 100, n=n)} == {"none"}
 
 
 @pytest.mark.parametrize("usual", [0.0, 0.01, 0.2])
@@ -100,6 +107,62 @@ def test_a_client_who_is_most_of_the_service_is_not_left_out() -> None:
     for counts in windows(rng, shares, [], 40):
         assert watch.update(counts).severity == "none"
     assert [watch.update(counts).severity for counts in windows(rng, shares, [0], 8)][-1] == "page"
+
+
+def gaps(lost: list[int], sent: int = 2_048, seed: int = 1) -> list[QualityReport]:
+    """One window for each number of lost events, its requests without a fault."""
+    watch, rng, reports = detector(), np.random.default_rng(seed), []
+    for n in lost:
+        counts = QualityCounts()
+        counts.see(rng.integers(0, 2**63, 500).astype(np.uint64))
+        reports.append(watch.update(counts, lost=n, sent=sent if n >= 0 else 0))
+    return reports
+
+
+def test_a_gap_that_stays_pages_one_of_a_window_or_a_small_one_does_not() -> None:
+    usual = np.random.default_rng(4).poisson(2, 60).tolist()
+    assert not any(report.severity == "page" for report in gaps([*usual, 1_500, *usual]))
+    small = gaps(usual + [60] * 40)
+    assert (small[-1].severity, small[-1].leading) == ("ticket", ("gap",))
+    reports = gaps(usual + [400] * 10)
+    (opened,) = (k for k, report in enumerate(reports) if report.opened)
+    assert 61 < opened < 67
+    assert reports[-1].leading == ("gap",)
+    assert reports[-1].rates["gap"] == pytest.approx(1e4 * 400 / 2_048)
+
+
+def test_windows_in_which_no_gap_could_be_known_leave_its_evidence_as_it_was() -> None:
+    watch = detector()
+    counts = QualityCounts()
+    counts.see(rng_hashes)
+    for _ in range(20):
+        watch.update(counts, lost=0, sent=1_024)
+    watch.update(counts, lost=300, sent=1_024)
+    before = watch.sr.log_r.reshape(3, -1)[:, -1].copy()
+    watch.update(counts)
+    np.testing.assert_allclose(watch.sr.log_r.reshape(3, -1)[:, -1], np.logaddexp(before, 0.0))
+    with pytest.raises(ValueError, match="lost"):
+        watch.update(counts, lost=3, sent=2)
+
+
+def test_what_was_kept_before_there_were_late_events_and_gaps_goes_on() -> None:
+    watch = detector()
+    run(watch, [0.01] * 30 + [0.05] * 3)
+    body = unpack(watch.snapshot(), "quality.detector", 2)
+    old = body | {name: body[name][:9] for name in ("hits", "misses", "squares", "alone", "pairs")}
+    old["sr"] = body["sr"] | {name: body["sr"][name].reshape(3, -1)[:, :9].ravel() for name in ("log_r", "cusum", "since")}
+    again = detector()
+    again.restore(pack("quality.detector", 2, old))
+    np.testing.assert_array_equal(watch.sr.log_r.reshape(3, -1)[:, :9], again.sr.log_r.reshape(3, -1)[:, :9])
+    a, b = (one.update(counts) for one in (watch, again) for counts in [QualityCounts()])
+    assert a.usual["missing"] == b.usual["missing"]
+    leaf = unpack(QualityCounts().to_bytes(), "quality.counts", 2)
+    assert QualityCounts.from_bytes(pack("quality.counts", 2, leaf | {"hits": leaf["hits"][:9]})).hits.shape == (len(KINDS), GROUPS)
+
+
+def test_all_kinds_together_keep_the_budget_of_one_detector() -> None:
+    assert np.exp(detector().sr.log_weights).sum() == pytest.approx(1.0)
+    assert len(detector().sr.log_weights) == 3 * len(ALL_KINDS)
 
 
 def test_impossible_counts_are_refused() -> None:

@@ -329,7 +329,7 @@ def test_service_and_worker_need_no_right_beyond_those_listed_and_a_missing_one_
     admin, prefix = admin_of(kafka, made), run.environment["INFERWATCH_KAFKA_TOPIC_PREFIX"]
     rights = rights_of(run)
     missing_create = next(one for one in rights if one.operation == "create" and one.name.endswith(".alerts"))
-    missing_group = next(one for one in rights if one.resource == "group" and one.name == f"{prefix}-worker")
+    missing_group = next(one for one in rights if one.user == "worker" and one.name == f"{prefix}-worker")
     missing_write = next(one for one in rights if one.user == "worker" and one.operation == "write" and one.name.endswith(".windows"))
     service_write = next(one for one in rights if one.user == "service" and one.name.endswith(".events"))
     absent = (missing_create, missing_group, missing_write, service_write)

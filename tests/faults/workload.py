@@ -80,6 +80,9 @@ class Unruly:
                 self._kafka.send(record, done)
         self._kafka.poll()
 
+    def rest(self, timeout_s: float) -> None:
+        self._kafka.rest(timeout_s)
+
     def close(self, timeout_s: float) -> None:
         for record, done, _ in self._held.values():
             self._kafka.send(record, done)

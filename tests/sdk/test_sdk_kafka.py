@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from inferwatch import Client, EventColumns, KafkaTransport, decode, partition_of, rows_of
+from inferwatch._transport import Record
 from tests.sdk.helpers import KEY
 from tests.topics import Topics
 
@@ -113,6 +114,28 @@ def test_after_a_fatal_error_a_new_producer_takes_over(mock_broker: str) -> None
     assert transport._producer is not first
     assert watch.stats().sent == 2
     watch.close()
+
+
+def test_what_a_fork_interrupts_is_sent_by_the_next_producer(mock_broker: str) -> None:
+    transport, answers = KafkaTransport(mock_broker, CREATING), list[str | None]()
+    record = Record("inferwatch.events", 0, None, b"payload", [])
+    assert transport.send(record, answers.append)
+    transport.rest(0.0)
+    assert answers == []
+    assert transport._producer is None
+    deadline = time.monotonic() + 10
+    while not answers and time.monotonic() < deadline:
+        transport.poll()
+        time.sleep(0.01)
+    assert answers == [None]
+    transport.send(record, answers.append)
+    transport.rest(5.0)
+    assert answers == [None, None]  # confirmed in time
+    transport.send(record, answers.append)
+    transport.rest(0.0)
+    transport.after_fork()  # in the child: they are the parent's
+    transport.close(1.0)
+    assert answers == [None, None]
 
 
 @pytest.mark.kafka

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,8 +26,18 @@ def client(**more):
 """
 
 
-def run(code: str) -> list[dict[str, Any]]:
-    done = subprocess.run([sys.executable, "-c", START + code], capture_output=True, text=True, timeout=60)
+NATIVE = """
+import os, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+def native():
+    return len(os.listdir("/proc/self/task")) - threading.active_count()
+at_fork = []
+os.register_at_fork(before=lambda: at_fork.append(native()))  # registered first, so it runs last
+"""
+
+
+def run(code: str, first: str = "") -> list[dict[str, Any]]:
+    done = subprocess.run([sys.executable, "-c", first + START + code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -90,6 +101,95 @@ assert os.waitpid(pid, 0)[1] == 0
 """
     )
     assert events == []
+
+
+@pytest.mark.alone
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads by /proc")
+def test_no_thread_of_the_kafka_library_is_alive_at_a_fork_and_nothing_on_its_way_is_lost() -> None:
+    run(
+        """
+from inferwatch import Verdicts
+import logging
+logging.disable()
+quiet = native()
+verdicts = Verdicts("127.0.0.1:1", pseudonym_key="a key of the tests' own")
+verdicts.look_up("m", "alice")
+watch = Client("127.0.0.1:1", "s", pseudonym_key="a key of the tests' own", partitions=1, close_timeout_s=0.1, flush_age_s=0.01)
+for i in range(5):
+    watch.record(model="m", version="1")
+    while watch._transport._producer is None or verdicts._consumer is None:
+        watch.flush(0.01)
+    assert native() > quiet
+    pid = os.fork()
+    if not pid:
+        assert watch.record(model="m", version="1") and watch.flush(0.05) == 1 and watch._transport._producer is not None
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+assert max(at_fork) <= quiet, (at_fork, quiet)  # fewer: OpenBLAS ends its own
+stats = watch.stats()
+assert (stats.accepted, stats.queued, stats.sent, dict(stats.dropped)) == (5, 5, 0, {}), stats
+""",
+        NATIVE,
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_of_a_producer_that_could_not_be_stopped_sends_nothing_rather_than_hang() -> None:
+    run(
+        """
+import logging, time, warnings
+from inferwatch import KafkaTransport, _processes
+warnings.simplefilter("ignore", DeprecationWarning)
+logging.disable()
+_processes.FORK_WAIT_S = 0.2
+class Stuck(KafkaTransport):
+    def rest(self, timeout_s):
+        time.sleep(0.6)
+        super().rest(timeout_s)
+watch = Client(service="s", transport=Stuck("127.0.0.1:1"), pseudonym_key="a key of the tests' own", partitions=1, close_timeout_s=0.1)
+watch.record(model="m", version="1")
+while watch._transport._producer is None:
+    watch.flush(0.01)
+began = time.monotonic()
+pid = os.fork()
+if not pid:
+    assert watch.record(model="m", version="1") and watch.flush(10) == 0
+    assert watch._transport._producer is None and dict(watch.stats().dropped) == {"delivery": 1}
+    os._exit(0)
+assert time.monotonic() - began < 0.5
+assert os.waitpid(pid, 0)[1] == 0
+time.sleep(0.5)
+watch.record(model="m", version="1")
+watch.flush(0.05)
+assert watch._transport._producer is not None and watch.stats().queued == 2  # the parent goes on
+""",
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_threads_that_fork_at_once_take_turns_and_a_fork_may_fork() -> None:
+    run(
+        """
+import logging, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+logging.disable()
+watch = Client("127.0.0.1:1", "s", pseudonym_key="a key of the tests' own", partitions=1, close_timeout_s=0.1)
+watch.record(model="m", version="1")
+bad = []
+def fork(depth=1):
+    pid = os.fork()
+    if not pid:
+        if depth:
+            watch.record(model="m", version="1")
+            fork(depth - 1)
+        os._exit(watch._transport._unusable)
+    bad.append(os.waitpid(pid, 0)[1])
+threads = [threading.Thread(target=fork) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert bad == [0, 0, 0, 0], bad
+"""
+    )
 
 
 def test_what_waits_at_exit_is_sent() -> None:

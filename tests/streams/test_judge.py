@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from detectors.drift import DriftReference, WindowCounts
 from detectors.state import StateError
+from inferwatch import Heartbeat
 from schemas import windows
 from streams.alerts import MAX_OPEN
 from streams.judge import Judge
 from streams.owner import Record
 from streams.references import References
 from tests.streams.events import KEY, NS, START, reference, settings
-from tests.streams.judging import PUBLISHED, Feed, alerts, judge, judged, rows
+from tests.streams.judging import BEAT, PUBLISHED, Feed, alerts, judge, judged, rows
 from tests.streams.messages import LENGTH, finding, partial
 
 # -- counting ---------------------------------------------------------------------------------------------------------------------------
@@ -162,6 +163,25 @@ def test_a_clock_that_was_an_hour_ahead_and_is_right_again_judges_and_ends_alert
         assert len(rows(who, "windows")) == 1, "judged before its partitions had their time"
         who.tick(START + 3 * LENGTH + 11 * NS)
         assert len(rows(who, "windows")) == 2
+
+
+def test_who_reads_late_takes_nobody_for_silent_and_a_model_that_is_silent_still_pages() -> None:
+    feed = Feed(judge())
+    beat = msgspec.json.encode(Heartbeat(service="shop", instance="a", model="m", version="1", accepted=1, sent=1))
+    a_while = 130 + 2 * LENGTH // NS  # silence is a minute's, and looked for once a window
+
+    def pages_after(begin: int, seconds: int, late: int) -> list[str]:
+        for k in range(begin, begin + seconds, 5):
+            feed.judge.heard_until_ns = START + (k - late) * NS
+            feed.judge.tick(START + k * NS)
+        return [alert.detector for alert in alerts(feed.judge) if alert.severity == "page"]
+
+    feed.raw("lifecycle", beat, START, BEAT)
+    for k in range(0, 4 * a_while, 10):  # beats come all the time, and are read a while late
+        feed.raw("lifecycle", beat, START + k * NS, BEAT)
+        assert pages_after(k + a_while, 10, a_while) == []
+    assert pages_after(5 * a_while, 30, a_while) == []
+    assert pages_after(5 * a_while + 30, a_while, a_while) == ["completeness"]
 
 
 def test_a_small_step_back_of_the_clock_is_waited_for() -> None:

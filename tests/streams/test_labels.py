@@ -273,7 +273,7 @@ def test_a_share_of_the_events_is_the_same_one_everywhere() -> None:
     pair.tick()
     fates = pair.fates()
     assert 420 < fates["joined"] < 580
-    assert fates["joined"] + fates["not_followed"] + len(pair.judge._desks["m"]._waiting) == 2_000
+    assert fates["joined"] + fates["not_followed"] + len(pair.judge._labels._desks["m"]._waiting) == 2_000
 
 
 # -- bounds -------------------------------------------------------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ def test_answers_of_a_model_that_never_sees_a_label_do_not_pile_up_between_ticks
     pair = Pair()
     pair.events(events(5_000, rate=1_000.0))
     pair.close_windows()
-    (store,) = pair.judge._stores("m").values()
+    (store,) = pair.judge._labels._stores("m").values()
     pair.tick()
     assert store.fresh == 0
     assert store._fresh == []

@@ -1,6 +1,7 @@
 """Lag, stalls and states ahead of their topics, seen over a connection of the monitor's own."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -28,6 +29,8 @@ def settings(kafka: EmbeddedKafka, topics: Topics) -> Kafka:
 class Watched:
     def __init__(self, settings: Kafka, positions: dict[tuple[Role, int], int], *, excused: bool = False, joining_s: float = 0.0) -> None:
         self.metrics, self.reasons, self.looks = Metrics(), list[str](), 0
+        self.ends: dict[tuple[Role, int], int] = {}
+        self.asked_ns = 0
         self.topic = f"{settings.topic_prefix}.events"
 
         def told() -> dict[tuple[Role, int], int]:
@@ -44,7 +47,12 @@ class Watched:
             loop=asyncio.get_running_loop(),
             metrics=self.metrics,
             exit_code=3,
+            ends=self.told_ends,
         )
+
+    def told_ends(self, ends: dict[tuple[Role, int], int], asked_ns: int) -> None:
+        self.ends |= ends
+        self.asked_ns = asked_ns
 
     def stalled(self, reason: str) -> None:
         self.reasons.append(reason)
@@ -90,6 +98,8 @@ async def test_records_that_wait_and_do_not_move_are_a_stall(settings: Kafka) ->
         await seen.until(lambda: len(seen.reasons) > 0)
         assert seen.reasons[0].startswith("3 records wait and none has moved for ")
         assert (seen.lag(0), seen.lag(1)) == (0, 3)
+        assert (seen.ends["events", 0], seen.ends["events", 1]) == (0, 3)
+        assert 0 < time.time_ns() - seen.asked_ns < 60e9
 
 
 async def test_an_excuse_and_the_marks_of_a_transaction_are_no_stall(settings: Kafka) -> None:

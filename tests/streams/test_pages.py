@@ -130,7 +130,7 @@ def test_a_regressions_answers_beyond_32_bits_are_counted_and_no_error() -> None
 
 def test_a_fault_whose_name_says_too_little_is_explained() -> None:
     report = QualityReport(
-        3, 900, "page", True, 20.0, {"clock": 812.0, "missing": 5.0}, {"clock": 0.0, "missing": 1.0}, ("clock", "missing"), 2
+        3, 900, "page", True, 20.0, 10.8, {"clock": 812.0, "missing": 5.0}, {"clock": 0.0, "missing": 1.0}, ("clock", "missing"), 2
     )
     assert pages.quality(report, "m", "1").endswith(
         "reach m 1: clock (a time too far from the broker's) 812 per 10,000 events (usually 0), missing 5 per 10,000 events (usually 1)."

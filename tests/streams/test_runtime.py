@@ -492,6 +492,13 @@ async def test_time_passes_for_every_owner_and_a_failing_tick_is_counted(monkeyp
     assert world.metrics.registry.get_sample_value("inferwatch_internal_errors_total", {"where": "tick"})
 
 
+async def test_where_the_signs_of_life_end_is_told_to_whoever_reads_them() -> None:
+    world = World()
+    async with world.running([], [1]) as runtime:
+        runtime.note_ends({("lifecycle", 1): 5, ("labels", 1): 2, ("lifecycle", 7): 3}, 9 * NS)
+        assert runtime._tenures["judge", 1].end_of_life == (5, 9 * NS)
+
+
 async def test_time_stands_still_for_a_small_step_back_of_the_clock_and_follows_a_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.runtime.TICK_S", 0.01)
     world = World()

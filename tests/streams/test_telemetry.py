@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,8 +13,11 @@ from detectors.completeness import CompletenessReport
 from inferwatch import Heartbeat
 from schemas.windows import NUMBERS_PER_BLOCK, Producer
 from streams.owner import NS
+from streams.producers import Producers
 from streams.telemetry import Telemetry
+from tests.streams.events import START, events
 
+ONE = events(1)
 RATE, PARTITIONS, WINDOW_S = 300, 4, 10
 
 
@@ -26,8 +32,20 @@ def test_what_a_service_says_of_its_gpu_and_queue_is_in_its_rows_bounded_and_wit
     assert row.gauges["gpu_share"] == 0.7
 
 
-def run(lost: set[int], seconds: int, *, skew_s: float = 0.0, seed: int = 1, restart_at: int | None = None) -> list[CompletenessReport]:
-    """A service of `RATE` events a second whose numbers ``lost`` never arrive; partitions report ``skew_s`` apart. Its reports."""
+def run(
+    lost: set[int],
+    seconds: int,
+    *,
+    skew_s: float = 0.0,
+    seed: int = 1,
+    restart_at: int | None = None,
+    behind_s: int = 0,
+    ends_at: int = 10_000,
+) -> list[CompletenessReport]:
+    """A service of `RATE` events a second whose numbers ``lost`` never arrive; partitions report ``skew_s`` apart. Its reports.
+
+    From 100 s on the last partition is read late, up to ``behind_s``, and from ``ends_at`` on nothing comes of it.
+    """
     rng = np.random.default_rng(seed)
     partition = rng.integers(0, PARTITIONS, RATE * seconds)
     numbers = np.arange(RATE * seconds)
@@ -38,12 +56,18 @@ def run(lost: set[int], seconds: int, *, skew_s: float = 0.0, seed: int = 1, res
         telemetry.heartbeat(Heartbeat(instance="i", accepted=RATE * second, sent=RATE * second), now_ns)
         for p in range(PARTITIONS):
             if second % WINDOW_S == p % 3:
-                mine = numbers[(partition == p) & arrived & (numbers < RATE * max(second - p * skew_s, 0))]
+                read = min(max(second - behind_s, 100), ends_at, second) if behind_s and p == PARTITIONS - 1 else second
+                mine = numbers[(partition == p) & arrived & (numbers < RATE * max(read - p * skew_s, 0))]
                 if len(mine):
                     blocks, n = np.unique(mine // NUMBERS_PER_BLOCK, return_counts=True)
                     counts = dict(zip(blocks.tolist(), n.tolist(), strict=True))
                     producer = Producer(
-                        service="s", received=len(mine), highest=int(mine.max()), lowest=int(mine.min()), last_at_ns=now_ns, blocks=counts
+                        service="s",
+                        received=len(mine),
+                        highest=int(mine.max()),
+                        lowest=int(mine.min()),
+                        last_at_ns=read * NS,
+                        blocks=counts,
                     )
                     telemetry.partial(p, {"i": producer})
         if second == restart_at:
@@ -67,6 +91,58 @@ def test_what_was_lost_is_counted_to_the_unit(lost: set[int], restart_at: int | 
     report = run(lost, 150, restart_at=restart_at)[-1]  # its twelve periods hold everything from the start
     assert report.produced >= 25 * NUMBERS_PER_BLOCK
     assert report.missing == sum(n < report.produced for n in lost)
+
+
+def test_what_waits_in_a_partition_whose_worker_is_behind_is_not_missing() -> None:
+    reports = run(set(), 400, behind_s=70)
+    assert {report.severity for report in reports} == {"none"}
+    assert max(report.missing for report in reports) == 0
+    assert reports[-1].produced > 20_000
+    lost = run(set(range(0, 90_000, 5)), 300, behind_s=70)
+    assert lost[-1].severity == "ticket"
+    assert 0.78 < lost[-1].share < 0.82
+
+
+def test_a_partition_that_tells_nothing_more_holds_nothing_up() -> None:
+    assert run(set(range(0, 90_000, 5)), 400, behind_s=70, ends_at=120)[-1].severity == "ticket"
+
+
+def last_of(rate: float, window_s: float, windows: int, every: int = 0) -> CompletenessReport:
+    """What is said of an instance of this rate, of whose events every so-manieth was lost; partitions tell at the end of each window."""
+    partitions, telemetry = [Producers(10) for _ in range(PARTITIONS)], Telemetry(round(window_s * NS), 100)
+    report, per_window = None, round(rate * window_s)
+    for window in range(windows):
+        numbers = np.arange(window * per_window, (window + 1) * per_window)
+        for p, producers in enumerate(partitions):
+            mine = numbers[(numbers % PARTITIONS == p) & ((numbers % every != 0) if every else True)]
+            at_ns = START + round(window * window_s * NS)
+            producers.count(dataclasses.replace(ONE, number=mine), np.ones(len(mine), bool), int(mine[0]), int(mine[-1]), at_ns)
+        now_ns = START + round((window + 1) * window_s * NS)
+        for p, producers in enumerate(partitions):
+            telemetry.partial(p, producers.told())
+        telemetry.heartbeat(Heartbeat(service="shop", instance="shop-1", sent=len(numbers) * (window + 1)), now_ns)
+        report = telemetry.judge(now_ns) or report
+    assert report is not None
+    return report
+
+
+def test_an_instance_of_a_thousand_events_a_second_loses_nothing_in_windows_of_five_minutes() -> None:
+    report = last_of(1_000, 300, 6)
+    assert report.produced > 800_000
+    assert (report.missing, report.severity) == (0, "none")
+    assert last_of(1_000, 300, 6, every=100).share == pytest.approx(0.99, abs=1e-4)
+
+
+def test_blocks_beyond_what_there_is_room_for_are_not_judged() -> None:
+    telemetry = Telemetry(WINDOW_S * NS, 100)
+    for k in range(3):
+        blocks = dict.fromkeys(range(6000 * k, 6000 * (k + 1)), NUMBERS_PER_BLOCK)
+        highest = 6_000 * (k + 1) * NUMBERS_PER_BLOCK - 1
+        telemetry.partial(0, {"i": Producer(service="s", received=highest + 1, highest=highest, lowest=0, last_at_ns=0, blocks=blocks)})
+        telemetry.heartbeat(Heartbeat(instance="i", sent=highest + 1), NS)
+    for second in range(1, 200, 10):
+        report = telemetry.judge(second * NS)
+        assert report is None or report.missing == 0
 
 
 def test_losing_one_event_in_a_hundred_is_a_ticket() -> None:

@@ -48,3 +48,27 @@ def test_records_that_expired_meanwhile_hold_time_up_for_half_a_minute_only() ->
     assert owner.ticks == 0
     tenure.tick(1)
     assert owner.ticks == 1
+
+
+def test_signs_of_life_are_heard_until_the_newest_that_was_read_or_the_end_that_was_reached() -> None:
+    owner = judge()
+    tenure = Tenure("judge", owner, fence=1, generation=1, restored=False, failure_share=0.5)
+
+    def heard() -> int | None:
+        tenure.tick(START + 1_000)
+        return owner.heard_until_ns
+
+    assert heard() == 0  # nobody has looked yet: nobody is silent
+    tenure.end_of_life = (2, START + 100)
+    assert heard() == 0
+    tenure.take(Record("lifecycle", 0, 0, b"{}", START + 20))
+    assert heard() == START + 20  # what was told then has been read, and no more
+    tenure.take(Record("lifecycle", 0, 1, b"{}", START + 40))
+    assert heard() == START + 100
+    tenure.take(Record("windows", 0, 0, b"", START + 500))
+    assert heard() == START + 100
+    tenure.end_of_life = (3, START + 900)  # which is a transaction's mark
+    assert heard() == START + 100
+    for _ in range(1_200):
+        tenure.tick(START)
+    assert heard() == START + 900

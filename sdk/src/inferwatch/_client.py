@@ -387,6 +387,13 @@ class Client(Signals):
         _processes.watch_exit(self._sender, self._close_timeout_s)
         weakref.finalize(self, self._sender.stop, self._close_timeout_s).atexit = False
 
+    def _before_fork(self, timeout_s: float) -> None:
+        """Gets the sender to let go of the connection. Where it does not in time, the child sends nothing rather than hang."""
+        self._sender.before_fork(timeout_s)
+
+    def _after_fork_in_parent(self) -> None:
+        self._sender.after_fork_in_parent()
+
     def _after_fork(self) -> None:
         """In the child: a new instance with nothing in its queue; the parent sends what was in it."""
         self._transport.after_fork()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from inferwatch._log import RateLimited
 from inferwatch._transport import Record
+
+Done = Callable[[str | None], None]
 
 
 class KafkaTransport:
@@ -40,11 +43,18 @@ class KafkaTransport:
             **(options or {}),
         }
         self._producer: Any = None
+        self._alive = False
+        """librdkafka's threads may be there."""
+        self._unusable = False
+        """The process was forked beside such threads: librdkafka may hold locks here that nobody will open."""
+        self._resting = False
+        self._again: deque[tuple[Record, Done]] = deque()
+        """On their way when the process forked."""
         self._broken = ""
         self._log = RateLimited()
         if options:
             self._make()  # a misspelt option should be an error here, not a silence later
-            self._producer = None
+            self._alive = False  # it is gone already
 
     def __repr__(self) -> str:
         return f"KafkaTransport({self._config['bootstrap.servers']!r})"
@@ -53,6 +63,8 @@ class KafkaTransport:
         """Asks the cluster. Asking does not create the topic, whatever the broker allows."""
         from confluent_kafka import KafkaError, KafkaException
 
+        if self._refuses():
+            return None
         try:
             found = self._ready().list_topics(topic, timeout=timeout_s).topics.get(topic)
         except KafkaException as error:
@@ -66,8 +78,14 @@ class KafkaTransport:
             return None
         return len(found.partitions)
 
-    def send(self, record: Record, done: Callable[[str | None], None]) -> bool:
+    def send(self, record: Record, done: Done) -> bool:
         """Hands the record to librdkafka's queue."""
+        if self._refuses():
+            done("forked")
+            return True
+        return self._catch_up() and self._produce(record, done)
+
+    def _produce(self, record: Record, done: Done) -> bool:
         from confluent_kafka import KafkaException
 
         try:
@@ -76,7 +94,7 @@ class KafkaTransport:
                 record.value,
                 record.key,
                 record.partition,
-                on_delivery=lambda error, _: done(None if error is None else error.name()),
+                on_delivery=lambda error, _: self._delivered(record, done, error),
                 headers=record.headers,
             )
         except BufferError:
@@ -87,23 +105,61 @@ class KafkaTransport:
 
     def poll(self) -> None:
         """Delivery reports."""
+        self._catch_up()
         if self._producer is not None:
             self._producer.poll(0)
 
+    def rest(self, timeout_s: float) -> None:
+        """Ends the producer and its threads. What the broker has not confirmed within the time is kept for the next one."""
+        if self._producer is not None:
+            self._producer.flush(max(0.0, timeout_s))
+            self._resting = True
+            self._discard()
+            self._resting = False
+        self._alive = False
+
     def close(self, timeout_s: float) -> None:
         """Waits for the broker at most `timeout_s`, then reports the rest as failed."""
+        self._catch_up()
         if self._producer is not None:
             self._producer.flush(max(0.0, timeout_s))
             self._discard()
+        self._alive = False
+        while self._again:
+            self._again.popleft()[1]("closed")
 
     def after_fork(self) -> None:
-        """Leaves the parent's producer alone: destroying it here would wait for threads that the child does not have."""
+        """A producer that did not end in time is left alone, and so is its library: using it here could stop the process for ever."""
+        self._unusable |= self._alive
         if self._producer is not None:
             import ctypes
 
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._producer))  # one leaked object instead of a second's wait at exit
             self._producer = None
+        self._alive = self._resting = False
+        self._again.clear()  # the parent's
         self._broken = ""
+
+    def _refuses(self) -> bool:
+        if self._unusable:
+            self._log.line(
+                "fork", "this process was forked while the Kafka producer ran: it sends nothing. Make the client after the fork."
+            )
+        return self._unusable
+
+    def _catch_up(self) -> bool:
+        """Sends again what a fork interrupted; False while there is no room for it."""
+        while self._again:
+            if not self._produce(*self._again[0]):
+                return False
+            self._again.popleft()
+        return True
+
+    def _delivered(self, record: Record, done: Done, error: Any) -> None:
+        if error is not None and self._resting and error.name() in ("_PURGE_QUEUE", "_PURGE_INFLIGHT"):
+            self._again.append((record, done))
+        else:
+            done(None if error is None else error.name())
 
     def _ready(self) -> Any:
         if self._broken:
@@ -116,6 +172,7 @@ class KafkaTransport:
     def _make(self) -> Any:
         from confluent_kafka import KafkaException, Producer
 
+        self._alive = True
         try:
             return Producer({**self._config, "error_cb": self._on_error})
         except KafkaException as error:

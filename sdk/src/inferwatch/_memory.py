@@ -83,6 +83,9 @@ class MemoryTransport:
     def poll(self) -> None:
         """Nothing is ever in flight."""
 
+    def rest(self, timeout_s: float) -> None:
+        """Nothing to let go of."""
+
     def close(self, timeout_s: float) -> None:
         """What was kept stays readable."""
 

@@ -18,6 +18,7 @@ from inferwatch._contract import MAX_EVENTS
 from inferwatch._envelope import Envelopes, heartbeats
 from inferwatch._item import width
 from inferwatch._log import RateLimited
+from inferwatch._processes import Pause
 from inferwatch._pseudonym import Clients
 from inferwatch._settings import Settings
 from inferwatch._transport import Record, Transport
@@ -34,6 +35,10 @@ MAX_SHAPES = 1_000
 RECORD_BYTES = 900_000
 """An encoded record above this is cut in two."""
 LOOK_UP_EVERY_S = 300.0
+LOOK_UP_S = 0.3
+"""Patience of one question for the number of partitions; it is asked again at once, and a fork waits for its end."""
+FORK_FLUSH_S = 0.2
+"""Before a fork the broker has that long to confirm what is on its way; the rest goes out again after it."""
 
 
 class Sender:
@@ -44,6 +49,7 @@ class Sender:
         self.events = Ledger()
         self.signals = Ledger()
         self.wake = threading.Event()
+        self._pause = Pause(self.wake)
         self._transport = transport
         self._gauges = gauges
         self._thread: threading.Thread | None = None
@@ -110,9 +116,23 @@ class Sender:
         elif thread is not threading.current_thread():
             thread.join(timeout_s)
 
+    def before_fork(self, timeout_s: float) -> bool:
+        """Waits until the thread has let go of the connection; False when it has not within the time."""
+        return self._pause.ask(self._thread, timeout_s)
+
+    def after_fork_in_parent(self) -> None:
+        """The thread goes on."""
+        self._pause.over()
+
     # The sender's thread.
 
     def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._pause.end()
+
+    def _work(self) -> None:
         while self._deadline is None:
             try:
                 pause = self._step()
@@ -125,6 +145,9 @@ class Sender:
 
     def _step(self) -> float:
         """One round; returns how long the next one may wait."""
+        if self._pause.asked:
+            self._transport.rest(FORK_FLUSH_S)
+            self._pause.rest()
         now = time.monotonic()
         more = False
         self._look_up(now)
@@ -154,7 +177,7 @@ class Sender:
         if self.settings.partitions is not None or now < self._next_look_up:
             partitions = self._partitions
         else:
-            patience = 1.0 if self._deadline is None else min(1.0, max(0.05, self._deadline - now))
+            patience = LOOK_UP_S if self._deadline is None else min(LOOK_UP_S, max(0.05, self._deadline - now))
             partitions = self._transport.partitions(f"{self.settings.topic_prefix}.events", patience) or self._partitions
             self._next_look_up = time.monotonic() + (LOOK_UP_EVERY_S if partitions else 0.25)
         if partitions and (self._clients is None or partitions != self._partitions):

@@ -31,6 +31,12 @@ class Transport(Protocol):
     def poll(self) -> None:
         """Runs the `done` of what has been delivered or has failed; waits for nothing."""
 
+    def rest(self, timeout_s: float) -> None:
+        """Before a fork: lets go of whatever has threads or locks of its own, having delivered what it can within the time.
+
+        What is on its way then is kept, and sent again at the next call; consumers know an event that comes twice by its number.
+        """
+
     def close(self, timeout_s: float) -> None:
         """Delivers what it can within the time and gives up the rest."""
 

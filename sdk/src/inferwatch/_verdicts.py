@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
@@ -108,6 +109,10 @@ class Verdicts:
         self._found = self._none = self._stale = self._failed = self._bad = self._full = 0
         self._lock = threading.Lock()
         self._closed = False
+        self._alive = False
+        """librdkafka's threads may be there."""
+        self._unusable = False
+        """The process was forked beside such threads: librdkafka may hold locks here that nobody will open."""
         self._stopped = self._caught_up = threading.Event()
         self._begin()
         _processes.watch_forks(self)
@@ -192,10 +197,19 @@ class Verdicts:
         self._started = False
         self._thread: threading.Thread | None = None
         self._consumer: Any = None
+        self._pause = _processes.Pause()
         self._stopped, self._caught_up = threading.Event(), threading.Event()
 
+    def _before_fork(self, timeout_s: float) -> None:
+        self._pause.ask(self._thread, timeout_s)
+
+    def _after_fork_in_parent(self) -> None:
+        self._pause.over()
+
     def _after_fork(self) -> None:
-        """In the child: begins anew at the next look-up. The parent's consumer is left alone: destroying it here would wait for ever."""
+        """In the child: begins anew at the next look-up. A consumer that did not end in time is left alone, and so is its library."""
+        self._unusable |= self._alive
+        self._alive = False
         if self._consumer is not None:
             import ctypes
 
@@ -207,21 +221,34 @@ class Verdicts:
         with self._lock:
             if self._started or self._closed:
                 return
+            if self._unusable:
+                self._log.line(
+                    "fork", "this process was forked while verdicts were read: look-ups say observe. Make Verdicts after the fork."
+                )
+                return
             self._thread = threading.Thread(target=self._run, name="inferwatch-verdicts", daemon=True)
             self._started = True
             _processes.watch_exit(self, 1.0)
             self._thread.start()
 
     def _run(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                self._follow()
-            except Exception as error:  # noqa: BLE001  # whatever it is, look-ups fail open meanwhile, and reading begins again
-                self._log.line("follow", "verdicts cannot be read now (%s); look-ups say observe", _brief(error))
-                self._stopped.wait(1.0)
+        try:
+            while not self._stopped.is_set():
+                self._alive, there = True, False
+                try:
+                    there = self._follow()
+                except Exception as error:  # noqa: BLE001  # whatever it is, look-ups fail open meanwhile, and reading begins again
+                    self._log.line("follow", "verdicts cannot be read now (%s); look-ups say observe", _brief(error))
+                self._alive = False
+                self._pause.rest(functools.partial(self._stopped.wait, 0.0 if there else 1.0))
+        finally:
+            self._pause.end()
 
-    def _follow(self) -> None:
-        """Reads from the beginning, then whatever comes; returns to begin again when the topic's partitions have changed."""
+    def _follow(self) -> bool:
+        """Reads from the beginning, then whatever comes; returns to begin again when the topic's partitions have changed, or for a fork.
+
+        False when there is no topic.
+        """
         from confluent_kafka import Consumer, KafkaError, TopicPartition
         from confluent_kafka.admin import AdminClient
 
@@ -238,19 +265,18 @@ class Verdicts:
         try:
             partitions = self._partitions(admin)
             if not partitions:
-                self._stopped.wait(1.0)
-                return
+                return False
             consumer.assign([TopicPartition(self._topic, p, 0) for p in range(partitions)])
             book = _Book(self._max)
             reached = dict.fromkeys(range(partitions), -1)  # offset behind the last record that was read
             wanted: dict[int, int] = {}  # where the partitions ended when they were asked last
             asked_at = next_at = 0.0
-            while not self._stopped.is_set():
+            while not (self._stopped.is_set() or self._pause.asked):
                 now = time.monotonic()
                 if now >= next_at:
                     next_at = now + self._stale_s / 4
                     if self._partitions(admin) != partitions:
-                        return
+                        return True
                     wanted, asked_at = self._ends(admin, partitions), now
                 for message in consumer.consume(500, _POLL_S):
                     error, partition, offset = message.error(), message.partition() or 0, message.offset() or 0
@@ -266,6 +292,7 @@ class Verdicts:
                     if not self._stopped.is_set():
                         self._fresh_until = asked_at + self._stale_s
                     self._caught_up.set()
+            return True
         finally:
             consumer.close()
             self._consumer = None
