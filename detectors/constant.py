@@ -79,7 +79,8 @@ class ConstantDetector:
     has an expectation of at most 1. A window where they differ takes all evidence away; one without known values leaves it as it is.
 
     One value: all known values are in one cell, and of k of them sum z and sum z^2, in 1 / 65,536 sd and its square, are k times a whole
-    number, and the second is the square of the first. What that lets through is values within 1/250 sd of each other, once in k^2 times.
+    number, and the second is the square of the first. What that lets through
+    is values within 1/250 sd of each other, about once in k^2 times.
     Of categories: the cell is of one category.
 
     Gates, which only take bets away: a cell with u_c > 0.95, where less than a twentieth of the events changed; the first twelve windows;
@@ -94,7 +95,7 @@ class ConstantDetector:
         false_pages: allowed in `windows` windows, this detector's share already taken.
         windows: T.
 
-    Cost: 60 us a window at 20 features. Source: a likelihood ratio against a point; Shin et al., "E-detectors", NEJSDS 2023.
+    Source: a likelihood ratio against a point; Shin et al., "E-detectors", NEJSDS 2023.
     """
 
     def __init__(self, reference: DriftReference, *, false_pages: float, windows: float) -> None:

@@ -66,7 +66,9 @@ class DriftJudge:
                 latency_materiality=settings.drift.latency_materiality,
             )
             self._slow = SlowSizes(loaded.drift)
-            self._constant = ConstantDetector(loaded.drift, false_pages=quality_pages(settings)[1], windows=windows_in_30d(settings.window))
+            if loaded.drift.n_features:
+                pages_of_constant, windows = quality_pages(settings)[1], windows_in_30d(settings.window)
+                self._constant = ConstantDetector(loaded.drift, false_pages=pages_of_constant, windows=windows)
 
     def window(self, window: WindowPartial, now_ns: int, mark: dict[str, Any]) -> DriftReport | None:
         """Judges a window; None where it was counted by another reference, or by none.
@@ -77,7 +79,7 @@ class DriftJudge:
             mark: what alerts say besides.
         """
         detector, constant, loaded = self.detector, self._constant, self._loaded
-        if detector is None or constant is None or loaded is None or not window.counts or window.reference != loaded.drift_id:
+        if detector is None or loaded is None or not window.counts or window.reference != loaded.drift_id:
             return None
         try:
             counts = WindowCounts.from_bytes(window.counts, detector.reference)
@@ -89,11 +91,13 @@ class DriftJudge:
         report = detector.update(counts, span_s)
         if self._slow is not None and counts.n:
             self._slow.take(counts, report, span_s)
-        stuck = constant.update(counts, *before, may_page=report.status == "calibrated" and not self._provisional)
+        may_page = report.status == "calibrated" and not self._provisional
+        stuck = None if constant is None else constant.update(counts, *before, may_page=may_page)
         parts = [] if self._segments is None else [part for part in self._segments.judge(window) if part.report.severity != "none"]
         if loaded.baseline is not None and loaded.drift_id != loaded.id:
             mark = mark | {"baseline": loaded.baseline.name}
-        self._alert_constant(window, stuck, at_ns, mark)
+        if stuck is not None and stuck.stuck:
+            self._alert_constant(window, stuck, at_ns, mark)
         self._alert(window, report, parts, at_ns, mark)
         self._alert_latency(window, report, at_ns, mark)
         return report
@@ -164,8 +168,6 @@ class DriftJudge:
 
     def _alert_constant(self, window: WindowPartial, report: ConstantReport, at_ns: int, mark: dict[str, Any]) -> None:
         """Columns at one value; a ticket where drift has paged about all of them already: it began in the middle of a window."""
-        if not report.stuck:
-            return
         names, held = [one.feature for one in report.stuck], self._alerts.of("quality").get(CONSTANT)
         told = self._paged_variables.issuperset(names) and (held is None or held.severity != "page")
         severity: Severity = "ticket" if told else report.severity
