@@ -245,7 +245,9 @@ GENERATED_SURE = 0.1  # of the remembered rows above the second limit: prices ra
 HABIT_NOISE = 0.1  # sd of each column, as LOOK_NOISE: on tables of a tight law .4 to .7 of such rows look made, of codes none more
 HABIT_GAPS = (0.1, 0.3)  # share of the values that the middle fills: .35 of flights, .01 of loans look made then
 HABIT_EDITS = 0.12  # share of the values that are another row's
-HABIT_ROUNDED = (0.2, 0.5)  # sd, whole numbers too: .1 to .75
+COARSER_LEFT = 0.1  # share of the reference without the value that the client has most
+COARSER_TIMES, COARSER_SIGMAS, COARSER_COLUMNS = 2.0, 4.0, 0.25  # equal pairs, and share of the columns: half of 91 clients who round, ...
+# ... two of 690 that extract; the rest rounds columns that have few values anyway
 COMPOSED_MARGIN = 1.15, 0.01  # over the worst habit: as a share of it, and at least
 COMPOSED_LUCK = 0.02, 3.0  # over the reference's own rows: at least, and standard deviations of 96 rows
 COMPOSED_SHARES = (0.04, 0.12, 0.35)  # of the rows are made and look it: one in four, behind cover traffic, of which some do
@@ -259,6 +261,7 @@ PLACE_CLIP = 5.0  # standard deviations of a residual
 PLACE_APART = 0.25
 PLACE_SCATTER = 1.75  # those with more than .2: .5 to 1.5 (nine of ten); uniform draws 1.9 to 12
 PLACE_LOOSE = 4.0  # .6 to 3.3, uniform draws .9 to 3.1; searches around one row 4.2 to 13
+PLACE_TAIL = 0.1  # of 34 rows one absurd one left .2 of what they tell, cut to their tenths 1.2
 PLACE_TIED = 0.65, 1.6  # unseen ranges of tight tables .7 to 1.5; uniform draws 0 to .2, a search's steps 2
 
 # --- which family a joint or flat alarm belongs to --------------------------------------------------------------------------------

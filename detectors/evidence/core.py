@@ -18,6 +18,7 @@ from detectors.evidence.derive import Columns
 from detectors.evidence.explainer import mixes_one_row
 from detectors.evidence.generated import Generated
 from detectors.evidence.generated import confirms as looks_made
+from detectors.evidence.habits import is_coarser
 from detectors.evidence.independence import Bond, could_be_bound
 from detectors.evidence.place import is_elsewhere
 from detectors.evidence.population import EPOCH, KNOWN, MOVING, Ordinary, Population, knows_made, reconsider, report, set_arms
@@ -108,6 +109,7 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int) -> bool:
     else:
         sure = confirms(memory, held, y.look) if statistic == at.JOINT else looks_made(memory, held, y.look, y.generated)
         sure = sure and not is_elsewhere(memory, held, y.look, statistic == at.GENERATED)
+        sure = sure and (statistic == at.JOINT or not is_coarser(memory, held, y.look.share))
     if not sure:
         count[looked] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
     return bool(sure)

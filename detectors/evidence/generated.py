@@ -86,7 +86,7 @@ def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.i
             return np.asarray(scores(_seen(some, known, columns, *model), trees)[:, None] > c.GENERATED_LIMITS)
 
         above[out] = hits(code[out], None)
-        changed.append([hits(columns.coded(some), None).mean(0) * out.mean() for some in habits(rows[out], rng)])
+        changed.append([hits(columns.coded(some), None).mean(0) * out.mean() for some in habits(rows[out], np.random.default_rng(k))])
         for f in range(fields):
             hidden[f] += hits(code[out], np.broadcast_to(np.arange(fields) != f, code[out].shape).copy()).mean(0) * out.mean()
     nominal: Floats = above.mean(0)

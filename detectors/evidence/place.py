@@ -54,6 +54,17 @@ def displaced(z: Any, look: Look) -> Any:
 
 
 @allocating
+def within_tails(z: Any) -> None:
+    """Sets the values of each column of z (n, F) beyond its own tenths to them: one absurd row hides how the columns hang together."""
+    cut = int(c.PLACE_TAIL * len(z))
+    for f in range(z.shape[1]):
+        ordered = np.sort(z[:, f])
+        low, high = ordered[cut], ordered[len(z) - 1 - cut]
+        for i in range(len(z)):
+            z[i, f] = min(max(z[i, f], low), high)
+
+
+@allocating
 def is_elsewhere(memory: Any, held: int, look: Look, either: bool) -> bool:
     """Whether the remembered rows (field-major, `MEMORY` a field) are a population with a place and a law of its own.
 
@@ -68,5 +79,7 @@ def is_elsewhere(memory: Any, held: int, look: Look, either: bool) -> bool:
     apart, scatter, loose = displaced(z, look)
     if apart <= c.PLACE_APART or loose >= c.PLACE_LOOSE:
         return False
-    tied = told_by_others(z) / max(np.interp(held, TIED_ROWS, look.tied), c.LOOK_TIED_LEAST)
+    told = told_by_others(z)
+    within_tails(z)
+    tied = max(told, told_by_others(z)) / max(np.interp(held, TIED_ROWS, look.tied), c.LOOK_TIED_LEAST)
     return bool(c.PLACE_TIED[0] <= tied <= c.PLACE_TIED[1] or (either and scatter < c.PLACE_SCATTER))
