@@ -245,6 +245,8 @@ GENERATED_SURE = 0.1  # of the remembered rows above the second limit: prices ra
 HABIT_NOISE = 0.1  # sd of each column, as LOOK_NOISE: on tables of a tight law .4 to .7 of such rows look made, of codes none more
 HABIT_GAPS = (0.1, 0.3)  # share of the values that the middle fills: .35 of flights, .01 of loans look made then
 HABIT_EDITS = 0.12  # share of the values that are another row's
+HABIT_ROUNDED = (0.2, 0.5)  # sd, whole numbers too
+HABIT_DRAWS, HABIT_SHOWS = 20, 0.9  # so many draws of 96 rows, and the share in which a habit must show otherwise
 COARSER_LEFT = 0.1  # share of the reference without the value that the client has most
 COARSER_TIMES, COARSER_SIGMAS, COARSER_COLUMNS = 2.0, 4.0, 0.25  # equal pairs, and share of the columns: half of 91 clients who round, ...
 # ... two of 690 that extract; the rest rounds columns that have few values anyway

@@ -95,7 +95,7 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
 
 
 @njit
-def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int) -> bool:
+def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int) -> bool:
     """Whether the remembered rows confirm E1, E12, or E13; not asked again soon after they did not."""
     fields = len(y.look.step)
     if statistic == at.JOINT and (y.image or fields < 3):  # pictures have no units and defaults
@@ -109,7 +109,8 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int) -> bool:
     else:
         sure = confirms(memory, held, y.look) if statistic == at.JOINT else looks_made(memory, held, y.look, y.generated)
         sure = sure and not is_elsewhere(memory, held, y.look, statistic == at.GENERATED)
-        sure = sure and (statistic == at.JOINT or not is_coarser(memory, held, y.look.share))
+        if statistic == at.GENERATED and family == 0:  # rows around one row share its values
+            sure = sure and not is_coarser(memory, held, y.look.share)
     if not sure:
         count[looked] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
     return bool(sure)
@@ -143,7 +144,7 @@ def _judge(
                 s = 0
             s = _alone(count, known, s)
             if s > max(severity, reached):  # what raises nothing need not be looked at again
-                s = s if _confirmed(count, code, y, statistic) else 0
+                s = s if _confirmed(count, code, y, statistic, family) else 0
         elif statistic == at.INDEPENDENT:
             asked = count[at.INDEPENDENT_TRIALS] >= c.INDEPENDENT_LEAST and count[at.DISTINCT] % c.INDEPENDENT_EVERY == 0
             unbound = real[at.BOUND] <= c.INDEPENDENT_SIGMAS * np.sqrt(1.5 * real[at.BOUND_SQUARES])
@@ -155,7 +156,7 @@ def _judge(
             few = count[at.DISTINCT] < c.GENERATED_MIN_ROWS or c.JOINT_SCORED * count[at.GENERATED_TRIALS] < count[at.DISTINCT]
             s = 0 if few else s
             if s > max(severity, reached):
-                s = s if _confirmed(count, code, y, statistic) else 0
+                s = s if _confirmed(count, code, y, statistic, family) else 0
         elif statistic == at.SMOOTH:
             if known < c.SMOOTH_KNOWN or count[at.SCORED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
                 s = 0

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from detectors.evidence import constants as c
 from detectors.evidence.boosting import BLOCK, Trees, fit_trees, no_trees, score_block, scores
 from detectors.evidence.compiled import FINGERPRINT, STALE
-from detectors.evidence.habits import habits
+from detectors.evidence.habits import habits, shows
 from detectors.evidence.residual import Floats, ledoit_wolf
 from detectors.evidence.sampled import Sampled, parts
 from detectors.evidence.second_look import Look, complete, decoded, filled, mapped
@@ -77,6 +77,7 @@ def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.i
     if image or fields < c.GENERATED_FIELDS or n < c.GENERATED_ROWS:
         return untaught(fields)
     code, fold = columns.coded(rows), rng.integers(0, c.GENERATED_FOLDS, n)
+    share = np.stack([np.bincount(column, minlength=256) / n for column in code.T]).astype(np.float32)
     above, changed, hidden = np.zeros((n, 3), np.bool_), [], np.zeros((fields, 3))
     for k in range(c.GENERATED_FOLDS):
         out, model = fold == k, _model(code[fold != k], columns)
@@ -86,7 +87,10 @@ def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.i
             return np.asarray(scores(_seen(some, known, columns, *model), trees)[:, None] > c.GENERATED_LIMITS)
 
         above[out] = hits(code[out], None)
-        changed.append([hits(columns.coded(some), None).mean(0) * out.mean() for some in habits(rows[out], np.random.default_rng(k))])
+        chance = np.random.default_rng(k)
+        codes = [columns.coded(some) for some in habits(rows[out], chance)]
+        shown = [shows(some, share, chance) for some in codes]
+        changed.append([hits(some, None).mean(0) * out.mean() * (not seen) for some, seen in zip(codes, shown, strict=True)])
         for f in range(fields):
             hidden[f] += hits(code[out], np.broadcast_to(np.arange(fields) != f, code[out].shape).copy()).mean(0) * out.mean()
     nominal: Floats = above.mean(0)

@@ -5,9 +5,9 @@ trees more often than the reference's do, and how much more depends on the table
 law and nothing in a table of codes. So the reference is changed in each of these ways, scored by trees that never saw it, and what the
 worst of them does is what a client may do (`detectors.evidence.composed`).
 
-Who rounds is seen by that: its columns repeat values more than the reference's do, which made rows never do, with the most frequent value
-of each column left out (a default, a limit). Of n values n (n - 1) S_2 ordered pairs are equal, S_k = sum_i share_i^k, with variance
-2 n^2 S_2 + 4 n^3 (S_3 - S_2^2).
+Rounding does it, too, but mostly shows: columns repeat values more than the reference's do, which made rows never do, with the most
+frequent value of each column left out (a default, a limit). A habit that shows does not count.
+Of n values n (n - 1) S_2 ordered pairs are equal, S_k = sum_i share_i^k, with variance 2 n^2 S_2 + 4 n^3 (S_3 - S_2^2).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.evidence import constants as c
 from detectors.evidence.residual import Floats
@@ -29,7 +30,7 @@ def habits(rows: Floats, rng: np.random.Generator) -> list[Floats]:
         >>> rows = rng.normal(size=(50, 4))
         >>> changed = habits(rows, rng)
         >>> len(changed), all(some.shape == rows.shape for some in changed), bool((changed[0] == rows).all())
-        (5, True, True)
+        (7, True, True)
     """
     sd, middle, other = np.maximum(rows.std(0), 1e-9), np.median(rows, axis=0), rows[rng.permutation(len(rows))]
     whole = (rows == np.round(rows)).all(0)
@@ -39,7 +40,18 @@ def habits(rows: Floats, rng: np.random.Generator) -> list[Floats]:
         np.where(whole, np.round(measured), measured),
         *(np.where(rng.random(rows.shape) < share, middle, rows) for share in c.HABIT_GAPS),
         np.where(rng.random(rows.shape) < c.HABIT_EDITS, other, rows),
+        *(np.round(rows / (step * sd)) * step * sd for step in c.HABIT_ROUNDED),
     ]
+
+
+def shows(code: NDArray[np.uint8], share: NDArray[np.float32], rng: np.random.Generator) -> bool:
+    """Whether nearly any `MEMORY` of the rows (codes, (n, F)) are seen to be rounded."""
+    held, seen = min(c.MEMORY, len(code)), 0
+    for _ in range(c.HABIT_DRAWS):
+        memory = np.zeros((code.shape[1], c.MEMORY), np.uint8)
+        memory[:, :held] = code[rng.choice(len(code), held, replace=False)].T
+        seen += bool(is_coarser(memory.ravel(), held, share))
+    return seen >= c.HABIT_SHOWS * c.HABIT_DRAWS
 
 
 @allocating

@@ -79,7 +79,9 @@ def is_elsewhere(memory: Any, held: int, look: Look, either: bool) -> bool:
     apart, scatter, loose = displaced(z, look)
     if apart <= c.PLACE_APART or loose >= c.PLACE_LOOSE:
         return False
-    told = told_by_others(z)
+    if either and scatter < c.PLACE_SCATTER:
+        return True
+    usual, told = np.interp(held, TIED_ROWS, look.tied), told_by_others(z)
     within_tails(z)
-    tied = max(told, told_by_others(z)) / max(np.interp(held, TIED_ROWS, look.tied), c.LOOK_TIED_LEAST)
-    return bool(c.PLACE_TIED[0] <= tied <= c.PLACE_TIED[1] or (either and scatter < c.PLACE_SCATTER))
+    told = max(told, told_by_others(z))
+    return bool(usual >= c.LOOK_TIED_LEAST and c.PLACE_TIED[0] * usual <= told <= c.PLACE_TIED[1] * usual)

@@ -57,7 +57,7 @@ def test_rows_crossed_from_two_are_paged_by_it_alone(reference: EvidenceReferenc
 @pytest.mark.parametrize("seed", range(3))
 def test_ordinary_rows_and_those_of_any_habit_are_not_named(reference: EvidenceReference, seed: int) -> None:
     own = habits(survey(900, 20 + seed).astype(float), np.random.default_rng(seed))
-    assert len(own) == 3 + len(c.HABIT_GAPS)
+    assert len(own) == 3 + len(c.HABIT_GAPS) + len(c.HABIT_ROUNDED)
     evidence, found = named(reference, [some.astype(np.float32) for some in own])
     assert found == set()
     assert max(evidence) < np.log(1e5)
