@@ -1,6 +1,7 @@
 """Promises of E13: combinations that no ordinary habit makes are found; habits, places of one's own and one wrong column are not."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,7 +117,7 @@ def test_rounding_is_seen_by_values_that_repeat_and_made_rows_repeat_no_more_tha
     X = (rng.gamma(2.0, size=(3000, 3)) @ rng.normal(size=(3, 6)) + rng.normal(size=(3000, 6))).astype(np.float32)
     measures = fitted(X)
 
-    def memory(rows: Rows) -> NDArray[np.uint8]:
+    def memory(rows: NDArray[Any]) -> NDArray[np.uint8]:
         return np.ascontiguousarray(derive(measures, rows.astype(np.float32)).code.T).ravel()
 
     own, sd = X[: c.MEMORY], X.std(0)
