@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detectors.arrays import plain
 from detectors.evidence import layout
 from detectors.evidence.compiled import call
+from detectors.evidence.composed import over_all
 from detectors.evidence.constants import SR_CAP
 from detectors.evidence.core import gains, room, stream, yardsticks
 from detectors.evidence.derive import derive
@@ -23,7 +24,7 @@ from detectors.state import StateError, pack, unpack
 
 FAMILIES = ("extraction", "evasion")
 Ints = NDArray[np.signedinteger]
-_KIND, _VERSION = "evidence.clients", 5
+_KIND, _VERSION = "evidence.clients", 6
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Crossings:
 class ClientEvidence:
     """Evidence per client that its queries are made by an extraction or evasion program, in at most 4 KB a client.
 
-    Twelve statistics of the order, spacing and joint plausibility of a client's rows (`detectors.evidence.core`), each a mixture of
+    Thirteen statistics of the order, spacing and joint plausibility of a client's rows (`detectors.evidence.core`), each a mixture of
     Shiryaev-Roberts recursions, so that false crossings of threshold A are at most one per A rows at the tolerated rates. A family
     rises when its strongest statistic passes its gate; it never falls: `clear` starts a client anew.
 
@@ -157,7 +158,11 @@ class ClientEvidence:
         out = np.empty((len(slots), len(STATISTICS)), np.float32)
         for k, (first, number) in enumerate(zip(layout.FIRST_ARM, layout.ARMS, strict=True)):
             with np.errstate(divide="ignore"):
-                out[:, k] = np.log(self._state.reals[slots, first : first + number].mean(1, dtype=np.float64))
+                if number:
+                    out[:, k] = np.log(self._state.reals[slots, first : first + number].mean(1, dtype=np.float64))
+                else:
+                    rates, usual = self.reference.generated.composed, self._population.usual
+                    out[:, k] = np.log([over_all(count, rates, usual) for count in self._state.counts[slots]])
         return out
 
     def counts(self, slots: Ints) -> dict[str, NDArray[np.int32]]:

@@ -115,6 +115,11 @@ FLIP_BINS = 3  # bins with >= 2 flips each, the largest with <= .8 of them: a se
 FLIP_BIN_MIN = 2  # and at least this share of all: in thousands of rows a sensor reaches every scale now and then
 FLIP_BIN_LEAST = 0.02
 FLIP_BIN_SHARE = 0.8
+FLIP_ORDER = (
+    3.0  # standard deviations by which neighbours in time must flip at like distances, where rows are edits: 16 searches 4 to 12 when
+)
+# they crossed (one 1.2, and 3 thirty rows later); sensors at most 2.1, 3.2 and, three that drift in few columns, 3 to 7.3
+FLIP_ORDER_LEAST = 12  # such flips before that can be told
 FLIP_EDITS = 0.75  # share of rows that are edits above which wide flips must be seen: rounded to whole numbers, the noise of a sensor has
 # several scales, one for each column that moved
 LAG_TICKET, LAG_PAGE = 4, 5  # octaves with >= 3 consecutive flips that also open the gate (whole-number walks)
@@ -235,6 +240,31 @@ GENERATED_TIED = 0.7, 2  # of the reference's equal pairs, and columns with fewe
 GENERATED_KNOWN = 12  # clients before it may speak, as for E8
 GENERATED_MOVED = 0.1  # excess of the population's tolerated rates above which the trees do not know it, and begin anew
 GENERATED_SURE = 0.1  # of the remembered rows above the second limit: prices raised by some percent reach .38 and .01
+
+# --- E13: E12's hits over all of a client's rows (`detectors.evidence.composed`), against the worst of its `habits` ---------
+HABIT_NOISE = 0.1  # sd of each column, as LOOK_NOISE: on tables of a tight law .4 to .7 of such rows look made, of codes none more
+HABIT_GAPS = (0.1, 0.3)  # share of the values that the middle fills: .35 of flights, .01 of loans look made then
+HABIT_EDITS = 0.12  # share of the values that are another row's
+HABIT_ROUNDED = (0.2, 0.5)  # sd, whole numbers too
+HABIT_DRAWS, HABIT_SHOWS = 20, 0.9  # so many draws of 96 rows, and the share in which a habit must show otherwise
+COARSER_LEFT = 0.1  # share of the reference without the value that the client has most
+COARSER_TIMES, COARSER_SIGMAS, COARSER_COLUMNS = 2.0, 4.0, 0.25  # equal pairs, and share of the columns: half of 91 clients who round, ...
+# ... two of 690 that extract; the rest rounds columns that have few values anyway
+COMPOSED_MARGIN = 1.15, 0.01  # over the worst habit: as a share of it, and at least
+COMPOSED_LUCK = 0.02, 3.0  # over the reference's own rows: at least, and standard deviations of 96 rows
+COMPOSED_SHARES = (0.04, 0.12, 0.35)  # of the rows are made and look it: one in four, behind cover traffic, of which some do
+COMPOSED_EVERY = 4  # judged rows between two reckonings
+COMPOSED_MIN_ROWS = 64  # remembered
+COMPOSED_ELSEWHERE = 0.05  # made rows 0 to .03 (nine of ten); one segment .1 to .33, other units and unseen ranges mostly .1 to .9
+COMPOSED_SIGMAS, COMPOSED_MORE = 2.0, 0.03  # by which each share without one column must be above the reference's own: a wrong join 0.3
+
+# --- a place of one's own (`detectors.evidence.place`): 105 clients of unseen ranges, 123 of other units and defaults, 76 of segments -
+PLACE_CLIP = 5.0  # standard deviations of a residual
+PLACE_APART = 0.25
+PLACE_SCATTER = 1.75  # those with more than .2: .5 to 1.5 (nine of ten); uniform draws 1.9 to 12
+PLACE_LOOSE = 4.0  # .6 to 3.3, uniform draws .9 to 3.1; searches around one row 4.2 to 13
+PLACE_TAIL = 0.1  # of 34 rows one absurd one left .2 of what they tell, cut to their tenths 1.2
+PLACE_TIED = 0.65, 1.6  # unseen ranges of tight tables .7 to 1.5; uniform draws 0 to .2, a search's steps 2
 
 # --- which family a joint or flat alarm belongs to --------------------------------------------------------------------------------
 LOCAL_STEP = 0.25  # of the median random-pair distance

@@ -1,4 +1,4 @@
-"""The streaming kernel: rows in arrival order, one client's state touched per row, twelve statistics updated, families judged."""
+"""The streaming kernel: rows in arrival order, one client's state touched per row, thirteen statistics updated, families judged."""
 
 from __future__ import annotations
 
@@ -12,39 +12,15 @@ from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 from detectors.evidence import recent, trials
 from detectors.evidence.compiled import FINGERPRINT, STALE
+from detectors.evidence.composed import over_all
 from detectors.evidence.derive import Columns
-from detectors.evidence.explainer import mixes_one_row
-from detectors.evidence.generated import Generated
-from detectors.evidence.generated import confirms as looks_made
-from detectors.evidence.independence import Bond, could_be_bound
+from detectors.evidence.judge import Yardsticks, judge
 from detectors.evidence.population import EPOCH, KNOWN, MOVING, Ordinary, Population, knows_made, reconsider, report, set_arms
 from detectors.evidence.reference import EvidenceReference
-from detectors.evidence.rounding import is_rounded
-from detectors.evidence.second_look import Look, confirms
 from detectors.lean import lean
 from detectors.prefetch import prefetch_row
 
 _COUNT_LIMIT = 1 << 30
-
-
-class Yardsticks(NamedTuple):
-    """What the kernel needs of the reference and of the budget."""
-
-    image: bool
-    nearest: float
-    far2: float  # square of the median random-pair distance
-    equal_share: float
-    edit_share: float
-    repeated_share: float
-    energy: NDArray[np.float64]  # (4,) limits of the mean capped square
-    quiet: NDArray[np.float64]  # (2,) limits below which it is small
-    coarse: NDArray[np.bool_]
-    ordinary: Ordinary
-    page: float  # thresholds of the evidence itself, not of its logarithm
-    ticket: float
-    look: Look
-    bond: Bond
-    generated: Generated
 
 
 def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -> Yardsticks:
@@ -91,109 +67,14 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
 
 
 @njit
-def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int) -> bool:
-    """Whether the remembered rows confirm E1, or E12; not asked again soon after they did not."""
-    fields = len(y.look.step)
-    if statistic == at.JOINT and (y.image or fields < 3):  # pictures have no units and defaults
-        return True
-    looked = at.LOOKED if statistic == at.JOINT else at.GENERATED_LOOKED
-    if count[at.DISTINCT] < count[looked]:
-        return False
-    memory, held = recent.remembered(code, count, fields)
-    sure = confirms(memory, held, y.look) if statistic == at.JOINT else looks_made(memory, held, y.look, y.generated)
-    if not sure:
-        count[looked] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
-    return bool(sure)
-
-
-@njit
-def _alone(count: Any, known: int, s: int) -> int:
-    """The severity allowed while so few clients are known that "everybody has moved" cannot be told from "this one is odd"."""
-    if known < c.POPULATION_KNOWN and count[at.DISTINCT] < c.POPULATION_ALONE[1]:
-        return 0 if count[at.DISTINCT] < c.POPULATION_ALONE[0] else min(s, 1)
-    return s
-
-
-@njit
-def _judge(real: Any, count: Any, code: Any, bins: Any, family: int, known: int, y: Yardsticks) -> tuple[int, int, float]:
-    """The family's severity (0, 1 ticket, 2 page) by its strongest statistic that passes its gate."""
-    severity, which, evidence = 0, -1, 0.0
-    fields, reached = len(y.look.step), (count[at.SEVERITY] >> (2 * family)) & 3
-    for statistic in range(len(at.ARMS)):
-        local = statistic >= at.FLIPS or real[at.NEAR_SHARE] > 1 - c.LOCAL_SHARE
-        if local != (family == 1):
-            continue
-        e = trials.mixture(real, statistic)
-        if e <= y.ticket:
-            continue
-        s = 2 if e > y.page else 1
-        if statistic == at.JOINT:
-            if count[at.DISTINCT] < c.JOINT_MIN_ROWS or (not y.image and c.JOINT_SCORED * count[at.SCORED] < count[at.DISTINCT]):
-                s = 0
-            s = _alone(count, known, s)
-            if s > max(severity, reached):  # what raises nothing need not be looked at again
-                s = s if _confirmed(count, code, y, statistic) else 0
-        elif statistic == at.INDEPENDENT:
-            asked = count[at.INDEPENDENT_TRIALS] >= c.INDEPENDENT_LEAST and count[at.DISTINCT] % c.INDEPENDENT_EVERY == 0
-            unbound = real[at.BOUND] <= c.INDEPENDENT_SIGMAS * np.sqrt(1.5 * real[at.BOUND_SQUARES])
-            s = _alone(count, known, s) if asked and unbound else 0
-            if s > max(severity, reached):
-                s = s if could_be_bound(*recent.remembered(code, count, fields), y.look, y.bond) else 0
-        elif statistic == at.GENERATED:
-            few = count[at.DISTINCT] < c.GENERATED_MIN_ROWS or c.JOINT_SCORED * count[at.GENERATED_TRIALS] < count[at.DISTINCT]
-            s = 0 if few else s
-            if s > max(severity, reached):
-                s = s if _confirmed(count, code, y, statistic) else 0
-        elif statistic == at.SMOOTH:
-            if known < c.SMOOTH_KNOWN or count[at.SCORED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
-                s = 0
-            s = min(s, 1) if y.image else s  # dimmed pictures have less of everything
-        elif statistic in (at.FLIPS, at.CLOSING, at.LATTICE):
-            edits = count[at.EDITS] > c.FLIP_EDITS * count[at.DISTINCT]
-            filled = touched = total = lagged = largest = octaves = two = far = 0
-            for k in range(c.OCTAVES):
-                total += bins[k]
-                lagged += bins[c.OCTAVES + k]
-                far += bins[c.OCTAVES + k] if k < c.LAG_WIDE else 0
-            least = c.FLIP_BIN_LEAST * total
-            for k in range(c.OCTAVES):
-                two = max(two, bins[k] + (bins[k + 1] if k + 1 < c.OCTAVES else 0))
-                filled += bins[k] >= max(c.FLIP_BIN_MIN, least)
-                touched += bins[k] >= max(1, least)
-                largest = max(largest, bins[k])
-                octaves += bins[c.OCTAVES + k] >= max(c.LAG_BIN_MIN, (c.LAG_BIN_EDITS if edits else c.FLIP_BIN_LEAST) * lagged)
-            if statistic == at.CLOSING:
-                wide = filled >= c.CLOSING_BINS[0] or touched >= c.CLOSING_BINS[1]
-                s = s if wide and total - two >= max(c.CLOSING_OUTSIDE, 2 * least) else 0
-            elif statistic == at.LATTICE or edits or filled < c.FLIP_BINS or largest > c.FLIP_BIN_SHARE * total:
-                allowed = 0 if octaves < c.LAG_TICKET else (1 if octaves < c.LAG_PAGE else 2)
-                if edits or statistic == at.LATTICE:
-                    allowed = max(allowed, 0 if far < c.LATTICE_WIDE_TICKET else (1 if far < c.LATTICE_WIDE_PAGE else 2))
-                s = min(s, allowed)
-        elif statistic == at.TWO_VALUED:
-            if s > max(severity, reached):
-                ring = code[c.RING * fields : 2 * c.RING * fields]
-                s = 0 if is_rounded(ring, min(count[at.DISTINCT], c.RING), y.look.share) else s
-        elif statistic == at.BISECTION:
-            octaves = 0
-            for k in range(32):
-                octaves += (count[at.BISECTED] >> k) & 1
-            s = s if octaves >= c.BISECTION_OCTAVES else 0
-        if s == 2 and max(severity, reached) < 2 and statistic in at.MADE:
-            s = 1 if mixes_one_row(*recent.remembered(code, count, fields), y.look.share) else 2
-        if s > severity:
-            severity, which, evidence = s, statistic, e
-    return severity, which, evidence
-
-
-@njit
 def _halve(count: Any) -> None:
     """Counts near overflow: halved together, so that rates stay right; places in the rings are kept."""
     for k in range(at.MISSING + 1):
         if k != at.DISTINCT:
             count[k] //= 2
     count[at.DISTINCT] -= count[at.DISTINCT] // (2 * c.RING) * c.RING
-    count[at.LOOKED] = count[at.GENERATED_LOOKED] = 0
+    count[at.GENERATED_TRIALS] //= 2
+    count[at.LOOKED] = count[at.GENERATED_LOOKED] = count[at.COMPOSED_LOOKED] = 0
 
 
 @njit
@@ -215,13 +96,14 @@ def _raise(
     bins: Any,
     population: Population,
     y: Yardsticks,
+    composed: float,
     crossings: int,
     out: Any,
     out_evidence: Any,
 ) -> int:
     """Writes the families that rise at this row; returns how many crossings there are now."""
     for family in range(2):
-        severity, which, evidence = _judge(real, count, code, bins, family, population.clock[KNOWN], y)
+        severity, which, evidence = judge(real, count, code, bins, family, population.clock[KNOWN], composed, y)
         if severity > (count[at.SEVERITY] >> (2 * family)) & 3:
             count[at.SEVERITY] = (count[at.SEVERITY] & ~(3 << (2 * family))) | (severity << (2 * family))
             out[crossings, 0], out[crossings, 1], out[crossings, 2] = i, slot, family
@@ -305,7 +187,7 @@ def stream(
             count[at.EXACT] += 1
             count[at.LAST] = exact
             if _loud(real, ticket):
-                crossings = _raise(i, slot[i], real, count, code, bins, population, y, crossings, out, out_evidence)
+                crossings = _raise(i, slot[i], real, count, code, bins, population, y, 0.0, crossings, out, out_evidence)
             continue
 
         newest = (count[at.DISTINCT] - 1) % c.RING
@@ -331,6 +213,7 @@ def stream(
         if m >= 2 and not edit and positions >= c.BISECTION_DIMENSIONS:
             trials.bisection(real, count, gain, g, ring, distance, m, nearest)
 
+        composed = 0.0
         apart = fresh = not edit and not close
         if fresh and columns.remarkable[i] >= 1 and (count[at.EDGED] < c.JOINT_EDGE_ROWS or columns.remarkable[i] >= c.JOINT_DEFAULT):
             count[at.EDGED] += 1
@@ -340,7 +223,10 @@ def stream(
             trials.independent(real, count, code, gain, x, newest, y.bond, bond[:fields])
         if (fresh or (close and not edit)) and not template and count[at.HAS_RESIDUAL] == 1:
             if trials.joint(real, count, word, gain, residual, y.energy, y.quiet, fresh):
-                trials.generated(real, count, gain, columns.level[i], knows_made(population.usual, population.clock))
+                known = knows_made(population.usual, population.clock)
+                trials.generated(real, count, gain, columns.level[i], known)
+                if known and columns.level[i] > 0 and count[at.GENERATED_TRIALS] % c.COMPOSED_EVERY == 0:
+                    composed = over_all(count, y.generated.composed, population.usual)
             if count[at.SCORED] % (c.POPULATION_ROWS[0] if count[at.SCORED] <= c.POPULATION_ROWS[1] else c.POPULATION_ROWS[1]) == 0:
                 report(population, slot[i], count, y.ordinary, sorted_rates)
         if m > 0:
@@ -363,6 +249,6 @@ def stream(
             code[f * c.RING + k] = columns.value[i, f]
             code[(fields + f) * c.RING + k] = x[f]
 
-        if _loud(real, ticket):  # not asked of every row: passing the yardsticks on costs more than the question
-            crossings = _raise(i, slot[i], real, count, code, bins, population, y, crossings, out, out_evidence)
+        if composed > y.ticket or _loud(real, ticket):  # not asked of every row: passing the yardsticks on costs more than the question
+            crossings = _raise(i, slot[i], real, count, code, bins, population, y, composed, crossings, out, out_evidence)
     return crossings

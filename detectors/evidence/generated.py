@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from detectors.evidence import constants as c
 from detectors.evidence.boosting import BLOCK, Trees, fit_trees, no_trees, score_block, scores
 from detectors.evidence.compiled import FINGERPRINT, STALE
+from detectors.evidence.habits import habits, shows
 from detectors.evidence.residual import Floats, ledoit_wolf
 from detectors.evidence.sampled import Sampled, parts
 from detectors.evidence.second_look import Look, complete, decoded, filled, mapped
@@ -42,16 +43,24 @@ class Generated(NamedTuple):
     trees: Trees
     rates: Floats  # (3,) tolerated shares of rows above the limits; 1: off
     nominal: Floats  # (3,) the reference's own shares
+    composed: Floats  # (3,) E13's tolerated shares over all of a client's rows
+    hidden: Floats  # (F, 3) the reference's own shares when one column is unknown
 
     def to_dict(self) -> dict[str, Any]:
         """Its arrays by name."""
-        return {**self.trees._asdict(), "rates": self.rates, "nominal": self.nominal}
+        return {**self.trees._asdict(), **{name: getattr(self, name) for name in ("rates", "nominal", "composed", "hidden")}}
 
     @classmethod
     def from_dict(cls, body: dict[str, Any]) -> Generated:
         """From `to_dict`; TypeError or KeyError where something is missing or too much."""
         trees = dict(body)
-        return cls(rates=trees.pop("rates"), nominal=trees.pop("nominal"), trees=Trees(**trees))
+        own = {name: trees.pop(name) for name in ("rates", "nominal", "composed", "hidden")}
+        return cls(trees=Trees(**trees), **own)
+
+
+def untaught(fields: int) -> Generated:
+    """Where nothing can be learnt: E12 and E13 are off."""
+    return Generated(no_trees(c.GENERATED_DEPTH), np.ones(3), np.zeros(3), np.ones(3), np.ones((fields, 3)))
 
 
 def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.int64]], image: bool, rng: np.random.Generator) -> Generated:
@@ -65,20 +74,35 @@ def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.i
         rng: draws the made rows.
     """
     n, fields = rows.shape
-    off = Generated(no_trees(c.GENERATED_DEPTH), np.ones(3), np.zeros(3))
     if image or fields < c.GENERATED_FIELDS or n < c.GENERATED_ROWS:
-        return off
+        return untaught(fields)
     code, fold = columns.coded(rows), rng.integers(0, c.GENERATED_FOLDS, n)
-    odds = np.zeros(n)
+    share = np.stack([np.bincount(column, minlength=256) / n for column in code.T]).astype(np.float32)
+    above, changed, hidden = np.zeros((n, 3), np.bool_), [], np.zeros((fields, 3))
     for k in range(c.GENERATED_FOLDS):
+        out, model = fold == k, _model(code[fold != k], columns)
         trees = _learn(rows[fold != k], columns, c.GENERATED_LEARNT // 2, rng)
-        odds[fold == k] = scores(_seen(code[fold == k], None, columns, *_model(code[fold != k], columns)), trees)
-    above = odds[:, None] > c.GENERATED_LIMITS
+
+        def hits(some: Bytes, known: NDArray[np.bool_] | None, model: Any = model, trees: Trees = trees) -> NDArray[np.bool_]:
+            return np.asarray(scores(_seen(some, known, columns, *model), trees)[:, None] > c.GENERATED_LIMITS)
+
+        above[out] = hits(code[out], None)
+        chance = np.random.default_rng(k)
+        codes = [columns.coded(some) for some in habits(rows[out], chance)]
+        shown = [shows(some, share, chance) for some in codes]
+        changed.append([hits(some, None).mean(0) * out.mean() * (not seen) for some, seen in zip(codes, shown, strict=True)])
+        for f in range(fields):
+            hidden[f] += hits(code[out], np.broadcast_to(np.arange(fields) != f, code[out].shape).copy()).mean(0) * out.mean()
     nominal: Floats = above.mean(0)
+    habit: Floats = np.sum(changed, axis=0).max(0)
+    composed = np.maximum(
+        c.COMPOSED_MARGIN[0] * habit + c.COMPOSED_MARGIN[1],
+        nominal + np.maximum(c.COMPOSED_LUCK[0], c.COMPOSED_LUCK[1] * np.sqrt(nominal * (1 - nominal) / c.MEMORY)),
+    )
     least = max(c.INDEPENDENT_PART_ROWS, c.INDEPENDENT_PART * n)
     worst = np.max([nominal, *(above[part].mean(0) for part in parts(code, clusterings) if part.sum() >= least)], axis=0)
     rates = np.clip(c.GENERATED_MARGIN * worst, c.GENERATED_FLOOR, 1.0)
-    return Generated(_learn(rows, columns, c.GENERATED_LEARNT, rng), rates, nominal)
+    return Generated(_learn(rows, columns, c.GENERATED_LEARNT, rng), rates, nominal, np.minimum(composed, 1.0), hidden)
 
 
 def made(rows: Floats, columns: Sampled, k: int, rng: np.random.Generator) -> Floats:
@@ -262,7 +286,7 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
     fields = len(look.step)
     z, kept = np.empty((held, fields)), np.ones((held, fields), np.bool_)
     filled(memory, held, look, z, kept)
-    share, rates = _shares(z, kept, look, generated), generated.rates
+    share, rates = shares(z, kept, look, generated), generated.rates
     if share[1] < c.GENERATED_SURE or not (share > rates + c.GENERATED_WAY * (1 - rates)).any():
         return False
     if _untied(memory, held, look, kept):
@@ -271,7 +295,7 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
     for _ in range(2):
         mapped(z, kept, look)
         _snap(z, look)
-        if not (_shares(z, kept, look, generated) > least).any():
+        if not (shares(z, kept, look, generated) > least).any():
             return False
         if kept.all():
             return True
@@ -321,7 +345,7 @@ def _snap(z: Any, look: Look) -> None:
 
 
 @allocating
-def _shares(z: Any, kept: Any, look: Look, generated: Generated) -> Any:
+def shares(z: Any, kept: Any, look: Look, generated: Generated) -> Any:
     """Shares (3,) of the rows with half of their fields known that are above the limits; 0 where there are few."""
     held, fields = z.shape
     block, leaf, score = np.zeros((2 * fields, BLOCK), np.uint8), np.zeros(BLOCK, np.uint8), np.zeros(BLOCK, np.float32)

@@ -22,6 +22,7 @@ STATISTICS = (
     "stride",
     "independent",
     "generated",
+    "composed",
     "flips",
     "closing",
     "symmetric",
@@ -29,10 +30,10 @@ STATISTICS = (
     "two_valued",
     "bisection",
 )
-JOINT, FLAT, SMOOTH, STRIDE, INDEPENDENT, GENERATED, FLIPS, CLOSING, SYMMETRIC, LATTICE, TWO_VALUED, BISECTION = range(12)
-MADE = (JOINT, SMOOTH, INDEPENDENT, GENERATED)  # that call single rows implausible or made
-ARMS = (12, 9, 6, 3, 3, 9, 12, 3, 3, 3, 3, 3)
-FIRST_ARM = (0, 12, 21, 27, 30, 33, 42, 54, 57, 60, 63, 66)
+JOINT, FLAT, SMOOTH, STRIDE, INDEPENDENT, GENERATED, COMPOSED, FLIPS, CLOSING, SYMMETRIC, LATTICE, TWO_VALUED, BISECTION = range(13)
+MADE = (JOINT, SMOOTH, INDEPENDENT, GENERATED, COMPOSED)  # that call single rows implausible or made
+ARMS = (12, 9, 6, 3, 3, 9, 0, 12, 3, 3, 3, 3, 3)  # E13 is reckoned from E12's counts
+FIRST_ARM = (0, 12, 21, 27, 30, 33, 42, 42, 54, 57, 60, 63, 66)
 ARM_COUNT = 69
 
 # float32 row: arms, then these, then D1, D2, ring
@@ -46,8 +47,9 @@ STEP_1 = BOUND_SQUARES + 1  # last difference of consecutive rows, then the one 
 QUERIES, DISTINCT, EXACT, NEAR, EDITS, FLIPPED, SCORED, ABOVE_1, ABOVE_2, ABOVE_3, ABOVE_4, BELOW_1, BELOW_2 = range(13)
 MADE_1, MADE_2, MADE_3, STEPS, FLAT_STEPS, PAIRS, PAIR_HITS, LATTICE_TRIALS, LATTICE_FLIPS, TWO_TRIALS, TWO_HITS, MISSING = range(13, 25)
 BISECTIONS, STRIDE_TRIALS, STRIDES, REMEMBERED, LAST, LABEL, EDGED, HAS_RESIDUAL, SEVERITY, EPOCH = range(25, 35)
-BISECTED, LOOKED, INDEPENDENT_TRIALS, INDEPENDENT_HITS, GENERATED_TRIALS, GENERATED_LOOKED = range(35, 41)
-INT_COUNT = 41  # then the remembered steps
+BISECTED, LOOKED, INDEPENDENT_TRIALS, INDEPENDENT_HITS, GENERATED_TRIALS, GENERATED_LOOKED, COMPOSED_LOOKED = range(35, 42)
+IN_ORDER = 42  # consecutive flips at like distances, times 16, and the octave of the last
+INT_COUNT = 43  # then the remembered steps
 COUNTS = {
     "queries": QUERIES, "distinct_rows": DISTINCT, "exact_repeats": EXACT, "near": NEAR, "edits": EDITS, "near_flips": FLIPPED,
     "joint_scored": SCORED, "joint_above_75": ABOVE_1, "joint_above_95": ABOVE_2, "joint_above_99": ABOVE_3,
@@ -93,8 +95,8 @@ def bytes_per_client(reference: EvidenceReference) -> int:
 
     Example:
         >>> # 16 projections, 16 fields, 48 targets; reals + codes + words + counts
-        >>> 4 * (73 + 18 * 16) + (128 * 16 + 24 + 24) + 2 * 64 + 4 * 105
-        4088
+        >>> 4 * (73 + 18 * 16) + (128 * 16 + 24 + 24) + 2 * 64 + 4 * 107
+        4096
     """
     reals, codes, words, counts = widths(reference)
     return 4 * reals + codes + 2 * words + 4 * counts

@@ -20,6 +20,8 @@ from detectors.evidence import layout as at
 WRITES, REFRESHED, EPOCH, KNOWN = range(4)
 MOVING = 9
 """Rates that follow the population: above E1's four limits, below E8's two, above E12's three; counted from `layout.ABOVE_1` on."""
+MADE_RATES = MOVING - len(c.GENERATED_LIMITS)
+"""The first of E12's."""
 _LIMITS = len(c.JOINT_QUANTILES)
 _FIRST = tuple(
     at.FIRST_ARM[statistic] + 3 * k for statistic, limits in ((at.JOINT, _LIMITS), (at.SMOOTH, 2), (at.GENERATED, 3)) for k in range(limits)
@@ -75,7 +77,7 @@ def set_arms(gain: Any, first: int, u: float, qs: Any) -> None:
 def knows_made(usual: Any, clock: Any) -> bool:
     """Whether E12's trees know the present population: enough clients were judged, and they look as little made as the reference does."""
     moved = False
-    for k in range(MOVING - len(c.GENERATED_LIMITS), MOVING):
+    for k in range(MADE_RATES, MOVING):
         moved |= usual[k] > c.GENERATED_MOVED
     return clock[KNOWN] >= c.GENERATED_KNOWN and not moved
 

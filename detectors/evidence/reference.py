@@ -19,7 +19,7 @@ from detectors.evidence.second_look import Look, fit_look
 from detectors.evidence.sound import check
 from detectors.state import pack, reading, unpack
 
-_KIND, _VERSION = "evidence.reference", 7
+_KIND, _VERSION = "evidence.reference", 8
 Float32s = NDArray[np.float32]
 
 

@@ -24,7 +24,7 @@ from detectors.evidence.tied import told_by_others
 from detectors.lean import allocating
 
 _NOMINAL = 1 - c.LOOK_QUANTILE
-_TIED_ROWS = np.array(c.LOOK_TIED_ROWS, np.float64)
+TIED_ROWS = np.array(c.LOOK_TIED_ROWS, np.float64)
 
 
 class Look(NamedTuple):
@@ -105,7 +105,7 @@ def confirms(memory: Any, held: int, look: Look) -> bool:
     way = c.LOOK_REPAIRED[0] if held < c.LOOK_REPAIRED_ROWS else c.LOOK_REPAIRED[1]
     if not _implausible(_energies(z, kept, look), look.limit, _needed(look.shuffled, way)):
         return False
-    return bool(own < max(c.LOOK_TIED * np.interp(held, _TIED_ROWS, look.tied), c.LOOK_TIED_LEAST))
+    return bool(own < max(c.LOOK_TIED * np.interp(held, TIED_ROWS, look.tied), c.LOOK_TIED_LEAST))
 
 
 @allocating

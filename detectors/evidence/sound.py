@@ -71,6 +71,8 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         "generated.value": ("<f4", ((trees, 1 << depth),)),
         "generated.rates": ("<f8", ((3,),)),
         "generated.nominal": ("<f8", ((3,),)),
+        "generated.composed": ("<f8", ((3,),)),
+        "generated.hidden": ("<f8", ((fields, 3),)),
     }
     for name, (dtype, shapes) in expected.items():
         part, _, field = name.rpartition(".")
@@ -96,9 +98,13 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
     ):
         if np.any((places < 0) | (places >= end)):
             raise StateError(f"evidence reference: {name} points outside 0 to {end - 1}")
-    if np.any(generated["feature"] >= 2 * fields) or np.any((generated["nominal"] < 0) | (generated["nominal"] > 1)):
+    if np.any(generated["feature"] >= 2 * fields) or any(
+        np.any((own < 0) | (own > 1)) for own in (generated["nominal"], generated["hidden"])
+    ):
         raise StateError("evidence reference: a tree asks for a column that is not there, or a share is none")
-    shares = np.concatenate([body["joint_rates"], body["smooth_rates"], generated["rates"]])  # 1: tolerated always, so that limit is off
+    shares = np.concatenate(
+        [body["joint_rates"], body["smooth_rates"], generated["rates"], generated["composed"]]
+    )  # 1: tolerated always, so that limit is off
     rates = np.concatenate([shares, body["flat_rates"], [body["symmetric_rate"], body["bisection_rate"], bond.rate]])
     if np.any(body["sampled_range"] <= 0) or np.any(rates <= 0) or np.any(shares > 1):
         raise StateError("evidence reference: a range or rate is out of bounds")

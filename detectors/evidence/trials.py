@@ -122,7 +122,30 @@ def consecutive(
     count[at.LATTICE_FLIPS] += hit
     if flip:
         octave = min(int(np.log(max(2 * np.sqrt(far2 / d2), 1.0)) / _LOG2), c.OCTAVES - 1)
+        before = bins[c.OCTAVES + octave]
         _add(bins[c.OCTAVES :], octave)
+        like, last = count[at.IN_ORDER] >> 4, count[at.IN_ORDER] & 15
+        like = like // 2 if bins[c.OCTAVES + octave] < before else like + (abs(octave - last) <= 1)
+        count[at.IN_ORDER] = (like << 4) | octave
+
+
+@njit
+def in_order(count: Any, bins: Any) -> bool:
+    """Whether consecutive flips come at like distances, as a search's do: it halves a step, or keeps a radius for a while.
+
+    A sensor's noise is the same at all times. Whether its rows are close depends on which columns happened to move, so the distances of its
+    flips come in random order. Of n pairs of flips, independent ones with the client's own octaves are alike (an octave apart at most) with
+    probability p; the number is compared with n p + `FLIP_ORDER` sqrt(n p (1 - p)).
+    """
+    total = alike = 0.0
+    for a in range(c.OCTAVES):
+        total += bins[c.OCTAVES + a]
+        for b in range(max(a - 1, 0), min(a + 2, c.OCTAVES)):
+            alike += np.float64(bins[c.OCTAVES + a]) * bins[c.OCTAVES + b]
+    if total < c.FLIP_ORDER_LEAST:
+        return False
+    p, n = alike / total**2, total - 1
+    return bool((count[at.IN_ORDER] >> 4) > n * p + c.FLIP_ORDER * np.sqrt(n * p * (1 - p)))
 
 
 @njit

@@ -7,9 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from detectors.evidence import STATISTICS, EvidenceReference
-from detectors.evidence import constants as c
-from detectors.evidence.boosting import no_trees
-from detectors.evidence.generated import Generated
+from detectors.evidence.generated import untaught
 from detectors.evidence.independence import fit_bond
 from tests.detectors import test_evidence as strong
 from tests.detectors.crowd import beside
@@ -47,8 +45,8 @@ def crossings(reference: EvidenceReference, asked: list[Rows]) -> list[tuple[int
 def test_rows_shuffled_by_column_are_paged_although_no_row_is_remarkable(reference: EvidenceReference, seed: int) -> None:
     rng = np.random.default_rng(seed)
     pool = counts(700, 50 + seed)
-    untaught = Generated(no_trees(c.GENERATED_DEPTH), np.ones(3), np.zeros(3))  # or E12 is sometimes the first
-    found = crossings(dataclasses.replace(reference, generated=untaught), [np.asarray(rng.permuted(pool, axis=0)), pool])
+    none = untaught(D)  # or E12 is sometimes the first
+    found = crossings(dataclasses.replace(reference, generated=none), [np.asarray(rng.permuted(pool, axis=0)), pool])
     assert (0, 2, INDEPENDENT) in found
     assert {slot for slot, _, _ in found} == {0}
 

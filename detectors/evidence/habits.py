@@ -1,0 +1,100 @@
+"""Changes that ordinary clients make to all of their rows, and that leave each column about where it was.
+
+An instrument has noise of its own, a program fills gaps with the middle, or takes a field of another record. Such rows look made to E12's
+trees more often than the reference's do, and how much more depends on the table: noise of a tenth of a standard deviation breaks a tight
+law and nothing in a table of codes. So the reference is changed in each of these ways, scored by trees that never saw it, and what the
+worst of them does is what a client may do (`detectors.evidence.composed`).
+
+Rounding does it, too, but mostly shows: columns repeat values more than the reference's do, which made rows never do, with the most
+frequent value of each column left out (a default, a limit). A habit that shows does not count.
+Of n values n (n - 1) S_2 ordered pairs are equal, S_k = sum_i share_i^k, with variance 2 n^2 S_2 + 4 n^3 (S_3 - S_2^2).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.evidence import constants as c
+from detectors.evidence.residual import Floats
+from detectors.lean import allocating
+
+
+def habits(rows: Floats, rng: np.random.Generator) -> list[Floats]:
+    """``rows`` (n, F) in raw units as clients of one habit each would send them, the first as they are.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> rows = rng.normal(size=(50, 4))
+        >>> changed = habits(rows, rng)
+        >>> len(changed), all(some.shape == rows.shape for some in changed), bool((changed[0] == rows).all())
+        (7, True, True)
+    """
+    sd, middle, other = np.maximum(rows.std(0), 1e-9), np.median(rows, axis=0), rows[rng.permutation(len(rows))]
+    whole = (rows == np.round(rows)).all(0)
+    measured = np.clip(rows + c.HABIT_NOISE * sd * rng.normal(size=rows.shape), rows.min(0), rows.max(0))
+    return [
+        rows,
+        np.where(whole, np.round(measured), measured),
+        *(np.where(rng.random(rows.shape) < share, middle, rows) for share in c.HABIT_GAPS),
+        np.where(rng.random(rows.shape) < c.HABIT_EDITS, other, rows),
+        *(np.round(rows / (step * sd)) * step * sd for step in c.HABIT_ROUNDED),
+    ]
+
+
+def shows(code: NDArray[np.uint8], share: NDArray[np.float32], rng: np.random.Generator) -> bool:
+    """Whether nearly any `MEMORY` of the rows (codes, (n, F)) are seen to be rounded."""
+    held, seen = min(c.MEMORY, len(code)), 0
+    for _ in range(c.HABIT_DRAWS):
+        memory = np.zeros((code.shape[1], c.MEMORY), np.uint8)
+        memory[:, :held] = code[rng.choice(len(code), held, replace=False)].T
+        seen += bool(is_coarser(memory.ravel(), held, share))
+    return seen >= c.HABIT_SHOWS * c.HABIT_DRAWS
+
+
+@allocating
+def is_coarser(memory: Any, held: int, share: Any) -> bool:
+    """Whether a quarter of the remembered columns (codes, field-major, `MEMORY` a field) repeat values far more than the reference's.
+
+    Args:
+        memory: the client's codes.
+        held: rows in it.
+        share: (F, 256) how often the reference has a code.
+    """
+    times = np.empty(256, np.int64)
+    columns = repeated = 0
+    for f in range(len(share)):
+        times[:] = 0
+        for i in range(held):
+            times[memory[f * c.MEMORY + i]] += 1
+        mode = int(times.argmax())
+        n, left = held - times[mode], 1.0 - share[f, mode]
+        if n < c.LOOK_ROWS or left < c.COARSER_LEFT:
+            continue
+        two = three = equal = 0.0
+        for code in range(256):
+            if code != mode:
+                p = share[f, code] / left
+                two += p**2
+                three += p**3
+                equal += times[code] * (times[code] - 1)
+        spread = np.sqrt(2 * n**2 * two + 4 * float(n) ** 3 * max(three - two**2, 0.0) + 1)
+        columns += 1
+        repeated += equal > c.COARSER_TIMES * n * (n - 1) * two + c.COARSER_SIGMAS * spread
+    return bool(columns > 0 and repeated >= max(c.COARSER_COLUMNS * columns, 1))
+
+
+@allocating
+def is_off_grid(memory: Any, held: int, share: Any) -> bool:
+    """Whether more than half of the remembered rows hold a value that a column of few values never has: half steps, other codes."""
+    off = np.zeros(held, np.int64)
+    for f in range(len(share)):
+        two = 0.0
+        for code in range(256):
+            two += share[f, code] ** 2
+        if two >= c.GENERATED_TIES:
+            for i in range(held):
+                off[i] += share[f, memory[f * c.MEMORY + i]] == 0
+    return bool(2 * np.count_nonzero(off) > held)

@@ -1,0 +1,149 @@
+"""What a client's evidence comes to: severities by family, behind the gates of each statistic."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from detectors.evidence import constants as c
+from detectors.evidence import layout as at
+from detectors.evidence import recent, trials
+from detectors.evidence.composed import confirms as looks_composed
+from detectors.evidence.explainer import mixes_one_row
+from detectors.evidence.generated import Generated
+from detectors.evidence.generated import confirms as looks_made
+from detectors.evidence.habits import is_coarser
+from detectors.evidence.independence import Bond, could_be_bound
+from detectors.evidence.place import is_elsewhere
+from detectors.evidence.population import Ordinary
+from detectors.evidence.rounding import is_rounded
+from detectors.evidence.second_look import Look, confirms
+
+
+class Yardsticks(NamedTuple):
+    """What the kernel needs of the reference and of the budget."""
+
+    image: bool
+    nearest: float
+    far2: float  # square of the median random-pair distance
+    equal_share: float
+    edit_share: float
+    repeated_share: float
+    energy: NDArray[np.float64]  # (4,) limits of the mean capped square
+    quiet: NDArray[np.float64]  # (2,) limits below which it is small
+    coarse: NDArray[np.bool_]
+    ordinary: Ordinary
+    page: float  # thresholds of the evidence itself, not of its logarithm
+    ticket: float
+    look: Look
+    bond: Bond
+    generated: Generated
+
+
+@njit
+def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int) -> bool:
+    """Whether the remembered rows confirm E1, E12, or E13; not asked again soon after they did not."""
+    fields = len(y.look.step)
+    if statistic == at.JOINT and (y.image or fields < 3):  # pictures have no units and defaults
+        return True
+    looked = at.LOOKED if statistic == at.JOINT else (at.GENERATED_LOOKED if statistic == at.GENERATED else at.COMPOSED_LOOKED)
+    if count[at.DISTINCT] < count[looked]:
+        return False
+    memory, held = recent.remembered(code, count, fields)
+    if statistic == at.COMPOSED:
+        sure = looks_composed(memory, held, y.look, y.generated)
+    else:
+        sure = confirms(memory, held, y.look) if statistic == at.JOINT else looks_made(memory, held, y.look, y.generated)
+        sure = sure and not is_elsewhere(memory, held, y.look, statistic == at.GENERATED)
+        if statistic == at.GENERATED and family == 0:  # rows around one row share its values
+            sure = sure and not is_coarser(memory, held, y.look.share)
+    if not sure:
+        count[looked] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
+    return bool(sure)
+
+
+@njit
+def _alone(count: Any, known: int, s: int) -> int:
+    """The severity allowed while so few clients are known that "everybody has moved" cannot be told from "this one is odd"."""
+    if known < c.POPULATION_KNOWN and count[at.DISTINCT] < c.POPULATION_ALONE[1]:
+        return 0 if count[at.DISTINCT] < c.POPULATION_ALONE[0] else min(s, 1)
+    return s
+
+
+@njit
+def judge(
+    real: Any, count: Any, code: Any, bins: Any, family: int, known: int, composed: float, y: Yardsticks
+) -> tuple[int, int, float]:  # fmt: skip
+    """The family's severity (0, 1 ticket, 2 page) by its strongest statistic that passes its gate."""
+    severity, which, evidence = 0, -1, 0.0
+    fields, reached = len(y.look.step), (count[at.SEVERITY] >> (2 * family)) & 3
+    for statistic in range(len(at.ARMS)):
+        local = statistic >= at.FLIPS or real[at.NEAR_SHARE] > 1 - c.LOCAL_SHARE
+        if local != (family == 1):
+            continue
+        e = composed if statistic == at.COMPOSED else trials.mixture(real, statistic)
+        if e <= y.ticket:
+            continue
+        s = 2 if e > y.page else 1
+        if statistic == at.JOINT:
+            if count[at.DISTINCT] < c.JOINT_MIN_ROWS or (not y.image and c.JOINT_SCORED * count[at.SCORED] < count[at.DISTINCT]):
+                s = 0
+            s = _alone(count, known, s)
+            if s > max(severity, reached):  # what raises nothing need not be looked at again
+                s = s if _confirmed(count, code, y, statistic, family) else 0
+        elif statistic == at.INDEPENDENT:
+            asked = count[at.INDEPENDENT_TRIALS] >= c.INDEPENDENT_LEAST and count[at.DISTINCT] % c.INDEPENDENT_EVERY == 0
+            unbound = real[at.BOUND] <= c.INDEPENDENT_SIGMAS * np.sqrt(1.5 * real[at.BOUND_SQUARES])
+            s = _alone(count, known, s) if asked and unbound else 0
+            if s > max(severity, reached):
+                memory, held = recent.remembered(code, count, fields)
+                s = s if could_be_bound(memory, held, y.look, y.bond) and not is_elsewhere(memory, held, y.look, False) else 0
+        elif statistic in (at.GENERATED, at.COMPOSED):
+            few = count[at.DISTINCT] < c.GENERATED_MIN_ROWS or c.JOINT_SCORED * count[at.GENERATED_TRIALS] < count[at.DISTINCT]
+            s = 0 if few else s
+            if s > max(severity, reached):
+                s = s if _confirmed(count, code, y, statistic, family) else 0
+        elif statistic == at.SMOOTH:
+            if known < c.SMOOTH_KNOWN or count[at.SCORED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
+                s = 0
+            s = min(s, 1) if y.image else s  # dimmed pictures have less of everything
+        elif statistic in (at.FLIPS, at.CLOSING, at.LATTICE):
+            edits = count[at.EDITS] > c.FLIP_EDITS * count[at.DISTINCT]
+            filled = touched = total = lagged = largest = octaves = two = far = 0
+            for k in range(c.OCTAVES):
+                total += bins[k]
+                lagged += bins[c.OCTAVES + k]
+                far += bins[c.OCTAVES + k] if k < c.LAG_WIDE else 0
+            least = c.FLIP_BIN_LEAST * total
+            for k in range(c.OCTAVES):
+                two = max(two, bins[k] + (bins[k + 1] if k + 1 < c.OCTAVES else 0))
+                filled += bins[k] >= max(c.FLIP_BIN_MIN, least)
+                touched += bins[k] >= max(1, least)
+                largest = max(largest, bins[k])
+                octaves += bins[c.OCTAVES + k] >= max(c.LAG_BIN_MIN, (c.LAG_BIN_EDITS if edits else c.FLIP_BIN_LEAST) * lagged)
+            if statistic == at.CLOSING:
+                wide = filled >= c.CLOSING_BINS[0] or touched >= c.CLOSING_BINS[1]
+                s = s if wide and total - two >= max(c.CLOSING_OUTSIDE, 2 * least) else 0
+                s = s if s == 0 or not edits or trials.in_order(count, bins) else 0
+            elif statistic == at.LATTICE or edits or filled < c.FLIP_BINS or largest > c.FLIP_BIN_SHARE * total:
+                allowed = 0 if octaves < c.LAG_TICKET else (1 if octaves < c.LAG_PAGE else 2)
+                if edits or statistic == at.LATTICE:
+                    allowed = max(allowed, 0 if far < c.LATTICE_WIDE_TICKET else (1 if far < c.LATTICE_WIDE_PAGE else 2))
+                s = min(s, allowed)
+        elif statistic == at.TWO_VALUED:
+            if s > max(severity, reached):
+                ring = code[c.RING * fields : 2 * c.RING * fields]
+                s = 0 if is_rounded(ring, min(count[at.DISTINCT], c.RING), y.look.share) else s
+        elif statistic == at.BISECTION:
+            octaves = 0
+            for k in range(32):
+                octaves += (count[at.BISECTED] >> k) & 1
+            s = s if octaves >= c.BISECTION_OCTAVES else 0
+        if s == 2 and max(severity, reached) < 2 and statistic in at.MADE:
+            s = 1 if mixes_one_row(*recent.remembered(code, count, fields), y.look.share) else 2
+        if s > severity:
+            severity, which, evidence = s, statistic, e
+    return severity, which, evidence
