@@ -157,7 +157,8 @@ class QualityDetector:
     a prior of 1/51 for 20 windows. The e-value is the least of this one and that of a rate that never differed (c = all past events): a
     small rate that stands still is not what windows that differ much would have, and is no news. The log e-value of one window is capped
     at ln(A) / 2: a single burst opens no page, two or three bad windows do. The first twelve windows are history only, and it does not
-    learn from windows that are a ticket or a page; `reset` accepts the present level as normal.
+    learn from windows that are a ticket or a page or reach that cap, or a sharp rise would be usual before it is told; `reset` accepts the
+    present level as normal.
 
     However sure, a rise of less than a twentieth of the events is a ticket: who is asked at the moment decides more than that.
 
@@ -230,7 +231,7 @@ class QualityDetector:
         if sure is not None:
             material = (hits - usual * n >= MATERIAL * np.maximum(n, 1.0)) & (by_kind >= self.sr.log_ticket)
             severity, opened = self._weighed(sure, bool(material.any()))
-            if severity == "none":
+            if severity == "none" and not (capped >= self.sr.log_page / 2.0).any():
                 self.learned += 1
                 self.hits, self.misses = FADE * self.hits + hits, FADE * self.misses + n - hits
                 self.traffic = FADE * self.traffic + counts.received

@@ -112,13 +112,13 @@ def until(fact: Callable[[], object], what: str, stage: Stage, timeout_s: float 
         time.sleep(0.2)
 
 
-def everything(clickhouse: ClickHouse) -> str:
+def everything(clickhouse: ClickHouse, final: str = "") -> str:
     """Every column of every stored row, older tellings among them, of every table but the audit log, which is told of exports meanwhile.
 
     In a fixed order: without one the engine answers the same question in another order each time.
     """
     stored = [table.table for table in TABLES if table is not AuditRow]
-    return "\n".join(str(row) for table in stored for row in clickhouse.query(f"SELECT * FROM {table} ORDER BY ALL"))
+    return "\n".join(str(row) for table in stored for row in clickhouse.query(f"SELECT * FROM {table} {final} ORDER BY ALL"))
 
 
 def settled(clickhouse: ClickHouse) -> str:
@@ -172,9 +172,10 @@ def test_a_deleted_client_is_in_no_table_and_no_state_and_the_others_are_untouch
         for name in ("md5", "sha1", "sha256", "blake2b"):
             assert hashlib.new(name, b"mallory").hexdigest()[:16] not in stored
 
+        present = everything(clickhouse, "FINAL").count(mallory)  # the engine may merge older tellings away meanwhile
         counted = one.delete("--client", mallory, "--dry-run")
         assert counted.returncode == 0, counted.stderr
-        assert everything(clickhouse).count(mallory) == stored.count(mallory)
+        assert everything(clickhouse, "FINAL").count(mallory) == present > 0
         before = of_client(clickhouse, alice)
         n_alerts = clickhouse.query("SELECT uniqExact(alert_id) AS n FROM alerts")
 

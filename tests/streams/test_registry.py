@@ -138,8 +138,8 @@ def test_what_is_no_name_of_a_version_is_refused(uri: str) -> None:
 
 
 def test_rows_come_from_one_place(tmp_path: Path) -> None:
-    assert "and not both" in run("reference", "build", "x.parquet", "--mlflow", "models:/a/1").output
-    assert "and not both" in run("reference", "build").output
+    assert "give one of a parquet file" in run("reference", "build", "x.parquet", "--mlflow", "models:/a/1").output
+    assert "give one of a parquet file" in run("reference", "build").output
     assert "--model and --version are needed" in run("reference", "build", "x.parquet", "--model", "m").output
     assert (
         "--artifact goes with --mlflow"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -154,10 +156,12 @@ class Kept:
         self.root = b""
         self.pieces: dict[int, bytes] = {}
         self.whole = b""
+        self.in_force: Mapping[tuple[str, str], str] = {}
 
-    def save(self, copy: Copy, whole: bytes) -> None:
+    def save(self, copy: Copy, whole: bytes, in_force: Mapping[tuple[str, str], str] = MappingProxyType({})) -> None:
         held = self.pieces | copy.pieces
         self.root, self.pieces, self.whole = copy.root, {piece: held[piece] for piece in copy.keep}, whole
+        self.in_force = in_force
 
     def restore(self, shard: Shard) -> None:
         shard.begin_restore(self.root)
@@ -179,12 +183,12 @@ def test_a_copy_in_slices_is_of_the_moment_at_which_it_began(steps: list[tuple[S
         patch.setattr(journal, "_SMALL_PIECES", 6)
         shards, kept = Shards(), Kept()
         copy: Copy | None = None
-        begun = b""
+        begun, then = b"", in_force(shards.references)
         for offset, (step, copying) in enumerate([*steps, (("events", 1), "crash"), (("events", 2), "save"), (("events", 3), "crash")]):
             if copying == "begin" or (copying == "save" and copy is None):
                 if copy is not None:
                     shards.shard.copy_lost(copy)
-                copy, begun = shards.shard.begin_copy(), shards.shard.snapshot()
+                copy, begun, then = shards.shard.begin_copy(), shards.shard.snapshot(), in_force(shards.references)
             if copying == "some" and copy is not None:
                 copy.step()
             if copying == "lose" and copy is not None:
@@ -194,33 +198,36 @@ def test_a_copy_in_slices_is_of_the_moment_at_which_it_began(steps: list[tuple[S
             if copying == "save" and copy is not None:
                 while copy.step():
                     pass
-                kept.save(copy, begun)
+                kept.save(copy, begun, then)
                 copy = None
             if copying == "crash" and kept.root:
                 shards.shard.close()
                 shards.references = copy_of(shards.references)
                 shards.shard, copy = shards._fresh(), None
-                before = {key: loaded.id for key, loaded in references_of(shards.references).items()}
+                now = in_force(shards.references)
                 kept.restore(shards.shard)
-                if all(before.get((name, version), "") == reference_id for name, version, reference_id in models_of(kept.whole)):
+                if all(now.get(key) == kept.in_force.get(key) for key in models_of(kept.whole)):
                     assert shards.shard.snapshot() == kept.whole
                 shards.shard.next["events"] = offset + 1  # what came since the copy is lost here, and nobody asks
 
 
 def copy_of(references: References) -> References:
+    """What another process reads from the topic."""
     fresh = References(KEY)
-    for loaded in references:
-        fresh.put(loaded.reference)
+    for named in references._named.values():
+        for one in named.values():
+            fresh.put(one)
+    for key, baseline in references._baselines.items():
+        fresh.use(*key, baseline)
     return fresh
 
 
-def references_of(references: References) -> dict[tuple[str, str], Any]:
-    return {(loaded.reference.model, loaded.reference.version): loaded for loaded in references}
+def in_force(references: References) -> dict[tuple[str, str], str]:
+    return {(loaded.reference.model, loaded.reference.version): loaded.ids for loaded in references}
 
 
-def models_of(whole: bytes) -> list[list[str]]:
-    models: list[list[str]] = unpack(whole, "streams.shard", 3)["root"]["models"]
-    return models
+def models_of(whole: bytes) -> list[tuple[str, str]]:
+    return [(name, version) for name, version, _ in unpack(whole, "streams.shard", 3)["root"]["models"]]
 
 
 def test_a_copy_writes_only_what_changed() -> None:
