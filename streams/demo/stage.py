@@ -37,8 +37,8 @@ from streams.settings import PREFIX, Settings, load
 PARTITIONS = 4
 SETTLE_S = 0.5
 _PROGRAM = ("-m", "streams.cli", "worker")
-_SLOW_S, _READY_S = 8.0, 240.0
-"""On a machine's first run the worker compiles its detectors: half a minute, more where others want the processors too."""
+_SLOW_S, _READY_S = 8.0, 600.0
+"""On a machine's first run the worker compiles its detectors: two to three minutes, more where others want the processors too."""
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -193,7 +193,7 @@ class Stage:
             nonlocal told
             if not told and time.monotonic() > end:
                 told = True
-                self._say("the worker compiles its detectors, on this machine's first run: half a minute")
+                self._say("the worker compiles its detectors, on this machine's first run: two to three minutes")
             return _answers(f"{self.metrics_url}/healthz") and self._has_reference()
 
         try:
