@@ -21,6 +21,7 @@ TRAINING = "training"
 """The name of the reference that all but drift is always judged by."""
 MAX_NAMES = 8
 """References of one model version."""
+NAME_PATTERN = "^[A-Za-z0-9._-]{1,64}$"
 _MARK, _BASELINE = "reference", "baseline"
 
 
@@ -44,7 +45,7 @@ class Reference(msgspec.Struct, kw_only=True, frozen=True):
 
     model: str
     version: str
-    name: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._-]{1,64}$")] = TRAINING
+    name: Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)] = TRAINING
     """What it is of: training, or say a month that somebody approved."""
     built_at_ns: int
     source: Literal["file", "stream", "provisional"]

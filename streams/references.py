@@ -126,19 +126,26 @@ def leading(named: Mapping[str, Reference]) -> Reference:
     return named.get(TRAINING) or max(named.values(), key=lambda one: (one.built_at_ns, one.name))
 
 
+def judging_drift(named: Mapping[str, Reference], baseline: Baseline | None) -> Reference:
+    """The reference that drift is judged by: the baseline, where it is there and has the columns of `leading` and a part for drift."""
+    first = leading(named)
+    chosen = named.get(baseline.name, first) if baseline is not None else first
+    return chosen if chosen is first or (same_columns(first, chosen) and "drift" in chosen.parts) else first
+
+
 def composed(named: Mapping[str, Reference], baseline: Baseline | None, membership_key: bytes) -> Loaded:
-    """The references of a model version as one: drift by the baseline, all else by `leading`.
+    """The references of a model version as one: drift by `judging_drift`, all else by `leading`.
 
     Raises:
         ReferenceFormatError: a part is damaged or of another release.
     """
     first = leading(named)
     loaded = unpack(first, membership_key)
-    other = named.get(baseline.name) if baseline is not None else None
-    if other is None or other is first:
-        return replace(loaded, baseline=baseline)
-    if not same_columns(first, other) or "drift" not in other.parts:
-        why = f"drift is judged by {first.name}: the baseline {other.name} has other columns, categories or classes"
+    other = judging_drift(named, baseline)
+    if other is first:
+        if baseline is None or baseline.name not in named or baseline.name == first.name:
+            return replace(loaded, baseline=baseline)
+        why = f"drift is judged by {first.name}: the baseline {baseline.name} has other columns, categories or classes"
         return replace(loaded, notes=(*loaded.notes, why))
     try:
         drift = DriftReference.from_bytes(other.parts["drift"])

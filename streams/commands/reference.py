@@ -17,7 +17,7 @@ from detectors.drift import DriftReference
 from detectors.evidence import EvidenceReference
 from detectors.membership import GaugeReport
 from detectors.state import StateError
-from schemas.reference import TRAINING, Reference, ReferenceFormatError, decode, encode, part_of
+from schemas.reference import NAME_PATTERN, TRAINING, Reference, ReferenceFormatError, decode, encode, part_of
 from streams import tables
 from streams.build import BuildError, Built, build
 from streams.commands.common import Failure, Mistake, kafka_for, settings_from, settings_option
@@ -122,7 +122,7 @@ def build_command(
         raise click.UsageError("events have their times: --time-column goes with a file of rows")
     if like_file is not None and name == TRAINING:
         raise click.UsageError("--like goes with --name")
-    if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) is None:
+    if re.fullmatch(NAME_PATTERN, name) is None:
         raise click.UsageError(f"--name {name!r}: 1 to 64 letters, digits, '.', '_', '-'")
     if artifact and not registered_uri:
         raise click.UsageError("--artifact goes with --mlflow")

@@ -26,12 +26,14 @@ _MADE = "Workers and `inferwatch reference publish` make the topic."
 @settings_option
 def list_command(model: str, version: str, settings_file: Path | None) -> None:
     """Show a model's published references, and which one drift is judged by, since when. Reads the topic `references`."""
+    from streams.references import judging_drift
+
     everything = _published(settings_from(settings_file), model)
     found = {of: one for of, one in everything.items() if one.named or one.bad}
     for of, one in sorted(found.items()):
         if version not in ("", of):
             continue
-        in_force = _in_force(one)
+        in_force = judging_drift(one.named, one.baseline).name if one.named else ""
         for name, reference in sorted(one.named.items(), key=lambda item: item[1].built_at_ns):
             mark = ""
             if name == in_force and one.baseline is not None and one.baseline.name == name:
@@ -101,17 +103,6 @@ def drop_command(model: str, version: str, name: str, settings_file: Path | None
             publish_reference(settings.kafka, model, baseline_part(version), None)
         publish_reference(settings.kafka, model, part_of(version, name), None)
     click.echo(f"{name} of {model} {version} is withdrawn. Left: {', '.join(left) or 'none'}.")
-
-
-def _in_force(one: OfVersion) -> str:
-    """The name of the reference that drift is judged by; "" without any."""
-    from streams.references import leading, same_columns
-
-    if not one.named:
-        return ""
-    first = leading(one.named)
-    chosen = one.named.get(one.baseline.name) if one.baseline is not None else None
-    return chosen.name if chosen is not None and same_columns(first, chosen) else first.name
 
 
 def _published(settings: Settings, model: str) -> dict[str, OfVersion]:

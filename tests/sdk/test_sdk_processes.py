@@ -182,7 +182,7 @@ def fork(depth=1):
         if depth:
             watch.record(model="m", version="1")
             fork(depth - 1)
-        os._exit(watch._transport._unusable)
+        os._exit(watch._transport._library.unusable)
     bad.append(os.waitpid(pid, 0)[1])
 threads = [threading.Thread(target=fork) for _ in range(4)]
 for thread in threads: thread.start()

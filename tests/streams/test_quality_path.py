@@ -1,12 +1,15 @@
 """From faulty events to the pager: a service's fault pages, a client's does not, and an episode pages once whatever pauses."""
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
 
 from detectors.groups import GROUPS
 from detectors.quality import KINDS, QualityCounts
-from inferwatch import Heartbeat
+from inferwatch import EventColumns, Heartbeat
 from schemas.alerts import Alert
 from schemas.windows import Producer
 from streams.judge import Judge
@@ -20,23 +23,31 @@ from tests.streams.messages import LENGTH
 WINDOW = {"length_s": 60.0}
 
 
-def paged(broken: range, windows: int = 30) -> list[str]:
-    """What is said of quality when these of 40 clients leave out a feature from window 20 on."""
+def told(spoil: Callable[[EventColumns, list[str]], None], windows: int = 30, **more: Any) -> list[Alert]:
+    """Alerts on quality when the events of 40 clients are spoilt from window 20 on; `spoil` gets a window's, and their clients."""
     set_, references = settings(window=WINDOW), References(KEY)
     references.put(reference())
     shard, owner = Shard(0, set_, references), Feed(Judge(0, set_, references))
     for k in range(windows):
-        batch = events(300, seed=k, start_s=60.0 * k, clients=40, number=300 * k)
+        batch = events(300, seed=k, start_s=60.0 * k, clients=40, number=300 * k, **more)
         if k >= 20:
-            names = [str(batch.client[i]) for i in range(300)]
-            batch.numeric[np.isin(names, [f"c{c}" for c in broken]), 1] = np.nan
+            spoil(batch, [str(batch.client[i]) for i in range(300)])
         shard.apply(record(batch, k))
     shard.finish()
     for out in shard.outbox:
         if out.to == "windows":
             owner.raw("windows", out.value)
     owner.judge.tick(START + 60 * (windows + 10) * NS)
-    return [alert.severity for alert in alerts(owner.judge) if alert.detector == "quality"]
+    return [alert for alert in alerts(owner.judge) if alert.detector == "quality"]
+
+
+def paged(broken: range) -> list[str]:
+    """What is said of quality when these of 40 clients leave out a feature from window 20 on."""
+
+    def spoil(batch: EventColumns, names: list[str]) -> None:
+        batch.numeric[np.isin(names, [f"c{c}" for c in broken]), 1] = np.nan
+
+    return [alert.severity for alert in told(spoil)]
 
 
 def test_a_fault_of_the_service_pages() -> None:
@@ -48,23 +59,14 @@ def test_a_fault_of_a_client_or_two_does_not(broken: range) -> None:
     assert paged(broken) == []
 
 
-def late_ones(clients: int, windows: int = 30) -> list[Alert]:
+def late_ones(clients: int) -> list[Alert]:
     """Alerts on quality when from window 20 on every third event of 40 clients, or of the first few, comes three windows after its time."""
-    set_, references = settings(window=WINDOW), References(KEY)
-    references.put(reference())
-    shard, owner = Shard(0, set_, references), Feed(Judge(0, set_, references))
-    for k in range(windows):
-        batch = events(300, seed=k, start_s=60.0 * k, rate=5.0, clients=40, number=300 * k)
-        if k >= 20:
-            mine = np.isin([str(batch.client[i]) for i in range(300)], [f"c{c}" for c in range(clients)]) & (np.arange(300) % 3 == 0)
-            batch.at_ns[mine] -= 180 * NS
-        shard.apply(record(batch, k))
-    shard.finish()
-    for out in shard.outbox:
-        if out.to == "windows":
-            owner.raw("windows", out.value)
-    owner.judge.tick(START + 60 * (windows + 10) * NS)
-    return [alert for alert in alerts(owner.judge) if alert.detector == "quality"]
+
+    def spoil(batch: EventColumns, names: list[str]) -> None:
+        mine = np.isin(names, [f"c{c}" for c in range(clients)]) & (np.arange(300) % 3 == 0)
+        batch.at_ns[mine] -= 180 * NS
+
+    return told(spoil, rate=5.0)
 
 
 def test_events_that_come_late_from_everywhere_page_those_of_one_client_do_not() -> None:

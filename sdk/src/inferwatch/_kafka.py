@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from inferwatch._log import RateLimited
-from inferwatch._transport import Record
-
-Done = Callable[[str | None], None]
+from inferwatch._processes import Library
+from inferwatch._transport import Done, Record
 
 
 class KafkaTransport:
@@ -43,10 +42,7 @@ class KafkaTransport:
             **(options or {}),
         }
         self._producer: Any = None
-        self._alive = False
-        """librdkafka's threads may be there."""
-        self._unusable = False
-        """The process was forked beside such threads: librdkafka may hold locks here that nobody will open."""
+        self._library = Library()
         self._resting = False
         self._again: deque[tuple[Record, Done]] = deque()
         """On their way when the process forked."""
@@ -54,7 +50,7 @@ class KafkaTransport:
         self._log = RateLimited()
         if options:
             self._make()  # a misspelt option should be an error here, not a silence later
-            self._alive = False  # it is gone already
+            self._library.running = False  # it is gone already
 
     def __repr__(self) -> str:
         return f"KafkaTransport({self._config['bootstrap.servers']!r})"
@@ -116,7 +112,7 @@ class KafkaTransport:
             self._resting = True
             self._discard()
             self._resting = False
-        self._alive = False
+        self._library.running = False
 
     def close(self, timeout_s: float) -> None:
         """Waits for the broker at most `timeout_s`, then reports the rest as failed."""
@@ -124,28 +120,23 @@ class KafkaTransport:
         if self._producer is not None:
             self._producer.flush(max(0.0, timeout_s))
             self._discard()
-        self._alive = False
+        self._library.running = False
         while self._again:
             self._again.popleft()[1]("closed")
 
     def after_fork(self) -> None:
         """A producer that did not end in time is left alone, and so is its library: using it here could stop the process for ever."""
-        self._unusable |= self._alive
-        if self._producer is not None:
-            import ctypes
-
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._producer))  # one leaked object instead of a second's wait at exit
-            self._producer = None
-        self._alive = self._resting = False
+        self._library.after_fork(self._producer)
+        self._producer, self._resting = None, False
         self._again.clear()  # the parent's
         self._broken = ""
 
     def _refuses(self) -> bool:
-        if self._unusable:
+        if self._library.unusable:
             self._log.line(
                 "fork", "this process was forked while the Kafka producer ran: it sends nothing. Make the client after the fork."
             )
-        return self._unusable
+        return self._library.unusable
 
     def _catch_up(self) -> bool:
         """Sends again what a fork interrupted; False while there is no room for it."""
@@ -172,7 +163,7 @@ class KafkaTransport:
     def _make(self) -> Any:
         from confluent_kafka import KafkaException, Producer
 
-        self._alive = True
+        self._library.running = True
         try:
             return Producer({**self._config, "error_cb": self._on_error})
         except KafkaException as error:

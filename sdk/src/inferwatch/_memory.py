@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,7 +9,7 @@ import msgspec
 from inferwatch._codec import decode
 from inferwatch._columns import EventColumns
 from inferwatch._contract import Heartbeat, Label, Lifecycle, Status
-from inferwatch._transport import Record
+from inferwatch._transport import Done, Record
 
 
 class MemoryTransport:
@@ -71,7 +70,7 @@ class MemoryTransport:
         """As constructed, or None while not `reachable`."""
         return self._partitions if self.reachable else None
 
-    def send(self, record: Record, done: Callable[[str | None], None]) -> bool:
+    def send(self, record: Record, done: Done) -> bool:
         """Keeps the record, unless told to be away or to fail."""
         if not self.reachable:
             return False

@@ -51,16 +51,14 @@ class Pause:
         self._go_on, self._rests, self._wake = threading.Event(), threading.Event(), wake
         self._go_on.set()
 
-    def ask(self, thread: threading.Thread | None, timeout_s: float) -> bool:
-        """Waits until the thread rests or has ended; False when it does not within the time. One that starts only now rests first."""
+    def ask(self, thread: threading.Thread | None, timeout_s: float) -> None:
+        """Waits until the thread rests or has ended, at most so long. One that starts only now rests first."""
         self._go_on.clear()
-        if thread is None or not thread.is_alive():
-            return True
-        if thread is threading.current_thread():
-            return False
+        if thread is None or not thread.is_alive() or thread is threading.current_thread():
+            return
         if self._wake is not None:
             self._wake.set()
-        return self._rests.wait(timeout_s)
+        self._rests.wait(timeout_s)
 
     @property
     def asked(self) -> bool:
@@ -85,6 +83,30 @@ class Pause:
     def end(self) -> None:
         """The thread's last word: it has let go for good."""
         self._rests.set()
+
+
+class Library:
+    """Whether a library with threads of its own may be used in this process.
+
+    Attributes:
+        running: its threads may be there now.
+        unusable: the process was forked beside them: the library may hold locks here that nobody will open.
+    """
+
+    def __init__(self) -> None:
+        self.running = self.unusable = False
+
+    def after_fork(self, owner: object | None) -> None:
+        """In the child; `owner` is the object that the threads belonged to, if they did not end in time.
+
+        It is left alone: to destroy it would wait for threads that the child does not have. One leaked object instead.
+        """
+        self.unusable |= self.running
+        self.running = False
+        if owner is not None:
+            import ctypes
+
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(owner))
 
 
 _forking = threading.RLock()

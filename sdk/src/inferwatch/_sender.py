@@ -116,9 +116,9 @@ class Sender:
         elif thread is not threading.current_thread():
             thread.join(timeout_s)
 
-    def before_fork(self, timeout_s: float) -> bool:
-        """Waits until the thread has let go of the connection; False when it has not within the time."""
-        return self._pause.ask(self._thread, timeout_s)
+    def before_fork(self, timeout_s: float) -> None:
+        """Waits until the thread has let go of the connection, at most so long."""
+        self._pause.ask(self._thread, timeout_s)
 
     def after_fork_in_parent(self) -> None:
         """The thread goes on."""

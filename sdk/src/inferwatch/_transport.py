@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+Done = Callable[[str | None], None]
+"""Told once what became of a record: None when the broker has it, else what went wrong."""
+
 
 class Record(NamedTuple):
     """One Kafka record with an explicit partition."""
@@ -22,7 +25,7 @@ class Transport(Protocol):
     def partitions(self, topic: str, timeout_s: float) -> int | None:
         """The topic's number of partitions; None while the cluster does not answer or has no such topic."""
 
-    def send(self, record: Record, done: Callable[[str | None], None]) -> bool:
+    def send(self, record: Record, done: Done) -> bool:
         """Takes the record, or returns False when there is no room now.
 
         `done` is called once, here or in a later `poll` or `close`: with None when the broker has the record, else with what went wrong.

@@ -109,10 +109,7 @@ class Verdicts:
         self._found = self._none = self._stale = self._failed = self._bad = self._full = 0
         self._lock = threading.Lock()
         self._closed = False
-        self._alive = False
-        """librdkafka's threads may be there."""
-        self._unusable = False
-        """The process was forked beside such threads: librdkafka may hold locks here that nobody will open."""
+        self._library = _processes.Library()
         self._stopped = self._caught_up = threading.Event()
         self._begin()
         _processes.watch_forks(self)
@@ -208,12 +205,7 @@ class Verdicts:
 
     def _after_fork(self) -> None:
         """In the child: begins anew at the next look-up. A consumer that did not end in time is left alone, and so is its library."""
-        self._unusable |= self._alive
-        self._alive = False
-        if self._consumer is not None:
-            import ctypes
-
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._consumer))
+        self._library.after_fork(self._consumer)
         self._lock, self._log = threading.Lock(), RateLimited()
         self._begin()
 
@@ -221,7 +213,7 @@ class Verdicts:
         with self._lock:
             if self._started or self._closed:
                 return
-            if self._unusable:
+            if self._library.unusable:
                 self._log.line(
                     "fork", "this process was forked while verdicts were read: look-ups say observe. Make Verdicts after the fork."
                 )
@@ -234,12 +226,12 @@ class Verdicts:
     def _run(self) -> None:
         try:
             while not self._stopped.is_set():
-                self._alive, there = True, False
+                self._library.running, there = True, False
                 try:
                     there = self._follow()
                 except Exception as error:  # noqa: BLE001  # whatever it is, look-ups fail open meanwhile, and reading begins again
                     self._log.line("follow", "verdicts cannot be read now (%s); look-ups say observe", _brief(error))
-                self._alive = False
+                self._library.running = False
                 self._pause.rest(functools.partial(self._stopped.wait, 0.0 if there else 1.0))
         finally:
             self._pause.end()
