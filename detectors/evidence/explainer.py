@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from detectors.evidence import constants as c
+from detectors.evidence import recent
 from detectors.lean import allocating
 
 
@@ -30,10 +31,7 @@ def mixes_one_row(memory: Any, held: int, share: Any) -> bool:
     times = np.empty(256, np.int64)
     columns = kept = 0
     for f in range(len(share)):
-        times[:] = 0
-        for i in range(held):
-            times[memory[f * c.MEMORY + i]] += 1
-        mode = int(times.argmax())
+        mode = recent.tally(memory, held, f, times)
         if share[f, mode] >= c.MIXED_COMMON:
             continue
         columns += 1

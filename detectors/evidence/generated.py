@@ -30,7 +30,7 @@ from detectors.evidence.boosting import BLOCK, Trees, fit_trees, no_trees, score
 from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.habits import habits, shows
 from detectors.evidence.residual import Floats, ledoit_wolf
-from detectors.evidence.sampled import Sampled, parts
+from detectors.evidence.sampled import Sampled, parts, shares_of
 from detectors.evidence.second_look import Look, complete, decoded, filled, mapped
 from detectors.lean import allocating
 
@@ -77,7 +77,7 @@ def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.i
     if image or fields < c.GENERATED_FIELDS or n < c.GENERATED_ROWS:
         return untaught(fields)
     code, fold = columns.coded(rows), rng.integers(0, c.GENERATED_FOLDS, n)
-    share = np.stack([np.bincount(column, minlength=256) / n for column in code.T]).astype(np.float32)
+    share = shares_of(code)
     above, changed, hidden = np.zeros((n, 3), np.bool_), [], np.zeros((fields, 3))
     for k in range(c.GENERATED_FOLDS):
         out, model = fold == k, _model(code[fold != k], columns)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.evidence import constants as c
+from detectors.evidence import recent
 from detectors.evidence.residual import Floats
 from detectors.lean import allocating
 
@@ -66,10 +67,7 @@ def is_coarser(memory: Any, held: int, share: Any) -> bool:
     times = np.empty(256, np.int64)
     columns = repeated = 0
     for f in range(len(share)):
-        times[:] = 0
-        for i in range(held):
-            times[memory[f * c.MEMORY + i]] += 1
-        mode = int(times.argmax())
+        mode = recent.tally(memory, held, f, times)
         n, left = held - times[mode], 1.0 - share[f, mode]
         if n < c.LOOK_ROWS or left < c.COARSER_LEFT:
             continue

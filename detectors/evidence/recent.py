@@ -98,3 +98,12 @@ def remembered(code: Any, count: Any, fields: int) -> Any:
     From Python by its `py_func`: compiled for a `lean` caller it counts no references, which what it returns would need there.
     """
     return code[2 * c.RING * fields :], min(count[at.REMEMBERED], c.MEMORY)
+
+
+@njit
+def tally(memory: Any, held: int, f: int, times: Any) -> int:
+    """Counts how often each code is in column f of the remembered rows, into times (256,); returns the most frequent one."""
+    times[:] = 0
+    for i in range(held):
+        times[memory[f * c.MEMORY + i]] += 1
+    return int(times.argmax())

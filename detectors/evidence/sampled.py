@@ -31,6 +31,11 @@ class Sampled(NamedTuple):
         return np.clip(code * self.step + self.zero, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
 
 
+def shares_of(code: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """How often each column has each code, shape (F, 256); of codes (n, F)."""
+    return np.stack([np.bincount(column, minlength=256) / len(code) for column in code.T]).astype(np.float32)
+
+
 def parts(code: NDArray[np.uint8], clusterings: list[NDArray[np.int64]]) -> list[NDArray[np.bool_]]:
     """Parts of the reference that may be somebody's whole population: its clusters, and the tails of each column; (n,) each."""
     out = [cluster == k for cluster in clusterings for k in np.unique(cluster)]

@@ -18,8 +18,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from detectors.evidence import constants as c
+from detectors.evidence import recent
 from detectors.evidence.residual import Floats, fit_residual, ledoit_wolf
-from detectors.evidence.sampled import Sampled
+from detectors.evidence.sampled import Sampled, shares_of
 from detectors.evidence.tied import told_by_others
 from detectors.lean import allocating
 
@@ -57,7 +58,7 @@ def fit_look(z: Floats, code: NDArray[np.uint8], columns: Sampled, curved: NDArr
         rng: draws folds and shuffles.
     """
     n, fields = z.shape
-    share = np.stack([np.bincount(column, minlength=256) / n for column in code.T]).astype(np.float32)
+    share = shares_of(code)
     knots: Floats = np.quantile(z, [0.25, 0.5, 0.75], axis=0)
     step, zero, none = columns.step, columns.zero, np.empty(0, np.int64)
 
@@ -114,10 +115,7 @@ def filled(memory: Any, held: int, look: Look, z: Any, kept: Any) -> None:
     times = np.empty(256, np.int64)
     decoded(memory, held, look, z)
     for f in range(len(look.step)):
-        times[:] = 0
-        for i in range(held):
-            times[memory[f * c.MEMORY + i]] += 1
-        mode = int(times.argmax())
+        mode = recent.tally(memory, held, f, times)
         often = times[mode] >= max(c.LOOK_FILLED_LEAST, c.LOOK_FILLED * held) and times[mode] > 2 * look.share[f, mode] * held + 3
         for i in range(held):
             kept[i, f] = not (often and memory[f * c.MEMORY + i] == mode)
