@@ -93,6 +93,7 @@ class Runtime:
         """Takes over partitions: claims them, restores their owners. What was owned before must have been revoked.
 
         Raises:
+            StaleOwnerError: another has claimed one meanwhile, so this worker is out of its group.
             SnapshotError: a snapshot cannot be read.
             detectors.state.StateError: a snapshot is another release's.
         """
@@ -101,6 +102,15 @@ class Runtime:
         if self._tenures:  # no revocation came before
             await self.revoke()
         turn = self._turn
+        try:
+            await self._take_over(turn, generation, shards, judges)
+        except Exception as error:
+            if turn == self._turn:
+                raise
+            # Its next owner has claimed the partition, saved, and removed what was being read here.
+            log.info("the partitions were given to others while they were read", why=f"{type(error).__name__}: {error}")
+
+    async def _take_over(self, turn: int, generation: int, shards: Collection[int], judges: Collection[int]) -> None:
         wanted: list[tuple[Kind, int]] = [("shard", p) for p in sorted(shards)] + [("judge", p) for p in sorted(judges)]
         asked_at, claims = await self.custody.claim(wanted)
         # After the claims: nobody else writes from now on what these owners have to know.

@@ -65,6 +65,7 @@ class SnapshotStore(Protocol):
         """All pieces of a snapshot that `claim` gave, in the order of `Snapshot.keep`, each read when it is asked for.
 
         Raises:
+            StaleOwnerError: one is missing, since the partition was claimed again and its next owner has removed it.
             SnapshotError: one is missing or damaged.
         """
 

@@ -61,6 +61,7 @@ class FolderStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._places: dict[tuple[Kind, int], dict[int, _Place]] = {}
+        self._fences: dict[tuple[Kind, int], int] = {}
         self._saves = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -80,13 +81,14 @@ class FolderStore:
             os.fsync(fence_file)
         body = self._read(kind, partition)
         self._places[kind, partition] = {} if body is None else body.places
+        self._fences[kind, partition] = fence
         self._clear(kind, partition, fence)
         return fence, None if body is None else body.snapshot
 
     def pieces(self, snapshot: Snapshot) -> Iterator[tuple[int, bytes]]:
         """See `SnapshotStore.pieces`."""
-        path = self.path(snapshot.kind, snapshot.partition)
-        places = self._places[snapshot.kind, snapshot.partition]
+        key = snapshot.kind, snapshot.partition
+        path, places, fence = self.path(*key), self._places[key], self._fences[key]
         for piece in snapshot.keep:
             place = places[piece]
             try:
@@ -94,6 +96,7 @@ class FolderStore:
                     file.seek(place.offset)
                     content = file.read(place.length)
             except OSError as error:
+                self.confirm(*key, fence)  # a successor has saved and removed it
                 raise SnapshotError(f"{path}: cannot read its piece {piece} in {place.file}: {error.strerror}; {_REMEDY}") from error
             if digest(content) != place.digest:
                 raise SnapshotError(f"{path}: its piece {piece} in {place.file} is damaged; {_REMEDY}")
@@ -149,6 +152,7 @@ class FolderStore:
     def release(self, kind: Kind, partition: int) -> None:
         """See `SnapshotStore.release`."""
         self._places.pop((kind, partition), None)
+        self._fences.pop((kind, partition), None)
 
     def read(self, kind: Kind, partition: int) -> Snapshot | None:
         """The newest snapshot without its pieces, to look at it without becoming the owner.

@@ -28,7 +28,7 @@ from streams.reference_topic import ReferenceReader
 from streams.runtime import Runtime
 from streams.self_report import SelfReport
 from streams.settings import Settings
-from streams.snapshots import SnapshotError, SnapshotStore
+from streams.snapshots import SnapshotError, SnapshotStore, StaleOwnerError
 from streams.state_folder import FolderStore
 from streams.state_topic import TopicStore
 from streams.tenure import JudgeOwner
@@ -260,6 +260,8 @@ class _Worker:
         assert self._runtime is not None  # noqa: S101 - for the type checker; the feed is started after the runtime was made
         try:
             await self._runtime.assign(generation, shards, judges)
+        except StaleOwnerError as error:
+            self._fail(Exit.REPLACED, f"another worker has taken over what this one was about to: {error}")
         except Exception as error:  # a snapshot that can't be read; whatever it is, going on would count wrongly
             log.exception("partitions cannot be taken over")
             self._fail(Exit.CRASHED, f"partitions cannot be taken over: {error}")

@@ -27,6 +27,7 @@ from streams.kafka import ends, ensure_topics
 from streams.migrate import migrate
 from streams.settings import Settings, load
 from streams.tenure import ROLES
+from streams.worker import Exit
 from tests.faults.store import Store, python
 from tests.pager import Pager
 from tests.streams.events import KEY
@@ -35,6 +36,10 @@ PARTITIONS = 4
 LENGTH_S = 2
 SETTLE_S = 60
 _METRIC = re.compile(r"^(\w+)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+
+
+_EXPLAINED = (-signal.SIGKILL, int(Exit.REPLACED))
+"""How workers end that were killed, or that slept while another took over."""
 
 
 class Worker:
@@ -149,6 +154,8 @@ class Stage:
         self.workers: list[Worker] = []
         self.ends: Counter[str] = Counter()
         """How often workers ended by themselves or were ended, by exit code."""
+        self.last_words: list[str] = []
+        """How the logs end of workers that ended and that no fault explains."""
         self.progress: list[tuple[float, int]] = []
         """Monotonic time, records of events that are durable in some state."""
         self._durable: list[tuple[float, dict[tuple[str, int], int]]] = []
@@ -340,6 +347,8 @@ class Stage:
             for worker in list(self.workers):
                 if worker.wanted and (code := worker.returncode) is not None:
                     self.ends[str(code)] += 1
+                    if code not in _EXPLAINED:
+                        self.last_words.append(f"{worker.name} ended with {code}; its log ends:\n{worker.log.read_text()[-3000:]}")
                     worker.start()
             if time.monotonic() - looked > 0.5:
                 looked = time.monotonic()

@@ -693,6 +693,32 @@ async def test_pieces_of_a_snapshot_that_failed_come_with_the_next_one(tmp_path:
         assert world.shards[0].kept == {0: 1, 1: 1}  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["told by the group", "not told"])
+async def test_a_partition_that_goes_to_another_while_its_state_is_read_is_given_up(tmp_path: Path, told: bool) -> None:
+    world, loop = World(), asyncio.get_running_loop()
+    world.make_shard, world.real = SlicedShard, FolderStore(tmp_path)
+    async with world.running() as before:
+        await _feed_all(before, 3)
+        await before.revoke()
+    runtime, read = world.runtime(), world.real.pieces
+
+    def late(snapshot: Snapshot) -> Iterator[tuple[int, bytes]]:
+        if told:
+            asyncio.run_coroutine_threadsafe(runtime.revoke(), loop).result()
+        successor = FolderStore(tmp_path)
+        fence, _ = successor.claim("shard", 0)
+        successor.save(Snapshot("shard", 0, fence, {"events": 3}, 0, b"root"))  # needs none of the old pieces, and removes them
+        yield from read(snapshot)
+
+    world.real.pieces = late  # type: ignore[method-assign]
+    if told:
+        await runtime.assign(GENERATION, [0], [])
+    else:
+        with pytest.raises(StaleOwnerError):
+            await runtime.assign(GENERATION, [0], [])
+    assert (runtime.positions(), world.failures) == ({}, [])
+
+
 class _Teller:
     """Tells every record's number, once."""
 

@@ -44,6 +44,21 @@ def test_an_owner_that_was_replaced_cannot_save_whatever_it_has_read(store: Fold
     assert (found.fence, found.next) == (new, {"events": 5})
 
 
+def test_pieces_that_the_next_owner_removed_say_that_there_is_one(store: FolderStore) -> None:
+    def with_piece(fence: int, piece: int) -> Snapshot:
+        return Snapshot("shard", 0, fence, {"events": piece}, 0, b"root", {piece: b"piece"}, (piece,))
+
+    first, _ = store.claim("shard", 0)
+    store.save(with_piece(first, 1))
+    _, found = store.claim("shard", 0)
+    assert found is not None
+    other = FolderStore(store.path("shard", 0).parent)
+    last, _ = other.claim("shard", 0)
+    other.save(with_piece(last, 2))
+    with pytest.raises(StaleOwnerError, match="claimed again with fence 3"):
+        list(store.pieces(found))
+
+
 def test_a_claim_in_the_middle_of_a_save_wins(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
     old, _ = store.claim("shard", 0)
     sync = os.fsync
