@@ -88,6 +88,10 @@ class _Consumer(driver.Consumer):
             log.warning("partitions were taken away again while reading was to go on")
         return wanted
 
+    async def _seek(self, partition: TP, offset: int) -> None:
+        """In the thread that hands records out: Faust's own does it in this one, and may take away what is handed out: a KeyError."""
+        await self._thread.call_thread(self._thread._ensure_consumer().seek, partition, offset)
+
     async def show_commit(self, offsets: Mapping[TP, int]) -> None:
         """Commits, for people who look at the group's lag."""
         mine = self.assignment()

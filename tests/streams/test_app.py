@@ -1,20 +1,25 @@
 """A whole worker on Apache Kafka: killed at any moment it loses nothing and doubles nothing, and it ends when it is told to."""
 
+import asyncio
 import json
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from faust.types import TP
 
 from streams import monitor
+from streams.app import _Consumer, _ConsumerThread
 from streams.embedded.kafka import EmbeddedKafka
 from streams.settings import Metrics
 from streams.worker import Exit
@@ -123,6 +128,28 @@ def test_reading_goes_on_where_the_state_says_whatever_kafka_says_was_committed(
     assert worker.metric(f"inferwatch_records_lost_total{label}") == 0
     assert worker.end() == 0
     assert worker.judge().total == 200
+
+
+async def test_reading_is_sent_back_in_the_thread_that_hands_records_out() -> None:
+    where: list[object] = []
+
+    class Thread(_ConsumerThread):
+        def __init__(self) -> None: ...
+
+        def _ensure_consumer(self) -> Any:
+            return self
+
+        def seek(self, partition: Any, offset: int) -> None:
+            where.append((threading.current_thread().name, partition, offset))
+
+        async def call_thread(self, fun: Any, *args: Any, **_: Any) -> None:
+            await asyncio.get_running_loop().run_in_executor(pool, fun, *args)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="consumer") as pool:
+        consumer = object.__new__(_Consumer)
+        consumer._thread = Thread()
+        await consumer._seek(TP("events", 1), 7)
+    assert where == [("consumer_0", TP("events", 1), 7)]
 
 
 @pytest.mark.alone
