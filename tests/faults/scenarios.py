@@ -102,14 +102,20 @@ def one_broker_of_three(scene: Scene) -> int:
 
 
 def commits_moved(scene: Scene) -> int:
-    """All workers are killed; somebody sets the group's committed offsets, half of them to the end and half to 0; workers start again."""
+    """All workers are killed; somebody sets the group's committed offsets, half of them to the end and half to 0; workers start again.
+
+    What these commit is lost at first: it would put the offsets right, often before reading begins.
+    """
     for worker in scene.stage.workers:
         worker.stop(kill=True)
+    lost = scene.stage.folder / "no-commits"
+    lost.touch()
     scene.stage.move_commits()
     for worker in scene.stage.workers:  # the first alone: another's joining would have the partitions assigned, and found, anew
         worker.start()
         scene.stage.wait_until_ready()
         scene.goes_on()
+    lost.unlink()
     return len(scene.stage.workers) + 1
 
 

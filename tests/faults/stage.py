@@ -179,7 +179,8 @@ class Stage:
 
     def join(self) -> Worker:
         """One more worker, which the supervisor keeps alive."""
-        environment = {"TEST_CLOCK": str(self._clock), "TEST_REREAD": str(self.folder / "reread"), **self.environment}
+        files = {"TEST_CLOCK": self._clock, "TEST_REREAD": self.folder / "reread", "TEST_NO_COMMITS": self.folder / "no-commits"}
+        environment = {name: str(path) for name, path in files.items()} | self.environment
         worker = Worker(f"worker{len(self.workers)}", self.folder, environment)
         worker.start()
         self.workers.append(worker)

@@ -1,8 +1,9 @@
 """``python -m tests.faults.worker``: the real ``inferwatch worker``, on a machine whose wall clock a test can step.
 
 It is the command itself, with its shards, judges, sink, pager and store of snapshots. Two things are the test's: `time.time_ns` adds the
-nanoseconds in the file ``TEST_CLOCK`` to the machine's time, as if somebody had set the clock (monotonic time goes on as it is); and while
-the file ``TEST_REREAD`` exists, the consumer reads some records again, as clients do after a lost answer.
+nanoseconds in the file ``TEST_CLOCK`` to the machine's time, as if somebody had set the clock (monotonic time goes on as it is); while
+the file ``TEST_REREAD`` exists, the consumer reads some records again, as clients do after a lost answer. While ``TEST_NO_COMMITS`` exists,
+what it commits is lost.
 """
 
 from __future__ import annotations
@@ -22,15 +23,17 @@ def stepped_ns(file: int) -> int:
     return _real_ns() + int(os.pread(file, 24, 0) or b"0")
 
 
-def read_again_while(file: Path) -> None:
-    """Sends the consumer up to thirty records back, at random."""
+def disturb(reread: Path, no_commits: Path) -> None:
+    """While the first file exists, sends the consumer up to thirty records back, at random; while the second does, commits nothing."""
     from streams.app import _Consumer
 
-    real, is_wanted = _Consumer.show_commit, file.exists
+    real, back, lost = _Consumer.show_commit, reread.exists, no_commits.exists
 
     async def show_commit(self: _Consumer, offsets: Mapping[Any, int]) -> None:
+        if lost():
+            return
         await real(self, offsets)
-        if is_wanted():
+        if back():
             for tp, offset in offsets.items():
                 if random.random() < 0.3:
                     await self.seek(tp, max(offset - random.randrange(30), 0))
@@ -44,6 +47,6 @@ if __name__ == "__main__":
 
     from streams.cli import main
 
-    read_again_while(Path(os.environ.pop("TEST_REREAD")))
+    disturb(Path(os.environ.pop("TEST_REREAD")), Path(os.environ.pop("TEST_NO_COMMITS")))
 
     main(["worker"])
