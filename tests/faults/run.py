@@ -119,6 +119,7 @@ def _judge(
     comparison.check("rejected", "duplicate", traffic.twice, expected.rejected["duplicate"])
     comparison.check("rejected", "clock", traffic.account.astray.total(), expected.rejected["clock"])
     comparison.check("takeovers in an older state", "", [], stage.went_back())
+    comparison.check("snapshots of a replaced owner", "", [], stage.overwritten[:5])
     for words in stage.last_words:
         progress(words)
     comparison.check("workers that ended without a fault of ours", "", 0, len(stage.last_words))

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -26,6 +27,8 @@ from streams.embedded.process import Child, free_ports
 from streams.kafka import ends, ensure_topics
 from streams.migrate import migrate
 from streams.settings import Settings, load
+from streams.snapshots import Kind, SnapshotError
+from streams.state_folder import FolderStore
 from streams.tenure import ROLES
 from streams.worker import Exit
 from tests.faults.store import Store, python
@@ -159,6 +162,9 @@ class Stage:
         self.progress: list[tuple[float, int]] = []
         """Monotonic time, records of events that are durable in some state."""
         self._durable: list[tuple[float, dict[tuple[str, int], int]]] = []
+        self.overwritten: list[str] = []
+        """Snapshots in the folder that came after a later owner's: nobody was fenced."""
+        self._fences: Counter[tuple[Kind, int]] = Counter()
         self._commits_are_ours = True
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -342,9 +348,20 @@ class Stage:
         lines = (line for worker in self.workers for line in worker.log.read_text().splitlines() if line.startswith("{"))
         return sum(json.loads(line).get("event") == name for line in lines)
 
+    def _look_for_overwritten(self) -> None:
+        """Compares each snapshot's fence with the highest that was seen; a stale one lies there until the owner saves again."""
+        for key in itertools.product(get_args(Kind), range(PARTITIONS)):
+            with suppress(SnapshotError):  # being written, or the disk is full
+                fence = 0 if (found := FolderStore(self.state).read(*key)) is None else found.fence
+                if fence < self._fences[key]:
+                    self.overwritten.append(f"{key}: owner {fence} over owner {self._fences[key]}")
+                self._fences[key] = max(fence, self._fences[key])
+
     def _watch(self) -> None:
         looked = 0.0
         while not self._over.wait(0.1):
+            if self.settings.state.store == "folder":
+                self._look_for_overwritten()
             for worker in list(self.workers):
                 if worker.wanted and (code := worker.returncode) is not None:
                     self.ends[str(code)] += 1
