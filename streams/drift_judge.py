@@ -65,7 +65,7 @@ class DriftJudge:
                 materiality=settings.drift.materiality,
                 latency_materiality=settings.drift.latency_materiality,
             )
-            self._slow = SlowSizes(loaded.drift)
+            self._slow = SlowSizes(self.detector.sizer)
             if loaded.drift.n_features:
                 pages_of_constant, windows = quality_pages(settings)[1], windows_in_30d(settings.window)
                 self._constant = ConstantDetector(loaded.drift, false_pages=pages_of_constant, windows=windows)
