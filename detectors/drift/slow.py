@@ -39,11 +39,13 @@ class SlowSizes:
         cells = counts.cells
         known = np.add.reduceat(cells, reference.starts[:-1]) - cells[reference.starts[1:] - 1]
         moved = known * np.array([one.mean_shift for one in report.variables])
-        at = int(span_s[0] // STRETCH_S)
-        self._from[at] = min(self._from.get(at, span_s[0]), span_s[0])
-        added = np.concatenate([self._sizer.carried(counts, expected), moved])
-        self._sums[at] = (self._sums.get(at, 0.0) + added).astype(np.float32)
+        self._add(span_s[0], np.concatenate([self._sizer.carried(counts, expected), moved]))
         self._until = max(self._until, span_s[1])
+
+    def _add(self, begin: float, sums: NDArray[np.floating[Any]]) -> None:
+        at = int(begin // STRETCH_S)
+        self._from[at] = min(self._from.get(at, begin), begin)
+        self._sums[at] = (self._sums.get(at, 0.0) + sums).astype(np.float32)
         for old in [key for key in self._sums if key <= max(self._sums) - STRETCHES]:
             del self._sums[old], self._from[old]
 
@@ -65,8 +67,10 @@ class SlowSizes:
     def load(self, body: dict[str, Any]) -> None:
         """From a snapshot taken with the same reference; of another shape nothing is taken."""
         size = self._reference.n_cells + len(self._reference.variables)
-        stretches = [(int(key), float(begin), np.asarray(sums, np.float32)) for key, begin, sums in body["stretches"]]
-        if all(sums.shape == (size,) for _, _, sums in stretches):
+        # their keys are not asked: of before, they are numbers of other stretches
+        stretches = [(float(begin), np.asarray(sums, np.float32)) for _, begin, sums in body["stretches"]]
+        if all(sums.shape == (size,) for _, sums in stretches):
             self._until = float(body["until"])
-            self._from = {key: begin for key, begin, _ in stretches}
-            self._sums = {key: sums for key, _, sums in stretches}
+            self._from, self._sums = {}, {}
+            for begin, sums in stretches:
+                self._add(begin, sums)
