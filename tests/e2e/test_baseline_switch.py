@@ -77,9 +77,9 @@ def test_a_chosen_reference_takes_over_in_running_workers_and_every_event_counts
     logs = [tmp_path / f"log{k}" for k in range(2)]
     processes = []
     try:
-        for log, one in zip(logs, environments, strict=True):
+        for log, own in zip(logs, environments, strict=True):
             with log.open("wb") as to:
-                processes.append(subprocess.Popen([sys.executable, "-m", "streams.cli", "worker"], env=one, stdout=to, stderr=to))
+                processes.append(subprocess.Popen([sys.executable, "-m", "streams.cli", "worker"], env=own, stdout=to, stderr=to))
         until(lambda: all(b"owner=judge" in log.read_bytes() for log in logs), "both workers own partitions")
         with Client(kafka.bootstrap_servers, "shop", topic_prefix=prefix, pseudonym_key=b"k" * 32, heartbeat_s=0.5) as client:
             sent += send(client, 9)

@@ -330,8 +330,9 @@ def _stream() -> Target:
     seeds = (
         *(b"e" + blob for blob in _column_records()),
         *(b"j" + blob for blob in _json_records()),
-        *(b"f" + forget.encode(Forget(**one)) for one in ({"client": "c1"}, {"model": "m", "event_id": "e1"})),
-        *(b"l" + msgspec.json.encode(Label(model="m", event_id=f"e{k}", truth=truth)) for k, truth in enumerate(("yes", 1.0, 7))),
+        *(b"f" + forget.encode(one) for one in (Forget(client="c1"), Forget(model="m", event_id="e1"))),
+        *(b"l" + msgspec.json.encode(Label(model="m", event_id=f"e{k}", truth=truth)) for k, truth in enumerate(("yes", "no"))),
+        b"l" + msgspec.json.encode(Label(model="m", event_id="e2", truth=1.0)),
     )
 
     def read(blob: bytes) -> None:
