@@ -12,6 +12,7 @@ Source: Shin, Ramdas, Rinaldo, "E-detectors: a nonparametric framework for seque
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -139,6 +140,28 @@ def log_polya(hits: ArrayLike, trials: ArrayLike, a: ArrayLike, b: ArrayLike, od
     return np.asarray(betaln(hits + a1, misses + b1) - betaln(a1, b1) - betaln(hits + a, misses + b) + betaln(a, b), np.float64)
 
 
+def least_log_polya(hits: ArrayLike, trials: ArrayLike, usual: ArrayLike, sizes: Sequence[ArrayLike], odds: float) -> NDArray[np.float64]:
+    """Logarithm of e of `log_polya`, whichever of these concentrations a + b the null has: the least of several is one under each of them.
+
+    A small rate that stands still is not what windows that differ much would have, whose null alone would call it news for ever.
+
+    Args:
+        hits: S, in 0..n.
+        trials: n.
+        usual: mean a / (a + b) of the null, above 0 and below 1.
+        sizes: concentrations a + b: of windows that differ, and of a rate that never did (all past events).
+        odds: as there.
+
+    Example:
+        >>> both = least_log_polya(9, 10, 0.1, (10.0, 1000.0), 3.0)
+        >>> bool(both == min(log_polya(9, 10, 1.0, 9.0, 3.0), log_polya(9, 10, 100.0, 900.0, 3.0)))
+        True
+    """
+    mean = np.asarray(usual, np.float64)
+    of = [log_polya(hits, trials, mean * np.asarray(size), (1.0 - mean) * np.asarray(size), odds) for size in sizes]
+    return np.asarray(np.minimum.reduce(of), np.float64)
+
+
 def e_bh(log_e: NDArray[np.float64], alpha: float) -> NDArray[np.intp]:
     """Which of K streams to name: e-BH, false discovery rate <= alpha under arbitrary dependence, strongest first.
 
@@ -260,6 +283,11 @@ class ShiryaevRoberts:
         65,535 steps back at most.
         """
         return np.maximum(self.steps - 1 - self._age.astype(np.int32), 0)
+
+    @property
+    def idle(self) -> NDArray[Any]:
+        """Natural logarithm of R / (R + 1), shape (K,): e of what had nothing to judge, which leaves R as it is (1 would add to it)."""
+        return np.asarray(-np.logaddexp(0.0, -self.log_r))
 
     @property
     def log_mixture(self) -> float:

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from detectors.e_process import Severity, ShiryaevRoberts, log_polya, page_threshold
+from detectors.e_process import Severity, ShiryaevRoberts, least_log_polya, page_threshold
 from detectors.groups import GROUPS, count_groups
 from detectors.state import StateError, arrays_like, pack, unpack
 
@@ -36,7 +36,7 @@ ALL_KINDS = (*KINDS, GAP)
 """What the detector judges."""
 
 QUALITY_ODDS = (2.0, 5.0, 20.0)
-PRIOR_HITS, PRIOR_MISSES = 0.5, 200.0
+PRIOR_HITS, PRIOR_MISSES = 1.0, 10.0
 MOST_ALIKE = 500.0
 """Concentration of the beta-binomial at most: the relative sd of a rate m is then sqrt((1 - m) / (501 m)), 0.3 at m = 2 %."""
 PRIOR_RHO, PRIOR_WINDOWS = 1.0 / 51.0, 20.0
@@ -152,7 +152,7 @@ class QualityDetector:
     """Shiryaev-Roberts over beta-binomial e-values, one per kind and odds in {2, 5, 20}.
 
     Null: the window's faulty events are beta-binomial(n, m c, (1 - m) c): m the mean rate of past windows (fading by 1 % a window; prior
-    0.5 in 200), c = 1 / rho - 1 (500 at most) the concentration, rho the correlation of two events of a window: which clients are there
+    1 in 11), c = 1 / rho - 1 (500 at most) the concentration, rho the correlation of two events of a window: which clients are there
     decides what comes. Moments give it, rho = (sum (h - n m)^2 - sum n m (1 - m)) / sum n (n - 1) m (1 - m), fading alike, together with
     a prior of 1/51 for 20 windows. The e-value is the least of this one and that of a rate that never differed (c = all past events): a
     small rate that stands still is not what windows that differ much would have, and is no news. The log e-value of one window is capped
@@ -176,7 +176,7 @@ class QualityDetector:
         false_pages: allowed in `windows` windows, this detector's share already taken.
         windows: T.
 
-    Source: the Polya (beta-binomial) predictive as exact null of a rate with random effects; `e_process.log_polya`.
+    Source: the Polya (beta-binomial) predictive as exact null of a rate with random effects; `e_process.least_log_polya`.
 
     Example:
         >>> detector, window = QualityDetector(false_pages=0.1, windows=8640), QualityCounts()
@@ -220,10 +220,12 @@ class QualityDetector:
         size = np.minimum(past, self._concentration())
         sure: Severity | None = None
         if received:
-            log_e = np.concatenate([_least_log_e(hits, n, usual, (size, past), odds) for odds in QUALITY_ODDS])
+            log_e = np.concatenate([least_log_polya(hits, n, usual, (size, past), odds) for odds in QUALITY_ODDS])
             capped = np.minimum(log_e, self.sr.log_page / 2.0)
             if self.learned < WARM_UP_WINDOWS:
                 capped[:] = -np.inf  # no evidence
+            else:
+                capped = np.where(np.tile(n > 0, len(QUALITY_ODDS)), capped, self.sr.idle)
             sure = self.sr.update(capped)[0]
         by_kind = self._by_kind()
         severity: Severity = "none" if not self.sr.open else "page" if self.material else "ticket"
@@ -318,11 +320,6 @@ class QualityDetector:
         for name, values in history.items():
             setattr(self, name, values)
         self.windows, self.learned, self.material, self._report = windows, learned, material, None
-
-
-def _least_log_e(hits: NDArray[Any], n: NDArray[Any], usual: NDArray[Any], sizes: tuple[NDArray[Any], ...], odds: float) -> NDArray[Any]:
-    """Logarithm of e, whichever of these concentrations the null has: the least of several e-values is one under each of them."""
-    return np.minimum(*(log_polya(hits, n, usual * size, (1.0 - usual) * size, odds) for size in sizes))
 
 
 def _with_kinds(counts: NDArray[Any], kinds: int, fill: float = 0.0) -> NDArray[Any]:

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from detectors.e_process import TICKET_FLOOR, ShiryaevRoberts, log_polya
+from detectors.e_process import TICKET_FLOOR, ShiryaevRoberts, least_log_polya
 from detectors.state import StateError, arrays_like, pack, unpack
 
 __all__ = ["RateMonitor", "RateReport"]
@@ -54,9 +54,11 @@ class RateMonitor:
 
     Null: a window's hits are beta-binomial(n, m c, (1 - m) c): m the mean of past windows (fading by 1 % a window, with a prior), c the
     concentration, 1 / rho - 1 but at most 500, and rho the correlation of two trials of a window by moments (`detectors.quality` has the
-    formula; prior 1/51 for 20 windows). The ticket level is A = T / b, but 20 at least. The log e-value of a window is capped so that two
-    windows make a ticket and one does not. A rate's first twelve windows with trials are history only; a window without trials of a rate
-    leaves it as it was (its e-value is R / (R + 1), at most 1). It does not learn while a ticket is open.
+    formula; prior 1/51 for 20 windows). The e-value is the least of this one and that of a rate that never differed (c = all past trials):
+    by the first alone a rate of 0.05 % that stood still was a ticket for months. The ticket level is A = T / b, but 20 at least. The log
+    e-value of a window is capped so that two windows make a ticket and one does not. A rate's first twelve windows with trials are history
+    only; a window without trials of a rate leaves it as it was (its e-value is R / (R + 1), at most 1). It does not learn while a ticket is
+    open.
 
     Misleads: what was so in the first twelve windows is usual. Whoever raises a rate slowly enough becomes usual too.
 
@@ -70,7 +72,7 @@ class RateMonitor:
 
     Memory: 100 bytes a rate. Cost: 2 us, and 0.3 us a rate.
 
-    Source: the Polya predictive as exact null of a rate with random effects; `e_process.log_polya`.
+    Source: the Polya predictive as exact null of a rate with random effects; `e_process.least_log_polya`.
 
     Example:
         >>> monitor = RateMonitor(2, false_tickets=1, windows=8640)
@@ -136,12 +138,10 @@ class RateMonitor:
         there = trials > 0
         if there.any():
             size = np.minimum(past, self._concentration())
-            log_e = np.stack([log_polya(hits, trials, usual * size, (1.0 - usual) * size, odds) for odds in RATE_ODDS])
+            log_e = np.stack([least_log_polya(hits, trials, usual, (size, past), odds) for odds in RATE_ODDS])
             log_e = np.minimum(log_e, self._cap)
             idle = ~(there & (self.learned >= self._warm_up) & np.broadcast_to(np.asarray(judge, bool), (self.size,)))
-            held = self.sr.log_r.reshape(len(RATE_ODDS), self.size)[:, idle]
-            log_e[:, idle] = -np.logaddexp(0.0, -held)
-            self.sr.update(log_e.ravel())
+            self.sr.update(np.where(np.tile(idle, len(RATE_ODDS)), self.sr.idle, log_e.ravel()))
             if not self.sr.open:
                 self._learn(hits, trials, usual, there & np.broadcast_to(np.asarray(learn, bool), (self.size,)))
         by_rate = np.logaddexp.reduce(self.sr.log_r.reshape(len(RATE_ODDS), self.size), axis=0)

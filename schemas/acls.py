@@ -56,7 +56,6 @@ def acls(prefix: str = "inferwatch", group: str = "inferwatch-worker") -> tuple[
         *rights("publisher", "read", "lists references and canary records", "references"),
         Acl(user="publisher", resource="group", name=f"{group}-references", operation="read", why="reads references; never joined"),
         *rights("builder", "read", "builds references from the stream", "events", "labels", "verdicts"),
-        Acl(user="builder", resource="group", name=f"{group}-references", operation="read", why="reads them; never joined"),
         *rights("exporter", "read", "hands alerts to the SIEM", "alerts"),
         Acl(user="exporter", resource="group", name="inferwatch-ocsf", operation="read", why="remembers what the SIEM has"),
         *rights("eraser", "write", "lets the workers forget somebody", "events"),

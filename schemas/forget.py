@@ -57,4 +57,7 @@ def decode(payload: bytes) -> Forget:
         >>> decode(encode(Forget(client="c0ffee"))).client
         'c0ffee'
     """
-    return msgspec.json.decode(payload, type=Forget)
+    try:
+        return msgspec.json.decode(payload, type=Forget)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"no wish to forget: {error}") from error

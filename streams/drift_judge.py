@@ -65,7 +65,7 @@ class DriftJudge:
                 materiality=settings.drift.materiality,
                 latency_materiality=settings.drift.latency_materiality,
             )
-            self._slow = SlowSizes(loaded.drift)
+            self._slow = SlowSizes(self.detector.sizer)
             if loaded.drift.n_features:
                 pages_of_constant, windows = quality_pages(settings)[1], windows_in_30d(settings.window)
                 self._constant = ConstantDetector(loaded.drift, false_pages=pages_of_constant, windows=windows)
@@ -94,8 +94,9 @@ class DriftJudge:
         may_page = report.status == "calibrated" and not self._provisional
         stuck = None if constant is None else constant.update(counts, *before, may_page=may_page)
         parts = [] if self._segments is None else [part for part in self._segments.judge(window) if part.report.severity != "none"]
-        if loaded.baseline is not None and loaded.drift_id != loaded.id:
-            mark = mark | {"baseline": loaded.baseline.name}
+        mark = mark | {"compared_with": loaded.drift_name}
+        if loaded.drift_id != loaded.id:
+            mark = mark | {"baseline": loaded.drift_name}
         if stuck is not None and stuck.stuck:
             self._alert_constant(window, stuck, at_ns, mark)
         self._alert(window, report, parts, at_ns, mark)

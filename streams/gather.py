@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -36,19 +36,24 @@ def gather(settings: Settings, sample: Sample, first_ns: int, last_ns: int, prog
     with closing(ungrouped(kafka, f"{kafka.group}-references", {"auto.offset.reset": "earliest"})) as reader:
         messages, cut = _read(reader, f"{kafka.topic_prefix}.events", first, last, progress)
         for message in messages:
-            _take(sample, message)
+            headers: dict[str, Any] = dict(message.headers() or [])
+            place = message.partition() or 0, message.offset() or 0
+            take(sample, message.value() or b"", headers, message.timestamp()[1] * 1_000_000, *place)
         for message in _read(reader, f"{kafka.topic_prefix}.labels", first, _EVER, progress)[0]:
-            try:
-                sample.label(msgspec.json.decode(message.value() or b"", type=Label))
-            except (msgspec.DecodeError, ValueError, RecursionError):
-                continue  # the workers say so
+            take_label(sample, message.value() or b"")
     return cut
 
 
-def _take(sample: Sample, message: Message) -> None:
-    """What cannot be read is passed over: the workers put it into the dead letters."""
-    headers: dict[str, Any] = dict(message.headers() or [])
-    value, partition, offset = message.value() or b"", message.partition() or 0, message.offset() or 0
+def take_label(sample: Sample, value: bytes) -> None:
+    """A record of `labels`; what cannot be read is passed over."""
+    try:
+        sample.label(msgspec.json.decode(value, type=Label))
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return  # the workers say so
+
+
+def take(sample: Sample, value: bytes, headers: Mapping[str, bytes], received_ns: int, partition: int, offset: int) -> None:
+    """A record of `events`; what cannot be read is passed over: the workers put it into the dead letters."""
     try:
         if headers.get("ce_type") == forget.CE_TYPE.encode():
             sample.forget(forget.decode(value))
@@ -57,7 +62,7 @@ def _take(sample: Sample, message: Message) -> None:
     except (DecodeError, msgspec.DecodeError):
         return
     for batch in batches:
-        sample.add(batch, message.timestamp()[1] * 1_000_000, partition, offset)
+        sample.add(batch, received_ns, partition, offset)
 
 
 def _read(reader: Consumer, topic: str, first_ns: int, last_ns: int, progress: Progress) -> tuple[Iterator[Message], bool]:

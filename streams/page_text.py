@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 from dashboards.grafana import uid_of
 from detectors.e_process import page_threshold
 from schemas.alerts import Alert
+from schemas.reference import TRAINING
 from streams.objectives import objectives
 from streams.settings import Settings, quality_pages, windows_in_30d
 
@@ -274,6 +275,8 @@ def _moved(alert: Alert) -> list[str]:
     lines = [f"Looks like {looks}."] if looks else []
     if isinstance(evidence.get("baseline"), str):
         lines.append(f"Compared with the reference {_cut(clean(evidence['baseline']), 64)}, not with training.")
+    elif evidence.get("compared_with", TRAINING) != TRAINING:
+        lines.append(f"Compared with the reference {_cut(clean(str(evidence['compared_with'])), 64)}.")
     variables = evidence.get("variables")
     first = variables[0] if isinstance(variables, list | tuple) and variables and isinstance(variables[0], dict) else {}
     together = evidence.get("looks_like") == "together"

@@ -44,6 +44,7 @@ class Loaded:
         drift_id: id of the reference whose part that is.
         cells: its own drift part, in whose cells segments of labels are coded.
         baseline: who chose what, if somebody did.
+        drift_name: name of the reference whose part `drift` is.
     """
 
     reference: Reference
@@ -60,6 +61,7 @@ class Loaded:
     drift_id: str
     cells: DriftReference | None
     baseline: Baseline | None = None
+    drift_name: str = TRAINING
 
     @property
     def ids(self) -> str:
@@ -140,7 +142,7 @@ def composed(named: Mapping[str, Reference], baseline: Baseline | None, membersh
         ReferenceFormatError: a part is damaged or of another release.
     """
     first = leading(named)
-    loaded = unpack(first, membership_key)
+    loaded = replace(unpack(first, membership_key), drift_name=first.name)
     other = judging_drift(named, baseline)
     if other is first:
         if baseline is None or baseline.name not in named or baseline.name == first.name:
@@ -151,7 +153,7 @@ def composed(named: Mapping[str, Reference], baseline: Baseline | None, membersh
         drift = DriftReference.from_bytes(other.parts["drift"])
     except StateError as error:
         raise ReferenceFormatError(f"reference {other.name} of {other.model} {other.version}: {error}") from error
-    return replace(loaded, drift=drift, drift_id=other.id, baseline=baseline)
+    return replace(loaded, drift=drift, drift_id=other.id, drift_name=other.name, baseline=baseline)
 
 
 class References:

@@ -130,7 +130,8 @@ class Objectives(_Section, frozen=True):
     accuracy: Annotated[float, msgspec.Meta(ge=0, le=99.9999)] = 0.0
     """Percent of the answers with a label that are right; 0, as with the four that follow: no objective."""
     auc: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
-    """Area under the ROC curve of the scores, by labels."""
+    """Area under the ROC curve of the scores, by labels. Like the next three a level, no budget, since no request is good or bad of it:
+    shown in the views and the report and asked by `inferwatch gate`; no alert is raised of it."""
     f1: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     """F1 of the answers, by labels."""
     mae: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0

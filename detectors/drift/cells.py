@@ -24,7 +24,7 @@ def ranges(starts: NDArray[np.int64], kinds: tuple[Kind, ...]) -> tuple[NDArray[
     return np.array(low, np.int32), np.array(high, np.int32), np.array(variable, np.int32)
 
 
-def tenths(starts: NDArray[np.int64], kinds: tuple[Kind, ...], counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def tenths(starts: NDArray[np.int64], kinds: tuple[Kind, ...], counts: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """First cell of every bin of about a tenth, and the first of those of each variable with their number at the end."""
     firsts: list[int] = []
     of = [0]
@@ -39,4 +39,4 @@ def tenths(starts: NDArray[np.int64], kinds: tuple[Kind, ...], counts: NDArray[n
             cells = cells[(cells == 0) | ((cells > low) & (cells <= high)) | (cells > last)]
         firsts += (begin + cells).tolist()
         of.append(len(firsts))
-    return np.array(firsts, np.int64), np.array(of, np.int64)
+    return np.array(firsts, np.int32), np.array(of, np.int64)

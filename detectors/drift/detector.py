@@ -87,7 +87,8 @@ class DriftDetector:
         latency_materiality: the same of latency, where it is larger.
 
     Cost: 0.16 ms of CPU a window at 20 variables, 1.8 ms with the description; 5 ms a variable once. Memory: 24 bytes a component, 203
-    components a variable and 4 a pair, and its alternatives: 1.04 MB at 100 variables with the reference and a window's counts.
+    components a variable and 4 a pair, and its alternatives: 1.0 MB at 100 variables with the reference, a
+    window's counts, sizes over a day (`slow.py`) and constant columns.
     Misleads: dependence of categories beyond pairs is not seen; nor is a pair that is not among the 1,024 of a reference with more than 45
     features, nor a dependence of three that no product of waves has (`features.py`).
     Source: Shin et al., "E-detectors", NEJSDS 2023; Kish, "Survey Sampling", 1965 (design effect).
@@ -133,10 +134,10 @@ class DriftDetector:
         lower, upper = reference.bounds(hits, rows, tests)
         if not reference.is_derived:  # to a part of the traffic the whole's unseen categories are a cell like any other
             self._widen(lower, upper, reference.unseen_bounds(tests)[self.variable])
-        swing, below, above = WANDER_Z * reference.wander, p - lower, upper - p
+        swing, below, above = WANDER_Z * reference.wander.astype(np.float64), p - lower, upper - p
         self.tilts = Tilts(reference, below, above, swing, self._materiality, BALL_SHARE * GAMMA)
         # a tolerance that is off by 1e-7 is none the worse
-        self.p, self._swing, self._below, self._above = (array.astype(np.float32) for array in (p, swing, below, above))
+        self.p, self._below, self._above = (array.astype(np.float32) for array in (p, below, above))
         self.joint = JointEvidence(reference, materiality, WANDER_Z)
         self.witness = None if reference.together is None else WitnessEvidence(reference.together, GAMMA, materiality)
         beside = SHARE if len(self.joint) or self.witness is not None else 0.0
@@ -151,7 +152,7 @@ class DriftDetector:
         self.sr = ShiryaevRoberts(log_weights, threshold, np.float32)
         self.dependence = Dependence(reference)
         self._firsts = np.concatenate([[0], np.cumsum(np.bincount(self.variable))])
-        self._sizer = EffectSizer(reference)
+        self.sizer = EffectSizer(reference)
         kept = reference.pairs.kept
         self.told = Told(self._judged, kept.first, kept.second, windows)
         self._before: NDArray[np.bool_] | None = None
@@ -200,7 +201,8 @@ class DriftDetector:
         in_cells, in_tilts = _BOTH.size * self.p.size, tilts.active.size
         logs, out = np.empty(in_cells + in_tilts), np.empty(self.sr.log_r.size, np.float32)
         log_miss, log_top = logs[:in_cells].reshape(_BOTH.size, -1), logs[in_cells:].reshape(tilts.active.shape)
-        limits(self.p, self._below, self._above, few, dependence.rho, self.variable, self._swing, self._materiality, _BOTH, log_miss)
+        widths = few, dependence.rho, self.variable, WANDER_Z * self.reference.wander, self._materiality
+        limits(self.p, self._below, self._above, *widths, _BOTH, log_miss)
         tops(tilts.top, tilts.slack, tilts.spread, few, dependence.rho_tilts, tilts.variables, log_top)
         np.log(logs, out=logs)
         of_cells, of_tilts = out[:in_cells].reshape(log_miss.shape), out[in_cells : logs.size].reshape(log_top.shape)
@@ -242,7 +244,10 @@ class DriftDetector:
         p = self.p.astype(np.float64)
         mix = few**2 * self.dependence.rho[self.variable] * p * (1.0 - p)
         width = np.zeros(reference.n_cells)
-        more = np.sqrt(self._above.astype(np.float64) ** 2 + mix + self._swing.astype(np.float64) ** 2) + self._materiality[self.variable]
+        more = (
+            np.sqrt(self._above.astype(np.float64) ** 2 + mix + (WANDER_Z * reference.wander.astype(np.float64)) ** 2)
+            + self._materiality[self.variable]
+        )
         single = self.high - self.low == 1
         width[self.low[single]] = more[single]
         usual = reference.counts / np.repeat(np.add.reduceat(reference.counts, reference.starts[:-1]).clip(1), np.diff(reference.starts))
@@ -301,7 +306,7 @@ class DriftDetector:
 
     def _sizes(self, counts: WindowCounts, expected: NDArray[np.float64] | None) -> EffectSizes:
         """How far each variable moved; of a part of the traffic from what it was, its season included."""
-        return self._sizer(counts, None if self.reference.is_derived else expected)
+        return self.sizer(counts, None if self.reference.is_derived else expected)
 
     def update(self, counts: WindowCounts, span_s: tuple[float, float] | None = None) -> DriftReport:
         """Judge one closed, merged window and describe it; as `step` otherwise.

@@ -122,10 +122,17 @@ class EffectSizer:
         self._fold, self._fold_starts = reference.tenths, reference.tenth_starts[:-1]
         self._inside = np.ones(reference.n_cells, bool)
         self._inside[self._last[self._numeric]] = False
-        self._past, self._past_folded = self._shares(reference.counts), np.add.reduceat(reference.counts, self._fold)
-        self._of = np.repeat(np.arange(self._sizes.size, dtype=np.int32), self._sizes)
-        self._whole: Floats = reference.counts / np.maximum(np.add.reduceat(reference.counts, self._starts), 1)[self._of]
         self._center = self._medians(reference.counts)
+
+    # worked out anew for each window: kept, they would be a tenth of what a model of 100 features takes
+    @property
+    def _past(self) -> Floats:
+        return self._shares(self.reference.counts)
+
+    @property
+    def _whole(self) -> Floats:
+        counts = self.reference.counts
+        return np.asarray(counts / np.repeat(np.maximum(np.add.reduceat(counts, self._starts), 1), self._sizes), np.float64)
 
     def _shares(self, cells: Ints | Floats) -> Floats:
         """Shares without missing for numeric variables, with it for categories."""
@@ -151,7 +158,7 @@ class EffectSizer:
     def _gap(self, past: Floats, now: Floats, seen: NDArray[np.bool_]) -> tuple[Floats, Floats]:
         """F - G before and after each cell."""
         # each variable's shares sum to one on both sides, so the running sum comes back to 0 at every start
-        gap = np.cumsum((past - now) * seen[self._of])
+        gap = np.cumsum((past - now) * np.repeat(seen, self._sizes))
         return np.concatenate([[0.0], gap[:-1]]), np.asarray(gap, np.float64)
 
     def carried(self, counts: WindowCounts, expected: Floats | None) -> Floats:
@@ -169,15 +176,16 @@ class EffectSizer:
             shift: of the mean of the known values, in sd, shape (V,).
             n: events, shape (V,).
         """
+        past, past_folded = self._past, np.add.reduceat(self.reference.counts, self._fold)
         now, folded = self._shares(carried), np.add.reduceat(carried, self._fold)
         seen = np.add.reduceat(np.where(self._inside, carried, 0.0), self._starts) > 0
-        before, gap = self._gap(self._past, now, seen)
+        before, gap = self._gap(past, now, seen)
         crossing = 0.5 * (before**2 + gap**2) / np.maximum(np.abs(before - gap), 1e-300)
         area = np.where(before * gap >= 0, 0.5 * np.abs(before + gap), crossing) * self._widths
-        half_l1 = 0.5 * np.add.reduceat(np.abs(self._past - now), self._starts)
+        half_l1 = 0.5 * np.add.reduceat(np.abs(past - now), self._starts)
         return Distances(
-            psi=psi(self._past_folded, folded, self._fold_starts) * (n > 0),
-            js=js(self._past_folded, folded, self._fold_starts) * (n > 0),
+            psi=psi(past_folded, folded, self._fold_starts) * (n > 0),
+            js=js(past_folded, folded, self._fold_starts) * (n > 0),
             ks=np.where(self._numeric, np.maximum.reduceat(np.abs(gap), self._starts), half_l1 * (n > 0)),
             w1=np.maximum(np.add.reduceat(area, self._starts), np.abs(shift)),
         )

@@ -43,7 +43,7 @@ class PairCounts(NamedTuple):
     """Variable after the first."""
     apart: Ints
     """Rows of the reference in which they are apart."""
-    wander: Floats
+    wander: NDArray[np.floating[Any]]
     """Sd of the share between stretches of time, sampling noise and margins taken out."""
     phi: Floats
     """Correlation of the two sides within an hour."""
@@ -213,7 +213,6 @@ class Pairs:
         i, j: places of each pair's two, shape (P,).
         split: what a value of a member must exceed to be above, float32, shape (m,).
         upper: whether a cell is above, uint8, shape (n_cells,).
-        share: rows apart by rows, shape (P,).
         above: the reference's share above the split of each member, shape (m,).
 
     Raises:
@@ -231,7 +230,8 @@ class Pairs:
         rows: int,
         whole: Pairs | None = None,
     ) -> None:
-        self.kept = kept
+        with np.errstate(over="ignore"):  # infinite, and refused as such
+            self.kept = kept = kept._replace(wander=kept.wander.astype(np.float32))
         first, second, apart, wander, phi = kept
         if not first.shape == second.shape == apart.shape == wander.shape == phi.shape or first.size > MOST_PAIRS:
             raise ValueError(f"{first.size} pairs of features, at most {MOST_PAIRS}")
@@ -252,8 +252,13 @@ class Pairs:
             self.split = np.ascontiguousarray(edges[self.members, last[self.members]])
         else:
             self.upper, self.split = whole.upper, whole.split
-        self.share = apart / max(rows, 1)
+        self._rows = max(rows, 1)
         self.above = np.add.reduceat(counts * self.upper, starts[:-1])[self.members] / max(rows, 1)
+
+    @property
+    def share(self) -> Floats:
+        """Rows apart by rows, shape (P,)."""
+        return np.asarray(self.kept.apart / self._rows, np.float64)
 
     def __len__(self) -> int:
         return int(self.kept.first.size)

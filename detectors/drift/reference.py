@@ -108,7 +108,9 @@ class DriftReference:
         self.variables, self.kinds, self.n_features, self.n_scores, self.rows = variables, kinds, n_features, n_scores, rows
         self.edges, self.n_edges = edges, n_edges
         self.categories, self.lookup, self.lookup_starts = categories, lookup, lookup_starts
-        self.counts, self.mean, self.sd, self.tails, self.wander = counts, mean, sd, tails, wander
+        self.counts, self.mean, self.sd, self.tails = counts, mean, sd, tails
+        with np.errstate(over="ignore"):  # infinite, and refused as such
+            self.wander: NDArray[np.float32] = wander.astype(np.float32)
         # the compiled pass indexes by these without checks, and a reference may come from outside
         if lookup.size and not (lookup.min() >= 0 and lookup.max() <= TOP_CATEGORIES):
             raise ValueError(f"category cells must be 0 to {TOP_CATEGORIES}")
@@ -129,6 +131,8 @@ class DriftReference:
         self.tenths, self.tenth_starts = tenths(self.starts, kinds, counts)
         if counts.shape != (self.n_cells,) or wander.shape != self.low.shape:
             raise ValueError(f"expected {self.n_cells} counts and {self.low.size} wanders, got {counts.shape} and {wander.shape}")
+        if not np.isfinite(self.wander).all():
+            raise ValueError("a wander that is not finite")
         self.pairs: Pairs = Pairs(pairs or PairCounts.none(), counts, self.starts, kinds, edges, n_features, rows, whole)
         self.together = None if together is None else Features(together, mean, sd, n_features)
         self.is_derived = whole is not None
@@ -420,14 +424,14 @@ class DriftReference:
 
     def to_bytes(self) -> bytes:
         """The reference as bytes; `from_bytes` gives the same one back."""
-        names = ("n_features", "n_scores", "rows", "edges", "n_edges", "lookup", "lookup_starts", "counts", "mean", "sd", "tails", "wander")
-        body = {name: getattr(self, name) for name in names}
+        names = ("n_features", "n_scores", "rows", "edges", "n_edges", "lookup", "lookup_starts", "counts", "mean", "sd", "tails")
+        body = {name: getattr(self, name) for name in names} | {"wander": self.wander.astype(np.float64)}
         has_season, hours = np.zeros(len(self.variables), bool), np.empty((WEEK_H, 0), np.uint16)
         if self.season is not None:
             has_season, hours = self.season.active, self.season.shares
         body["certificate"] = list(self.certificate or ())
         body |= {"span_s": self.span_s, "has_season": has_season, "hours": hours}
-        body["pairs"], body["rare"] = list(self.pairs.kept), self.rare
+        body["pairs"], body["rare"] = list(self.pairs.kept._replace(wander=self.pairs.kept.wander.astype(np.float64))), self.rare
         if self.together is not None:
             body["together"] = list(self.together.kept)
         body |= {"variables": list(self.variables), "kinds": list(self.kinds), "categories": [list(c) for c in self.categories]}

@@ -7,8 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from detectors.constant import ConstantDetector
 from detectors.drift import DriftDetector, DriftReference, DriftReport, WindowCounts
 from detectors.drift.dependence import Look
+from detectors.drift.slow import SlowSizes
 from detectors.drift.tilts import PER_VARIABLE
 from detectors.state import StateError
 
@@ -241,14 +243,17 @@ def _held(thing: object, seen: set[int]) -> int:
 
 
 def test_a_hundred_features_fit_into_a_megabyte() -> None:
-    """Reference, detector and a window's counts together, pairs of features and random directions included: 2^20 bytes."""
+    """What the owner of a model has for drift: reference, detector, a day's sizes, constant columns, and the window it is judging."""
     X = np.random.default_rng(12).normal(size=(2_000, 100))
     reference = DriftReference.fit(X, [f"f{j}" for j in range(100)], ["numeric"] * 100)
     detector, counts = detector_for(reference), WindowCounts(reference)
     counts.update(X[:400], clients=np.arange(400))
-    detector.update(counts)
+    slow, constant = SlowSizes(detector.sizer), ConstantDetector(reference, false_pages=1, windows=8640)
+    for hour in range(30):
+        slow.take(counts, detector.update(counts), (3_600.0 * hour, 3_600.0 * hour + 300))
+    constant.update(counts, *detector.ceilings(counts))
     assert len(reference.pairs) == 1_024
-    assert 500_000 < _held([reference, detector, counts], set()) < 1 << 20
+    assert 500_000 < _held([reference, detector, counts, slow, constant], set()) < 1_000_000
 
 
 def test_counts_snapshots_and_settings_that_do_not_fit_are_refused() -> None:

@@ -62,3 +62,10 @@ def test_nonsense_is_refused() -> None:
         monitor().update([2, 0], [1, 1])
     with pytest.raises(ValueError, match="at least 1"):
         monitor(0)
+
+
+@pytest.mark.parametrize("rate", [0.0005, 0.002])
+def test_a_small_rate_that_stands_still_is_no_ticket(rate: float) -> None:
+    """Its windows differ less than those of the null that allows for windows that differ: that alone would tell of it for ever."""
+    made, rng = monitor(), np.random.default_rng(4)
+    assert {made.update(rng.binomial(1_000, rate, 2), [1_000] * 2).severity for _ in range(3_000)} == {"none"}

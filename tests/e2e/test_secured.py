@@ -29,7 +29,7 @@ from confluent_kafka.admin import AdminClient
 from inferwatch import NOTHING, Client, Verdict, Verdicts, pseudonym_of
 from schemas.acls import Acl, acls
 from schemas.operations import SetVerdict
-from schemas.reference import encode
+from schemas.reference import decode, encode
 from streams.embedded import MissingPartError
 from streams.embedded.kafka import EmbeddedKafka
 from streams.embedded.process import free_ports
@@ -48,7 +48,9 @@ from tests.streams.tls import Certificates, certificates, login
 _acl: Any = kafka_admin  # public by its docs, not by its annotations
 pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.timeout(280)]
 
-PASSWORDS = {user: f"{user}-pass-{n}f9Qz" for n, user in enumerate(("admin", "service", "worker", "publisher", "oncall", "gateway"))}
+PASSWORDS = {
+    user: f"{user}-pass-{n}f9Qz" for n, user in enumerate(("admin", "service", "worker", "publisher", "oncall", "gateway", "builder"))
+}
 MODEL = "shop-risk"
 SECRETS = {
     "sasl password": PASSWORDS["worker"],
@@ -428,3 +430,66 @@ def test_a_gateway_reads_verdicts_and_on_call_decides_them_with_the_rights_that_
     forger.produce(f"{prefix}.verdicts", b"{}", b"m", 0, on_delivery=lambda error, _: refused.append(error))
     forger.flush(15)
     assert refused[0] is not None, "on-call writes past the judge"
+
+
+@pytest.mark.slow
+def test_a_builder_reads_the_stream_with_the_rights_that_are_listed_and_publishes_nothing(
+    secured: tuple[EmbeddedKafka, Certificates], tmp_path: Path
+) -> None:
+    """`reference build --from-stream` on a cluster that denies by default; without one of them it says which topic it may not read."""
+    kafka, made = secured
+    admin, prefix, group = admin_of(kafka, made), "rights-of-the-builder", "builders-worker"
+    worker = settings(kafka={"bootstrap_servers": kafka.bootstrap_servers, "topic_prefix": prefix, "partitions": 2, "security": "sasl_ssl",
+                             "ca_file": str(made.ca), "sasl_mechanism": "SCRAM-SHA-512", "sasl_username": "worker",
+                             "sasl_password": PASSWORDS["worker"]}).kafka  # fmt: skip
+    rights = acls(prefix, group)
+    allow(admin, [one for one in rights if one.user in ("worker", "service")])
+    ensure_topics(worker)
+    rng, options = np.random.default_rng(3), login(made.ca, "service", PASSWORDS["service"])
+    with Client(kafka.bootstrap_servers, "shop", topic_prefix=prefix, pseudonym_key=b"k" * 16, kafka_options=options) as watch:
+        for k in range(600):
+            ask(watch, f"customer-{k % 40}", rng.normal(size=len(NAMES)))
+        assert watch.flush(20) == 0
+
+    out = tmp_path / "made.iwref"
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("INFERWATCH_")},
+        "INFERWATCH_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "INFERWATCH_KAFKA_TOPIC_PREFIX": prefix,
+        "INFERWATCH_KAFKA_GROUP": group,
+        "INFERWATCH_KAFKA_SECURITY": "sasl_ssl",
+        "INFERWATCH_KAFKA_CA_FILE": str(made.ca),
+        "INFERWATCH_KAFKA_SASL_USERNAME": "builder",
+        "INFERWATCH_KAFKA_SASL_PASSWORD": PASSWORDS["builder"],
+        "INFERWATCH_CLICKHOUSE_DSN": "http://nobody@127.0.0.1:1/inferwatch",
+    }
+
+    def build(*more: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "streams.cli", "reference", "build", "--from-stream", "--last", "1h", "--model", MODEL]
+        done = subprocess.run(
+            [*command, "--version", "1", *more], env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    mine = [one for one in rights if one.user == "builder"]
+    assert {one.name for one in mine} == {f"{prefix}.{topic}" for topic in ("events", "labels", "verdicts")}
+    allow(admin, mine)
+    code, said = build("--out", str(out))
+    assert code == 0, said
+    assert decode(out.read_bytes()).model == MODEL
+    for one in mine:
+        forbid(admin, one)
+        code, said = build("--out", str(tmp_path / "none.iwref"))
+        assert code != 0, f"not needed: {one}"
+        assert one.name in said, said
+        assert "Traceback" not in said
+        allow(admin, [one])
+    assert not (tmp_path / "none.iwref").exists()
+    code, said = build("--name", "month", "--out", str(tmp_path / "none.iwref"))
+    assert code != 0
+    assert f"{prefix}.references" in said, said
+    code, said = build("--name", "month", "--like", str(out), "--out", str(tmp_path / "month.iwref"))
+    assert code == 0, said
+    code, said = build("--out", str(tmp_path / "none.iwref"), "--publish")
+    assert code != 0
+    assert f"{prefix}.references" in said, said

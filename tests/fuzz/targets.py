@@ -30,12 +30,16 @@ from inferwatch import (
     decode,
     encode,
 )
+from schemas import forget, windows
 from schemas import reference as references
-from schemas import windows
+from schemas.forget import Forget
 from schemas.operations import ClearVerdict, SetVerdict
 from schemas.outcomes import CE_TYPE
-from schemas.reference import ReferenceFormatError
+from schemas.reference import Baseline, ReferenceFormatError
 from schemas.windows import ClientLine, Producer
+from streams.build import BuildError
+from streams.from_stream import Sample
+from streams.gather import take, take_label
 from streams.judge import Judge
 from streams.kserve import REQUEST, RESPONSE, HalfError, Joiner, KserveMetrics, Naming, half_of
 from streams.kserve_receiver import structured
@@ -47,6 +51,7 @@ from streams.shard import Shard
 from streams.siem_export import UnreadableError, finding_of
 from streams.snapshots import Snapshot, SnapshotError
 from streams.state_folder import FolderStore
+from streams.tables import TableError
 from tests.fuzz.mutate import mutated
 from tests.streams.events import KEY, START, events, reference, settings
 from tests.streams.judging import BEAT, judge
@@ -100,8 +105,8 @@ def targets() -> dict[str, Target]:
     return {
         target.name: target
         for target in (
-            _columns(), _json(), _shard(published), _judge(), _reference(published), _used(published), *_snapshots(published), _store(),
-            _settings(), _kserve(), _siem(),
+            _columns(), _json(), _shard(published), _judge(), _reference(published), _used(published), _named(published), _stream(),
+            *_snapshots(published), _store(), _settings(), _kserve(), _siem(),
         )
     }  # fmt: skip
 
@@ -272,6 +277,87 @@ def _used(published: Any) -> Target:
         of.snapshot()
 
     return Target("reference: use", read, (references.encode(published),), (ReferenceFormatError,), _reference_parts(), share=0.2)
+
+
+def _named(published: Any) -> Target:
+    """The topic `references` with several names of a version and a baseline: a record's kind, its name to a NUL, and its value.
+
+    What is refused changes nothing, and whatever was taken, events are counted on.
+    """
+    month = msgspec.structs.replace(published, name="2026-11", built_at_ns=published.built_at_ns + 1)
+    model, version, offsets, state = published.model, published.version, itertools.count(), dict[str, References]()
+    seeds = (
+        *(b"b\0" + msgspec.json.encode(Baseline(name=name, since_ns=START, by="ada")) for name in ("2026-11", "training", "gone")),
+        *(b"r" + one.name.encode() + b"\0" + references.encode(one) for one in (published, month)),
+        b"d2026-11\0",
+    )
+    record = encode(events(20))
+
+    def read(blob: bytes) -> None:
+        offset = next(offsets)
+        if offset % 200 == 0:
+            state["known"] = References(KEY)
+            state["known"].put(published)
+            state["known"].put(month)
+        known, (name, _, value) = state["known"], blob[1:].partition(b"\0")
+        part = references.baseline_part(version) if blob[:1] == b"b" else references.part_of(version, name.decode("utf-8", "replace"))
+        before = known.get(model, version)
+        try:
+            known.take(model, part, value or None)
+        except ReferenceFormatError:
+            assert known.get(model, version) is before
+            raise
+        if offset % 50 == 0:
+            shard = Shard(0, settings(limits={"clients": 10_000}), known, epoch=1)
+            shard.apply(Record("events", 0, 0, record, START, headers={"content-type": CONTENT_TYPE_COLUMNS}))
+            shard.finish()
+
+    def mutate(draw: random.Random, blob: bytes, others: tuple[bytes, ...]) -> bytes:
+        kind, (name, _, value) = blob[:1], blob[1:].partition(b"\0")
+        if kind == b"b":
+            return b"b\0" + _json_mutated(draw, value, (value,))
+        if kind == b"r" and draw.random() < 0.7:
+            apart, together = _reference_parts()
+            return b"r" + name + b"\0" + together(mutated(draw, apart(value), (apart(value),)))
+        return kind + mutated(draw, blob[1:], tuple(other[1:] for other in others))
+
+    return Target("reference: names", read, seeds, (ReferenceFormatError,), share=0.2, mutate=mutate)
+
+
+def _stream() -> Target:
+    """What a reference from the stream is made of: records of events, erasures and labels; what comes of them is rows or a reason."""
+    offsets, state = itertools.count(), dict[str, Sample]()
+    seeds = (
+        *(b"e" + blob for blob in _column_records()),
+        *(b"j" + blob for blob in _json_records()),
+        *(b"f" + forget.encode(one) for one in (Forget(client="c1"), Forget(model="m", event_id="e1"))),
+        *(b"l" + msgspec.json.encode(Label(model="m", event_id=f"e{k}", truth=truth)) for k, truth in enumerate(("yes", "no"))),
+        b"l" + msgspec.json.encode(Label(model="m", event_id="e2", truth=1.0)),
+    )
+
+    def read(blob: bytes) -> None:
+        offset, kind = next(offsets), blob[:1]
+        if offset % 500 == 0:
+            state["sample"] = Sample("m", "1", rows=300, first_ns=0, last_ns=2**62, seed=3, clock=Settings().clock)
+            for seed in range(10):
+                state["sample"].add(events(40, seed=seed), START, 1, seed)
+        sample = state["sample"]
+        if kind == b"l":
+            take_label(sample, blob[1:])
+            return
+        headers = {"content-type": (CONTENT_TYPE_JSON if kind == b"j" else CONTENT_TYPE_COLUMNS).encode()}
+        take(sample, blob[1:], {"ce_type": forget.CE_TYPE.encode()} if kind == b"f" else headers, START, offset % 4, offset)
+        if offset % 500 == 499:
+            with contextlib.suppress(BuildError, TableError):
+                found = sample.gathered()
+                assert 0 < len(found.rows.X) <= 300
+                assert found.rows.X.shape[1] == len(found.rows.features)
+
+    def mutate(draw: random.Random, blob: bytes, others: tuple[bytes, ...]) -> bytes:
+        damage = mutated if blob[:1] == b"e" else _json_mutated
+        return blob[:1] + damage(draw, blob[1:], tuple(other[1:] for other in others))
+
+    return Target("reference: stream", read, seeds, share=1, mutate=mutate)
 
 
 def _snapshots(published: Any) -> tuple[Target, Target]:

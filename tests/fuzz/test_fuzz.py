@@ -34,8 +34,8 @@ from tests.streams.events import KEY, START, reference
 from tests.streams.judging import PUBLISHED, Feed, judge, letters
 from tests.streams.messages import LENGTH, partial
 
-NAMES = ("record: columns", "record: JSON", "record: shard", "judge: messages", "reference: load", "reference: use", "snapshot: shard",
-         "snapshot: judge", "snapshot: file", "settings", "kserve", "siem")  # fmt: skip
+NAMES = ("record: columns", "record: JSON", "record: shard", "judge: messages", "reference: load", "reference: use", "reference: names",
+         "reference: stream", "snapshot: shard", "snapshot: judge", "snapshot: file", "settings", "kserve", "siem")  # fmt: skip
 INPUTS = 20_000
 
 

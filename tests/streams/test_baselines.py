@@ -246,6 +246,33 @@ def test_a_judge_begins_anew_with_drift_alone_and_with_all_else_alone() -> None:
     assert model.accuracy._detector is not accuracy
 
 
+@pytest.mark.parametrize(
+    ("published", "chosen", "name", "line"),
+    [
+        ((TRAINING,), "", "training", None),
+        ((TRAINING, MONTH), "", "training", None),
+        ((TRAINING, MONTH), "month", "month", "Compared with the reference month, not with training."),
+        ((MONTH,), "", "month", "Compared with the reference month."),
+    ],
+)
+def test_a_page_says_what_it_looks_like_and_which_reference_it_was_compared_with(
+    published: tuple[Reference, ...], chosen: str, name: str, line: str | None
+) -> None:
+    references = registry(*published)
+    if chosen:
+        references.use("m", "1", by(chosen))
+    feed = Feed(Judge(0, settings(), references))
+    in_force = next(one for one in published if one.name == name)
+    give(feed, in_force, 0, 1)
+    feed.give(partial(published=in_force, window=2, n=4_000, shift=3.0))
+    feed.judge.tick(START + 3 * LENGTH + 11 * NS)
+    (drifted,) = [one for one in alerts(feed.judge) if one.detector == "drift"]
+    assert drifted.evidence["compared_with"] == name
+    said = PageText(settings()).text(drifted)
+    assert "Looks like" in said
+    assert [one for one in said.splitlines() if "Compared with" in one] == ([] if line is None else [line])
+
+
 def test_the_audit_log_says_who_chose_what() -> None:
     references = registry(TRAINING, MONTH)
     feed = Feed(Judge(0, settings(kafka={"partitions": 1}), references))

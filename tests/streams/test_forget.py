@@ -189,7 +189,9 @@ def test_a_member_of_a_swarm_is_forgotten_and_the_swarm_is_not() -> None:
     assert f'"{gone}"'.encode() not in line.judge.snapshot()
 
 
-@pytest.mark.parametrize("payload", [b"what", b"{}", b'{"client":"a","event_id":"b"}', b'{"client":"' + b"a" * 300 + b'"}', b"[]"])
+@pytest.mark.parametrize(
+    "payload", [b"what", b"{}", b'{"client":"\xdd"}', b'{"client":"a","event_id":"b"}', b'{"client":"' + b"a" * 300 + b'"}', b"[]"]
+)
 def test_a_wish_that_makes_no_sense_is_a_dead_letter_and_forgets_nobody(payload: bytes) -> None:
     one = shard()
     one.apply(traffic())
