@@ -41,6 +41,7 @@ class Yardsticks(NamedTuple):
     look: Look
     bond: Bond
     generated: Generated
+    rough: bool  # ordinary neighbours are answered differently, too
 
 
 @njit
@@ -127,7 +128,7 @@ def judge(
             if statistic == at.CLOSING:
                 wide = filled >= c.CLOSING_BINS[0] or touched >= c.CLOSING_BINS[1]
                 s = s if wide and total - two >= max(c.CLOSING_OUTSIDE, 2 * least) else 0
-                s = s if s == 0 or not edits or trials.in_order(count, bins) else 0
+                s = s if s == 0 or not (edits or y.rough) or trials.in_order(count, bins) else 0
             elif statistic == at.LATTICE or edits or filled < c.FLIP_BINS or largest > c.FLIP_BIN_SHARE * total:
                 allowed = 0 if octaves < c.LAG_TICKET else (1 if octaves < c.LAG_PAGE else 2)
                 if edits or statistic == at.LATTICE:
