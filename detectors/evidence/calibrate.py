@@ -187,7 +187,7 @@ def flip_rates(G: Floats, scores: NDArray[np.float32], nearest: float) -> Floats
         near = away[:, 1] < radius * nearest
         share = float(flips[near].mean()) if near.sum() >= c.FLIP_KNOWN else share
         least[k] = max(least[k], c.FLIP_MARGIN * share)
-    return np.minimum(least, 1.0)
+    return np.asarray(np.minimum(least, 1.0), np.float64)
 
 
 def symmetric_rate(G: Floats, rng: np.random.Generator) -> float:
