@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from detectors.evidence import constants as c
 from detectors.evidence.residual import Floats, energy, find_curved, fit_residual
@@ -158,6 +159,35 @@ def repeated_share(H: Floats, low: Floats, high: Floats, rng: np.random.Generato
         limit = (rows[0] <= low) | (rows[0] >= high)
         shares.append((((rows[1:] == rows[0]).sum(0) >= c.IMPUTED_REPEATS) & ~limit).mean())
     return float(np.mean(shares))
+
+
+def flip_rates(G: Floats, scores: NDArray[np.float32], nearest: float) -> Floats:
+    """E3's tolerated rates (3,): how often two ordinary rows within each radius of each other are answered differently.
+
+    A search flips the answer between neighbours; but a service that learnt its rows by heart, or whose answers jump from one whole number
+    to the next, does so for everybody, and a sensor that hangs anywhere flips as often as a search. Each distinct row is compared with
+    the nearest other one. Where fewer than `FLIP_KNOWN` are that near, the next larger radius tells: nearer rows flip no more often.
+
+    Args:
+        G: (n, coordinates) positions.
+        scores: (n, classes), or fewer than two classes where the answers are unknown.
+        nearest: the unit of the radii.
+    """
+    least = np.array(c.FLIP_U)
+    if scores.shape[1] < 2:
+        return least
+    known = np.isfinite(scores).all(1)
+    rows, first = np.unique(G[known], axis=0, return_index=True)
+    if len(rows) < c.FLIP_KNOWN:
+        return least
+    answer = scores[known][first].argmax(1)
+    away, other = cKDTree(rows).query(rows, k=2)
+    flips, share = answer != answer[other[:, 1]], 0.0
+    for k, radius in enumerate(c.FLIP_RADII):
+        near = away[:, 1] < radius * nearest
+        share = float(flips[near].mean()) if near.sum() >= c.FLIP_KNOWN else share
+        least[k] = max(least[k], c.FLIP_MARGIN * share)
+    return np.asarray(np.minimum(least, 1.0), np.float64)
 
 
 def symmetric_rate(G: Floats, rng: np.random.Generator) -> float:

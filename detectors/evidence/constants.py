@@ -110,6 +110,10 @@ NEAR_LEAST = 0.1  # of the median random-pair distance: that distance at least, 
 FLIP_EDIT_RADIUS = 0.05  # the largest of them for rows that share most fields (people edit forms near a boundary)
 FLIP_U = (0.12, 0.06, 0.04)
 FLIP_Q = (0.1, 0.2, 0.4, 0.7)
+FLIP_KNOWN = 30  # pairs of reference rows so near before they tell how often ordinary answers flip there
+FLIP_MARGIN = (
+    1.25  # most services flip in 0 to .1 of these pairs; an overfitted forest of whole numbers in .3 to .56, its sensors in .25 to .4
+)
 OCTAVES = 12  # distance bins; of factor 4 for neighbours, of factor 2 for consecutive rows
 FLIP_BINS = 3  # bins with >= 2 flips each, the largest with <= .8 of them: a sensor at a boundary flips at one scale, an attack closes in
 FLIP_BIN_MIN = 2  # and at least this share of all: in thousands of rows a sensor reaches every scale now and then
@@ -174,6 +178,8 @@ TWO_VALUED_Q = (0.25, 0.55, 0.9)
 TWO_VALUED_RECUR = 3  # ring rows that hold a value before it counts as one of the few the client combines anew
 TWO_VALUED_SHARED = 0.4  # mean share of the ring's rows with the same value: a search changes a few columns of one row; rows rounded to
 # a handful of values a column have recurring ones too, but share fewer
+TWO_VALUED_REPEATS = 3  # exact repeats a distinct row from which each is a trial that missed: most searches on a coarse grid repeat
+# themselves 0 to 3 times, a few 4 to 7; a sensor that flickers between two readings of several columns 3 to 10
 CORNER_ROWS, CORNER_COLUMNS = 8, 3  # rows before, and columns with two values; of 2,000 ordinary clients none hits in 1 % of its rows
 CORNER_PICTURE_STEP = 48  # in pictures a step is no larger: black-and-white ones have two values everywhere, 83 apart
 ROUNDED_VALUES = 8  # of a column in the ring; with more it says nothing

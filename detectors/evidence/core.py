@@ -29,7 +29,7 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
     return Yardsticks(
         r.image, r.nearest, r.far**2, r.equal_share, r.edit_share, r.repeated_share, np.exp(r.joint_limits) - 1e-4,
         np.exp(r.smooth_limits) - 1e-4, r.coarse, _ordinary(r), float(np.exp(ln_page)), float(np.exp(ln_ticket)), r.look, r.bond,
-        r.generated,
+        r.generated, bool(r.flip_rates[0] > c.FLIP_U[0]),
     )  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
     for k in range(3):
         if reference.flat_rates[k] < c.FLAT_OFF:
             set_arms.py_func(out, at.FIRST_ARM[at.FLAT] + 3 * k, float(reference.flat_rates[k]), c.FLAT_Q)
-        set_arms.py_func(out, at.FIRST_ARM[at.FLIPS] + 4 * k, c.FLIP_U[k], c.FLIP_Q)
+        set_arms.py_func(out, at.FIRST_ARM[at.FLIPS] + 4 * k, float(reference.flip_rates[k]), c.FLIP_Q)
     for k in range(2):
         set_arms.py_func(out, at.FIRST_ARM[at.SMOOTH] + 3 * k, float(reference.smooth_rates[k]), c.SMOOTH_Q[k])
     if len(reference.generated.trees.feature):
@@ -186,6 +186,8 @@ def stream(
         if exact >= 0:
             count[at.EXACT] += 1
             count[at.LAST] = exact
+            if count[at.EXACT] > c.TWO_VALUED_REPEATS * count[at.DISTINCT]:  # a sensor's reading: asked, and nothing combined anew
+                trials.trial(real, at.FIRST_ARM[at.TWO_VALUED], at.ARMS[at.TWO_VALUED], gain, False)
             if _loud(real, ticket):
                 crossings = _raise(i, slot[i], real, count, code, bins, population, y, 0.0, crossings, out, out_evidence)
             continue

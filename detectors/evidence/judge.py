@@ -41,6 +41,7 @@ class Yardsticks(NamedTuple):
     look: Look
     bond: Bond
     generated: Generated
+    rough: bool  # ordinary neighbours are answered differently, too
 
 
 @njit
@@ -127,16 +128,17 @@ def judge(
             if statistic == at.CLOSING:
                 wide = filled >= c.CLOSING_BINS[0] or touched >= c.CLOSING_BINS[1]
                 s = s if wide and total - two >= max(c.CLOSING_OUTSIDE, 2 * least) else 0
-                s = s if s == 0 or not edits or trials.in_order(count, bins) else 0
             elif statistic == at.LATTICE or edits or filled < c.FLIP_BINS or largest > c.FLIP_BIN_SHARE * total:
                 allowed = 0 if octaves < c.LAG_TICKET else (1 if octaves < c.LAG_PAGE else 2)
                 if edits or statistic == at.LATTICE:
                     allowed = max(allowed, 0 if far < c.LATTICE_WIDE_TICKET else (1 if far < c.LATTICE_WIDE_PAGE else 2))
                 s = min(s, allowed)
+            if s > 0 and (y.rough or (edits and statistic == at.CLOSING)):
+                s = s if trials.in_order(count, bins) else 0
         elif statistic == at.TWO_VALUED:
             if s > max(severity, reached):
-                ring = code[c.RING * fields : 2 * c.RING * fields]
-                s = 0 if is_rounded(ring, min(count[at.DISTINCT], c.RING), y.look.share) else s
+                ring, m = code[c.RING * fields : 2 * c.RING * fields], min(count[at.DISTINCT], c.RING)
+                s = 0 if is_rounded(ring, m, y.look.share) else s
         elif statistic == at.BISECTION:
             octaves = 0
             for k in range(32):

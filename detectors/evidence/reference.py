@@ -19,7 +19,7 @@ from detectors.evidence.second_look import Look, fit_look
 from detectors.evidence.sound import check
 from detectors.state import pack, reading, unpack
 
-_KIND, _VERSION = "evidence.reference", 8
+_KIND, _VERSION = "evidence.reference", 9
 Float32s = NDArray[np.float32]
 
 
@@ -68,6 +68,7 @@ class EvidenceReference:
     smooth_limits: Floats  # (2,) log energy
     smooth_rates: Floats  # (2,)
     flat_rates: Floats  # (3,)
+    flip_rates: Floats  # (3,)
     symmetric_rate: float
     bisection_rate: float
     look: Look
@@ -90,7 +91,7 @@ class EvidenceReference:
 
         Args:
             X: (n, d) float32 in raw units and schema order, categories as codes; NaN becomes the column's median.
-            scores: (n, classes) of the rows, or (n, 0). Checked only: today's statistics need none.
+            scores: (n, classes) of the rows: how often ordinary neighbours are answered differently; or (n, 0), unknown.
             member: (n,) training rows, or None. Checked only.
             low: (d,) bounds of the schema; infinite or NaN where unknown, then the reference's own.
             high: (d,) likewise.
@@ -103,7 +104,8 @@ class EvidenceReference:
         rows, lo, hi, centre = _checked(X, scores, member, low, high, image)
         rng = np.random.default_rng(seed)
         if len(rows) > c.MAX_REFERENCE_ROWS:
-            rows = rows[rng.choice(len(rows), c.MAX_REFERENCE_ROWS, replace=False)]
+            some = rng.choice(len(rows), c.MAX_REFERENCE_ROWS, replace=False)
+            rows, scores = rows[some], scores[some]
         n, d = rows.shape
         sd = rows.std(0)
         scale = _scale(rows, sd, lo, hi, image is not None)
@@ -176,6 +178,7 @@ class EvidenceReference:
             smooth_limits=smooth_limits,
             smooth_rates=smooth_rates,
             flat_rates=flat_rates,
+            flip_rates=calibrate.flip_rates(position, scores, nearest),
             symmetric_rate=calibrate.symmetric_rate(position, rng),
             bisection_rate=calibrate.bisection_rate(position, np.random.default_rng(seed)),
             look=look,

@@ -46,6 +46,7 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         "smooth_limits": ("<f8", ((2,),)),
         "smooth_rates": ("<f8", ((2,),)),
         "flat_rates": ("<f8", ((3,),)),
+        "flip_rates": ("<f8", ((3,),)),
     }
     look, bends = body["look"], len(body["look"].curved)
     many = 1 + 4 * fields + fields * (fields + 1) // 2
@@ -103,7 +104,7 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
     ):
         raise StateError("evidence reference: a tree asks for a column that is not there, or a share is none")
     shares = np.concatenate(
-        [body["joint_rates"], body["smooth_rates"], generated["rates"], generated["composed"]]
+        [body["joint_rates"], body["smooth_rates"], body["flip_rates"], generated["rates"], generated["composed"]]
     )  # 1: tolerated always, so that limit is off
     rates = np.concatenate([shares, body["flat_rates"], [body["symmetric_rate"], body["bisection_rate"], bond.rate]])
     if np.any(body["sampled_range"] <= 0) or np.any(rates <= 0) or np.any(shares > 1):

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from detectors.evidence import ClientEvidence, EvidenceReference
 
-Answer = Callable[[NDArray[np.float32]], NDArray[np.bool_]]
+Answer = Callable[[NDArray[np.float32]], NDArray[np.bool_] | NDArray[np.int64]]
 
 
 def beside(

@@ -62,6 +62,29 @@ def balances(n: int, seed: int) -> Rows:
     return np.stack([a, controls[0], b, controls[1], e, controls[2], b - a, b - e, a - e], axis=1).clip(-3000, 3000)
 
 
+def films(n: int, seed: int) -> Rows:
+    """Films: year, minutes and votes, whole numbers, the last of a heavy tail, and four answers of yes or no."""
+    rng = np.random.default_rng(seed)
+    votes = np.round(np.exp(3.2 + 1.8 * rng.normal(size=n)))
+    year, minutes = 2005 - np.round(rng.gamma(1.5, 15, n)), np.round(rng.normal(90, 25, n)).clip(1)
+    return np.column_stack([year, minutes, votes, *(rng.random(n) < p for p in (0.2, 0.3, 0.4, 0.1))]).astype(float)
+
+
+def thirds(n: int, seed: int) -> Rows:
+    """Eight codes of three values, 0, .5 and 1."""
+    rng = np.random.default_rng(seed)
+    own = rng.normal(size=(n, 2)) @ np.random.default_rng(3).normal(size=(2, 8)) + 0.8 * rng.normal(size=(n, 8))
+    return np.digitize(own, [-0.5, 0.5]) / 2
+
+
+def drifting(table: Table, seed: int, noise: Rows) -> Rows:
+    """A sensor on its way from one row to another, 400 readings."""
+    rng = np.random.default_rng(seed)
+    a, b = table(2, 50 + seed)
+    way = np.clip(np.cumsum(rng.normal(0.0025, 0.01, 400)), 0, 1)[:, None]
+    return np.asarray(a * (1 - way) + b * way + noise * rng.normal(size=(400, len(a))))
+
+
 def severity(table: Table, asked: Rows, answer: Answer, rows: int = 3000) -> int:
     """The highest against the last of 21 clients; the others are ordinary."""
     X = table(rows, 1).astype(np.float32)
@@ -238,3 +261,25 @@ def test_an_explainer_that_mixes_one_picture_with_others_opens_a_ticket_and_says
     assert max(severity for client, severity, _ in found if client == 1) == 2
     assert clients.mixes_one_row(20)
     assert not clients.mixes_one_row(21)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sensors_of_a_service_that_answers_any_two_neighbours_differently_are_no_search(seed: int) -> None:
+    def by_heart(X: Rows) -> NDArray[np.int64]:
+        return np.asarray((X[:, :3].astype(np.int64) @ [7919, 104729, 15485863]) % 1009 % 3)
+
+    X = films(4000, 1)
+    unknown, whole = np.full(7, np.nan), np.arange(7) < 3
+    scores = np.eye(3, dtype=np.float32)[by_heart(X)]
+    reference = EvidenceReference.fit(X.astype(np.float32), scores, None, low=unknown, high=unknown)
+    own = films(1, 60 + seed)
+    way = np.where(whole, np.round(drifting(films, seed, 0.01 * X.std(0))), own)
+    still = np.where(whole, np.round(own + 0.04 * X.std(0) * np.random.default_rng(seed).normal(size=(300, 7))), own)
+    others = [films(60, 100 + k) for k in range(20)]
+    assert beside(reference, others, [way, still], lambda Q: by_heart(Q.astype(float)))[1] == []
+
+
+@pytest.mark.parametrize("seed", [1, 3, 7, 8])
+def test_a_sensor_that_flickers_between_two_readings_a_column_is_no_box(seed: int) -> None:
+    asked = np.round(10 * drifting(thirds, seed, 0.01 * thirds(2000, 1).std(0))) / 10
+    assert severity(thirds, asked, first, 2000) == 0
