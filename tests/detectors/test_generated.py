@@ -94,6 +94,29 @@ def service(reference: EvidenceReference, asked: list[Rows]) -> tuple[ClientEvid
     return clients, {(client, severity) for client, severity, statistic in found if statistic == GENERATED}
 
 
+def visits(n: int, seed: int, rare: bool) -> Rows:
+    """Counts of visits to doctors, mostly small, with one cause in common; rare diagnoses or common ones."""
+    rng = np.random.default_rng(seed)
+    ill = rng.gamma(0.7, 1.0, n)
+    out = [rng.poisson(2 * ill), rng.poisson(0.4 * ill), rng.poisson(0.2 * ill * rng.gamma(0.5, 2.0, n)), rng.poisson(0.5 + ill)]
+    out += [rng.poisson(0.1 * ill), np.minimum(rng.poisson(0.3 * ill), 8), rng.integers(20, 90, n)]
+    out += [rng.random(n) < 0.02 for _ in range(5)] if rare else [rng.random(n) < 0.2 + 0.2 * (ill > 1), rng.random(n) < 0.5]
+    return np.stack(out, axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("rare", [False, True])
+def test_an_account_of_88_uniform_draws_is_paged(rare: bool) -> None:
+    """Of skewed columns, where all of them lie on one side; with rare diagnoses, where 64 of them are taken for an integrator's limits."""
+    X = visits(3000, 1, rare)
+    reference, crowd = fitted(X), [visits(60, 100 + k, rare) for k in range(20)]
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        asked = np.rint(rng.uniform(X.min(0), X.max(0), (88, X.shape[1])))
+        _, found = beside(reference, crowd, [asked])
+        assert (0, 2, GENERATED) in found
+        assert {client for client, _, _ in found} == {0}
+
+
 def test_units_alone_are_why_it_holds_back(reference: EvidenceReference) -> None:
     """Its evidence has crossed the line by far; the second look explains it."""
     rng = np.random.default_rng(3)
