@@ -66,7 +66,12 @@ LOOK_TIED_ROWS, LOOK_TIED_DRAWS = (12, 24, 48, 96), 20  # for so many rows, the 
 LOOK_TIED = 0.9  # of that: rows of ranges that the reference has not have 1.1 to 1.3, made rows 0 to .85
 LOOK_TIED_LEAST = 0.1  # columns that tell less of each other say nothing
 LOOK_SWEEPS = 6  # of coordinate descent for the filled fields
-LOOK_AGAIN = (16, 1.25)  # after a look that did not confirm: so many rows, and this factor, until the next
+LOOK_AGAIN = (
+    16,
+    1.25,
+)  # after a look that did not confirm: so many rows, and this factor, until the next; with (8, 1.25) remembered ones a
+# client that rounds was paged
+LOOK_LEAST = 16  # remembered rows before the first: one with fewer confirms nothing, and the next is far
 JOINT_SCORED = 3  # E1 is silent where fewer than one distinct row in so many is a fresh one: somebody fills a form field by field
 
 # --- E8: rows between rows (mixup, averages, interpolation): their joint residuals are too small ----------------------------------
@@ -77,6 +82,7 @@ SMOOTH_CLUSTERS = 8  # of the reference, each taken for a population: quiet ones
 SMOOTH_MARGIN = 1.2  # the next client's cluster may be quieter than the quietest of them
 SMOOTH_Q = (0.25, 0.45, 0.75), (0.5, 0.7, 0.9)
 SMOOTH_MOVED = 0.5  # energy of the step over the row's own: less, and the row continues the last one (a quiet sensor)
+MOVED_LIMIT = 1  # ... unless the step has more than E1's second limit, as no sensor's: uniform draws lie on one side of skewed columns
 SMOOTH_MIN_ROWS = 48
 SMOOTH_KNOWN = 12  # clients before it may speak: everybody may have become quieter than the reference, and the first ones are judged by it
 

@@ -51,7 +51,7 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int
     if statistic == at.JOINT and (y.image or fields < 3):  # pictures have no units and defaults
         return True
     looked = at.LOOKED if statistic == at.JOINT else (at.GENERATED_LOOKED if statistic == at.GENERATED else at.COMPOSED_LOOKED)
-    if count[at.DISTINCT] < count[looked]:
+    if count[at.DISTINCT] < count[looked] or count[at.REMEMBERED] < c.LOOK_LEAST:
         return False
     memory, held = recent.remembered(code, count, fields)
     if statistic == at.COMPOSED:
@@ -81,6 +81,7 @@ def judge(
     """The family's severity (0, 1 ticket, 2 page) by its strongest statistic that passes its gate."""
     severity, which, evidence = 0, -1, 0.0
     fields, reached = len(y.look.step), (count[at.SEVERITY] >> (2 * family)) & 3
+    drawn = count[at.DISTINCT] - min(count[at.EDGED], c.JOINT_EDGE_ROWS)  # rows with rare limits were not judged
     for statistic in range(len(at.ARMS)):
         local = statistic >= at.FLIPS or real[at.NEAR_SHARE] > 1 - c.LOCAL_SHARE
         if local != (family == 1):
@@ -90,7 +91,7 @@ def judge(
             continue
         s = 2 if e > y.page else 1
         if statistic == at.JOINT:
-            if count[at.DISTINCT] < c.JOINT_MIN_ROWS or (not y.image and c.JOINT_SCORED * count[at.SCORED] < count[at.DISTINCT]):
+            if count[at.DISTINCT] < c.JOINT_MIN_ROWS or (not y.image and c.JOINT_SCORED * count[at.SCORED] < drawn):
                 s = 0
             s = _alone(count, known, s)
             if s > max(severity, reached):  # what raises nothing need not be looked at again
@@ -103,7 +104,7 @@ def judge(
                 memory, held = recent.remembered(code, count, fields)
                 s = s if could_be_bound(memory, held, y.look, y.bond) and not is_elsewhere(memory, held, y.look, False) else 0
         elif statistic in (at.GENERATED, at.COMPOSED):
-            few = count[at.DISTINCT] < c.GENERATED_MIN_ROWS or c.JOINT_SCORED * count[at.GENERATED_TRIALS] < count[at.DISTINCT]
+            few = count[at.DISTINCT] < c.GENERATED_MIN_ROWS or c.JOINT_SCORED * count[at.GENERATED_TRIALS] < drawn
             s = 0 if few else s
             if s > max(severity, reached):
                 s = s if _confirmed(count, code, y, statistic, family) else 0

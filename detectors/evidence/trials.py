@@ -282,7 +282,7 @@ def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low:
         own = np.int32(own + np.int32(min(np.int32(w * w), _OWN_CAP)))
     e = total / (_ENERGY_UNIT * len(r))
     own_energy = own / (_ENERGY_UNIT // 2 * len(r))
-    moved = fresh and e > c.SMOOTH_MOVED * own_energy
+    moved = fresh and (e > c.SMOOTH_MOVED * own_energy or e > limits[c.MOVED_LIMIT])
     first = at.FIRST_ARM[at.SMOOTH]
     for k in range(2):
         quiet = moved and own_energy < low[k]

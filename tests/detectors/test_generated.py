@@ -94,12 +94,44 @@ def service(reference: EvidenceReference, asked: list[Rows]) -> tuple[ClientEvid
     return clients, {(client, severity) for client, severity, statistic in found if statistic == GENERATED}
 
 
+def visits(n: int, seed: int, rare: bool) -> Rows:
+    """Counts of visits to doctors, mostly small, with one cause in common; rare diagnoses or common ones."""
+    rng = np.random.default_rng(seed)
+    ill = rng.gamma(0.7, 1.0, n)
+    means = (2 * ill, 0.4 * ill, 0.2 * ill * rng.gamma(0.5, 2.0, n), 0.5 + ill, 0.1 * ill, 0.3 * ill)
+    flags = [np.full(n, 0.02)] * 5 if rare else [0.2 + 0.2 * (ill > 1), np.full(n, 0.5)]
+    out = [*(rng.poisson(mean) for mean in means), rng.integers(20, 90, n), *(1 * (rng.random(n) < chance) for chance in flags)]
+    return np.stack(out, axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("rare", [False, True])
+def test_an_account_of_88_uniform_draws_is_paged(rare: bool) -> None:
+    """Of skewed columns, where all of them lie on one side; with rare diagnoses, where 64 of them are taken for an integrator's limits."""
+    X = visits(3000, 1, rare)
+    reference, crowd = fitted(X), [visits(60, 100 + k, rare) for k in range(20)]
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        asked = np.rint(rng.uniform(X.min(0), X.max(0), (88, X.shape[1])))
+        _, found = beside(reference, crowd, [asked])
+        assert (0, 2, GENERATED) in found
+        assert {client for client, _, _ in found} == {0}
+
+
 def test_units_alone_are_why_it_holds_back(reference: EvidenceReference) -> None:
     """Its evidence has crossed the line by far; the second look explains it."""
     rng = np.random.default_rng(3)
     clients, named = service(reference, [np.rint(orders(400, 23) * rng.uniform(1.1, 1.4, D))])
     assert clients.log_evidence(np.array([20]))[0, GENERATED] > np.log(1e7)
     assert named == set()
+
+
+def test_many_accounts_that_make_rows_do_not_make_that_ordinary(reference: EvidenceReference) -> None:
+    """Of twenty-six clients known, twelve send averages: half of all make their rows, but the others' tell what is usual."""
+    averages = [np.rint((orders(60, 500 + k) + orders(60, 600 + k)) / 2) for k in range(12)]
+    asked = np.rint((orders(400, 50) + orders(400, 80)) / 2)
+    _, found = beside(reference, [*ordinary()[:12], *averages], [asked])
+    assert (0, 2, GENERATED) in found
+    assert {client for client, _, _ in found} <= {*range(-12, 1)}, "no ordinary client is named"
 
 
 def test_it_is_silent_before_there_are_clients_to_compare_with(reference: EvidenceReference) -> None:
