@@ -117,9 +117,8 @@ FLIP_EDIT_RADIUS = 0.05  # the largest of them for rows that share most fields (
 FLIP_U = (0.12, 0.06, 0.04)
 FLIP_Q = (0.1, 0.2, 0.4, 0.7)
 FLIP_KNOWN = 30  # pairs of reference rows so near before they tell how often ordinary answers flip there
-FLIP_MARGIN = (
-    1.25  # most services flip in 0 to .1 of these pairs; an overfitted forest of whole numbers in .3 to .56, its sensors in .25 to .4
-)
+# Most services flip in 0 to .1 of these pairs; an overfitted forest of whole numbers in .3 to .56, its sensors in .25 to .4.
+FLIP_MARGIN = 1.25
 OCTAVES = 12  # distance bins; of factor 4 for neighbours, of factor 2 for consecutive rows
 FLIP_BINS = 3  # bins with >= 2 flips each, the largest with <= .8 of them: a sensor at a boundary flips at one scale, an attack closes in
 FLIP_BIN_MIN = 2  # and at least this share of all: in thousands of rows a sensor reaches every scale now and then
