@@ -183,8 +183,11 @@ TWO_VALUED_Q = (0.25, 0.55, 0.9)
 TWO_VALUED_RECUR = 3  # ring rows that hold a value before it counts as one of the few the client combines anew
 TWO_VALUED_SHARED = 0.4  # mean share of the ring's rows with the same value: a search changes a few columns of one row; rows rounded to
 # a handful of values a column have recurring ones too, but share fewer
-TWO_VALUED_REPEATS = 3  # exact repeats a distinct row from which each is a trial that missed: most searches on a coarse grid repeat
-# themselves 0 to 3 times, a few 4 to 7; a sensor that flickers between two readings of several columns 3 to 10
+TWO_VALUED_REPEATS = 3  # exact repeats a distinct row from which each is a trial that missed, where most rows are near an earlier one, as a
+# sensor's are: one that flickers between two readings of several columns has 3 to 10
+TWO_VALUED_NEAR = (
+    0.5  # share of near rows for it: that sensor's are .9; Square's on whole numbers repeat 3 to 16 times, and 0 to .1 are near
+)
 CORNER_ROWS, CORNER_COLUMNS = 8, 3  # rows before, and columns with two values; of 2,000 ordinary clients none hits in 1 % of its rows
 CORNER_PICTURE_STEP = 48  # in pictures a step is no larger: black-and-white ones have two values everywhere, 83 apart
 ROUNDED_VALUES = 8  # of a column in the ring; with more it says nothing

@@ -186,7 +186,10 @@ def stream(
         if exact >= 0:
             count[at.EXACT] += 1
             count[at.LAST] = exact
-            if count[at.EXACT] > c.TWO_VALUED_REPEATS * count[at.DISTINCT]:  # a sensor's reading: asked, and nothing combined anew
+            drifts = count[at.NEAR] > c.TWO_VALUED_NEAR * count[at.DISTINCT]
+            if (
+                drifts and count[at.EXACT] > c.TWO_VALUED_REPEATS * count[at.DISTINCT]
+            ):  # a sensor's reading: asked, and nothing combined anew
                 trials.trial(real, at.FIRST_ARM[at.TWO_VALUED], at.ARMS[at.TWO_VALUED], gain, False)
             if _loud(real, ticket):
                 crossings = _raise(i, slot[i], real, count, code, bins, population, y, 0.0, crossings, out, out_evidence)
