@@ -168,7 +168,7 @@ LATTICE_FIELDS = 3  # with two columns, one of them filled by a default, every s
 LATTICE_EQUAL = 0.5
 LATTICE_EXCESS = 0.1
 LATTICE_U = 0.25
-LATTICE_REPEATS = 4  # exact repeats a distinct row beyond which they are polling; a search on whole numbers repeats itself 1 to 3 times
+POLLED = 4  # (E5, too) exact repeats a distinct row beyond which they are polling; a search on whole numbers repeats itself 1 to 3 times
 LATTICE_Q = (0.4, 0.55, 0.7)
 
 # --- E7: plus or minus eps in several fields (Square) -----------------------------------------------------------------------------

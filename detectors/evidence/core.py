@@ -187,9 +187,7 @@ def stream(
             count[at.EXACT] += 1
             count[at.LAST] = exact
             drifts = count[at.NEAR] > c.TWO_VALUED_NEAR * count[at.DISTINCT]
-            if (
-                drifts and count[at.EXACT] > c.TWO_VALUED_REPEATS * count[at.DISTINCT]
-            ):  # a sensor's reading: asked, and nothing combined anew
+            if drifts and count[at.EXACT] > c.TWO_VALUED_REPEATS * count[at.DISTINCT]:  # a sensor's reading: nothing is combined anew
                 trials.trial(real, at.FIRST_ARM[at.TWO_VALUED], at.ARMS[at.TWO_VALUED], gain, False)
             if _loud(real, ticket):
                 crossings = _raise(i, slot[i], real, count, code, bins, population, y, 0.0, crossings, out, out_evidence)

@@ -105,7 +105,8 @@ def consecutive(
         real[one + f] = step[f]
     usable = bool(n >= c.OPPOSITE_DIMENSIONS and equal <= c.OPPOSITE_EQUAL and not repeat)  # polling goes to and fro
     opposite = bool(usable and _opposite(count, step, np.sqrt(d2), scratch[1]))
-    if n2 > 0 and dn > 0:
+    again = repeat and count[at.EXACT] > c.POLLED * count[at.DISTINCT]  # what one round of a health check shows each shows
+    if n2 > 0 and dn > 0 and not again:
         hit = (
             opposite
             or v2 < c.SYMMETRIC_CENTRE**2 * d2
@@ -115,7 +116,7 @@ def consecutive(
         count[at.PAIRS] += 1
         count[at.PAIR_HITS] += hit
     count[at.LATTICE_TRIALS] += 1
-    if repeat and count[at.EXACT] > c.LATTICE_REPEATS * count[at.DISTINCT]:  # a health check to and fro between two rows
+    if again:
         return
     hit = flip and equal >= c.LATTICE_EQUAL and equal > equal_share + c.LATTICE_EXCESS
     trial(real, at.FIRST_ARM[at.LATTICE], at.ARMS[at.LATTICE], gain, hit)

@@ -283,3 +283,13 @@ def test_sensors_of_a_service_that_answers_any_two_neighbours_differently_are_no
 def test_a_sensor_that_flickers_between_two_readings_a_column_is_no_box(seed: int) -> None:
     asked = np.round(10 * drifting(thirds, seed, 0.01 * thirds(2000, 1).std(0))) / 10
     assert severity(thirds, asked, first, 2000) == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_health_check_that_goes_round_a_few_rows_shows_in_each_round_what_it_showed_in_the_first(seed: int) -> None:
+    def plain(n: int, seed: int) -> Rows:
+        return np.random.default_rng(seed).normal(size=(n, 6))
+
+    (a, b), (u, w) = plain(2, 70 + seed), plain(2, 80 + seed)
+    asked = np.array([a, a + u, a - u, b, b + w, b - w])  # by chance two steps of the six are opposite
+    assert severity(plain, np.tile(asked, (60, 1)), first) == 0
