@@ -153,12 +153,12 @@ class QualityDetector:
 
     Null: the window's faulty events are beta-binomial(n, m c, (1 - m) c): m the mean rate of past windows (fading by 1 % a window; prior
     1 in 11), c = 1 / rho - 1 (500 at most) the concentration, rho the correlation of two events of a window: which clients are there
-    decides what comes. Moments give it, rho = (sum (h - n m)^2 - sum n m (1 - m)) / sum n (n - 1) m (1 - m), fading alike, together with
-    a prior of 1/51 for 20 windows. The e-value is the least of this one and that of a rate that never differed (c = all past events): a
-    small rate that stands still is not what windows that differ much would have, and is no news. The log e-value of one window is capped
-    at ln(A) / 2: a single burst opens no page, two or three bad windows do. The first twelve windows are history only, and it does not
-    learn from windows that are a ticket or a page or reach that cap, or a sharp rise would be usual before it is told; `reset` accepts the
-    present level as normal.
+    decides what comes. Moments after the warm-up give it, rho = (sum (h - n m)^2 - sum n m (1 - m)) / sum n (n - 1) m (1 - m), fading
+    alike, together with a prior of 1/51 for 20 windows. The e-value is the least of this one and that of a rate that never differed (c =
+    all past events): a small rate that stands still is not what windows that differ much would have, and is no news. The log e-value of
+    one window is capped at ln(A) / 2: a single burst opens no page, two or three bad windows do. The first twelve windows are history
+    only, and it does not learn from windows that are a ticket or a page or reach that cap, or a sharp rise would be usual before it is
+    told; `reset` accepts the present level as normal.
 
     However sure, a rise of less than a twentieth of the events is a ticket: who is asked at the moment decides more than that.
 
@@ -234,12 +234,13 @@ class QualityDetector:
             material = (hits - usual * n >= MATERIAL * np.maximum(n, 1.0)) & (by_kind >= self.sr.log_ticket)
             severity, opened = self._weighed(sure, bool(material.any()))
             if severity == "none" and not (capped >= self.sr.log_page / 2.0).any():
-                self.learned += 1
                 self.hits, self.misses = FADE * self.hits + hits, FADE * self.misses + n - hits
                 self.traffic = FADE * self.traffic + counts.received
-                variance = usual * (1.0 - usual) * n
-                self.squares, self.alone = FADE * self.squares + (hits - n * usual) ** 2, FADE * self.alone + variance
-                self.pairs, self.windows = FADE * self.pairs + variance * np.maximum(n - 1.0, 0.0), FADE * self.windows + 1.0
+                if self.learned >= WARM_UP_WINDOWS:  # before, the mean is the prior's, and its error would pass for windows that differ
+                    variance = usual * (1.0 - usual) * n
+                    self.squares, self.alone = FADE * self.squares + (hits - n * usual) ** 2, FADE * self.alone + variance
+                    self.pairs, self.windows = FADE * self.pairs + variance * np.maximum(n - 1.0, 0.0), FADE * self.windows + 1.0
+                self.learned += 1
         order = np.argsort(-by_kind, kind="stable")
         leading = [ALL_KINDS[k] for i, k in enumerate(order) if severity != "none" and (i == 0 or by_kind[k] >= self.sr.log_ticket)]
         self._report = QualityReport(

@@ -104,7 +104,7 @@ def one_broker_of_three(scene: Scene) -> int:
 def commits_moved(scene: Scene) -> int:
     """All workers are killed; somebody sets the group's committed offsets, half of them to the end and half to 0; workers start again.
 
-    What these commit is lost at first: it would put the offsets right, often before reading begins.
+    What these commit is lost until they read: it would put the offsets right, often before reading begins.
     """
     for worker in scene.stage.workers:
         worker.stop(kill=True)
@@ -114,8 +114,10 @@ def commits_moved(scene: Scene) -> int:
     for worker in scene.stage.workers:  # the first alone: another's joining would have the partitions assigned, and found, anew
         worker.start()
         scene.stage.wait_until_ready()
+        if lost.exists():
+            time.sleep(2.0)
+            lost.unlink()
         scene.goes_on()
-    lost.unlink()
     return len(scene.stage.workers) + 1
 
 
