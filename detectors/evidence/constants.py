@@ -66,11 +66,9 @@ LOOK_TIED_ROWS, LOOK_TIED_DRAWS = (12, 24, 48, 96), 20  # for so many rows, the 
 LOOK_TIED = 0.9  # of that: rows of ranges that the reference has not have 1.1 to 1.3, made rows 0 to .85
 LOOK_TIED_LEAST = 0.1  # columns that tell less of each other say nothing
 LOOK_SWEEPS = 6  # of coordinate descent for the filled fields
-LOOK_AGAIN = (
-    16,
-    1.25,
-)  # after a look that did not confirm: so many rows, and this factor, until the next; with (8, 1.25) remembered ones a
-# client that rounds was paged
+# After a look that did not confirm: so many rows, and this factor, until the next; with (8, 1.25) remembered ones a client that rounds was
+# paged.
+LOOK_AGAIN = (16, 1.25)
 LOOK_LEAST = 16  # remembered rows before the first: one with fewer confirms nothing, and the next is far
 JOINT_SCORED = 3  # E1 is silent where fewer than one distinct row in so many is a fresh one: somebody fills a form field by field
 
@@ -185,9 +183,8 @@ TWO_VALUED_SHARED = 0.4  # mean share of the ring's rows with the same value: a 
 # a handful of values a column have recurring ones too, but share fewer
 TWO_VALUED_REPEATS = 3  # exact repeats a distinct row from which each is a trial that missed, where most rows are near an earlier one, as a
 # sensor's are: one that flickers between two readings of several columns has 3 to 10
-TWO_VALUED_NEAR = (
-    0.5  # share of near rows for it: that sensor's are .9; Square's on whole numbers repeat 3 to 16 times, and 0 to .1 are near
-)
+# Share of near rows for it: that sensor's are .9; Square's on whole numbers repeat 3 to 16 times, and 0 to .1 are near.
+TWO_VALUED_NEAR = 0.5
 CORNER_ROWS, CORNER_COLUMNS = 8, 3  # rows before, and columns with two values; of 2,000 ordinary clients none hits in 1 % of its rows
 CORNER_PICTURE_STEP = 48  # in pictures a step is no larger: black-and-white ones have two values everywhere, 83 apart
 ROUNDED_VALUES = 8  # of a column in the ring; with more it says nothing

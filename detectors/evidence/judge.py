@@ -138,8 +138,8 @@ def judge(
                 s = s if trials.in_order(count, bins) else 0
         elif statistic == at.TWO_VALUED:
             if s > max(severity, reached):
-                ring, m = code[c.RING * fields : 2 * c.RING * fields], min(count[at.DISTINCT], c.RING)
-                s = 0 if is_rounded(ring, m, y.look.share) else s
+                ring = code[c.RING * fields : 2 * c.RING * fields]
+                s = 0 if is_rounded(ring, min(count[at.DISTINCT], c.RING), y.look.share) else s
         elif statistic == at.BISECTION:
             octaves = 0
             for k in range(32):

@@ -1,7 +1,6 @@
 """Runs the command line in this process, with an environment of the test's own."""
 
 import os
-from collections.abc import Mapping
 
 from click.testing import CliRunner, Result
 
@@ -23,6 +22,6 @@ def run(*arguments: object, **environ: str) -> Result:
     return result
 
 
-def environment(**more: str) -> Mapping[str, str]:
+def environment(**more: str) -> dict[str, str]:
     """For a process: this one's environment without our settings, and some of its own."""
     return {name: value for name, value in os.environ.items() if not name.startswith("INFERWATCH_")} | more

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from schemas.alerts import ALERTNAMES, Alert
 from streams.drill.modes import CONTROL, MODES, SHORT, Expected, Mode
 from streams.drill.report import Report, line_of, page
-from tests.commands.cli import run
+from tests.commands.cli import environment, run
 
 DRIFT = Mode("x", "F1", "a feature moves", (Expected("drift", "ticket"),), companions=frozenset({"quality"}))
 
@@ -86,10 +85,10 @@ def test_an_unknown_mode_is_named_with_those_there_are() -> None:
 @pytest.mark.clickhouse
 @pytest.mark.timeout(600)
 def test_the_short_drill_fires_what_it_should_and_the_control_is_quiet(tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("INFERWATCH_")}
+    own = environment()
     done = subprocess.run(
         [sys.executable, "-m", "streams.cli", "drill", "--short", "--out", str(tmp_path / "out")],
-        env=environment, capture_output=True, text=True, timeout=500, check=False,
+        env=own, capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     lines = {line["model"]: line for line in json.loads((tmp_path / "out" / "drill.json").read_text())["lines"]}

@@ -23,6 +23,7 @@ from inferwatch import Client
 from streams.embedded.kafka import EmbeddedKafka
 from streams.kafka import ensure_topics
 from streams.settings import load
+from tests.commands import cli
 from tests.docs.blocks import ROOT, runnable
 from tests.topics import Topics
 
@@ -55,8 +56,10 @@ def test_every_command_for_a_broker_does_what_its_page_says(kafka: EmbeddedKafka
         "INFERWATCH_MEMBERSHIP_KEY": "m" * 32,
         "INFERWATCH_PSEUDONYM_KEY": "k" * 32,
     }
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("INFERWATCH_")} | own
-    environment |= {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "sdk/src")])}
+    environment = cli.environment(**own) | {
+        "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "sdk/src")]),
+    }
 
     def say(script: str, where: object) -> str:
         arguments = ["bash", "-euo", "pipefail", "-c", script]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,8 +20,8 @@ from streams.embedded.process import free_ports
 from streams.kafka import ensure_topics, publish_reference
 from streams.settings import load
 from streams.warmup import warm_up
-from tests.e2e.test_path import MODEL, ask, judged, until
-from tests.streams.events import KEY, NAMES, reference
+from tests.e2e.test_path import MODEL, ask, environment, judged, until, workers
+from tests.streams.events import NAMES, reference
 from tests.topics import Topics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.slow, pytest.mark.timeout(280)]
@@ -39,26 +38,9 @@ def test_a_chosen_reference_takes_over_in_running_workers_and_every_event_counts
     kafka: EmbeddedKafka, topics: Topics, tmp_path: Path
 ) -> None:
     prefix, rng, sent = topics.prefix.rstrip("."), np.random.default_rng(5), 0
-    environments = [
-        {
-            **{name: value for name, value in os.environ.items() if not name.startswith("INFERWATCH_")},
-            "INFERWATCH_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-            "INFERWATCH_KAFKA_TOPIC_PREFIX": prefix,
-            "INFERWATCH_KAFKA_GROUP": f"{prefix}-worker",
-            "INFERWATCH_KAFKA_PARTITIONS": "4",
-            "INFERWATCH_CLICKHOUSE_DSN": f"chdb://{tmp_path}/store{k}?database=inferwatch",
-            "INFERWATCH_STATE_FOLDER": str(tmp_path / "state"),
-            "INFERWATCH_WINDOW_LENGTH_S": "2",
-            "INFERWATCH_WINDOW_SETTLE_S": "1",
-            "INFERWATCH_METRICS_HOST": "127.0.0.1",
-            "INFERWATCH_METRICS_PORT": str(port),
-            "INFERWATCH_MEMBERSHIP_KEY": KEY.decode(),
-            "INFERWATCH_LOG_FORMAT": "text",
-        }
-        for k, port in enumerate(free_ports(2))
-    ]
-    ports = [int(one["INFERWATCH_METRICS_PORT"]) for one in environments]
-    settings = load(None, {name: value for name, value in environments[0].items() if name.startswith("INFERWATCH_")})
+    ports = free_ports(2)
+    environments = [environment(tmp_path / f"worker{k}", kafka, None, port, prefix) for k, port in enumerate(ports)]
+    settings = load(None, environments[0])
     ensure_topics(settings.kafka)
     warm_up(settings)  # here, so that the workers find the kernels compiled
     training = reference(seed=11, model=MODEL)
@@ -74,12 +56,8 @@ def test_a_chosen_reference_takes_over_in_running_workers_and_every_event_counts
             time.sleep(0.02)
         return n
 
-    logs = [tmp_path / f"log{k}" for k in range(2)]
-    processes = []
-    try:
-        for log, own in zip(logs, environments, strict=True):
-            with log.open("wb") as to:
-                processes.append(subprocess.Popen([sys.executable, "-m", "streams.cli", "worker"], env=own, stdout=to, stderr=to))
+    with workers(ports, tmp_path, kafka, None, prefix) as processes:
+        logs = [tmp_path / f"worker{k}" / "log" for k in range(2)]
         until(lambda: all(b"owner=judge" in log.read_bytes() for log in logs), "both workers own partitions")
         with Client(kafka.bootstrap_servers, "shop", topic_prefix=prefix, pseudonym_key=b"k" * 32, heartbeat_s=0.5) as client:
             sent += send(client, 9)
@@ -93,10 +71,6 @@ def test_a_chosen_reference_takes_over_in_running_workers_and_every_event_counts
         for process in processes:
             process.send_signal(signal.SIGTERM)
         assert [process.wait(40) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
     stores = [
         json.loads(subprocess.run([sys.executable, "-c", _ROWS, one["INFERWATCH_CLICKHOUSE_DSN"]], capture_output=True, check=True).stdout)

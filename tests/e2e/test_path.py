@@ -43,29 +43,31 @@ print(json.dumps(out, default=str))
 """
 
 
-def environment(folder: Path, kafka: EmbeddedKafka, alertmanager: EmbeddedAlertmanager, port: int = 0) -> dict[str, str]:
+def environment(
+    folder: Path, kafka: EmbeddedKafka, alertmanager: EmbeddedAlertmanager | None, port: int = 0, prefix: str = "e2e"
+) -> dict[str, str]:
+    pager = {} if alertmanager is None else {"INFERWATCH_ALERTMANAGER_URLS": alertmanager.url, "INFERWATCH_ALERTMANAGER_RESEND_S": "1"}
     return {
         **os.environ,
         "INFERWATCH_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-        "INFERWATCH_KAFKA_TOPIC_PREFIX": "e2e",
-        "INFERWATCH_KAFKA_GROUP": "e2e-worker",
+        "INFERWATCH_KAFKA_TOPIC_PREFIX": prefix,
+        "INFERWATCH_KAFKA_GROUP": f"{prefix}-worker",
         "INFERWATCH_KAFKA_PARTITIONS": "4",
         "INFERWATCH_CLICKHOUSE_DSN": f"chdb://{folder}/chdb?database=inferwatch",
         "INFERWATCH_STATE_FOLDER": str(folder.parent / "state"),
-        "INFERWATCH_ALERTMANAGER_URLS": alertmanager.url,
-        "INFERWATCH_ALERTMANAGER_RESEND_S": "1",
         "INFERWATCH_WINDOW_LENGTH_S": "2",
         "INFERWATCH_WINDOW_SETTLE_S": "1",
         "INFERWATCH_METRICS_HOST": "127.0.0.1",
         "INFERWATCH_METRICS_PORT": str(port),
         "INFERWATCH_MEMBERSHIP_KEY": KEY.decode(),
         "INFERWATCH_LOG_FORMAT": "text",
+        **pager,
     }
 
 
 @contextmanager
 def workers(
-    ports: list[int], folder: Path, kafka: EmbeddedKafka, alertmanager: EmbeddedAlertmanager
+    ports: list[int], folder: Path, kafka: EmbeddedKafka, alertmanager: EmbeddedAlertmanager | None, prefix: str = "e2e"
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Worker processes, each with a store of its own, as one process a chDB folder is the rule; they share the folder of snapshots."""
     running = []
@@ -75,7 +77,7 @@ def workers(
             home.mkdir()
             with (home / "log").open("wb") as log:
                 command = [sys.executable, "-m", "streams.cli", "worker"]
-                running.append(subprocess.Popen(command, env=environment(home, kafka, alertmanager, port), stdout=log, stderr=log))
+                running.append(subprocess.Popen(command, env=environment(home, kafka, alertmanager, port, prefix), stdout=log, stderr=log))
         yield running
     finally:
         for process in running:

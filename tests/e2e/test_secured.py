@@ -6,7 +6,6 @@ import base64
 import contextlib
 import json
 import logging
-import os
 import re
 import signal
 import subprocess
@@ -39,6 +38,7 @@ from streams.migrate import migrate
 from streams.settings import load
 from streams.verdict_topic import newest, read_verdicts, tell
 from streams.warmup import warm_up
+from tests.commands import cli
 from tests.e2e.test_path import _ROWS, ask, boundary_walk
 from tests.parts import unavailable
 from tests.streams.events import KEY, NAMES, reference, settings
@@ -112,7 +112,7 @@ class Run:
         self.log, self.folder, self.said = folder / "log", folder, b""
         self.process: subprocess.Popen[bytes] | None = None
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("INFERWATCH_")},
+            **cli.environment(),
             "INFERWATCH_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
             "INFERWATCH_KAFKA_TOPIC_PREFIX": prefix,
             "INFERWATCH_KAFKA_GROUP": f"{prefix}-worker",
@@ -453,7 +453,7 @@ def test_a_builder_reads_the_stream_with_the_rights_that_are_listed_and_publishe
 
     out = tmp_path / "made.iwref"
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("INFERWATCH_")},
+        **cli.environment(),
         "INFERWATCH_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "INFERWATCH_KAFKA_TOPIC_PREFIX": prefix,
         "INFERWATCH_KAFKA_GROUP": group,

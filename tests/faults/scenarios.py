@@ -108,15 +108,14 @@ def commits_moved(scene: Scene) -> int:
     """
     for worker in scene.stage.workers:
         worker.stop(kill=True)
-    lost = scene.stage.folder / "no-commits"
-    lost.touch()
+    scene.stage.no_commits.touch()
     scene.stage.move_commits()
     for worker in scene.stage.workers:  # the first alone: another's joining would have the partitions assigned, and found, anew
         worker.start()
         scene.stage.wait_until_ready()
-        if lost.exists():
+        if scene.stage.no_commits.exists():
             time.sleep(2.0)
-            lost.unlink()
+            scene.stage.no_commits.unlink()
         scene.goes_on()
     return len(scene.stage.workers) + 1
 
@@ -178,10 +177,9 @@ def clock_jumps(scene: Scene) -> int:
 
 def records_again(scene: Scene) -> int:
     """The workers' consumers read records again that were applied already."""
-    again = scene.stage.folder / "reread"
-    again.touch()
+    scene.stage.reread.touch()
     time.sleep(30.0 if scene.long else 4.0)
-    again.unlink()
+    scene.stage.reread.unlink()
     skipped = sum(worker.metrics()["inferwatch_records_skipped_total"] for worker in scene.stage.workers)
     assert skipped > 0, "no record was read again"
     return int(skipped)

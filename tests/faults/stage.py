@@ -131,6 +131,8 @@ class Stage:
         folder.mkdir(parents=True, exist_ok=True)
         self.state = state or folder / "state"
         self._clock = folder / "clock"
+        self.reread, self.no_commits = folder / "reread", folder / "no-commits"
+        """While they are there, workers read records again, and lose what they commit."""
         self.step_clock(0.0)
         self.environment = {
             "INFERWATCH_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
@@ -165,6 +167,7 @@ class Stage:
         self.overwritten: list[str] = []
         """Snapshots in the folder that came after a later owner's: nobody was fenced."""
         self._fences: Counter[tuple[Kind, int]] = Counter()
+        self._snapshots = FolderStore(self.state)
         self._commits_are_ours = True
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -185,7 +188,7 @@ class Stage:
 
     def join(self) -> Worker:
         """One more worker, which the supervisor keeps alive."""
-        files = {"TEST_CLOCK": self._clock, "TEST_REREAD": self.folder / "reread", "TEST_NO_COMMITS": self.folder / "no-commits"}
+        files = {"TEST_CLOCK": self._clock, "TEST_REREAD": self.reread, "TEST_NO_COMMITS": self.no_commits}
         environment = {name: str(path) for name, path in files.items()} | self.environment
         worker = Worker(f"worker{len(self.workers)}", self.folder, environment)
         worker.start()
@@ -352,7 +355,7 @@ class Stage:
         """Compares each snapshot's fence with the highest that was seen; a stale one lies there until the owner saves again."""
         for key in itertools.product(get_args(Kind), range(PARTITIONS)):
             with suppress(SnapshotError):  # being written, or the disk is full
-                fence = 0 if (found := FolderStore(self.state).read(*key)) is None else found.fence
+                fence = 0 if (found := self._snapshots.read(*key)) is None else found.fence
                 if fence < self._fences[key]:
                     self.overwritten.append(f"{key}: owner {fence} over owner {self._fences[key]}")
                 self._fences[key] = max(fence, self._fences[key])

@@ -1,8 +1,8 @@
 """``python -m tests.faults.worker``: the real ``inferwatch worker``, on a machine whose wall clock a test can step.
 
-It is the command itself, with its shards, judges, sink, pager and store of snapshots. Two things are the test's: `time.time_ns` adds the
+It is the command itself, with its shards, judges, sink, pager and store of snapshots. Three things are the test's: `time.time_ns` adds the
 nanoseconds in the file ``TEST_CLOCK`` to the machine's time, as if somebody had set the clock (monotonic time goes on as it is); while
-the file ``TEST_REREAD`` exists, the consumer reads some records again, as clients do after a lost answer. While ``TEST_NO_COMMITS`` exists,
+the file ``TEST_REREAD`` exists, the consumer reads some records again, as clients do after a lost answer; while ``TEST_NO_COMMITS`` exists,
 what it commits is lost.
 """
 
