@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from detectors.arrays import plain
 from detectors.bloom import float_bits
 from detectors.membership import chains, hits, label_only
-from detectors.membership.neighbours import index_of
+from detectors.membership.neighbours import holds_every, index_of
 from detectors.membership.reference import MembershipReference
 from detectors.membership.slots import Layout, Slots
 from detectors.state import StateError, pack, unpack
@@ -126,7 +126,8 @@ class ClientMembership:
         ticket, page = (max(f, ln - _LN_QUERIES_PER_CLUSTER) for f, ln in zip(_COPIES_FLOOR, (ln_ticket, ln_page), strict=True))
         rate = np.inf if members_expected else ln_ticket
         self._thresholds = np.array([[rate, np.inf], [max(ln_ticket, _ORDER_FLOOR), np.inf], [ticket, page], [ticket, page]])
-        self._rule = (reference.u_copies, ticket, page)
+        every = reference.neighbours is not None and holds_every(reference.neighbours)
+        self._rule = (reference.u_copies, ticket, page, every)
         # R beyond a thousand times the page only makes a client slower to forgive.
         self._nulls = (reference.u, *reference.prior, math.exp(ln_page) * 1e3)
         self._identity = reference.identity()

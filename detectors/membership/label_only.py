@@ -57,6 +57,7 @@ LEADERS, COPIES = LANES, 128
 _VOTE = np.float32(0.72)
 _CLUSTER, _CHAIN, _FULL = 4, 12, 16
 _INSIDE = 0.6
+_SAME = np.float32(1e-8)
 _MOST_VERSIONS = 16.0
 _TICK_S, _WINDOW_TICKS, _SOON_TICKS = 512.0, 42, 2  # 6 hours; 9 to 26 minutes
 _COUNTED, _ASKED = 255, 254
@@ -210,14 +211,14 @@ def update_copies(
         index: of `neighbours.index_of`.
         fields: (f,) columns compared.
         radii: (4,) of `Neighbours`.
-        rule: (u, ticket, page).
+        rule: (u, ticket, page, whether the index holds every member).
         arrays: of `layout`, changed in place.
         work: of `room`, overwritten.
         evidence: (n, 4), out.
     """
     tally, likelihood, recent, last, lead, lead_mean, lead_spread, lead_codes, copy_member, copy_count, copy_tick = arrays
     cells, member_codes = index
-    u, ticket, page = rule
+    u, ticket, page, every = rule
     f = fields.shape[0]
     limit = edit_limit(f)
     needed, halvings = (3, 2) if f else (2, 3)
@@ -271,8 +272,13 @@ def update_copies(
                     member = -1
                 copy = member >= 0 and not exact and not _edit(codes, member_codes[member], limit)
                 hit = exact or (copy and distance <= near2)
-                if exact and (member < 0 or distance > 1e-8):
-                    member = _NOT_INDEXED + np.int64(row_hash[i] & np.uint64(0xFFFFF))
+                if exact and (member < 0 or distance > _SAME):
+                    # All members are in the index: the filter was wrong, as it is of one row in a million; an evasion attack's many
+                    # searches after that would be a page of membership.
+                    if every:
+                        exact, hit, member = False, False, -1
+                    else:
+                        member = _NOT_INDEXED + np.int64(row_hash[i] & np.uint64(0xFFFFF))
                 if exact:
                     t[EXACT] += 1
                     t[LAST_EXACT_ROW], t[LAST_EXACT] = t[ROWS], member

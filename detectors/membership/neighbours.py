@@ -151,6 +151,16 @@ def _copied(rows: Any, geometry: Any, index: Any, fields: Any, radius2: Any) -> 
     return out
 
 
+def _room_for_members(axes: int, fields: int) -> int:
+    """How many members an index holds at most."""
+    return min(MAX_MEMBERS, _MAX_BYTES // (4 * axes + fields))
+
+
+def holds_every(near: Neighbours) -> bool:
+    """Whether all members' places are in the index: it is not full."""
+    return len(near.members) < _room_for_members(near.axes.shape[1], len(near.fields))
+
+
 def index_of(near: Neighbours) -> tuple[Cells, NDArray[np.uint8]]:
     """What the kernels search: the members' cells and field codes."""
     return tiled(near.members, near.starts, near.centres), near.codes
@@ -207,7 +217,7 @@ def fit_neighbours(
 
     M, first = np.unique(place[member], axis=0, return_index=True)
     first = np.flatnonzero(member)[first]
-    keep = min(len(M), MAX_MEMBERS, _MAX_BYTES // (4 * axes.shape[1] + len(fields)))
+    keep = min(len(M), _room_for_members(axes.shape[1], len(fields)))
     if len(M) < _MIN_ROWS:
         return None
     chosen = np.sort(rng.choice(len(M), keep, replace=False))

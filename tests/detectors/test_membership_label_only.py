@@ -162,6 +162,32 @@ def test_searches_for_the_boundary_far_around_members_page_with_the_eighth() -> 
     assert not chained(np.concatenate([halving(FRESH[k], 4, k) for k in range(8)])), "around no member they say nothing of members"
 
 
+def test_a_row_that_only_the_filter_takes_for_a_member_begins_no_chain() -> None:
+    wrong = reference(MEMBERS, OTHERS)
+    wrong.bloom.add(FRESH[:1])  # as if it were one of the filter's false positives
+    assert not [kind for _, kind, _ in send(watch(wrong), np.concatenate([halving(FRESH[0], 4, k) for k in range(8)])) if kind == "chains"]
+
+
+def test_a_member_that_the_index_had_no_room_for_begins_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detectors.membership.neighbours.MAX_MEMBERS", 300)
+    some = reference(MEMBERS, OTHERS)
+    index = some.neighbours
+    assert index is not None
+    assert len(index.members) == 300
+    rows = np.concatenate([halving(member, 2, k) for k, member in enumerate(MEMBERS[:30])])
+    assert ("chains", 2) in [(kind, severity) for _, kind, severity in send(watch(some), rows)]
+    missing = [k for k in range(600) if not (np.abs(index.members - places(some, MEMBERS[k : k + 1])).max(1) < 1e-6).any()]
+    alone = np.concatenate([halving(MEMBERS[missing[0]], 4, k) for k in range(3)])
+    assert ("chains", 2) in [(kind, severity) for _, kind, severity in send(watch(some), alone)]
+
+
+def places(of: MembershipReference, rows: Rows) -> NDArray[np.float32]:
+    """Where rows lie along the axes of a reference's index."""
+    assert of.neighbours is not None
+    out: NDArray[np.float32] = describe_all(rows, of.neighbours[:6])[:, : of.neighbours.axes.shape[1]]
+    return out
+
+
 def test_what_is_no_search_makes_no_chain() -> None:
     rng = np.random.default_rng(0)
     even = [MEMBERS[k] + np.float32(0.1 * j) * np.float32(2 * SPREAD) for k in range(10) for j in range(20)]
