@@ -160,12 +160,21 @@ OPPOSITE_COSINE = 0.94  # the angle at which half of the pairs still flip that m
 OPPOSITE_DIMENSIONS = 3  # fewer: directions recur by chance
 OPPOSITE_EQUAL = 0.5  # share of unchanged fields above which a step is an edit; single fields go to and fro all the time
 SYMMETRIC_Q = (0.25, 0.4, 0.8)
+# A block whose noise was rounded or cut at limits: steps of about the same length, always as many steps ago. Of seventeen services' blocks
+# of 30 .05 to .47 of all steps (half of them at most can) have that, and by chance 0 to .03, in the narrowest table .06.
+BLOCK_OCTAVE = 2458  # .3 octaves
+BLOCK_FIELDS = 3  # sampled fields that change at least: people edit one or two
+BLOCK_FOUND = 3  # such steps among the last OPPOSITES, at most: on a line half of them are
+BLOCK_TURN = 0.5  # cosine to the step before, at most: a sensor's daily round goes on
+BLOCK_SURE = 6, 31  # what a pair at that lag adds, up to the second; each pair elsewhere takes one away
 
 # --- E6: flips between consecutive rows that share most fields (walks on whole numbers) -------------------------------------------
 LATTICE_FIELDS = 3  # with two columns, one of them filled by a default, every step shares half of the fields
 LATTICE_EQUAL = 0.5
 LATTICE_EXCESS = 0.1
 LATTICE_U = 0.25
+EDIT_FLIP_ROWS = 1_000  # of the reference, all pairs of which tell how often edits flip: 0 to .25 on half of the services, .36 to .71 on
+# seven; there flips of edits must come in order, since a person who fills a form flips as often as a search
 POLLED = 4  # (E5, too) exact repeats a distinct row beyond which they are polling; a search on whole numbers repeats itself 1 to 3 times
 LATTICE_Q = (0.4, 0.55, 0.7)
 
@@ -221,7 +230,10 @@ INDEPENDENT_PART, INDEPENDENT_PART_ROWS = 0.04, 30  # share and number of rows t
 INDEPENDENT_MARGIN = 1.1
 INDEPENDENT_FLOOR = 0.25  # ordinary clients .05 to .33; independent columns .45 to 1
 INDEPENDENT_STRENGTH = 3.0  # standard deviations by which 96 ordinary rows must hang together, or nothing can be told
-INDEPENDENT_SIGMAS = 1.5  # of 96 rows: independent columns -2 to 2.9, a cluster without dependence 1.4 to 3.4, most clients 5 to 90
+# Of 96 rows: independent columns -2 to 2.9, a cluster without dependence 1.4 to 3.4, most clients 5 to 90; three of a range of embeddings
+# that the reference has not, with another law, -3.3 to -4.1: they were paged.
+INDEPENDENT_SIGMAS = -2.5, 1.5
+INDEPENDENT_REST = 4.0  # once a column is left out
 INDEPENDENT_LEAST = 48  # judged rows before it may speak
 INDEPENDENT_LEFT = 0.5  # of what holds the columns together that must be between columns the client varies
 INDEPENDENT_EVERY = 16  # distinct rows between two questions, or a client of weak dependence is asked until it happens to show none

@@ -29,7 +29,7 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
     return Yardsticks(
         r.image, r.nearest, r.far**2, r.equal_share, r.edit_share, r.repeated_share, np.exp(r.joint_limits) - 1e-4,
         np.exp(r.smooth_limits) - 1e-4, r.coarse, _ordinary(r), float(np.exp(ln_page)), float(np.exp(ln_ticket)), r.look, r.bond,
-        r.generated, bool(r.flip_rates[0] > c.FLIP_U[0]),
+        r.generated, bool(r.flip_rates[0] > c.FLIP_U[0]), bool(r.edit_flip_rate > c.LATTICE_U),
     )  # fmt: skip
 
 
@@ -180,8 +180,9 @@ def stream(
         if m > 0 and distance[last] > 0:
             flip = bool(folded >= 0 and count[at.LABEL] >= 0 and folded != count[at.LABEL])
             trials.consecutive(
-                real, count, bins, gain, g, ring, distance[last], flip, equal[last] / fields, exact >= 0, step, y.equal_share, y.far2
-            )
+                real, count, bins, gain, g, ring, distance[last], flip, equal[last] / fields, fields - equal[last], exact >= 0, step,
+                y.equal_share, y.far2,
+            )  # fmt: skip
         count[at.LABEL] = folded
         if exact >= 0:
             count[at.EXACT] += 1
@@ -224,7 +225,7 @@ def stream(
         template = fresh and not y.image and equal[newest] / fields > y.equal_share + c.TEMPLATE_EXCESS
         if fresh and not template and m > 0 and y.bond.factor > 0:
             trials.independent(real, count, code, gain, x, newest, y.bond, bond[:fields])
-        if (fresh or (close and not edit)) and not template and count[at.HAS_RESIDUAL] == 1:
+        if (fresh or (close and not edit)) and not template and count[at.BLOCK] & 1:
             if trials.joint(real, count, word, gain, residual, y.energy, y.quiet, fresh):
                 known = knows_made(population.usual, population.clock)
                 trials.generated(real, count, gain, columns.level[i], known)
@@ -236,7 +237,7 @@ def stream(
             here = edit or close or distance[newest] < c.LOCAL_STEP**2 * y.far2
             real[at.NEAR_SHARE] += c.LOCAL_MEMORY * ((1.0 if here else 0.0) - real[at.NEAR_SHARE])
         if fresh or close:
-            count[at.HAS_RESIDUAL] = 1
+            count[at.BLOCK] |= 1
             for t in range(targets):
                 word[t] = residual[t]
         if apart and fields >= 3:

@@ -13,7 +13,8 @@ the reference: the tails of each column, and clusters.
 
 Before it speaks, the mean of ``b - a`` is asked: it is 0 for independent columns, and the forgetting sum over the root of the squares' sum
 (times 1.5, since neighbouring pairs share a row) is about standard normal. For ordinary rows, wrong units, gaps filled by a default, and
-behind cover traffic it is many standard deviations above 0. And the columns that vary must be ones that hang together: where a client
+behind cover traffic it is many standard deviations above 0; below, for a range with another law than the reference's, whose columns tell of
+each other. And the columns that vary must be ones that hang together: where a client
 fills the half of each such pair with a default, nothing is left that could.
 """
 
@@ -25,9 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.evidence import constants as c
+from detectors.evidence.place import within_tails
 from detectors.evidence.residual import Floats, ledoit_wolf
 from detectors.evidence.sampled import parts
-from detectors.evidence.second_look import Look
+from detectors.evidence.second_look import TIED_ROWS, Look, decoded
+from detectors.evidence.tied import told_by_others
 from detectors.lean import allocating
 
 
@@ -85,6 +88,59 @@ def fit_bond(code: NDArray[np.uint8], step: Floats, clusterings: list[NDArray[np
     strength = float((b - a).mean() / np.sqrt(1.5 * ((b - a) ** 2).mean() / c.MEMORY))
     usable = strength >= c.INDEPENDENT_STRENGTH and float((mixed > factor).mean()) > rate
     return Bond(weights, own, factor if usable else 0.0, least, float(np.clip(rate, c.INDEPENDENT_FLOOR, 1.0)))
+
+
+@allocating
+def has_its_own_law(memory: Any, held: int, look: Look) -> bool:
+    """Whether the columns of the remembered rows tell of each other, and more than the reference's do: not drawn one by one.
+
+    A range that the reference has not may hang together quite otherwise; then ``a`` is above ``b``, as no independent columns' is.
+    """
+    z = np.empty((held, len(look.step)))
+    decoded(memory, held, look, z)
+    told = told_by_others(z)
+    within_tails(z)
+    return bool(max(told, told_by_others(z)) > max(np.interp(held, TIED_ROWS, look.tied), c.LOOK_TIED_LEAST))
+
+
+@allocating
+def is_bound_but_for_one(memory: Any, held: int, look: Look) -> bool:
+    """Whether the remembered rows hang together as the reference's do once some column is left out, one joined to the wrong rows, say.
+
+    That is `b - a` of remembered rows one after the other, by the inverse covariance of the other columns, `INDEPENDENT_REST` standard
+    deviations above 0.
+    """
+    fields = len(look.step)
+    if fields <= c.INDEPENDENT_FIELDS:
+        return False
+    covariance = np.linalg.inv(look.precision)
+    z = np.empty((held, fields))
+    decoded(memory, held, look, z)
+    rest, others, d = np.empty((fields - 1, fields - 1)), np.empty(fields - 1, np.int64), np.empty(fields - 1)
+    for f in range(fields):
+        for g in range(fields - 1):
+            others[g] = g + (g >= f)
+        for g in range(fields - 1):
+            for h in range(fields - 1):
+                rest[g, h] = covariance[others[g], others[h]]
+        omega = np.linalg.inv(rest)
+        excess = squares = 0.0
+        for i in range(1, held):
+            a = b = 0.0
+            for g in range(fields - 1):
+                d[g] = z[i, others[g]] - z[i - 1, others[g]]
+            for t in range(fields - 1):
+                total = own = 0.0
+                for g in range(fields - 1):
+                    total += omega[t, g] * d[g]
+                    own += (omega[t, g] * d[g]) ** 2
+                a += total**2 / omega[t, t]
+                b += own / omega[t, t]
+            excess += b - a
+            squares += (b - a) ** 2
+        if excess > c.INDEPENDENT_REST * np.sqrt(1.5 * squares):
+            return True
+    return False
 
 
 @allocating

@@ -16,7 +16,7 @@ from detectors.evidence.explainer import mixes_one_row
 from detectors.evidence.generated import Generated
 from detectors.evidence.generated import confirms as looks_made
 from detectors.evidence.habits import is_coarser
-from detectors.evidence.independence import Bond, could_be_bound
+from detectors.evidence.independence import Bond, could_be_bound, has_its_own_law, is_bound_but_for_one
 from detectors.evidence.place import is_elsewhere
 from detectors.evidence.population import Ordinary
 from detectors.evidence.rounding import is_rounded
@@ -42,6 +42,7 @@ class Yardsticks(NamedTuple):
     bond: Bond
     generated: Generated
     rough: bool  # ordinary neighbours are answered differently, too
+    rough_edits: bool  # and ordinary rows that share most fields
 
 
 @njit
@@ -98,11 +99,14 @@ def judge(
                 s = s if _confirmed(count, code, y, statistic, family) else 0
         elif statistic == at.INDEPENDENT:
             asked = count[at.INDEPENDENT_TRIALS] >= c.INDEPENDENT_LEAST and count[at.DISTINCT] % c.INDEPENDENT_EVERY == 0
-            unbound = real[at.BOUND] <= c.INDEPENDENT_SIGMAS * np.sqrt(1.5 * real[at.BOUND_SQUARES])
+            sigma = np.sqrt(1.5 * real[at.BOUND_SQUARES])
+            unbound = c.INDEPENDENT_SIGMAS[0] * sigma <= real[at.BOUND] <= c.INDEPENDENT_SIGMAS[1] * sigma
             s = _alone(count, known, s) if asked and unbound else 0
             if s > max(severity, reached):
                 memory, held = recent.remembered(code, count, fields)
-                s = s if could_be_bound(memory, held, y.look, y.bond) and not is_elsewhere(memory, held, y.look, False) else 0
+                own = has_its_own_law(memory, held, y.look) or is_elsewhere(memory, held, y.look, False)
+                own = own or is_bound_but_for_one(memory, held, y.look)
+                s = s if could_be_bound(memory, held, y.look, y.bond) and not own else 0
         elif statistic in (at.GENERATED, at.COMPOSED):
             few = count[at.DISTINCT] < c.GENERATED_MIN_ROWS or c.JOINT_SCORED * count[at.GENERATED_TRIALS] < drawn
             s = 0 if few else s
@@ -134,7 +138,8 @@ def judge(
                 if edits or statistic == at.LATTICE:
                     allowed = max(allowed, 0 if far < c.LATTICE_WIDE_TICKET else (1 if far < c.LATTICE_WIDE_PAGE else 2))
                 s = min(s, allowed)
-            if s > 0 and (y.rough or (edits and statistic == at.CLOSING)):
+            rough = y.rough or (y.rough_edits if statistic == at.LATTICE else edits and statistic == at.CLOSING)
+            if s > 0 and rough:
                 s = s if trials.in_order(count, bins) else 0
         elif statistic == at.TWO_VALUED:
             if s > max(severity, reached):

@@ -46,7 +46,8 @@ STEP_1 = BOUND_SQUARES + 1  # last difference of consecutive rows, then the one 
 # int32 row
 QUERIES, DISTINCT, EXACT, NEAR, EDITS, FLIPPED, SCORED, ABOVE_1, ABOVE_2, ABOVE_3, ABOVE_4, BELOW_1, BELOW_2 = range(13)
 MADE_1, MADE_2, MADE_3, STEPS, FLAT_STEPS, PAIRS, PAIR_HITS, LATTICE_TRIALS, LATTICE_FLIPS, TWO_TRIALS, TWO_HITS, MISSING = range(13, 25)
-BISECTIONS, STRIDE_TRIALS, STRIDES, REMEMBERED, LAST, LABEL, EDGED, HAS_RESIDUAL, SEVERITY, EPOCH = range(25, 35)
+BISECTIONS, STRIDE_TRIALS, STRIDES, REMEMBERED, LAST, LABEL, EDGED, BLOCK, SEVERITY, EPOCH = range(25, 35)
+# BLOCK: whether there is a last residual (bit 0), how many steps ago E5's opposites were (seven bits), and how sure that is
 BISECTED, LOOKED, INDEPENDENT_TRIALS, INDEPENDENT_HITS, GENERATED_TRIALS, GENERATED_LOOKED, COMPOSED_LOOKED = range(35, 42)
 IN_ORDER = 42  # consecutive flips at like distances, times 16, and the octave of the last
 INT_COUNT = 43  # then the remembered steps

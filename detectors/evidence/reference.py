@@ -69,6 +69,7 @@ class EvidenceReference:
     smooth_rates: Floats  # (2,)
     flat_rates: Floats  # (3,)
     flip_rates: Floats  # (3,)
+    edit_flip_rate: float
     symmetric_rate: float
     bisection_rate: float
     look: Look
@@ -179,6 +180,7 @@ class EvidenceReference:
             smooth_rates=smooth_rates,
             flat_rates=flat_rates,
             flip_rates=calibrate.flip_rates(position, scores, nearest),
+            edit_flip_rate=calibrate.edit_flip_rate(H, scores, equal_share),
             symmetric_rate=calibrate.symmetric_rate(position, rng),
             bisection_rate=calibrate.bisection_rate(position, np.random.default_rng(seed)),
             look=look,

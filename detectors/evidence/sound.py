@@ -84,7 +84,8 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         if name != "remarkable" and not np.isfinite(array).all():  # there NaN says that nothing is remarkable
             raise StateError(f"evidence reference: {name} is not finite")
     numbers = {name: body[name] for name in ("nearest", "far", "equal_share", "edit_share", "repeated_share", "symmetric_rate")}
-    numbers |= {"bisection_rate": body["bisection_rate"], "look.limit": look.limit, "look.shuffled": look.shuffled}
+    numbers |= {name: body[name] for name in ("edit_flip_rate", "bisection_rate")}
+    numbers |= {"look.limit": look.limit, "look.shuffled": look.shuffled}
     bond = body["bond"]
     numbers |= {"bond.factor": bond.factor, "bond.least": bond.least, "bond.rate": bond.rate}
     for name, number in numbers.items():

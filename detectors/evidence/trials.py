@@ -28,6 +28,7 @@ _PROBES = np.zeros((c.COORDINATES, 16), np.float32)  # a run of sixteen a field,
 _PROBES[:, : c.OPPOSITE_BITS] = np.random.default_rng(0).normal(size=(c.OPPOSITE_BITS, c.COORDINATES)).astype(np.float32).T
 _TWO_STEP = c.TWO_VALUED_STEP / c.QUANTUM
 _SIGNS = np.int32((1 << c.OPPOSITE_BITS) - 1)
+_LIKE_LESS, _LIKE_WIDE = np.int32(c.BLOCK_OCTAVE - 2), np.int32(2 * c.BLOCK_OCTAVE)
 
 
 @njit
@@ -57,9 +58,21 @@ def _add(bins: Any, k: int) -> None:
             bins[b] //= 2
 
 
+@njit(inline="always")
+def _like(remembered: Any, signs: Any, octave: int, reach: int) -> bool:
+    """Whether a remembered step has these signs, but one at most, and about this length."""
+    x = np.int32(np.int32(remembered ^ signs) & _SIGNS)
+    apart = (np.int32(np.int32(remembered >> np.int32(c.OPPOSITE_BITS)) - octave) + reach) & 0xFFFF
+    return bool(x & np.int32(x - np.int32(1)) == 0 and apart <= 2 * reach)
+
+
 @njit
-def _opposite(count: Any, step: Any, length: float, along: Any) -> bool:
-    """Whether the step is the exact opposite of one of the client's last OPPOSITES; then remembers it as 15 signs and its length."""
+def _opposite(count: Any, step: Any, length: float, along: Any, turns: bool) -> tuple[bool, bool]:
+    """Whether the step is the opposite of one of the client's last OPPOSITES; then remembers it as 15 signs and its length.
+
+    Of exactly the same length; or of about the same, and as many steps before as the last such pairs: rounding and limits bend a block of
+    antithetic noise. What comes round again (the step of twice as many before is the same) or does not turn (``turns``) is a sensor's.
+    """
     for b in range(16):
         total = np.float32(0)
         for f in range(16):
@@ -71,26 +84,42 @@ def _opposite(count: Any, step: Any, length: float, along: Any) -> bool:
     octave = int(np.floor(c.OPPOSITE_OCTAVE * np.log2(length))) & 0xFFFF
     opposed, middle = np.int32(~signs), np.int32(octave)
     steps = count[at.INT_COUNT : at.INT_COUNT + c.OPPOSITES]
-    others = np.int32(0)
+    others, found, where = np.int32(0), np.int32(0), np.int32(0)
     for k in range(c.OPPOSITES):  # without a branch, and cut to 32 bits at every turn: sixteen at once
         x = np.int32(np.int32(steps[k] ^ opposed) & _SIGNS)
         x = np.int32(x & np.int32(x - np.int32(1)))  # what is left beside one bit
         apart = np.int32(np.int32(np.int32(steps[k] >> np.int32(c.OPPOSITE_BITS)) - middle) + np.int32(2))
-        apart = np.int32(apart & np.int32(0xFFFF))
-        others = np.int32(others + np.int32(np.int32(apart > np.int32(4)) | np.int32(x != np.int32(0))))
-    count[at.INT_COUNT + count[at.LATTICE_TRIALS] % c.OPPOSITES] = signs | (octave << c.OPPOSITE_BITS)
-    return bool(others < c.OPPOSITES)
+        exactly = np.int32(apart & np.int32(0xFFFF))
+        others = np.int32(others + np.int32(np.int32(exactly > np.int32(4)) | np.int32(x != np.int32(0))))
+        about = np.int32(np.int32(apart + _LIKE_LESS) & np.int32(0xFFFF))
+        one = np.int32(np.int32(about <= _LIKE_WIDE) & np.int32(x == np.int32(0)))
+        found = np.int32(found + one)
+        where = np.int32(where + np.int32(one * np.int32(k)))
+    place = count[at.LATTICE_TRIALS] % c.OPPOSITES
+    lag, sure = (count[at.BLOCK] >> 1) & 127, count[at.BLOCK] >> 8
+    again = turns and lag > 0 and found <= c.BLOCK_FOUND and _like(steps[(place - lag) % c.OPPOSITES], opposed, octave, c.BLOCK_OCTAVE)
+    hit = again and not (2 * lag <= c.OPPOSITES and _like(steps[(place - 2 * lag) % c.OPPOSITES], signs, octave, c.BLOCK_OCTAVE))
+    if again:
+        sure = min(sure + c.BLOCK_SURE[0], c.BLOCK_SURE[1])
+    elif found > 0:
+        sure = max(sure - 1, 0)
+        if sure == 0 and found == 1:
+            lag = (place - where) % c.OPPOSITES
+            lag, sure = (lag, c.BLOCK_SURE[0]) if lag >= 2 else (0, 0)
+    count[at.BLOCK] = (count[at.BLOCK] & 1) | (lag << 1) | (sure << 8)
+    steps[place] = signs | (octave << c.OPPOSITE_BITS)
+    return bool(others < c.OPPOSITES), bool(hit)
 
 
 @njit
 def consecutive(
-    real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, d2: float, flip: bool, equal: float, repeat: bool, scratch: Any,
-    equal_share: float, far2: float,
+    real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, d2: float, flip: bool, equal: float, moved: int, repeat: bool,
+    scratch: Any, equal_share: float, far2: float,
 ) -> None:  # fmt: skip
-    """E5 and E6: what the step from the previous row, at squared distance d2, says; ``scratch`` (2, 16) is overwritten."""
+    """E5 and E6: what the step from the previous row, d2 its square, in ``moved`` fields, says; ``scratch`` (2, 16) is overwritten."""
     n = len(g)
     one, two = at.STEP_1, at.STEP_1 + n
-    v2 = n2 = vd = dd = dn = 0.0
+    v2 = n2 = vd = dd = dn = db = 0.0
     step = scratch[0, :n]
     for f in range(n):
         step[f] = g[f] - real[ring + f * c.RING + count[at.LAST]]
@@ -101,10 +130,14 @@ def consecutive(
         vd += v * earlier
         dd += step[f] * earlier
         dn += before * before
+        db += step[f] * before
         real[two + f] = before
         real[one + f] = step[f]
-    usable = bool(n >= c.OPPOSITE_DIMENSIONS and equal <= c.OPPOSITE_EQUAL and not repeat)  # polling goes to and fro
-    opposite = bool(usable and _opposite(count, step, np.sqrt(d2), scratch[1]))
+    opposite = False
+    if n >= c.OPPOSITE_DIMENSIONS and not repeat and (equal <= c.OPPOSITE_EQUAL or moved >= c.BLOCK_FIELDS):  # polling goes to and fro
+        turns = bool(moved >= c.BLOCK_FIELDS and d2 < c.LOCAL_STEP**2 * far2 and db < c.BLOCK_TURN * np.sqrt(d2 * dn))
+        exactly, in_block = _opposite(count, step, np.sqrt(d2), scratch[1], turns)
+        opposite = bool(in_block or (exactly and equal <= c.OPPOSITE_EQUAL))
     again = repeat and count[at.EXACT] > c.POLLED * count[at.DISTINCT]  # what one round of a health check shows each shows
     if n2 > 0 and dn > 0 and not again:
         hit = (
