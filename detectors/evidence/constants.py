@@ -165,6 +165,7 @@ SYMMETRIC_Q = (0.25, 0.4, 0.8)
 BLOCK_OCTAVE = 2458  # .3 octaves
 BLOCK_FIELDS = 3  # sampled fields that change at least: people edit one or two
 BLOCK_FOUND = 3  # such steps among the last OPPOSITES, at most: on a line half of them are
+BLOCK_STEP = 0.5  # of the median random-pair distance, at most
 BLOCK_TURN = 0.5  # cosine to the step before, at most: a sensor's daily round goes on
 BLOCK_SURE = 6, 31  # what a pair at that lag adds, up to the second; each pair elsewhere takes one away
 
@@ -233,7 +234,6 @@ INDEPENDENT_STRENGTH = 3.0  # standard deviations by which 96 ordinary rows must
 # Of 96 rows: independent columns -2 to 2.9, a cluster without dependence 1.4 to 3.4, most clients 5 to 90; three of a range of embeddings
 # that the reference has not, with another law, -3.3 to -4.1: they were paged.
 INDEPENDENT_SIGMAS = -2.5, 1.5
-INDEPENDENT_REST = 4.0  # once a column is left out
 INDEPENDENT_LEAST = 48  # judged rows before it may speak
 INDEPENDENT_LEFT = 0.5  # of what holds the columns together that must be between columns the client varies
 INDEPENDENT_EVERY = 16  # distinct rows between two questions, or a client of weak dependence is asked until it happens to show none

@@ -104,46 +104,6 @@ def has_its_own_law(memory: Any, held: int, look: Look) -> bool:
 
 
 @allocating
-def is_bound_but_for_one(memory: Any, held: int, look: Look) -> bool:
-    """Whether the remembered rows hang together as the reference's do once some column is left out, one joined to the wrong rows, say.
-
-    That is `b - a` of remembered rows one after the other, by the inverse covariance of the other columns, `INDEPENDENT_REST` standard
-    deviations above 0.
-    """
-    fields = len(look.step)
-    if fields <= c.INDEPENDENT_FIELDS:
-        return False
-    covariance = np.linalg.inv(look.precision)
-    z = np.empty((held, fields))
-    decoded(memory, held, look, z)
-    rest, others, d = np.empty((fields - 1, fields - 1)), np.empty(fields - 1, np.int64), np.empty(fields - 1)
-    for f in range(fields):
-        for g in range(fields - 1):
-            others[g] = g + (g >= f)
-        for g in range(fields - 1):
-            for h in range(fields - 1):
-                rest[g, h] = covariance[others[g], others[h]]
-        omega = np.linalg.inv(rest)
-        excess = squares = 0.0
-        for i in range(1, held):
-            a = b = 0.0
-            for g in range(fields - 1):
-                d[g] = z[i, others[g]] - z[i - 1, others[g]]
-            for t in range(fields - 1):
-                total = own = 0.0
-                for g in range(fields - 1):
-                    total += omega[t, g] * d[g]
-                    own += (omega[t, g] * d[g]) ** 2
-                a += total**2 / omega[t, t]
-                b += own / omega[t, t]
-            excess += b - a
-            squares += (b - a) ** 2
-        if excess > c.INDEPENDENT_REST * np.sqrt(1.5 * squares):
-            return True
-    return False
-
-
-@allocating
 def could_be_bound(memory: Any, held: int, look: Look, bond: Bond) -> bool:
     """Whether the remembered rows (field-major, `MEMORY` a field) vary in columns that hang together in the reference.
 

@@ -16,7 +16,7 @@ from detectors.evidence.explainer import mixes_one_row
 from detectors.evidence.generated import Generated
 from detectors.evidence.generated import confirms as looks_made
 from detectors.evidence.habits import is_coarser
-from detectors.evidence.independence import Bond, could_be_bound, has_its_own_law, is_bound_but_for_one
+from detectors.evidence.independence import Bond, could_be_bound, has_its_own_law
 from detectors.evidence.place import is_elsewhere
 from detectors.evidence.population import Ordinary
 from detectors.evidence.rounding import is_rounded
@@ -105,7 +105,6 @@ def judge(
             if s > max(severity, reached):
                 memory, held = recent.remembered(code, count, fields)
                 own = has_its_own_law(memory, held, y.look) or is_elsewhere(memory, held, y.look, False)
-                own = own or is_bound_but_for_one(memory, held, y.look)
                 s = s if could_be_bound(memory, held, y.look, y.bond) and not own else 0
         elif statistic in (at.GENERATED, at.COMPOSED):
             few = count[at.DISTINCT] < c.GENERATED_MIN_ROWS or c.JOINT_SCORED * count[at.GENERATED_TRIALS] < drawn

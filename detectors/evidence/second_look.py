@@ -101,27 +101,12 @@ def confirms(memory: Any, held: int, look: Look) -> bool:
         return False
     if not _implausible(_trimmed(z, kept, look), look.trimmed[0], _needed(look.trimmed[1], c.LOOK_SHARE)):
         return False
-    if not _without_any(z, kept, look):
-        return False
     own = told_by_others(z)
     mapped(z, kept, look)
     way = c.LOOK_REPAIRED[0] if held < c.LOOK_REPAIRED_ROWS else c.LOOK_REPAIRED[1]
     if not _implausible(_energies(z, kept, look), look.limit, _needed(look.shuffled, way)):
         return False
     return bool(own < max(c.LOOK_TIED * np.interp(held, TIED_ROWS, look.tied), c.LOOK_TIED_LEAST))
-
-
-@allocating
-def _without_any(z: Any, kept: Any, look: Look) -> bool:
-    """Whether more rows than ordinary are implausible whichever column is left out: one that was joined to the wrong rows is no attack."""
-    for f in range(z.shape[1]):
-        known = kept[:, f].copy()
-        kept[:, f] = False
-        sure = _implausible(_energies(z, kept, look), look.limit, 2 * _NOMINAL)
-        kept[:, f] = known
-        if not sure:
-            return False
-    return True
 
 
 @allocating

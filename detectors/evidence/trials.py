@@ -135,7 +135,7 @@ def consecutive(
         real[one + f] = step[f]
     opposite = False
     if n >= c.OPPOSITE_DIMENSIONS and not repeat and (equal <= c.OPPOSITE_EQUAL or moved >= c.BLOCK_FIELDS):  # polling goes to and fro
-        turns = bool(moved >= c.BLOCK_FIELDS and d2 < c.LOCAL_STEP**2 * far2 and db < c.BLOCK_TURN * np.sqrt(d2 * dn))
+        turns = bool(moved >= c.BLOCK_FIELDS and d2 < c.BLOCK_STEP**2 * far2 and db < c.BLOCK_TURN * np.sqrt(d2 * dn))
         exactly, in_block = _opposite(count, step, np.sqrt(d2), scratch[1], turns)
         opposite = bool(in_block or (exactly and equal <= c.OPPOSITE_EQUAL))
     again = repeat and count[at.EXACT] > c.POLLED * count[at.DISTINCT]  # what one round of a health check shows each shows

@@ -390,6 +390,29 @@ def test_antithetic_noise_is_found_whatever_the_block(reference: EvidenceReferen
     assert (1, 2, STATISTICS.index("symmetric")) in {(family, severity, statistic) for _, _, family, severity, statistic, _ in found}
 
 
+@pytest.mark.parametrize("block", [15, 25, 50])
+def test_antithetic_noise_is_found_where_rows_are_rounded_or_cut_at_limits(block: int) -> None:
+    coarse = EvidenceReference.fit(rounded(rows(800, 1)), nothing(800), None, low=np.full(D, -3.0), high=np.full(D, 3.0))
+    found = feed(make(coarse), np.zeros(800, np.int32), rounded(antithetic(800, 3, block)), [])
+    assert (1, 2, STATISTICS.index("symmetric")) in {(family, severity, statistic) for _, _, family, severity, statistic, _ in found}
+
+
+def rounded(X: Rows) -> Rows:
+    """To a twentieth, within limits; the noise is .3."""
+    out: Rows = (np.round(20 * X.clip(-3, 3)) / 20).astype(np.float32)
+    return out
+
+
+@pytest.mark.parametrize("period", [3, 4, 6, 10, 24, 60, 120])
+def test_a_sensor_whose_readings_come_round_again_is_no_attack(reference: EvidenceReference, period: int) -> None:
+    rng = np.random.default_rng(period)
+    t, phase = np.arange(1200)[:, None], rng.uniform(0, 2 * np.pi, D)
+    X = rows(1, 9) + 0.5 * np.sin(2 * np.pi * t / period + phase) + 0.01 * rng.normal(size=(1200, D))
+    clients = make(reference)
+    feed(clients, np.zeros(1200, np.int32), X.astype(np.float32), [])
+    assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("symmetric")] < LN_TICKET
+
+
 def test_a_sensor_that_goes_to_and_fro_is_no_attack(reference: EvidenceReference) -> None:
     rng = np.random.default_rng(0)
     a, b = rows(2, 9)

@@ -1,6 +1,7 @@
 """Ordinary clients that look like attackers at first sight are not paged: each of these was, on a recorded service."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from detectors.evidence import EvidenceReference
-from detectors.evidence.constants import MEMORY, RING
-from detectors.evidence.independence import could_be_bound
+from detectors.evidence.constants import FLIP_U, MEMORY, RING
+from detectors.evidence.independence import could_be_bound, has_its_own_law
 from detectors.evidence.rounding import is_rounded
 from detectors.evidence.sampled import Sampled
 from detectors.evidence.second_look import Look, confirms
@@ -293,3 +294,53 @@ def test_a_health_check_that_goes_round_a_few_rows_shows_in_each_round_what_it_s
     (a, b), (u, w) = plain(2, 70 + seed), plain(2, 80 + seed)
     asked = np.array([a, a + u, a - u, b, b + w, b - w])  # by chance two steps of the six are opposite
     assert severity(plain, np.tile(asked, (60, 1)), first) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_population_whose_columns_hang_together_otherwise_has_not_drawn_them_one_by_one(seed: int) -> None:
+    def sentences(n: int, seed: int, turned: int = 0) -> Rows:
+        """Embeddings of twelve numbers; a part of them hangs together the other way in another field of knowledge."""
+        rng = np.random.default_rng(seed)
+        way = np.random.default_rng(4).normal(size=(3, 12))
+        way[:, :turned] *= -1
+        return rng.normal(size=(n, 3)) @ way + rng.normal(size=(n, 12))
+
+    X = sentences(3000, 1)
+    unknown = np.full(X.shape[1], np.nan)
+    reference = EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
+
+    def law(rows: Rows) -> bool:
+        return bool(has_its_own_law(codes(rows, reference).T.copy().ravel(), MEMORY, reference.look))
+
+    other = sentences(MEMORY, 20 + seed, 6) * 1.3
+    assert law(np.column_stack([other[:, :6], other[:, 6:] + 0.5 * other[:, :6]]))
+    assert not law(np.random.default_rng(seed).permuted(other, axis=0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_form_filled_where_ordinary_edits_change_the_answer_is_no_search(seed: int) -> None:
+    def fifths(n: int, seed: int) -> Rows:
+        rng = np.random.default_rng(seed)
+        own = rng.normal(size=(n, 2)) @ np.random.default_rng(3).normal(size=(2, 10)) + 0.8 * rng.normal(size=(n, 10))
+        return np.digitize(own, [-1.2, -0.4, 0.4, 1.2]).astype(float)
+
+    def jumps(X: Rows) -> NDArray[np.int64]:
+        return np.asarray((X.astype(np.int64) @ (np.arange(10) * 7919 + 104729)) % 1009 % 2)
+
+    X, unknown = fifths(3000, 1), np.full(10, np.nan)
+    reference = EvidenceReference.fit(X.astype(np.float32), np.eye(2, dtype=np.float32)[jumps(X)], None, low=unknown, high=unknown)
+    assert reference.edit_flip_rate == pytest.approx(0.5, abs=0.05)
+    smooth = replace(reference, flip_rates=np.array(FLIP_U))  # as if its nearest neighbours were answered alike
+    rng, form = np.random.default_rng(seed), []
+    for case in fifths(60, 70 + seed):
+        for _ in range(8):
+            form.append(case.copy())
+            case[rng.choice(10, 2, replace=False)] = rng.integers(0, 5, 2)
+    others = [fifths(60, 100 + k) for k in range(20)]
+
+    def worst(reference: EvidenceReference) -> int:
+        found = beside(reference, others, [np.array(form)], lambda Q: jumps(Q.astype(float)))[1]
+        return max((severity for _, severity, _ in found), default=0)
+
+    assert worst(smooth) == 0
+    assert worst(replace(smooth, edit_flip_rate=0.0)) == 2, "only this held it back"
