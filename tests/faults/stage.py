@@ -29,6 +29,7 @@ from streams.migrate import migrate
 from streams.settings import Settings, load
 from streams.snapshots import Kind, SnapshotError
 from streams.state_folder import FolderStore
+from streams.state_topic import TopicStore
 from streams.tenure import ROLES
 from streams.worker import Exit
 from tests.faults.store import Store, python
@@ -132,7 +133,7 @@ class Stage:
         self.state = state or folder / "state"
         self._clock = folder / "clock"
         self.reread, self.no_commits = folder / "reread", folder / "no-commits"
-        """While they are there, workers read records again, and lose what they commit."""
+        """While they are there, workers read records again, and cannot commit."""
         self.step_clock(0.0)
         self.environment = {
             "INFERWATCH_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
@@ -167,8 +168,7 @@ class Stage:
         self.overwritten: list[str] = []
         """Snapshots in the folder that came after a later owner's: nobody was fenced."""
         self._fences: Counter[tuple[Kind, int]] = Counter()
-        self._snapshots = FolderStore(self.state)
-        self._commits_are_ours = True
+        self._snapshots = FolderStore(self.state) if self.settings.state.store == "folder" else TopicStore(self.settings.kafka)
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
@@ -235,6 +235,15 @@ class Stage:
         with self._looking:  # a consumer's look: librdkafka's admin call for the same asserts when its broker goes away
             return {(one.topic, one.partition): max(one.offset, 0) for one in self._onlooker.committed(wanted, timeout=5)}
 
+    def in_states(self) -> dict[tuple[str, int], int]:
+        """Offsets of events at which the saved states end, whatever the group shows.
+
+        Raises:
+            SnapshotError, KafkaException: they cannot be read now.
+        """
+        found = ((topic, p, self._snapshots.read("shard", p)) for topic, p in self.topics("events"))
+        return {(topic, p): 0 if snapshot is None else snapshot.next["events"] for topic, p, snapshot in found}
+
     def ends_of_events(self) -> dict[tuple[str, int], int]:
         """Where the events' partitions end now."""
         found: dict[tuple[str, int], int] = {}
@@ -261,9 +270,16 @@ class Stage:
             return False
         return all(durable[key] >= offset for key, offset in wanted.items())
 
+    def applies(self, wanted: Mapping[tuple[str, int], int]) -> bool:
+        """Whether the saved states hold all events before these offsets."""
+        try:
+            held = self.in_states()
+        except (SnapshotError, KafkaException):
+            return False
+        return all(held[key] >= offset for key, offset in wanted.items())
+
     def move_commits(self) -> None:
         """Sets what Kafka holds as committed: every other partition to its end, the others to 0. No worker may be running."""
-        self._commits_are_ours = False
         until = ends(self.admin, [key for roles in ROLES.values() for role in roles for key in self.topics(role)])
         wanted = [TopicPartition(topic, p, at if p % 2 else 0) for (topic, p), at in until.items()]
 
@@ -374,10 +390,9 @@ class Stage:
             if time.monotonic() - looked > 0.5:
                 looked = time.monotonic()
                 try:
-                    at = self.durable()
+                    at = self.in_states() if self.no_commits.exists() else self.durable()
                 except Exception:  # noqa: BLE001  # the broker is away: no progress, which is what is measured
                     continue
-                if self._commits_are_ours:
-                    self._durable.append((time.time(), at))
+                self._durable.append((time.time(), at))
                 total = sum(offset for (topic, _), offset in at.items() if topic.endswith(".events"))
                 self.progress.append((time.monotonic(), max(total, self.progress[-1][1] if self.progress else 0)))

@@ -3,7 +3,7 @@
 It is the command itself, with its shards, judges, sink, pager and store of snapshots. Three things are the test's: `time.time_ns` adds the
 nanoseconds in the file ``TEST_CLOCK`` to the machine's time, as if somebody had set the clock (monotonic time goes on as it is); while
 the file ``TEST_REREAD`` exists, the consumer reads some records again, as clients do after a lost answer; while ``TEST_NO_COMMITS`` exists,
-what it commits is lost.
+its commits fail.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def stepped_ns(file: int) -> int:
 
 
 def disturb(reread: Path, no_commits: Path) -> None:
-    """While the first file exists, sends the consumer up to thirty records back, at random; while the second does, commits nothing."""
+    """While the first file exists, sends the consumer up to thirty records back, at random; while the second does, its commits fail."""
     from streams.app import _Consumer
 
     real, back, lost = _Consumer.show_commit, reread.exists, no_commits.exists
 
     async def show_commit(self: _Consumer, offsets: Mapping[Any, int]) -> None:
         if lost():
-            return
+            raise ConnectionError("a test loses the commits")
         await real(self, offsets)
         if back():
             for tp, offset in offsets.items():
