@@ -175,7 +175,7 @@ LATTICE_EQUAL = 0.5
 LATTICE_EXCESS = 0.1
 LATTICE_U = 0.25
 EDIT_FLIP_ROWS = 1_000  # of the reference, all pairs of which tell how often edits flip: 0 to .25 on half of the services, .36 to .71 on
-# seven; there flips of edits must come in order, since a person who fills a form flips as often as a search
+EDIT_FLIPS = 0.3  # seven; there flips of edits must come in order, since a person who fills a form flips as often as a search
 POLLED = 4  # (E5, too) exact repeats a distinct row beyond which they are polling; a search on whole numbers repeats itself 1 to 3 times
 LATTICE_Q = (0.4, 0.55, 0.7)
 

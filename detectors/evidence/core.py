@@ -29,7 +29,7 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
     return Yardsticks(
         r.image, r.nearest, r.far**2, r.equal_share, r.edit_share, r.repeated_share, np.exp(r.joint_limits) - 1e-4,
         np.exp(r.smooth_limits) - 1e-4, r.coarse, _ordinary(r), float(np.exp(ln_page)), float(np.exp(ln_ticket)), r.look, r.bond,
-        r.generated, bool(r.flip_rates[0] > c.FLIP_U[0]), bool(r.edit_flip_rate > c.LATTICE_U),
+        r.generated, bool(r.flip_rates[0] > c.FLIP_U[0]), bool(r.edit_flip_rate > c.EDIT_FLIPS),
     )  # fmt: skip
 
 
