@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from detectors.drift.counts import WindowCounts
 from detectors.drift.moments import SCALE
 from detectors.drift.reference import DriftReference
+from detectors.drift.summary import medians
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -141,18 +142,8 @@ class EffectSizer:
 
     def _medians(self, cells: Ints | Floats) -> Floats:
         """Medians from cells, linear inside one; NaN for categories and without values."""
-        reference = self.reference
-        out = np.full(self._starts.size, np.nan)
-        for v in np.flatnonzero(self._numeric):
-            m = int(reference.n_edges[v])
-            counts = cells[self._starts[v] : self._last[v]]
-            total = np.cumsum(counts)
-            if not total[-1]:
-                continue
-            k = int(np.searchsorted(total, total[-1] / 2))
-            left, right = reference.edges[v, max(k - 1, 0)], reference.edges[v, min(k, m - 1)]
-            inside = (total[-1] / 2 - (total[k] - counts[k])) / counts[k]
-            out[v] = left + inside * (float(right) - float(left))
+        reference, out = self.reference, np.empty(self._starts.size)
+        medians(cells, reference.starts, reference.edges, reference.n_edges, self._numeric, out)
         return out
 
     def _gap(self, past: Floats, now: Floats, seen: NDArray[np.bool_]) -> tuple[Floats, Floats]:

@@ -214,6 +214,7 @@ class Pairs:
         split: what a value of a member must exceed to be above, float32, shape (m,).
         upper: whether a cell is above, uint8, shape (n_cells,).
         above: the reference's share above the split of each member, shape (m,).
+        rows: of the reference, 1 at least.
 
     Raises:
         ValueError: pairs of something else than two different features, or counts beyond the rows.
@@ -252,13 +253,13 @@ class Pairs:
             self.split = np.ascontiguousarray(edges[self.members, last[self.members]])
         else:
             self.upper, self.split = whole.upper, whole.split
-        self._rows = max(rows, 1)
+        self.rows = max(rows, 1)
         self.above = np.add.reduceat(counts * self.upper, starts[:-1])[self.members] / max(rows, 1)
 
     @property
     def share(self) -> Floats:
         """Rows apart by rows, shape (P,)."""
-        return np.asarray(self.kept.apart / self._rows, np.float64)
+        return np.asarray(self.kept.apart / self.rows, np.float64)
 
     def __len__(self) -> int:
         return int(self.kept.first.size)
