@@ -1,5 +1,7 @@
 """What a window's description says of each variable is what its definition says, one variable at a time."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -53,5 +55,6 @@ def test_medians_are_read_off_the_cells() -> None:
 
 def test_the_exponential_of_a_bet_is_one() -> None:
     x = np.linspace(-8.0, 8.0, 501)
-    assert [_exp.py_func(one) for one in x] == pytest.approx(np.exp(x), rel=1e-11)
-    assert _exp.py_func(16.0) == pytest.approx(np.exp(16.0), rel=2e-9)
+    exp: Callable[[float], float] = _exp.py_func
+    assert [exp(one) for one in x.tolist()] == pytest.approx(np.exp(x), rel=1e-11)
+    assert exp(16.0) == pytest.approx(np.exp(16.0), rel=2e-9)
