@@ -65,7 +65,7 @@ def test_a_mixture_of_many_is_what_its_definition_says(components: int, dtype: t
         moved = (np.arange(components) >= int(0.9 * components)) & (t // 40 % 3 == 1)
         log_e = rng.normal(np.where(moved, 0.9, quiet), 0.3).astype(np.float32).astype(np.float64)
         may_page = t % 50 > 5
-        severity, opened = sr.update(log_e, may_page=may_page)
+        severity, opened = sr.update(log_e.astype(dtype), may_page=may_page)
         began[cusum <= 0] = t
         cusum = np.minimum(np.maximum(cusum + log_e, 0.0), log_a - np.log(weights))
         cap = log_a - np.log(weights) + 1e-3 if may_page else log_a - math.log(2.0)
