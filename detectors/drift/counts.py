@@ -198,8 +198,9 @@ class WindowCounts:
         reference: whose cells they are.
         together: whether random features are summed.
 
-    Cost: 0.023 us per event of 20 features in windows of 10,000, 0.13 with 10 scores and the class in batches of 500
-    (bench/drift_counts.py); of it random features 0.007 in windows of 10,000, 0.013 in batches of 500, and 0.08 in windows of 300.
+    Cost: 0.025 us per event of 20 features in windows of 10,000, 0.03 where rows are not in the cache, 0.13 with 10 scores and the class in
+    batches of 500 (bench/drift_counts.py); of it random features 0.007 in windows of 10,000, 0.013 in batches of 500, and 0.08 in windows
+    of 300.
     Memory: 64 bytes a cell and a pair, and 12 KB (20 features, 10 scores: 51 KB).
     """
 

@@ -209,7 +209,7 @@ class JointEvidence:
     Attributes:
         rho: intra-client correlation of each pair, used for the next window, shape (P,).
 
-    Cost: 12 us a window of 190 pairs. Memory: 24 bytes a pair, besides the recursion's four components.
+    Cost: 25 us a window of 190 pairs. Memory: 24 bytes a pair, besides the recursion's four components.
     """
 
     def __init__(self, reference: DriftReference, materiality: float, wander_z: float) -> None:

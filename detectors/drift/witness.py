@@ -214,7 +214,7 @@ class WitnessEvidence:
     Attributes:
         rho: intra-client correlation of each whitened feature, used for the next window, shape (M,).
 
-    Cost: 25 us a window. Memory: 11 KB, besides 35 to 60 KB of the reference's.
+    Cost: 18 us a window. Memory: 11 KB, besides 35 to 60 KB of the reference's.
     """
 
     def __init__(self, features: Features, gamma: float, materiality: float) -> None:
