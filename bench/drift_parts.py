@@ -3,12 +3,13 @@
     python -m bench.drift_parts
 
 A window is counted and judged while the calls are noted with their arguments; each is then repeated 400 times, least taken. They are warm
-then, so their sum is less than what the whole takes: the rest is Python and numpy between them, and memory that is not at hand. Pin the
-process to a core, and compare two versions only in turns.
+then, and the whole is of 40 quiet windows one after the other, so their sum is less than that: the rest is Python and numpy between them,
+and memory that is not at hand. Pin the process to a core, and compare two versions only in turns.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable
 from types import ModuleType
@@ -16,7 +17,7 @@ from typing import Any
 
 from numba.core.dispatcher import Dispatcher
 
-from bench.drift_counts import best_s, setting
+from bench.drift_counts import WINDOWS, Setting, best_s
 
 MODULES = ("counts", "features", "dependence", "detector", "joint", "witness")
 REPEATS = 400
@@ -40,21 +41,18 @@ def noted(module: ModuleType, calls: list[tuple[str, Callable[[], object]]]) -> 
 
 def main() -> None:
     """Print the table."""
-    given = setting()
-    count, judge = given.count, given.judge
-    for _ in range(30):
-        count()
-        judge()
+    given = Setting()
+    given.each(given.judge)
     calls: list[tuple[str, Callable[[], object]]] = []
     modules = [importlib.import_module(f"detectors.drift.{name}") for name in MODULES]
     ends = [noted(module, calls) for module in (*modules, importlib.import_module("detectors.e_process"))]
-    count()
+    given.count(0)
     counted = len(calls)
-    judge()
+    given.judge(0)
     for end in ends:
         end()
-    for title, whole, part in (("counting", count, calls[:counted]), ("verdict", judge, calls[counted:])):
-        spent = best_s(whole, REPEATS) * 1e6
+    for title, do, part in (("counting", given.count, calls[:counted]), ("quiet verdict", given.judge, calls[counted:])):
+        spent = best_s(functools.partial(given.each, do), REPEATS // WINDOWS) / WINDOWS * 1e6
         alone = sorted(((best_s(call, REPEATS) * 1e6, name) for name, call in part), reverse=True)
         print(f"{title:28s} {spent:6.1f} us")
         for took, name in alone:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from detectors.drift import DriftReference, WindowCounts
 from detectors.drift.moments import CLIP, SCALE
-from detectors.e_process import Severity, ShiryaevRoberts, log_mean_exp, page_threshold
+from detectors.e_process import Severity, ShiryaevRoberts, page_threshold
 from detectors.state import StateError, arrays_like, pack, unpack
 
 MOST_USUAL = 0.95
@@ -116,19 +116,7 @@ class ConstantDetector:
             worth: w of each variable, shape (V,).
             may_page: whether evidence of this window may open a page.
         """
-        d, cells = self.reference.n_features, counts.cells
-        log_e, at, log_p = np.zeros(d), np.full(d, -1), np.zeros(d)
-        known = np.zeros(d, np.bool_)
-        for v in range(d):
-            begin, last = int(self.reference.starts[v]), int(self.reference.starts[v + 1]) - 1
-            k = int(cells[begin:last].sum())
-            known[v] = k > 0
-            if not k:
-                continue
-            shares = np.clip(most[begin:last] / max(1.0 - self._missing(v), 1e-9), 1e-12, 1.0)
-            at[v] = self._one_value(counts, cells[begin:last], v, k)
-            log_p[v] = min(log_mean_exp(worth[v] * np.log(shares), 0.0), 0.0)
-            log_e[v] = -log_p[v] if at[v] >= 0 and shares[at[v]] <= MOST_USUAL else -np.inf
+        known, at, log_p, log_e = self._bets(counts, most, worth)
         severity: Severity = "page" if self.sr.open else "none"
         opened = False
         if counts.n:
@@ -148,10 +136,29 @@ class ConstantDetector:
             stuck=() if severity == "none" else self._told(counts, at),
         )
 
-    def _missing(self, v: int) -> float:
-        """The reference's share of missing values of variable v."""
-        mine = self.reference.counts[self.reference.starts[v] : self.reference.starts[v + 1]]
-        return float(mine[-1] / max(int(mine.sum()), 1))
+    def _bets(
+        self, counts: WindowCounts, most: NDArray[np.float64], worth: NDArray[np.float64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Of each feature: whether it has known values, in which cell all of them are one value or -1, ln P, and ln e without gates."""
+        reference, d = self.reference, self.reference.n_features
+        first, missing, end = reference.starts[:d], reference.starts[1 : d + 1] - 1, int(reference.starts[d])
+        sizes, cells = missing + 1 - first, counts.cells[:end]
+        cells[missing] = 0
+        k, largest = np.add.reduceat(cells, first), np.maximum.reduceat(cells, first)
+        lacking = reference.counts[missing] / np.maximum(np.add.reduceat(reference.counts[:end], first), 1)
+        shares = np.clip(most[:end] / np.repeat(np.maximum(1.0 - lacking, 1e-9), sizes), 1e-12, 1.0)
+        powers = np.repeat(worth[:d], sizes) * np.log(shares)
+        powers[missing] = -np.inf
+        top = np.maximum.reduceat(powers, first)
+        log_p = np.minimum(top + np.log(np.add.reduceat(np.exp(powers - np.repeat(top, sizes)), first)), 0.0)
+        known, at = k > 0, np.full(d, -1)
+        log_p[~known] = 0.0
+        log_e = np.where(known, -np.inf, 0.0)
+        for v in np.flatnonzero(known & (largest == k)).tolist():
+            at[v] = self._one_value(counts, cells[first[v] : missing[v]], v, int(k[v]))
+            if at[v] >= 0 and shares[first[v] + at[v]] <= MOST_USUAL:
+                log_e[v] = -log_p[v]
+        return known, at, log_p, log_e
 
     def _one_value(self, counts: WindowCounts, cells: NDArray[np.int64], v: int, k: int) -> int:
         """In which of the feature's cells all k known values are one value, or -1."""

@@ -189,20 +189,75 @@ OLDEST = 65_535
 LEAST = -87.0
 """Its exponential is lost when added to 1, and the last that is not subnormal in float32, which takes ten times as long."""
 
+_MARGIN = 0.01
+"""Nats, for weights that sum to 1 but for rounding."""
+
 _MAXIMA = {"nnan", "nsz"}
 """Largest of several at once; sums stay in their order."""
 _AT_ONCE = 32
 
 
+@njit(cache=True, nogil=True)
+def _any_above(values, level):  # type: ignore[no-untyped-def]  # compiled
+    """Whether any is; they are counted, which takes several at once."""
+    count = 0
+    for k in range(values.size):
+        count += values[k] > level
+    return count > 0
+
+
 @njit(cache=True, nogil=True, fastmath=_MAXIMA)
-def _begin(log_r, cusum, age, log_e, log_weights, of, log_page, out):  # type: ignore[no-untyped-def]  # compiled
-    """One step of the CUSUMs; -|ln R|, or `LEAST`, into `out`. Three loops, since each alone takes several at once."""
+def _begin(log_r, cusum, age, log_e, log_weights, of, log_page, least, blocks, out):  # type: ignore[no-untyped-def]  # compiled
+    """One step of the CUSUMs; -|ln R|, or `LEAST`, of the blocks of 32 in which that is above `least`, one after the other into `out`.
+
+    In the others ln(1 + R) is ln R or 0 to the last bit. Where the blocks begin goes into `blocks`; returns how many they are. What is
+    left of a multiple of 32 is a block, too. Several loops, since each alone takes several at once; caps are looked for where one is near.
+    """
     for k in range(log_r.size):
-        age[k] = 0 if cusum[k] <= 0.0 else min(age[k] + 1, OLDEST)
+        older = np.uint16(age[k] + np.uint16(age[k] < OLDEST))
+        age[k] = older if cusum[k] > 0.0 else np.uint16(0)
     for k in range(log_r.size):
-        cusum[k] = min(max(cusum[k] + log_e[k], 0.0), log_page - log_weights[of[k]])
+        cusum[k] = max(cusum[k] + log_e[k], 0.0)
+    if _any_above(cusum, log_page - log_weights[-1]):
+        for k in range(log_r.size):
+            cusum[k] = min(cusum[k], log_page - log_weights[of[k]])
     for k in range(log_r.size):
         out[k] = max(-abs(log_r[k]), LEAST)
+    near, whole = 0, log_r.size // _AT_ONCE * _AT_ONCE
+    for first in range(0, whole if _any_above(out, least) else 0, _AT_ONCE):
+        most = out[first]
+        for i in range(_AT_ONCE):
+            most = max(most, out[first + i])
+        if most > least:
+            blocks[near] = first
+            for i in range(_AT_ONCE):
+                out[near * _AT_ONCE + i] = out[first + i]
+            near += 1
+    for k in range(whole, log_r.size):
+        out[near * _AT_ONCE + k - whole] = out[k]
+    blocks[near] = whole
+    return near + 1
+
+
+@njit(cache=True, nogil=True, fastmath=_MAXIMA)
+def _finish(log_r, log_e, log_weights, of, log_page, may_page, blocks, near, room):  # type: ignore[no-untyped-def]  # compiled
+    """Let ln R <- ln(R + 1) + ln e, at most at its cap, `room` holding ln(1 + exp(-|ln R|)) of the blocks; it is 0 in the others."""
+    for b in range(near):
+        first, at = blocks[b], b * _AT_ONCE
+        for i in range(min(_AT_ONCE, log_r.size - first)):
+            room[at + i] = max(log_r[first + i], 0.0) + room[at + i] + log_e[first + i]
+    for k in range(log_r.size):
+        log_r[k] = max(log_r[k], 0.0) + log_e[k]
+    for b in range(near):
+        first, at = blocks[b], b * _AT_ONCE
+        for i in range(min(_AT_ONCE, log_r.size - first)):
+            log_r[first + i] = room[at + i]
+    if not may_page:
+        for k in range(log_r.size):
+            log_r[k] = min(log_r[k], log_page - np.log(2.0))
+    elif _any_above(log_r, log_page - log_weights[-1]):
+        for k in range(log_r.size):
+            log_r[k] = min(log_r[k], log_page - log_weights[of[k]] + ROOM)
 
 
 @njit(cache=True, nogil=True, fastmath=_MAXIMA)
@@ -223,16 +278,10 @@ def _largest(values):  # type: ignore[no-untyped-def]  # compiled
 
 
 @njit(cache=True, nogil=True, fastmath=_MAXIMA)
-def _finish(log_r, log_e, log_weights, of, log_page, may_page, room):  # type: ignore[no-untyped-def]  # compiled
-    """Let ln R <- ln(R + 1) + ln e, at most at its cap, `room` holding ln(1 + exp(-|ln R|)).
-
-    Returns the largest ln(w R), and leaves the others' distance from it, or `LEAST`, in `room`.
-    """
+def _weigh(log_r, log_weights, of, room):  # type: ignore[no-untyped-def]  # compiled
+    """The largest ln(w R); the others' distance from it, or `LEAST`, is left in `room`."""
     for k in range(log_r.size):
-        weight = log_weights[of[k]]
-        cap = log_page - weight + ROOM if may_page else log_page - np.log(2.0)
-        log_r[k] = min(max(log_r[k], 0.0) + room[k] + log_e[k], cap)
-        room[k] = log_r[k] + weight
+        room[k] = log_r[k] + log_weights[of[k]]
     top = _largest(room)
     if top > -np.inf:
         for k in range(log_r.size):
@@ -268,6 +317,7 @@ class ShiryaevRoberts:
         self.log_r: NDArray[Any] = np.full(log_weights.shape, -np.inf, dtype)
         self.cusum = np.zeros(log_weights.shape, np.float32)
         self._age = np.zeros(log_weights.shape, np.uint16)
+        self._least = math.log(float(np.finfo(dtype).eps) / 4.0)  # its exponential added to 1 is 1
         self.steps = 0
         self.open = False
 
@@ -304,14 +354,16 @@ class ShiryaevRoberts:
         Returns:
             severity ("none", "ticket", "page") and whether a page episode opened just now.
         """
-        room = np.empty_like(self.log_r)
-        _begin(self.log_r, self.cusum, self._age, log_e, self._weights, self._of, self.log_page, room)
-        np.exp(room, out=room)
-        room += 1.0
-        np.log(room, out=room)
-        top = _finish(self.log_r, log_e, self._weights, self._of, self.log_page, may_page, room)
+        room, blocks = np.empty_like(self.log_r), np.empty(self.log_r.size // _AT_ONCE + 1, np.int32)
+        law = log_e, self._weights, self._of, self.log_page
+        near = _begin(self.log_r, self.cusum, self._age, *law, self._least, blocks, room)
+        some = room[: near * _AT_ONCE]
+        np.exp(some, out=some)
+        some += 1.0
+        np.log(some, out=some)
+        _finish(self.log_r, *law, may_page, blocks, near, room)
         self.steps += 1
-        level = top + math.log(float(np.exp(room, out=room).sum())) if math.isfinite(top) else top
+        level = self._level(room)
         opened = may_page and not self.open and level >= self.log_page
         self.open = self.open or opened
         if self.open and level < self.log_ticket:
@@ -320,6 +372,13 @@ class ShiryaevRoberts:
         if self.open:
             return "page", opened
         return ("ticket" if level >= self.log_ticket else "none"), False
+
+    def _level(self, room: NDArray[Any]) -> float:
+        """Natural logarithm of M, or -inf where no single R is near a ticket: M is a mean of them. `room` is to write in."""
+        if not _any_above(self.log_r, self.log_ticket - _MARGIN):
+            return -math.inf
+        top = _weigh(self.log_r, self._weights, self._of, room)
+        return float(top + math.log(float(np.exp(room, out=room).sum()))) if math.isfinite(top) else float(top)
 
     def reset(self) -> None:
         """Forget all evidence (a new model version, a new reference); the number of steps goes on."""

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from detectors.drift.counts import BUCKETS, WindowCounts
-from detectors.drift.design_effect import effective, excess, infer, loud_groups, remember, take_in, volumes_of, weigh
+from detectors.drift.design_effect import infer, learned_from, looked_at, loud_groups
 from detectors.drift.reference import DriftReference
 from detectors.groups import GROUPS
 
@@ -83,6 +83,7 @@ class Dependence:
         V = len(reference.variables)
         self._starts, self._tenths, self._tenth_starts = reference.starts, reference.tenths, reference.tenth_starts
         sizes = np.diff(reference.starts)
+        self._cells_of_first = int(reference.starts[1])
         rows = np.add.reduceat(reference.counts, reference.starts[:-1])
         # of the cells, of the normal scores, of their squares
         self._numerators, self._denominators = np.zeros((2, V, 3))
@@ -94,24 +95,21 @@ class Dependence:
 
     def look(self, counts: WindowCounts) -> Look:
         """What the events of a window are worth, by what was learned before it."""
-        sizes, extra = counts.group_sizes.astype(np.float64), np.empty(GROUPS)
-        volumes_of(counts.volumes, extra)
+        sizes, extra, repeats = np.empty((3, GROUPS))
         weights, of_tilts = np.empty((2, GROUPS, self.rho.size))
-        weigh(sizes, extra, self.rho, weights)
-        weigh(sizes, extra, self.rho_tilts, of_tilts)
-        return Look(
-            effective(counts.volumes, self.recent, RECENT_DECAY, self._rho), sizes, extra, extra / np.maximum(sizes, 1.0), weights, of_tilts
-        )
+        cells, lately, out = self._cells_of_first, (self.recent, RECENT_DECAY, self._rho), (sizes, extra, repeats, weights, of_tilts)
+        clients = looked_at(counts.table, cells, counts.volumes, *lately, self.rho, self.rho_tilts, *out)
+        return Look(clients, *out)
 
     def learn(self, counts: WindowCounts, look: Look) -> None:
         """Take a window that has been judged into account for the next ones."""
-        told, share = np.empty((len(self.rho), 3, 2)), np.empty_like(self.baseline)
         tables = counts.table, look.sizes, look.extra, look.weights, self.baseline
-        excess(*tables, self._starts, self._tenths, self._tenth_starts, self._scores, BASELINE_EVENTS, PRIOR_RHO, share, told)
-        take_in(told, self._numerators, self._denominators, DECAY, share, self.baseline, BASELINE_DECAY if counts.n else 1.0)
-        self._infer()
-        remember(counts.volumes, self._rho, self.usual, USUAL_DECAY, self.recent, RECENT_DECAY)
-        loud_groups(self.usual, DOMINANT, self.loud)
+        shape = self._starts, self._tenths, self._tenth_starts, self._scores
+        prior = BASELINE_EVENTS, PRIOR_RHO, PRIOR_WEIGHT
+        decays = DECAY, BASELINE_DECAY if counts.n else 1.0, USUAL_DECAY, RECENT_DECAY
+        learned = self._numerators, self._denominators, decays, counts.volumes, self.usual, self.recent
+        rhos = self.rho, self.rho_along, self.rho_tilts
+        self._rho = float(learned_from(tables, shape, prior, *learned, DOMINANT, rhos, self.loud))
 
     def _infer(self) -> None:
         learned = self._numerators, self._denominators, PRIOR_RHO, PRIOR_WEIGHT

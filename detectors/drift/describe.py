@@ -31,36 +31,39 @@ def describe(
     reference: DriftReference, sizes: EffectSizes, cells: NDArray[np.int64], strongest: list[Strongest], rho: NDArray[np.float64]
 ) -> tuple[VariableDrift, ...]:
     """One entry per variable, in the reference's order; `cells` are the window's counts."""
+    ends = np.array([(best.low, best.high) for best in strongest]).ravel()
+    before, events = (np.add.reduceat(np.append(mass, 0), ends)[::2] for mass in (sizes.expected, cells))
+    after, numeric = events / np.maximum(sizes.n, 1), np.array([kind == "numeric" for kind in reference.kinds])
+    columns = {
+        "n": sizes.n,
+        "psi": sizes.psi,
+        "w1": sizes.w1,
+        "js": sizes.js,
+        "ks": sizes.ks,
+        "missing": sizes.missing,
+        "unseen": sizes.unseen,
+        "below": sizes.below,
+        "above": sizes.above,
+        "mean_shift": sizes.shift,
+        "reference_center": np.where(numeric, sizes.reference_center, before),
+        "center": np.where(numeric, sizes.center, after),
+        "rho": rho,
+    }
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
     entries = []
-    for v, best in enumerate(strongest):
-        begin = int(reference.starts[v])
-        before = float(sizes.expected[best.low : best.high].sum())
-        after = float(cells[best.low : best.high].sum() / max(int(sizes.n[v]), 1))
+    for v, (best, row, was, now) in enumerate(zip(strongest, rows, before.tolist(), after.tolist(), strict=True)):
+        begin, numbers = int(reference.starts[v]), dict(zip(columns, row, strict=True))
         what, direction = cell_name(reference, v, best.low - begin, best.high - begin), _direction(reference, v, best.low - begin)
-        numeric = reference.kinds[v] == "numeric"
-        shift = float(sizes.shift[v])
-        if direction == "shape" and abs(shift) >= SHIFTED_SD:
-            direction = "up" if shift > 0 else "down"
+        if direction == "shape" and abs(numbers["mean_shift"]) >= SHIFTED_SD:
+            direction = "up" if numbers["mean_shift"] > 0 else "down"
         entries.append(
             VariableDrift(
                 name=reference.variables[v],
-                n=int(sizes.n[v]),
-                psi=float(sizes.psi[v]),
-                w1=float(sizes.w1[v]),
-                js=float(sizes.js[v]),
-                ks=float(sizes.ks[v]),
-                missing=float(sizes.missing[v]),
-                unseen=float(sizes.unseen[v]),
-                below=float(sizes.below[v]),
-                above=float(sizes.above[v]),
                 log_evidence=best.log_evidence,
                 since=best.since,
                 direction=direction,
-                mean_shift=shift,
-                reference_center=float(sizes.reference_center[v]) if numeric else before,
-                center=float(sizes.center[v]) if numeric else after,
-                detail=f"share of {what}: {before:.3f} -> {after:.3f}",
-                rho=float(rho[v]),
+                detail=f"share of {what}: {was:.3f} -> {now:.3f}",
+                **numbers,
             )
         )
     return tuple(entries)

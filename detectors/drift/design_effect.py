@@ -173,3 +173,67 @@ def excess(table, sizes, extra, weights, baseline, starts, tenths, tenth_starts,
                     r = (deviation[kind, g] - sizes[g] * spread[kind, g]) / (extra[g] * spread[kind, g])
                     out[v, kind, 0] += w * min(max(r, -1.0), 1.0)
                     out[v, kind, 1] += w
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def looked_at(table, cells, volumes, recent, decay, middle, rho, rho_tilts, sizes, extra, repeats, weights, of_tilts):  # type: ignore[no-untyped-def]  # compiled
+    """What the events of a window are worth, as of `dependence.Look`; returns the effective number of clients.
+
+    Args:
+        table: events per group and cell, shape (16, n_cells).
+        cells: of the first variable, of which every event has one.
+        volumes: events per hashed client.
+        recent: their worth of the windows before.
+        decay: of it.
+        middle: median rho.
+        rho: of single cells, shape (V,).
+        rho_tilts: of tilts, shape (V,).
+        sizes: where the events per group go, as the others float64, shape (16,).
+        extra: where sum n_c (n_c - 1) goes, shape (16,).
+        repeats: where that by event goes, shape (16,).
+        weights: where 1 / phi of single cells goes, shape (16, V).
+        of_tilts: where that of tilts goes, shape (16, V).
+    """
+    for g in range(GROUPS):
+        total = 0
+        for c in range(cells):
+            total += table[g, c]
+        sizes[g] = total
+    volumes_of(volumes, extra)
+    for g in range(GROUPS):
+        repeats[g] = extra[g] / max(sizes[g], 1.0)
+    weigh(sizes, extra, rho, weights)
+    weigh(sizes, extra, rho_tilts, of_tilts)
+    return effective(volumes, recent, decay, middle)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def learned_from(tables, shape, before, numerators, denominators, decays, volumes, usual, recent, dominant, rhos, loud):  # type: ignore[no-untyped-def]  # compiled
+    """Take a window into account for the next ones; returns the median of the new correlations.
+
+    Args:
+        tables: table, sizes, extra, weights and baseline, as of `excess`.
+        shape: starts, tenths, tenth_starts and scores, as there.
+        before: what the baseline is worth in events, the prior rho, and what that is worth.
+        numerators: learned so far, shape (V, 3).
+        denominators: the same.
+        decays: of what was learned, of the baseline, of the usual and of the recent volumes.
+        volumes: events per hashed client of this window.
+        usual: their worth in the long run.
+        recent: the same lately.
+        dominant: share above which a group is the service.
+        rhos: of single cells, along the scores, and of tilts; where they go.
+        loud: where it goes which groups may be left out, shape (16,).
+    """
+    table, sizes, extra, weights, baseline = tables
+    prior_events, prior_rho, prior_weight = before
+    keep, keep_baseline, keep_usual, keep_recent = decays
+    rho, along, largest = rhos
+    told, share = np.empty((rho.size, 3, 2)), np.empty(baseline.size)
+    starts, tenths, tenth_starts, scores = shape
+    excess(table, sizes, extra, weights, baseline, starts, tenths, tenth_starts, scores, prior_events, prior_rho, share, told)
+    take_in(told, numerators, denominators, keep, share, baseline, keep_baseline)
+    middle = infer(numerators, denominators, prior_rho, prior_weight, rho, along, largest)
+    remember(volumes, middle, usual, keep_usual, recent, keep_recent)
+    loud_groups(usual, dominant, loud)
+    return middle

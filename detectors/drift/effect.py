@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from detectors.drift.counts import WindowCounts
 from detectors.drift.moments import SCALE
 from detectors.drift.reference import DriftReference
+from detectors.drift.summary import medians
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -120,8 +121,6 @@ class EffectSizer:
         self._sizes = np.diff(starts)
         self._widths = reference.widths
         self._fold, self._fold_starts = reference.tenths, reference.tenth_starts[:-1]
-        self._inside = np.ones(reference.n_cells, bool)
-        self._inside[self._last[self._numeric]] = False
         self._center = self._medians(reference.counts)
 
     # worked out anew for each window: kept, they would be a tenth of what a model of 100 features takes
@@ -134,25 +133,21 @@ class EffectSizer:
         counts = self.reference.counts
         return np.asarray(counts / np.repeat(np.maximum(np.add.reduceat(counts, self._starts), 1), self._sizes), np.float64)
 
+    def _inside(self, cells: Ints | Floats) -> Floats:
+        """Cells without missing for numeric variables."""
+        kept = cells.astype(np.float64)
+        kept[self._last[self._numeric]] = 0.0
+        return kept
+
     def _shares(self, cells: Ints | Floats) -> Floats:
         """Shares without missing for numeric variables, with it for categories."""
-        kept = np.where(self._inside, cells, 0)
+        kept = self._inside(cells)
         return np.asarray(kept / np.maximum(np.repeat(np.add.reduceat(kept, self._starts), self._sizes), 1e-300), np.float64)
 
     def _medians(self, cells: Ints | Floats) -> Floats:
         """Medians from cells, linear inside one; NaN for categories and without values."""
-        reference = self.reference
-        out = np.full(self._starts.size, np.nan)
-        for v in np.flatnonzero(self._numeric):
-            m = int(reference.n_edges[v])
-            counts = cells[self._starts[v] : self._last[v]]
-            total = np.cumsum(counts)
-            if not total[-1]:
-                continue
-            k = int(np.searchsorted(total, total[-1] / 2))
-            left, right = reference.edges[v, max(k - 1, 0)], reference.edges[v, min(k, m - 1)]
-            inside = (total[-1] / 2 - (total[k] - counts[k])) / counts[k]
-            out[v] = left + inside * (float(right) - float(left))
+        reference, out = self.reference, np.empty(self._starts.size)
+        medians(cells, reference.starts, reference.edges, reference.n_edges, self._numeric, out)
         return out
 
     def _gap(self, past: Floats, now: Floats, seen: NDArray[np.bool_]) -> tuple[Floats, Floats]:
@@ -178,7 +173,7 @@ class EffectSizer:
         """
         past, past_folded = self._past, np.add.reduceat(self.reference.counts, self._fold)
         now, folded = self._shares(carried), np.add.reduceat(carried, self._fold)
-        seen = np.add.reduceat(np.where(self._inside, carried, 0.0), self._starts) > 0
+        seen = np.add.reduceat(self._inside(carried), self._starts) > 0
         before, gap = self._gap(past, now, seen)
         crossing = 0.5 * (before**2 + gap**2) / np.maximum(np.abs(before - gap), 1e-300)
         area = np.where(before * gap >= 0, 0.5 * np.abs(before + gap), crossing) * self._widths

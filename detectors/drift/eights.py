@@ -44,36 +44,49 @@ def _double(builder: Any, value: Any, kind: Any) -> Any:
     return builder.sitofp(value, kind) if isinstance(element, ir.IntType) else builder.fpext(value, kind)
 
 
-def _sum_rows(typing, factors, first, rows, begin, width, count, out, at):  # type: ignore[no-untyped-def]  # compiled
-    """out[at + i] = sum over c < count of factors[first + c] rows[begin + c width + i], i of 8; four c at a time, in a fixed order.
+def _sums(eights: int) -> Any:
+    def _of(typing, factors, first, rows, begin, width, count, out, at):  # type: ignore[no-untyped-def]  # compiled
+        """out[at + i] = sum over c < count of factors[first + c] rows[begin + c width + i], i of 8; four c at a time, in a fixed order.
 
-    All contiguous and of one dimension; `factors` and `rows` of any kind of number, `out` float64.
-    """
+        All contiguous and of one dimension; `factors` and `rows` of any kind of number, `out` float64. Several eights that follow each
+        other need each factor once.
+        """
 
-    def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        factor, data, to = (data_of(context, builder, signature.args[k], args[k]) for k in (0, 2, 6))
-        whole = args[1].type
-        total = kept(builder, ir.Constant(_EIGHT, None))
+        def build(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            factor, data, to = (data_of(context, builder, signature.args[k], args[k]) for k in (0, 2, 6))
+            whole = args[1].type
+            totals = [kept(builder, ir.Constant(_EIGHT, None)) for _ in range(eights)]
 
-        def product(c: Any) -> Any:
-            one = _double(builder, builder.load(builder.gep(factor, [builder.add(args[1], c)])), DOUBLE)
-            start = builder.gep(data, [builder.add(args[3], builder.mul(c, args[4]))])
-            kind = start.type.pointee
-            row = builder.load(builder.bitcast(start, ir.VectorType(kind, LANES).as_pointer()), align=_BYTES[str(kind)])
-            return builder.fmul(_all(builder, one), _double(builder, row, _EIGHT))
+            def products(c: Any) -> list[Any]:
+                one = _all(builder, _double(builder, builder.load(builder.gep(factor, [builder.add(args[1], c)])), DOUBLE))
+                start, each = builder.add(args[3], builder.mul(c, args[4])), []
+                for k in range(eights):
+                    eight = builder.gep(data, [builder.add(start, ir.Constant(whole, k * LANES))])
+                    kind = eight.type.pointee
+                    row = builder.load(builder.bitcast(eight, ir.VectorType(kind, LANES).as_pointer()), align=_BYTES[str(kind)])
+                    each.append(builder.fmul(one, _double(builder, row, _EIGHT)))
+                return each
 
-        fours = builder.and_(args[5], ir.Constant(whole, -_FOUR))
-        with cgutils.for_range_slice(builder, ir.Constant(whole, 0), fours, ir.Constant(whole, _FOUR)) as (c, _):
-            a, b, d, e = (product(builder.add(c, ir.Constant(whole, k))) for k in range(_FOUR))
-            some = builder.fadd(builder.fadd(a, b), builder.fadd(d, e))
-            builder.store(builder.fadd(builder.load(total), some), total)
-        with cgutils.for_range_slice(builder, fours, args[5], ir.Constant(whole, 1)) as (c, _):
-            builder.store(builder.fadd(builder.load(total), product(c)), total)
-        builder.store(builder.load(total), _eight(builder, to, args[7]), align=8)
-        return context.get_dummy_value()
+            def add(total: Any, some: Any) -> None:
+                builder.store(builder.fadd(builder.load(total), some), total)
 
-    whole = types.intp
-    return types.void(factors, whole, rows, whole, whole, whole, out, whole), build
+            fours = builder.and_(args[5], ir.Constant(whole, -_FOUR))
+            with cgutils.for_range_slice(builder, ir.Constant(whole, 0), fours, ir.Constant(whole, _FOUR)) as (c, _):
+                four = [products(builder.add(c, ir.Constant(whole, k))) for k in range(_FOUR)]
+                for total, (a, b, d, e) in zip(totals, zip(*four, strict=True), strict=True):
+                    add(total, builder.fadd(builder.fadd(a, b), builder.fadd(d, e)))
+            with cgutils.for_range_slice(builder, fours, args[5], ir.Constant(whole, 1)) as (c, _):
+                for total, one in zip(totals, products(c), strict=True):
+                    add(total, one)
+            for k, total in enumerate(totals):
+                place_of = builder.add(args[7], ir.Constant(whole, k * LANES))
+                builder.store(builder.load(total), _eight(builder, to, place_of), align=8)
+            return context.get_dummy_value()
+
+        whole = types.intp
+        return types.void(factors, whole, rows, whole, whole, whole, out, whole), build
+
+    return _of
 
 
 def _loudest(two: bool) -> Any:
@@ -137,7 +150,9 @@ def _differences(single: bool) -> Any:
     return _of
 
 
-sum_rows: Any = intrinsic(_sum_rows)
+sum_rows: Any = intrinsic(_sums(1))
+sum_pairs: Any = intrinsic(_sums(2))
+sum_threes: Any = intrinsic(_sums(3))
 loudest: Any = intrinsic(_loudest(False))
 loudest_two: Any = intrinsic(_loudest(True))
 singles: Any = intrinsic(_differences(True))
@@ -147,8 +162,10 @@ cumulated: Any = intrinsic(_differences(False))
 @njit(cache=True, nogil=True, error_model="numpy")
 def weighted(factors, first, rows, width, count, out, at):  # type: ignore[no-untyped-def]  # compiled
     """out[at + i] = sum over c < count of factors[first + c] rows[c width + i], i < width: `sum_rows`, and one by one behind the eights."""
-    eights = width // LANES * LANES
-    for i in range(0, eights, LANES):
+    eights, pairs = width // LANES * LANES, width // (2 * LANES) * (2 * LANES)
+    for i in range(0, pairs, 2 * LANES):
+        sum_pairs(factors, first, rows, i, width, count, out, at + i)
+    for i in range(pairs, eights, LANES):
         sum_rows(factors, first, rows, i, width, count, out, at + i)
     for i in range(eights, width):
         total = 0.0

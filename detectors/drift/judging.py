@@ -9,35 +9,48 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from detectors.drift.eights import LANES, cumulated, loudest, loudest_two, singles, sum_rows
+from detectors.drift.eights import LANES, cumulated, loudest, loudest_two, singles, sum_rows, sum_threes
 from detectors.groups import GROUPS
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def limits(p, below, above, few, rho, variable, swing, materiality, odds, out):  # type: ignore[no-untyped-def]  # compiled
-    """1 + u (o - 1) of every side and odds, and tested cell, u the edge of its tolerance; inf where that is 0 or 1.
+def limits(p, below, above, few, rho, variable, wander, wander_z, materiality, odds, out):  # type: ignore[no-untyped-def]  # compiled
+    """1 + u (o - 1) of every side and odds, and tested cell, u the edge of its tolerance; infinite where that is 0 or 1.
 
     Args:
-        p: the reference's share, shape (K,).
-        below: how far its own error may put it lower, shape (K,).
+        p: the reference's share, float32, shape (K,).
+        below: how far its own error may put it lower, float32, shape (K,).
         above: the same higher.
         few: 3.5 / sqrt(clients).
         rho: shape (V,).
         variable: whose a tested cell is, shape (K,).
-        swing: how far it may wander in time, shape (K,).
+        wander: its own over time, float32, shape (K,).
+        wander_z: times that it may wander.
         materiality: delta, shape (V,).
         odds: three above 1, three below, shape (6,).
         out: where it goes, shape (6, K).
     """
-    half = odds.size // 2
+    half, times = odds.size // 2, np.float32(wander_z)
+    mix, upper, lower, spread, delta = np.empty(rho.size), np.empty(p.size), np.empty(p.size), np.empty(p.size), np.empty(p.size)
+    for v in range(rho.size):
+        mix[v] = (few * np.sqrt(rho[v])) ** 2
     for k in range(p.size):
-        mix = few * np.sqrt(rho[variable[k]])
-        spread = mix**2 * p[k] * (1.0 - p[k]) + swing[k] ** 2
-        upper = p[k] + np.sqrt(above[k] ** 2 + spread) + materiality[variable[k]]
-        lower = p[k] - np.sqrt(below[k] ** 2 + spread) - materiality[variable[k]]
-        for s in range(half):
-            out[s, k] = 1.0 + upper * (odds[s] - 1.0) if upper < 1.0 else np.inf
-            out[half + s, k] = 1.0 + lower * (odds[half + s] - 1.0) if lower > 0.0 else np.inf
+        spread[k], delta[k] = mix[variable[k]], materiality[variable[k]]
+    for k in range(p.size):
+        swing = times * wander[k]
+        spread[k] = spread[k] * p[k] * (1.0 - p[k]) + swing * swing
+    for k in range(p.size):
+        edge = p[k] + np.sqrt(above[k] * above[k] + spread[k]) + delta[k]
+        upper[k] = edge if edge < 1.0 else np.inf
+    for k in range(p.size):
+        edge = p[k] - np.sqrt(below[k] * below[k] + spread[k]) - delta[k]
+        lower[k] = edge if edge > 0.0 else -np.inf
+    for s in range(half):
+        more, less, higher, smaller = odds[s] - 1.0, odds[half + s] - 1.0, out[s], out[half + s]
+        for k in range(p.size):
+            higher[k] = 1.0 + upper[k] * more
+        for k in range(p.size):
+            smaller[k] = 1.0 + lower[k] * less
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -173,7 +186,10 @@ def tilts_log_e(table, weights, variables, starts, log_w, log_top, active, loud,
                 hits[c] = a * mine[c]
                 events += mine[c]
             hits[size] = -a * events
-            for t in range(0, width, LANES):
+            threes = width // (3 * LANES) * (3 * LANES)
+            for t in range(0, threes, 3 * LANES):
+                sum_threes(hits, 0, w, t, width, size + 1, each, places[g] + t)
+            for t in range(threes, width, LANES):
                 sum_rows(hits, 0, w, t, width, size + 1, each, places[g] + t)
         for t in range(0, width, LANES):
             sum_rows(ones, 0, each, t, width, GROUPS, total, t)
@@ -183,3 +199,49 @@ def tilts_log_e(table, weights, variables, starts, log_w, log_top, active, loud,
                 loudest_two(each, no_trials, heard, width, 1.0, none, t, lost)
         for t in range(tilts):
             out[u, t] = total[t] - lost[t] if active[u, t] else -np.inf
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def edges(of_cells, of_tilts, few, rho, rho_tilts, out):  # type: ignore[no-untyped-def]  # compiled
+    """What `log_miss` and `log_top` are the logarithms of, one after the other.
+
+    Args:
+        of_cells: p, below, above, variable, wander, wander_z, materiality and odds of `limits`.
+        of_tilts: top, slack, spread and variables of `tops`.
+        few: 3.5 / sqrt(clients).
+        rho: of single cells, shape (V,).
+        rho_tilts: of tilts, shape (V,).
+        out: where it goes, of one dimension.
+    """
+    p, below, above, variable, wander, wander_z, materiality, odds = of_cells
+    top, slack, spread, variables = of_tilts
+    in_cells = odds.size * p.size
+    to_cells, to_tilts = out[:in_cells].reshape((odds.size, p.size)), out[in_cells:].reshape(top.shape)
+    limits(p, below, above, few, rho, variable, wander, wander_z, materiality, odds, to_cells)
+    tops(top, slack, spread, few, rho_tilts, variables, to_tilts)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def log_e(table, sizes, weights, weights_of_tilts, of_cells, of_tilts, starts, logs, loud, left_out, out):  # type: ignore[no-untyped-def]  # compiled
+    """Logarithms of e of cells and tilts, one after the other.
+
+    Args:
+        table: as of `cells_log_e`, as the next two.
+        sizes: events per group.
+        weights: what an event is worth to single cells.
+        weights_of_tilts: what it is worth to tilts.
+        of_cells: low, high, variable and log_odds of `cells_log_e`.
+        of_tilts: variables, log_w and active of `tilts_log_e`.
+        starts: first cell of each variable.
+        logs: of what `edges` gave.
+        loud: as there, as the next.
+        left_out: 0, 1 or 2.
+        out: where they go, of one dimension, and as long at least.
+    """
+    low, high, variable, log_odds = of_cells
+    variables, log_w, active = of_tilts
+    in_cells, end = log_odds.size * low.size, logs.size
+    log_miss, log_top = logs[:in_cells].reshape((log_odds.size, low.size)), logs[in_cells:].reshape(active.shape)
+    to_cells, to_tilts = out[:in_cells].reshape(log_miss.shape), out[in_cells:end].reshape(active.shape)
+    cells_log_e(table, sizes, weights, starts, low, high, variable, log_odds, log_miss, loud, left_out, to_cells)
+    tilts_log_e(table, weights_of_tilts, variables, starts, log_w, log_top, active, loud, left_out, to_tilts)

@@ -210,10 +210,11 @@ class Pairs:
     Attributes:
         members: variables that take part, int64, shape (m,).
         member: place of a variable among them or -1, int64, shape (V,).
-        i, j: places of each pair's two, shape (P,).
+        i, j: places of each pair's two, uint8, shape (P,).
         split: what a value of a member must exceed to be above, float32, shape (m,).
         upper: whether a cell is above, uint8, shape (n_cells,).
         above: the reference's share above the split of each member, shape (m,).
+        rows: of the reference, 1 at least.
 
     Raises:
         ValueError: pairs of something else than two different features, or counts beyond the rows.
@@ -246,24 +247,24 @@ class Pairs:
             raise ValueError(f"pairs of {self.members.size} features, at most {MOST_FEATURES}")
         self.member = np.full(len(kinds), -1, np.int64)
         self.member[self.members] = np.arange(self.members.size)
-        self.i, self.j = self.member[first].astype(np.int32), self.member[second].astype(np.int32)
+        self.i, self.j = self.member[first].astype(np.uint8), self.member[second].astype(np.uint8)
         if whole is None:
             self.upper, last = upper_cells(counts, starts, kinds)
             self.split = np.ascontiguousarray(edges[self.members, last[self.members]])
         else:
             self.upper, self.split = whole.upper, whole.split
-        self._rows = max(rows, 1)
+        self.rows = max(rows, 1)
         self.above = np.add.reduceat(counts * self.upper, starts[:-1])[self.members] / max(rows, 1)
 
     @property
     def share(self) -> Floats:
         """Rows apart by rows, shape (P,)."""
-        return np.asarray(self.kept.apart / self._rows, np.float64)
+        return np.asarray(self.kept.apart / self.rows, np.float64)
 
     def __len__(self) -> int:
         return int(self.kept.first.size)
 
     @property
-    def tables(self) -> tuple[Ints, NDArray[np.float32], NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]]:
+    def tables(self) -> tuple[Ints, NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
         """What counting needs."""
         return self.member, self.split, self.upper, self.i, self.j

@@ -51,6 +51,39 @@ def test_the_recursion_in_logarithms_equals_the_plain_one(values: list[float]) -
     assert not np.isnan(log_r[0])
 
 
+@pytest.mark.parametrize("components", [1, 31, 100])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_mixture_of_many_is_what_its_definition_says(components: int, dtype: type[np.float32 | np.float64]) -> None:
+    """Also where most components are far from everything: what is skipped there must change nothing."""
+    rng = np.random.default_rng(components)
+    weights = rng.choice([1.0, 2.0, 7.0], components)
+    weights /= weights.sum()
+    sr, log_a = ShiryaevRoberts(np.log(weights), 8640.0, dtype), math.log(8640.0)
+    log_r, began, cusum, is_open, seen = np.full(components, -np.inf), np.zeros(components, int), np.zeros(components), False, set()
+    quiet = np.sort(rng.choice([-40.0, -6.0, -0.1], components))
+    for t in range(400):
+        moved = (np.arange(components) >= int(0.9 * components)) & (t // 40 % 3 == 1)
+        log_e = rng.normal(np.where(moved, 0.9, quiet), 0.3).astype(np.float32).astype(np.float64)
+        may_page = t % 50 > 5
+        severity, opened = sr.update(log_e.astype(dtype), may_page=may_page)
+        began[cusum <= 0] = t
+        cusum = np.minimum(np.maximum(cusum + log_e, 0.0), log_a - np.log(weights))
+        cap = log_a - np.log(weights) + 1e-3 if may_page else log_a - math.log(2.0)
+        log_r = np.minimum(log_sr_step(log_r, log_e), cap)
+        level = log_mean_exp(log_r, np.log(weights))
+        opens = may_page and not is_open and level >= log_a
+        is_open = is_open or opens
+        if is_open and level < sr.log_ticket:
+            log_r[:], cusum[:], began[:], is_open = -np.inf, 0.0, t, False
+        else:
+            assert severity == ("page" if is_open else "ticket" if level >= sr.log_ticket else "none")
+            assert sr.log_r == pytest.approx(log_r, rel=1e-5, abs=1e-4)
+            assert np.array_equal(sr.since, began)
+        assert opened == opens
+        seen.add(severity)
+    assert seen == {"none", "ticket", "page"}
+
+
 def test_false_pages_stay_within_the_budget() -> None:
     rng = np.random.default_rng(1)
     A, windows, streams = 50.0, 400, 200
