@@ -151,6 +151,10 @@ class ModelJudge:
         while len(self._windows) > _MAX_PENDING:
             self._judge(min(self._windows), now_ns)
 
+    def beside(self, partial: WindowPartial) -> None:
+        """Hears of a share of another version of the model, which the same instances may serve."""
+        self._telemetry.beside(partial.version, partial.partition, partial.producers)
+
     def finding(self, found: Finding) -> None:
         """Takes what a shard found out about a client."""
         if found.family == "canary":

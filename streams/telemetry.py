@@ -30,7 +30,7 @@ _State = tuple[
     dict[str, Heartbeat],
     dict[str, int],
     dict[str, dict[int, Producer]],
-    dict[str, dict[int, dict[int, int]]],
+    dict[str, dict[int, dict[int | str, int]]],
     dict[str, int],
     dict[str, list[tuple[int, int]]],
     int,
@@ -44,7 +44,8 @@ class Telemetry:
     the instance had left behind a window and half a minute ago is settled: what is not there by then is missing, to the unit. "Ago" is
     by Kafka's time of what the partitions have read, the slowest of the instance's (at most two minutes behind the clock): an event that
     waits in a topic is not missing. An instance first heard in mid-stream is counted from its next block on. Producers without heartbeats
-    are shown, not judged.
+    are shown, not judged. The numbers of an instance that serves several versions of a model run through all of them: what another version
+    has of a block fills it up, and what is missing in it is told of each.
 
     Args:
         period_ns: length of a window, and how often it is judged.
@@ -57,8 +58,8 @@ class Telemetry:
         self._heartbeats: dict[str, Heartbeat] = {}
         self._heard_ns: dict[str, int] = {}
         self._parts: dict[str, dict[int, Producer]] = {}
-        self._blocks: dict[str, dict[int, dict[int, int]]] = {}
-        """By instance, block and partition: events that arrived."""
+        self._blocks: dict[str, dict[int, dict[int | str, int]]] = {}
+        """By instance, block and partition (of another version, with its name): events that arrived."""
         self._settled: dict[str, int] = {}
         """By instance: the last block that was judged."""
         self._highest: dict[str, list[tuple[int, int]]] = {}
@@ -82,15 +83,28 @@ class Telemetry:
             self._settled[instance] = -1 if 0 <= producer.lowest < NUMBERS_PER_BLOCK else producer.highest // NUMBERS_PER_BLOCK
             if self._settled[instance] >= 0:  # a heartbeat may have come first, and said nothing of where its numbers begin
                 self._completeness.stopped(instance)
-        blocks = self._blocks.setdefault(instance, {})
+            blocks = self._blocks.get(instance, {})
+            for block in [block for block in blocks if block <= self._settled[instance]]:
+                del blocks[block]
+        self._hold(instance, partition, producer)
+
+    def beside(self, version: str, partition: int, producers: Mapping[str, Producer]) -> None:
+        """Takes a partition's cumulative counts of another version of the model."""
+        for instance, producer in producers.items():
+            if instance in self._parts or instance in self._heartbeats:
+                self._hold(instance, f"{version}\0{partition}", producer)
+
+    def _hold(self, instance: str, source: int | str, producer: Producer) -> None:
+        blocks, settled = self._blocks.setdefault(instance, {}), self._settled.get(instance, -1)
         for block, n in producer.blocks.items():
-            if block > self._settled[instance]:
-                blocks.setdefault(block, {})[partition] = n
+            if block > settled:
+                blocks.setdefault(block, {})[source] = n
         if len(blocks) > _MAX_BLOCKS:  # no room to wait for them: nothing of them is judged
             for block in sorted(blocks)[:-_MAX_BLOCKS]:
                 del blocks[block]
-            self._settled[instance] = max(self._settled[instance], min(blocks) - 1)
-            self._completeness.stopped(instance)
+            if instance in self._settled:
+                self._settled[instance] = max(settled, min(blocks) - 1)
+                self._completeness.stopped(instance)
 
     def heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
         """Takes a sign of life; a closing one says that silence afterwards is no gap."""
