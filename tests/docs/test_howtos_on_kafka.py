@@ -246,13 +246,17 @@ def _siem(desk: Desk, pager: Pager, topics: Topics, mallory: str) -> None:
     with desk.running(http, "http.log", INFERWATCH_OCSF_AUTHORIZATION="Bearer x"):
         posted = pager.wait_for(lambda n: n.receiver == "siem" and n.mentions(mallory), timeout=60)
     with desk.running(topic, "topic.log"):
-        sent = [json.loads(record.value()) for record in desk.records(f"{topics.prefix}security.findings", lambda some: len(some) > 3)]
+        sent = [
+            json.loads(record.value())
+            for record in desk.records(
+                f"{topics.prefix}security.findings", lambda some: any(b"anary" in record.value() for record in some)
+            )
+        ]
     with desk.running(file, "file.log"):
         lines = until(lambda: (p := desk.folder / "findings.jsonl").exists() and p.read_text().splitlines(), "findings are in the file")
     written = [json.loads(line) for line in lines]
     assert {one["class_uid"] for one in (*(n.body for n in posted), *sent, *written)} == {2004}
-    assert any("canary" in json.dumps(one) for one in sent)
-    assert not any("canary" in json.dumps(one) for one in written), "another detector's"
+    assert not any("anary" in json.dumps(one) for one in written), "another detector's"
 
 
 def _kserve(desk: Desk) -> None:
@@ -351,5 +355,5 @@ def _rotate_keys(desk: Desk, log: Any) -> None:
     build, _, publish = desk.page("howto/references")[0].strip().splitlines()
     desk.run(f"{build}\n{publish}", INFERWATCH_MEMBERSHIP_KEY="n" * 32)
     (quoted,) = re.findall(r"the log says `([^`]+)`", (ROOT / "docs/howto/rotate-keys.md").read_text().replace("\n   ", " "))
-    pattern = quoted.replace(" ... ", ".*")
-    until(lambda: re.search(pattern, log()), f"the worker says {quoted}")
+    first, last = quoted.split(" ... ")
+    until(lambda: any(first in line and last in line for line in log().splitlines()), f"the worker says {quoted}")
