@@ -102,7 +102,7 @@ class ModelJudge:
         self._slices = SliceQueue()
         self._forgotten = Forgotten()
         self.swarm = SwarmState(self.alerts, settings.swarm.clients)
-        self.accuracy = ModelAccuracy(model, version, settings, self.alerts, emit, self._budgets.labels)
+        self.accuracy = ModelAccuracy(model, version, settings, self.alerts, emit, self._budgets.labels, self._budgets.losses)
         self.suspects_seen = 0
         """Rows of suspects that were looked at."""
         self.use(loaded)
