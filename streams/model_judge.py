@@ -244,7 +244,7 @@ class ModelJudge:
         telemetry = self._telemetry.judge(now_ns, heard_until_ns)
         if telemetry is not None:
             self._judge_telemetry(telemetry, now_ns)
-        self.service.tick(now_ns)
+        self.service.tick(now_ns, heard_until_ns)
         self.alerts.settle(now_ns)
 
     def set_back(self, now_ns: int) -> None:

@@ -248,9 +248,7 @@ def _siem(desk: Desk, pager: Pager, topics: Topics, mallory: str) -> None:
     with desk.running(topic, "topic.log"):
         sent = [
             json.loads(record.value())
-            for record in desk.records(
-                f"{topics.prefix}security.findings", lambda some: any(b"anary" in record.value() for record in some)
-            )
+            for record in desk.records(f"{topics.prefix}security.findings", lambda some: any(b"anary" in record.value() for record in some))
         ]
     with desk.running(file, "file.log"):
         lines = until(lambda: (p := desk.folder / "findings.jsonl").exists() and p.read_text().splitlines(), "findings are in the file")
