@@ -40,6 +40,12 @@ from tests.topics import Topics
 pytestmark = [
     pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.alertmanager, pytest.mark.slow, pytest.mark.timeout(900)
 ]  # fmt: skip
+PAGES = {
+    "howto/run", "howto/managed-clickhouse", "howto/managed-kafka", "howto/references", "howto/json-events", "howto/canaries", "howto/gate",
+    "howto/pages", "howto/verdicts", "howto/siem", "howto/kserve", "howto/incident", "howto/report", "howto/ui", "howto/audit",
+    "explanation/privacy",
+}  # fmt: skip
+"""All their commands are said here, but for those that need another server."""
 CANARY = (1937.43, 41.0, "NO")
 
 
@@ -84,6 +90,10 @@ def test_every_command_for_a_broker_or_a_store_does_what_its_page_says(
         "kafka:security.findings": f"kafka:{topics.create('security.findings', 1)}",
         "--month 2026-11": f"--month {datetime.now(UTC):%Y-%m}",
         "/run/secrets/pseudonym-key": str(tmp_path / "pseudonym-key"),
+        "https://iw_migrator@abc123.example.com:8443/inferwatch": store.dsn("inferwatch"),
+        "https://iw_writer@abc123.example.com:8443/inferwatch": store.dsn("inferwatch"),
+        "/run/secrets/clickhouse-migrator": str(tmp_path / "pseudonym-key"),
+        "/run/secrets/clickhouse": str(tmp_path / "pseudonym-key"),
         "'chdb:///var/lib/inferwatch/clickhouse'": f"'chdb://{tmp_path}/store/chdb'",
         "http://grafana@clickhouse:8123/inferwatch": store.dsn("inferwatch"),
     }
@@ -136,6 +146,8 @@ def _run(desk: Desk) -> str:
     desk.run(check, code=1)
     desk.run(migrate)
     said = desk.run(check)
+    for page in ("howto/managed-clickhouse", "howto/managed-kafka"):
+        assert "ok     ClickHouse" in "".join(desk.run(text) for text in desk.page(page))
     assert len(re.findall("^ok ", said, re.MULTILINE)) == 3
     assert "***" in said
     assert "m" * 32 not in said
