@@ -223,7 +223,7 @@ def _gate(desk: Desk, kafka: EmbeddedKafka, prefix: str) -> None:
     assert json.loads(said.splitlines()[1])["passed"] is True
     refused = desk.run("inferwatch gate --model fraud --version 7", code=1)
     assert "A page is open" in refused
-    assert "No instance has told that it loaded it" in refused
+    assert "No instance of the last hour has told that it loaded it" in refused
     desk.run("inferwatch gate --model fraud", code=2)
     desk.run(gate.splitlines()[0], code=3, INFERWATCH_CLICKHOUSE_DSN="http://default@127.0.0.1:1/inferwatch")
 
