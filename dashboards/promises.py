@@ -51,7 +51,7 @@ def judged(span: tuple[int, int]) -> Panel:
 _LOADED = """
     SELECT model, version, service, instance, max(at) AS since, argMax(kind, at) AS kind, argMax(signature, at) AS signature,
         argMax(key_id, at) AS key, argMax(digest, at) AS digest, argMax(problem, at) AS problem
-    FROM loads FINAL WHERE at <= $__toTime AND @scope GROUP BY model, version, service, instance HAVING kind = 'loaded'
+    FROM loads FINAL WHERE at <= $__toTime AND @scope AND @service GROUP BY model, version, service, instance HAVING kind = 'loaded'
 """
 
 
@@ -60,7 +60,7 @@ def signed(span: tuple[int, int]) -> Panel:
     return stat(
         "Signed artefacts",
         "Instances whose last load told a valid signature and nothing wrong, of all that have a version loaded at the end of the time "
-        "range. An instance that was killed counts as it was; what a service does not tell is not here.",
+        "range. An instance that was killed counts for an hour more, if it had heartbeats; what a service does not tell is not here.",
         sql(
             "SELECT countIf(signature = 'valid' AND problem = '') / count() AS signed FROM (@loaded) HAVING count() > 0".replace(
                 "@loaded", _LOADED

@@ -23,7 +23,7 @@ from tests.dashboards.rows import END, END_NS, HOSTILE, insert, rows
 from tests.streams.events import settings
 
 VIEWS = views()
-ALL = {"model": "$__all", "version": "$__all", "client": "$__all", "feature": "$__all", "budget": "1", "objective": "99.9", "slow": "24"}
+ALL = dict.fromkeys(("model", "version", "service", "client", "feature"), "$__all") | {"budget": "1", "objective": "99.9", "slow": "24"}
 CASES = [(name, panel.title) for name, view in VIEWS.items() for panel in view.panels if panel.kind != "row"]
 
 
@@ -72,12 +72,14 @@ def test_a_panel_obeys_its_variables_and_takes_hostile_names(store: ClickHouse, 
     assert not is_empty(several)
     if panel.kind != "stat" and "FROM workers" not in panel.sql:  # a worker is of no model
         assert run(store, panel, model=["nobody"], version=["1"], client=["nobody"]) == []
+        assert "${service" not in panel.sql or title == "Tables" or run(store, panel, service=["nobody"]) == []
 
 
 @pytest.mark.clickhouse
 @pytest.mark.parametrize("name", VIEWS)
 def test_the_variables_list_what_there_is(store: ClickHouse, name: str) -> None:
     wanted = {"model": {"fraud", HOSTILE}, "version": {"1"}, "client": {"c0ffee", HOSTILE, "quiet"}, "feature": {"amount", "age"}}
+    wanted["service"] = {"shop"}
     for variable in VIEWS[name].variables:
         if variable.sql:
             sql = expand(variable.sql, start=END - timedelta(hours=6), end=END, variables=ALL)
