@@ -87,6 +87,18 @@ def test_the_variables_list_what_there_is(store: ClickHouse, name: str) -> None:
 
 
 @pytest.mark.clickhouse
+def test_what_was_loaded_in_the_time_range_is_shown_until_it_ended(store: ClickHouse) -> None:
+    found = run(store, panel_of("oncall", "What is loaded"))
+    assert [(row["instance"], row["signature"], row["digest"]) for row in found] == [
+        ("shop-1", "valid", "sha256:1"),
+        ("shop-0", "missing", "sha256:0"),
+    ]
+    assert [row["ended"] for row in found] == [None, END - timedelta(minutes=60)]
+    assert [row["since"] for row in found] == [END - timedelta(minutes=25), END - timedelta(minutes=300)]
+    assert run(store, panel_of("executive", "Signed artefacts")) == [{"signed": 0.5}]
+
+
+@pytest.mark.clickhouse
 def test_open_alerts_are_the_newest_word_on_each(store: ClickHouse) -> None:
     found = {row["alert_id"]: row for row in run(store, panel_of("oncall", "Open alerts"))}
     assert {key: (row["severity"], row["state"]) for key, row in found.items()} == {
