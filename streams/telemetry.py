@@ -21,6 +21,8 @@ WAITED_NS = 120 * NS
 """For so long a partition is waited for that has told nothing newer: its shard is behind, or nothing came to it."""
 _MAX_BLOCKS = 8_192
 """Of an instance: four windows of the most that a partition tells of one."""
+_IDLE_BLOCKS = 1_024
+"""The same of one whose version is asked no more, while another is."""
 _MAX_SEEN = 64
 FORGET_NS = 86_400 * NS
 """Silence after which an instance is gone for good: every restart of a service is a new one."""
@@ -99,12 +101,22 @@ class Telemetry:
         for block, n in producer.blocks.items():
             if block > settled:
                 blocks.setdefault(block, {})[source] = n
-        if len(blocks) > _MAX_BLOCKS:  # no room to wait for them: nothing of them is judged
-            for block in sorted(blocks)[:-_MAX_BLOCKS]:
+        if instance not in self._settled:  # loaded and not asked yet: where its numbers will begin is not behind what others tell last
+            oldest = min(producer.blocks, default=0)
+            for block in [block for block in blocks if block < oldest]:
                 del blocks[block]
-            if instance in self._settled:
-                self._settled[instance] = max(settled, min(blocks) - 1)
-                self._completeness.stopped(instance)
+        if len(blocks) > _MAX_BLOCKS:  # no room to wait for them: nothing of them is judged
+            self._keep_newest(instance, _MAX_BLOCKS)
+        elif len(blocks) > _IDLE_BLOCKS and min(blocks) >= self._totals(instance)[1] // NUMBERS_PER_BLOCK:  # all came after its last event
+            self._keep_newest(instance, _IDLE_BLOCKS // 2)
+
+    def _keep_newest(self, instance: str, most: int) -> None:
+        blocks = self._blocks[instance]
+        for block in sorted(blocks)[:-most]:
+            del blocks[block]
+        if instance in self._settled:
+            self._settled[instance] = max(self._settled[instance], min(blocks) - 1)
+            self._completeness.stopped(instance)
 
     def heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
         """Takes a sign of life; a closing one says that silence afterwards is no gap."""

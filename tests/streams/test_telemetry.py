@@ -207,6 +207,36 @@ def test_two_versions_that_one_instance_serves_share_its_numbers_and_nothing_is_
     assert told_of_two_versions(rare) == []
 
 
+def test_a_version_that_is_loaded_and_not_asked_keeps_little_of_what_another_one_answers() -> None:
+    telemetry = Telemetry(WINDOW_S * NS, 100)
+    telemetry.heartbeat(Heartbeat(instance="i"), 0)
+    for k in range(300):
+        blocks = dict.fromkeys(range(max(0, 10 * k - 32), 10 * (k + 1)), NUMBERS_PER_BLOCK)
+        highest = 10 * (k + 1) * NUMBERS_PER_BLOCK - 1
+        told = {"i": Producer(service="s", received=highest + 1, highest=highest, lowest=0, last_at_ns=k * NS, blocks=blocks)}
+        telemetry.beside("2", 0, told | {"another": told["i"]})
+    assert len(telemetry.dump()["telemetry"]) < 2_000
+
+
+def test_a_version_that_is_asked_no_more_keeps_little_and_has_lost_nothing_when_it_is_asked_again() -> None:
+    telemetry, reports, sizes = Telemetry(WINDOW_S * NS, 100), [], []
+    for k in range(400):
+        now_ns, begin = k * 10 * NS, 10 * k * NUMBERS_PER_BLOCK
+        asked = k < 20 or k >= 300  # every other event is of this version, then none, then every other again
+        blocks = dict.fromkeys(range(10 * k, 10 * (k + 1)), NUMBERS_PER_BLOCK // (2 if asked else 1))
+        part = Producer(service="s", received=begin, highest=begin + 10 * NUMBERS_PER_BLOCK - 1, lowest=0, last_at_ns=now_ns, blocks=blocks)
+        telemetry.heartbeat(Heartbeat(instance="i", sent=begin), now_ns)
+        telemetry.beside("2", 0, {"i": part})
+        if asked:
+            telemetry.partial(0, {"i": part})
+        reports.append(telemetry.judge(now_ns))
+        sizes.append(len(telemetry.dump()["telemetry"]))
+    told = [report for report in reports if report is not None]
+    assert {(report.severity, report.missing) for report in told} == {("none", 0)}
+    assert told[-1].produced > 100 * NUMBERS_PER_BLOCK
+    assert max(sizes) < 20_000
+
+
 def test_what_one_of_two_versions_lost_is_told() -> None:
     told = told_of_two_versions(4, lost=1_000)
     assert {alert.detector for alert in told} >= {"completeness"}
