@@ -2,7 +2,7 @@
 
 from dashboards import sections
 from dashboards.panels import Column, Link, Panel, View, row, stat, table, timeseries
-from dashboards.scope import CLIENT, MODEL, SEVERITY, VERSION, Objectives, client_column, model_column, of_clients, sql
+from dashboards.scope import CLIENT, MODEL, SERVICE, SEVERITY, VERSION, Objectives, client_column, model_column, of_clients, sql
 from schemas.techniques import ATLAS, OWASP
 
 __all__ = ["attacks"]
@@ -22,7 +22,7 @@ def attacks(objectives: Objectives) -> View:
         title="inferwatch / Attack overview",
         description="Evidence and alerts by family, MITRE ATLAS techniques seen, swarms with their members, what each client was given.",
         asked_by="security",
-        variables=(MODEL, VERSION, CLIENT),
+        variables=(MODEL, VERSION, SERVICE, CLIENT),
         panels=(
             *_families(objectives),
             row("What was seen"),
@@ -150,7 +150,7 @@ def _refused_by_service() -> Panel:
             SELECT $__timeInterval(start) AS time, concat(service, ' ', model) AS series,
                 1e4 * sum(status['unauthenticated']) / greatest(sum(n), 1) AS unauthenticated,
                 1e4 * sum(status['forbidden']) / greatest(sum(n), 1) AS forbidden
-            FROM service_windows FINAL WHERE $__timeFilter(start) AND @scope
+            FROM service_windows FINAL WHERE $__timeFilter(start) AND @scope AND @service
             GROUP BY time, series ORDER BY time, series
         """),
         (24, 7),

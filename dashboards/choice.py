@@ -12,7 +12,7 @@ from dashboards.panels import View
 __all__ = ["SPANS", "VARIABLES", "Choice", "ChoiceError", "Extent", "choose"]
 
 SPANS = ("1h", "6h", "24h", "7d", "30d", "90d")
-VARIABLES = ("model", "version", "client", "feature", "budget", "objective", "slow")
+VARIABLES = ("model", "version", "service", "client", "feature", "budget", "objective", "slow")
 """That any view has; an address keeps them all, so that a view without one passes it on."""
 _BOUNDS = {"budget": (0.001, 1000.0), "objective": (1.0, 99.9999), "slow": (0.1, 2_160.0)}
 """Of variables that are numbers."""

@@ -4,7 +4,7 @@ from dashboards.accuracy import accuracy
 from dashboards.effects import CURRENT, effects, of_features
 from dashboards.lineage import lineage
 from dashboards.panels import Column, Panel, Steps, View, bars, row, table, timeseries
-from dashboards.scope import FEATURE, MODEL, PSI, SEVERITY, SLOW, VERSION, Objectives, client_column, sql
+from dashboards.scope import FEATURE, MODEL, PSI, SERVICE, SEVERITY, SLOW, VERSION, Objectives, client_column, sql
 
 __all__ = ["debug"]
 
@@ -34,7 +34,7 @@ def debug(objectives: Objectives) -> View:
         description="Each feature of a model: its distribution, how far and how surely it moved, what is missing; answers, accuracy, "
         "versions, events and where their features came from.",
         asked_by="a model's engineer",
-        variables=(MODEL, VERSION, FEATURE, SLOW),
+        variables=(MODEL, VERSION, SERVICE, FEATURE, SLOW),
         panels=(
             row("Features"),
             *_features(objectives),
@@ -267,7 +267,7 @@ def _versions() -> list[Panel]:
             "kind and interval.",
             sql("""
                 SELECT $__timeInterval(start) AS time, kind, sum(n) AS events
-                FROM quality_windows FINAL WHERE $__timeFilter(start) AND @scope
+                FROM quality_windows FINAL WHERE $__timeFilter(start) AND @scope AND @service
                 GROUP BY time, kind ORDER BY time, kind
             """),
             (12, 8),
@@ -289,7 +289,8 @@ def _events() -> Panel:
                 reason, feature_view, feature_age_s AS age,
                 substring(toString(features), 1, 300) AS features, substring(toString(categories), 1, 200) AS categories
             FROM sampled_events FINAL WHERE $__timeFilter(at) AND @scope AND (model, version, at, event_id) IN (
-                SELECT model, version, at, event_id FROM sampled_events WHERE $__timeFilter(at) AND @scope ORDER BY at DESC LIMIT 100
+                SELECT model, version, at, event_id FROM sampled_events WHERE $__timeFilter(at) AND @scope AND @service
+                ORDER BY at DESC LIMIT 100
             )
             ORDER BY at DESC, event_id LIMIT 100
         """),

@@ -4,7 +4,7 @@ from dashboards import promises, sections
 from dashboards.budgets import Rows, budgets
 from dashboards.panels import Column, Panel, View, bars, history, row, stat, table, timeseries
 from dashboards.promised import SPENDING
-from dashboards.scope import MODEL, VERSION, Objectives, model_column, sql
+from dashboards.scope import MODEL, SERVICE, VERSION, Objectives, model_column, sql
 
 __all__ = ["executive"]
 
@@ -24,7 +24,7 @@ def executive(objectives: Objectives) -> View:
         title="inferwatch / Executive",
         description="By model: availability against its objective, drift, incidents, pages against the budget, completeness of telemetry.",
         asked_by="leadership",
-        variables=(MODEL, VERSION, objectives.budget(), objectives.objective()),
+        variables=(MODEL, VERSION, SERVICE, objectives.budget(), objectives.objective()),
         panels=(
             *_state(objectives),
             row("Models"),

@@ -1,7 +1,7 @@
 """The view of security on one client: what it asked, how that differs from ordinary clients, what it was given, who goes with it."""
 
 from dashboards.panels import Column, Link, Panel, View, bars, row, stat, table, timeseries
-from dashboards.scope import CLIENT, MODEL, SEVERITY, VERSION, Objectives, client_column, of_clients, sql
+from dashboards.scope import CLIENT, MODEL, SERVICE, SEVERITY, VERSION, Objectives, client_column, of_clients, sql
 
 __all__ = ["forensics"]
 
@@ -21,7 +21,7 @@ def forensics(objectives: Objectives) -> View:
         title="inferwatch / Client forensics",
         description="Choose one client: its requests, the evidence against it, what it was given, its kept queries, alerts and companions.",
         asked_by="security",
-        variables=(MODEL, VERSION, CLIENT),
+        variables=(MODEL, VERSION, SERVICE, CLIENT),
         panels=(
             *_what_it_did(objectives),
             row("What it asked, beside ordinary clients"),
@@ -305,7 +305,8 @@ def _record() -> list[Panel]:
                 SELECT at, model, version, client, event_id, trace_id, prediction, arrayMax(scores) AS score, latency_ms AS latency, status,
                     reason, substring(toString(features), 1, 300) AS features, substring(toString(categories), 1, 200) AS categories
                 FROM sampled_events FINAL WHERE $__timeFilter(at) AND @scope AND (model, version, at, event_id) IN (
-                    SELECT model, version, at, event_id FROM sampled_events WHERE $__timeFilter(at) AND @scope AND @client AND client != ''
+                    SELECT model, version, at, event_id FROM sampled_events
+                    WHERE $__timeFilter(at) AND @scope AND @service AND @client AND client != ''
                     ORDER BY at DESC LIMIT 200
                 )
                 ORDER BY at DESC, event_id LIMIT 200

@@ -3,7 +3,7 @@
 from dashboards import promises, sections
 from dashboards.panels import Column, Link, Panel, View, row, stat, table
 from dashboards.promised import SPENDING
-from dashboards.scope import CLIENT, MODEL, SEVERITY, VERSION, Objectives, client_column, sql
+from dashboards.scope import CLIENT, MODEL, SERVICE, SEVERITY, VERSION, Objectives, client_column, sql
 
 __all__ = ["oncall"]
 
@@ -22,7 +22,7 @@ def oncall(objectives: Objectives) -> View:
         description="What is open, how sure, how big, since when, who; then traffic, drift, clients, and whether the telemetry is "
         "complete.",
         asked_by="whoever was paged",
-        variables=(MODEL, VERSION, CLIENT, objectives.budget(), objectives.objective()),
+        variables=(MODEL, VERSION, SERVICE, CLIENT, objectives.budget(), objectives.objective()),
         panels=(
             *_open(objectives),
             row("Traffic"),

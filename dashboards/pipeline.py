@@ -2,7 +2,7 @@
 
 from dashboards import sections
 from dashboards.panels import Column, Panel, View, row, stat, table, timeseries
-from dashboards.scope import MODEL, VERSION, Objectives, sql
+from dashboards.scope import MODEL, SERVICE, VERSION, Objectives, sql
 
 __all__ = ["pipeline"]
 
@@ -30,7 +30,7 @@ def pipeline(objectives: Objectives) -> View:
         description="Throughput, delay, what was refused or late, what reached the store when, completeness and health of the instances. "
         "What the workers say of themselves comes twice a minute; their /metrics have more, and Prometheus' rules watch them.",
         asked_by="the platform's engineer",
-        variables=(MODEL, VERSION),
+        variables=(MODEL, VERSION, SERVICE),
         panels=(
             row("Through the worker"),
             *_worker(),

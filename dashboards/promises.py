@@ -49,9 +49,11 @@ def judged(span: tuple[int, int]) -> Panel:
 
 
 _LOADED = """
-    SELECT model, version, service, instance, max(at) AS since, argMax(kind, at) AS kind, argMax(signature, at) AS signature,
-        argMax(key_id, at) AS key, argMax(digest, at) AS digest, argMax(problem, at) AS problem
-    FROM loads FINAL WHERE at <= $__toTime AND @scope GROUP BY model, version, service, instance HAVING kind = 'loaded'
+    SELECT model, version, service, instance, maxIf(at, kind = 'loaded') AS since, if(argMax(kind, at) = 'loaded', NULL, max(at)) AS ended,
+        argMaxIf(signature, at, kind = 'loaded') AS signed, argMaxIf(key_id, at, kind = 'loaded') AS key,
+        argMaxIf(digest, at, kind = 'loaded') AS artefact, argMaxIf(problem, at, kind = 'loaded') AS wrong
+    FROM loads FINAL WHERE at <= $__toTime AND @scope AND @service GROUP BY model, version, service, instance
+    HAVING countIf(kind = 'loaded') > 0 AND (isNull(ended) OR max(at) >= $__fromTime)
 """
 
 
@@ -59,10 +61,10 @@ def signed(span: tuple[int, int]) -> Panel:
     """How many of what is loaded has a valid signature."""
     return stat(
         "Signed artefacts",
-        "Instances whose last load told a valid signature and nothing wrong, of all that have a version loaded at the end of the time "
-        "range. An instance that was killed counts as it was; what a service does not tell is not here.",
+        "Instances whose last load told a valid signature and nothing wrong, of all that had a version loaded in the time range. An "
+        "instance that was killed counts for an hour more, if it had heartbeats; what a service does not tell is not here.",
         sql(
-            "SELECT countIf(signature = 'valid' AND problem = '') / count() AS signed FROM (@loaded) HAVING count() > 0".replace(
+            "SELECT countIf(signed = 'valid' AND wrong = '') / count() AS signed FROM (@loaded) HAVING count() > 0".replace(
                 "@loaded", _LOADED
             )
         ),
@@ -77,10 +79,11 @@ def loaded(span: tuple[int, int]) -> Panel:
     """Who has loaded which artefact."""
     return table(
         "What is loaded",
-        "The newest load of each instance that has not told that it unloaded it: artefact, signature, and what is wrong with it, which "
-        "comes first.",
+        "The newest load of each instance that had the version loaded in the time range: artefact, signature, since when, when it ended "
+        "(unloaded, said goodbye, or was silent for an hour), and what is wrong with it, which comes first.",
         sql(
-            "SELECT * EXCEPT kind FROM (@loaded) ORDER BY problem = '', signature = 'valid', since DESC LIMIT 200".replace(
+            "SELECT model, version, service, instance, since, ended, signed AS signature, key, artefact AS digest, wrong AS problem "
+            "FROM (@loaded) ORDER BY wrong = '' OR ended IS NOT NULL, ended IS NOT NULL, signed = 'valid', since DESC LIMIT 200".replace(
                 "@loaded", _LOADED
             )
         ),

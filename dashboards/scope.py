@@ -12,6 +12,7 @@ __all__ = [
     "FEATURE",
     "MODEL",
     "PSI",
+    "SERVICE",
     "SEVERITY",
     "SLOW",
     "VERSION",
@@ -24,6 +25,7 @@ __all__ = [
 
 _MODEL = "$__conditionalAll(model IN (${model:singlequote}), $model)"
 _VERSION = "$__conditionalAll(version IN (${version:singlequote}), $version)"
+_SERVICE = "$__conditionalAll(service IN (${service:singlequote}), $service)"
 _FILTERS = {
     "@scope": f"{_MODEL} AND {_VERSION}",
     "@model": _MODEL,
@@ -32,9 +34,10 @@ _FILTERS = {
     # With all clients chosen there is none to be set beside the others.
     "@one_of": "($__conditionalAll(client IN (${client:singlequote}), $client) AND NOT $__conditionalAll(1=0, $client))",
     "@feature": "$__conditionalAll(feature IN (${feature:singlequote}), $feature)",
+    "@service": _SERVICE,
     # An instance that serves several models may leave the model of a heartbeat empty.
     "@beat": "$__conditionalAll(model IN ('', ${model:singlequote}), $model) AND "
-    "$__conditionalAll(version IN ('', ${version:singlequote}), $version)",
+    f"$__conditionalAll(version IN ('', ${{version:singlequote}}), $version) AND {_SERVICE}",
     "@strongest": "greatest(ln_extraction, ln_evasion, ln_membership)",
     # Whole days, and largest values only: what the projection client_days has (schemas/migrations/0002).
     "@days": "toStartOfDay(start) >= toStartOfDay(toDateTime($__fromTime, 'UTC')) AND toStartOfDay(start) <= $__toTime",
@@ -56,9 +59,9 @@ def sql(text: str) -> str:
     """Panel SQL with its filters in place.
 
     ``@scope`` is model and version, ``@model`` the model alone, ``@client`` the client, ``@one_of`` the client unless all are chosen,
-    ``@about_client`` an alert about
-    the client or a group with it, ``@feature`` the feature, ``@beat`` the model and version of a heartbeat, ``@strongest`` the
-    strongest of a client's three scores, ``@surest`` its largest over rows that are grouped, ``@days`` the days of the time range.
+    ``@about_client`` an alert about the client or a group with it, ``@feature`` the feature, ``@service`` the service, ``@beat`` model,
+    version and service of a heartbeat, ``@strongest`` the strongest of a client's three scores, ``@surest`` its largest over rows that are
+    grouped, ``@days`` the days of the time range.
 
     >>> sql("SELECT 1 WHERE @model")
     'SELECT 1 WHERE $__conditionalAll(model IN (${model:singlequote}), $model)'
@@ -183,6 +186,15 @@ VERSION = Variable(
     label="Version",
     description="Versions of these models with traffic in the time range",
     sql=sql("SELECT DISTINCT version FROM windows WHERE $__timeFilter(start) AND @model ORDER BY version LIMIT 500"),
+)
+SERVICE = Variable(
+    name="service",
+    label="Service",
+    description="Services with requests in the time range. It chooses among what is told by service (instances, heartbeats, loads, bad "
+    "input, refusals, kept events); what is judged of a model version is of all its services",
+    sql=sql(
+        "SELECT DISTINCT service FROM service_windows WHERE $__timeFilter(start) AND @scope AND service != '' ORDER BY service LIMIT 500"
+    ),
 )
 CLIENT = Variable(
     name="client",

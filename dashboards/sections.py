@@ -155,7 +155,7 @@ def drift(objectives: Objectives) -> list[Panel]:
             "of each interval. Compare with its own past, not with zero.",
             sql("""
                 SELECT $__timeInterval(start) AS time, concat(service, ' ', kind) AS series, max(per_10k) AS bad
-                FROM quality_windows FINAL WHERE $__timeFilter(start) AND @scope
+                FROM quality_windows FINAL WHERE $__timeFilter(start) AND @scope AND @service
                 GROUP BY time, series ORDER BY time
             """),
             (8, 8),

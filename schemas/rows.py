@@ -509,7 +509,7 @@ class LoadRow(Row, frozen=True, kw_only=True):
 
     Attributes:
         at: When Kafka got it.
-        kind: "loaded" or "unloaded".
+        kind: "loaded" or "unloaded", which also is told of an instance that said goodbye, or was silent for an hour.
         digest: Of the artefact.
         signature: "valid", "invalid" or "missing".
         key_id: Of the key that signed it.

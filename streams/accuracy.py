@@ -67,6 +67,7 @@ class ModelAccuracy:
         alerts: takes what is found.
         emit: takes rows.
         counted: is told of each window of arrival: labels, errors, and when.
+        lost: is told before of their losses: `mae` or `log_loss`, and of each label; NaN without scores.
 
     Attributes:
         store: the answers.
@@ -80,9 +81,10 @@ class ModelAccuracy:
         alerts: AlertBook,
         emit: Callable[[Row], None],
         counted: Callable[[int, int, int], None] = lambda _n, _errors, _now_ns: None,
+        lost: Callable[[str, NDArray[np.float64]], None] = lambda _name, _losses: None,
     ) -> None:
         self._key: dict[str, Any] = {"model": model, "version": version}
-        self._settings, self._alerts, self._emit, self._counted = settings, alerts, emit, counted
+        self._settings, self._alerts, self._emit, self._counted, self._lost = settings, alerts, emit, counted, lost
         self._length_ns = round(settings.window.length_s * NS)
         self.store = OutcomeStore(settings.labels)
         self._leakage = Leakage(model, version, emit, settings.membership, alerts)
@@ -158,6 +160,7 @@ class ModelAccuracy:
         sums = np.zeros((n, 6), np.int64)
         sums[:, _N], sums[:, _ERRORS] = 1, wrong
         loss = losses(joined.truth, joined.scores, len(joined.classes))
+        self._lost("log_loss", loss)
         sums[:, _LOSS_N], sums[:, _LOSS] = np.isfinite(loss), np.round(np.nan_to_num(loss) * _MICRO)
         if self._reference is not None:
             sums[:, _EXPECTED_N] = bins >= 0
@@ -185,6 +188,7 @@ class ModelAccuracy:
         """Labels of a regression: how far its answers were off. No evidence is made of them."""
         with np.errstate(over="ignore"):
             off = np.minimum(np.abs(values_of(joined.scores) - joined.truth.view(np.float64)), _MOST_OFF)
+        self._lost("mae", off)
         starts = joined.at_ns // self._length_ns * self._length_ns
         for start, delay, error in zip(starts.tolist(), _delays(joined).tolist(), np.rint(off * _MICRO).tolist(), strict=True):
             held = self._values.setdefault((start, delay), [0, 0])
@@ -203,6 +207,7 @@ class ModelAccuracy:
                 self._close(now_ns)
         elif self._values and now_ns >= self._open_ns + self._length_ns:
             self._tell(now_ns)
+            self._counted(0, 0, now_ns)
         elif now_ns >= self._open_ns + self._length_ns and now_ns < self._last_ns + _STALE_NS:
             self._open_ns = now_ns
             self._renew(now_ns)

@@ -18,6 +18,9 @@ _REMEMBERED = 10_000
 _GROWTH = 4.605170185988092
 """Ln 100: how much a resolved cause's evidence must have grown before it opens again without a fresh crossing."""
 RANK: dict[Severity, int] = {"none": 0, "ticket": 1, "page": 2}
+_BUDGET_NS = 30 * 86_400 * 10**9
+"""For how long a budget of pages is."""
+_MAX_PAGES = 1_000
 _KIND = dict[str, Any]
 
 
@@ -28,6 +31,8 @@ class _Open(msgspec.Struct):
     """The most that was ever said for it."""
     patience_ns: int = 0
     """How long it stays without renewal, if longer than others."""
+    page: int = 0
+    """The how manieth page of the model version in 30 days it was when it became one."""
 
 
 class AlertBook:
@@ -55,6 +60,8 @@ class AlertBook:
         self._emit = emit
         self._open: dict[tuple[Detector, str], _Open] = {}
         self._past: OrderedDict[tuple[Detector, str], float] = OrderedDict()
+        self._paged: list[int] = []
+        """When there were pages, of the last 30 days."""
 
     @property
     def open(self) -> list[Alert]:
@@ -135,6 +142,10 @@ class AlertBook:
             return
         opened_ns = held.alert.opened_at_ns if held is not None else at_ns
         members = tuple(clients)
+        page = 0 if held is None else held.page
+        if severity == "page" and not page:
+            self._paged = [*(before for before in self._paged if before > at_ns - _BUDGET_NS), at_ns][-_MAX_PAGES:]
+            page = len(self._paged)
         ids, owasp = techniques.BY_DETECTOR[detector]
         alert = Alert(
             alert_id=alert_id(self.model, self.version, detector, cause, opened_ns),
@@ -154,12 +165,12 @@ class AlertBook:
             n_events=n_events,
             log_evidence=log_evidence,
             summary=summary,
-            evidence=evidence or {},
+            evidence=(evidence or {}) | ({"page_of_30d": page} if page > 1 else {}),
             techniques=(*ids, *techniques.OF_SEVERAL) if members else ids,
             owasp=owasp,
         )
         self._open[key] = held = held or _Open(alert, at_ns, log_evidence, patience_ns)
-        held.alert = alert
+        held.alert, held.page = alert, page
         self._emit(alert)
 
     def renew(self, detector: Detector, cause: str, at_ns: int, log_evidence: float) -> bool:
@@ -203,6 +214,7 @@ class AlertBook:
         return {
             "open": msgspec.msgpack.encode(held),
             "past": msgspec.msgpack.encode(past),
+            "paged": self._paged,
             "suppressed": self.suppressed,
             "grown": self.grown,
         }
@@ -213,7 +225,7 @@ class AlertBook:
         self._open = {(detector, cause): one for detector, cause, one in held}
         past = msgspec.msgpack.decode(body["past"], type=list[tuple[Detector, str, float]])
         self._past = OrderedDict(((detector, cause), value) for detector, cause, value in past)
-        self.suppressed, self.grown = body["suppressed"], body.get("grown", 0)
+        self.suppressed, self.grown, self._paged = body["suppressed"], body.get("grown", 0), list(body.get("paged", []))
 
 
 def _without_event(evidence: dict[str, Any], event_id: str) -> dict[str, Any]:

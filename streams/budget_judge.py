@@ -9,20 +9,24 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from dashboards.budgets import VIOLATIONS
+import numpy as np
+from numpy.typing import NDArray
+
+from dashboards.budgets import LOSSES, VIOLATIONS
 from schemas.alerts import Detector
 from schemas.windows import WindowPartial
 from streams import pages
 from streams.alerts import AlertBook
 from streams.burn import RULES, BurnRates
+from streams.loss_budget import LossRates
 from streams.owner import NS
 from streams.settings import Objectives
 
 __all__ = ["DETECTORS", "BudgetJudge"]
 
 DETECTORS: dict[str, Detector] = {"accuracy": "accuracy", "authorised": "access", "valid_input": "quality"}
-"""Whose alert it is, by objective. The other optional ones: drift and signatures are told by their detectors each time that they spend;
-AUC, F1 and losses are no shares of requests."""
+"""Whose alert it is, by objective; of losses it is accuracy's. The other optional ones: drift and signatures are told by their detectors
+each time that they spend; AUC and F1 are of all answers together, no sum over labels."""
 BUDGET = "budget"
 _RULES = tuple(rule._replace(severity="ticket") for rule in RULES)
 
@@ -41,6 +45,7 @@ class BudgetJudge:
         self._model, self._version, self._alerts = model, version, alerts
         self._promised: dict[str, float] = {name: promised for name in DETECTORS if (promised := getattr(objectives, name)) > 0}
         self._rates = {name: BurnRates(1 - promised / 100, rules=_RULES) for name, promised in self._promised.items()}
+        self._losses = {name: LossRates(most, rules=_RULES) for name in LOSSES if (most := getattr(objectives, name)) > 0}
 
     def window(self, window: WindowPartial, now_ns: int) -> None:
         """Counts a judged window: refused requests of all, and schema violations of the events (one event may have several)."""
@@ -57,6 +62,23 @@ class BudgetJudge:
     def labels(self, n: int, errors: int, now_ns: int) -> None:
         """Counts labels, by the time at which they came: only then their answers could be known for wrong."""
         self._spend("accuracy", errors, n, now_ns, now_ns, now_ns)
+        for name, rates in self._losses.items():
+            rates.close(now_ns)
+            if (excess := rates.judge(now_ns)) is not None:
+                part = f"{BUDGET} {name}"
+                self._alerts.raise_(
+                    "accuracy", part, excess.rule.severity, now_ns, part=part, n_events=excess.n, patience_ns=excess.rule.short_s * NS,
+                    summary=pages.loss(name, excess, rates.most, self._model, self._version),
+                    evidence={
+                        "mean_long": excess.long * rates.most, "mean_short": excess.short * rates.most, "rule": excess.rule._asdict(),
+                        "of": excess.n, "objective_most": rates.most,
+                    },
+                )  # fmt: skip
+
+    def losses(self, name: str, losses: NDArray[np.float64]) -> None:
+        """Takes the losses (`mae`: what an answer was off; `log_loss`) of labels that `labels` will tell the time of."""
+        if name in self._losses:
+            self._losses[name].take(losses)
 
     def _spend(self, name: str, bad: int, total: int, start_ns: int, end_ns: int, at_ns: int) -> None:
         rates = self._rates.get(name)
@@ -78,10 +100,10 @@ class BudgetJudge:
 
     def dump(self) -> dict[str, Any]:
         """For a snapshot."""
-        return {name: rates.dump() for name, rates in self._rates.items()}
+        return {name: rates.dump() for name, rates in self._rates.items()} | {name: rates.dump() for name, rates in self._losses.items()}
 
     def load(self, body: dict[str, Any]) -> None:
         """From a snapshot; an objective that is new begins with nothing."""
         for name, state in body.items():
-            if name in self._rates:
-                self._rates[name].load(state)
+            if (rates := self._rates.get(name) or self._losses.get(name)) is not None:
+                rates.load(state)

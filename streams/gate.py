@@ -79,8 +79,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         slower: What was spent of the budgets of `SLOWER`, where there is an objective.
         incidents: Pages about security opened in the last three days that nobody judged false.
         pages: Ids and summaries of its open pages.
-        loads: Newest signature by (service, instance): `valid`, `invalid` or `missing`, of those that have it loaded.
-        problems: What was wrong with these loads.
+        loads: Newest signature by (service, instance): `valid`, `invalid` or `missing`, of those that have it loaded; where none has, of
+            those that had until less than an hour ago, as a trial in the pipeline itself.
+        problems: What is wrong with the loads of those that have it loaded.
         others: Where the store knows nothing of this version, some that it knows.
     """
 
@@ -156,7 +157,9 @@ def decide(known: Facts, settings: Settings, *, unsigned_ok: bool = False, quiet
     unsigned = sum(signature != "valid" for signature in known.loads)
     if not unsigned_ok and not known.problems:
         if not known.loads:
-            reasons.append("No instance has told that it loaded it, so nothing is known of its signature (or --unsigned-ok).")
+            reasons.append(
+                "No instance of the last hour has told that it loaded it, so nothing is known of its signature (or --unsigned-ok)."
+            )
         elif unsigned:
             reasons.append(f"It is not signed: {unsigned} of {len(known.loads)} instances loaded it without a valid signature.")
     return Answer(passed=not reasons, reasons=tuple(reasons), burns={name: round(rate, 3) for name, rate in burns.items()})
@@ -197,12 +200,13 @@ def facts(clickhouse: ClickHouse, model: str, version: str, settings: Settings) 
     )
     loads: Sequence[dict[str, Any]] = clickhouse.query(
         """
-        SELECT argMax(kind, at) AS kind, argMax(signature, at) AS signature, argMax(problem, at) AS problem
+        SELECT argMax(kind, at) = 'loaded' AS live, argMaxIf(signature, at, kind = 'loaded') AS told, argMax(problem, at) AS wrong
         FROM loads FINAL WHERE model = {model:String} AND version = {version:String} GROUP BY service, instance
-        HAVING kind = 'loaded'
+        HAVING (live OR max(at) > now() - INTERVAL 1 HOUR) AND countIf(kind = 'loaded') > 0
         """,
         about,
     )
+    live = [row for row in loads if row["live"]]
     mine = "model = {model:String} AND version = {version:String}"
     recent = f"{mine} AND start > now() - INTERVAL {INCIDENT_S} SECOND"
     rows = Rows(windows=recent, labels=f"{mine} AND start > now() - INTERVAL {LABELS_S} SECOND", beats=mine, loads=mine, opened=mine)
@@ -227,7 +231,7 @@ def facts(clickhouse: ClickHouse, model: str, version: str, settings: Settings) 
         slower=tuple(msgspec.convert(row, Spent) for row in slower),
         incidents=int(spent["incidents"]),
         pages=tuple((row["alert_id"], row["summary"]) for row in pages),
-        loads=tuple(row["signature"] for row in loads),
-        problems=tuple(sorted({row["problem"] for row in loads if row["problem"]})),
+        loads=tuple(row["told"] for row in live or loads),
+        problems=tuple(sorted({row["wrong"] for row in live if row["wrong"]})),
         others=tuple(f"{row['model']} {row['version']}" for row in others),
     )

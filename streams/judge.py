@@ -127,7 +127,11 @@ class Judge:
 
     def partial(self, partial: WindowPartial, now_ns: int) -> None:
         """Takes one partition's share of a window."""
-        self._model(partial.model, partial.version).partial(partial, now_ns)
+        mine = self._model(partial.model, partial.version)
+        mine.partial(partial, now_ns)
+        for (model, _), other in self._models.items():
+            if model == partial.model and other is not mine:
+                other.beside(partial)
 
     def told(self, message: findings.Message, now_ns: int) -> None:
         """Takes what a shard tells between windows.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -11,10 +11,14 @@ from inferwatch import Lifecycle
 from schemas.windows import Severity
 from streams.settings import Integrity
 
-__all__ = ["Loads", "Problem"]
+__all__ = ["FORGET_NS", "Load", "Loads", "Problem"]
+
+Kind = Literal["loaded", "unloaded"]
 
 FORGET_NS = 3_600 * 10**9
 """An instance that is heard of no more has nothing loaded."""
+_REMEMBERED_NS = 24 * FORGET_NS
+"""For so long after it one that is heard of again has it loaded still."""
 
 
 class Problem(NamedTuple):
@@ -33,6 +37,10 @@ class Load(msgspec.Struct):
     signature: str
     key_id: str
     heard_ns: int
+    beats: bool = False
+    """Whether heartbeats came of it: only then its silence says anything."""
+    away: bool = False
+    """It was told to be gone, and may come back without loading anew."""
 
 
 class Loads:
@@ -78,20 +86,32 @@ class Loads:
             return Problem("ticket", "it has no signature, and integrity.require_signature asks for one")
         return None
 
-    def heard(self, service: str, instance: str, at_ns: int, *, closing: bool) -> None:
-        """A heartbeat: what the instance has loaded is live still, or no more."""
+    def heard(self, service: str, instance: str, at_ns: int, *, closing: bool) -> tuple[Load, Kind] | None:
+        """A heartbeat: what the instance has loaded is live still, or no more (closing), or again; None when that is no news."""
         key = f"{service}\0{instance}"
+        load = self._live.get(key)
+        if load is None:
+            return None
         if closing:
-            self._live.pop(key, None)
-        elif key in self._live:
-            self._live[key].heard_ns = max(self._live[key].heard_ns, at_ns)
-
-    def standing(self, now_ns: int) -> Iterator[tuple[Load, Problem]]:
-        """The live loads with something wrong."""
-        for key in [key for key, load in self._live.items() if now_ns - load.heard_ns > FORGET_NS]:
             del self._live[key]
+            return None if load.away else (load, "unloaded")
+        back, load.away, load.beats, load.heard_ns = load.away, False, True, max(load.heard_ns, at_ns)
+        return (load, "loaded") if back else None
+
+    def silent(self, heard_ns: int) -> Iterator[Load]:
+        """Those of whom nothing was heard for an hour until ``heard_ns``, until when all has been read; told once."""
+        for key, load in list(self._live.items()):
+            quiet_ns = heard_ns - load.heard_ns
+            if quiet_ns > (_REMEMBERED_NS if load.beats else FORGET_NS):
+                del self._live[key]
+            if quiet_ns > FORGET_NS and load.beats and not load.away:
+                load.away = True
+                yield load
+
+    def standing(self) -> Iterator[tuple[Load, Problem]]:
+        """The live loads with something wrong."""
         for load in self._live.values():
-            problem = self.problem(load.digest, load.signature, load.key_id)
+            problem = None if load.away else self.problem(load.digest, load.signature, load.key_id)
             if problem is not None:
                 yield load, problem
 

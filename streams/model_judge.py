@@ -102,7 +102,7 @@ class ModelJudge:
         self._slices = SliceQueue()
         self._forgotten = Forgotten()
         self.swarm = SwarmState(self.alerts, settings.swarm.clients)
-        self.accuracy = ModelAccuracy(model, version, settings, self.alerts, emit, self._budgets.labels)
+        self.accuracy = ModelAccuracy(model, version, settings, self.alerts, emit, self._budgets.labels, self._budgets.losses)
         self.suspects_seen = 0
         """Rows of suspects that were looked at."""
         self.use(loaded)
@@ -150,6 +150,10 @@ class ModelJudge:
             held.partial = self._merged(held.partial, partial)
         while len(self._windows) > _MAX_PENDING:
             self._judge(min(self._windows), now_ns)
+
+    def beside(self, partial: WindowPartial) -> None:
+        """Hears of a share of another version of the model, which the same instances may serve."""
+        self._telemetry.beside(partial.version, partial.partition, partial.producers)
 
     def finding(self, found: Finding) -> None:
         """Takes what a shard found out about a client."""
@@ -240,7 +244,7 @@ class ModelJudge:
         telemetry = self._telemetry.judge(now_ns, heard_until_ns)
         if telemetry is not None:
             self._judge_telemetry(telemetry, now_ns)
-        self.service.tick(now_ns)
+        self.service.tick(now_ns, heard_until_ns)
         self.alerts.settle(now_ns)
 
     def set_back(self, now_ns: int) -> None:

@@ -218,6 +218,12 @@ class PageText:
         return _cut("\n".join(lines), LONGEST)
 
     def _sure(self, alert: Alert) -> str:
+        """How sure, and what of the budget of pages was spent before."""
+        page = alert.evidence.get("page_of_30d")
+        many = isinstance(page, int) and page > 1 and alert.severity == "page"
+        return self._evidence(alert) + (f" Page {page:,} of this version in 30 days." if many else "")
+
+    def _evidence(self, alert: Alert) -> str:
         ln_page = self._ln_page.get(alert.detector)
         own = alert.evidence.get("log_page")  # of the segment that leads: it has a share of drift's budget
         if ln_page is not None and isinstance(own, int | float) and math.isfinite(own):

@@ -18,6 +18,7 @@ from detectors.rates import RateReport
 from detectors.versions import VersionReport
 from schemas.windows import Finding, Severity
 from streams.burn import Burn
+from streams.loss_budget import Excess
 from streams.saturation import Full
 from streams.segment_judge import Part
 
@@ -232,6 +233,16 @@ def burn(kind: str, found: Burn, objective: float, latency_ms: float, model: str
         f"{found.bad / max(found.total, 1):.2%} of the {of} {_short(model)} {_short(version)} {what} in the last {span} "
         f"({found.bad:,} of {found.total:,}): its error budget is spent {found.long:.1f} times as fast as {objective:g} % allow"
         + (f", {found.incidents} page{'s' * (found.incidents > 1)} about security included." if found.incidents else ".")
+    )
+
+
+def loss(name: str, found: Excess, most: float, model: str, version: str) -> str:
+    """The sentence for a mean loss above what was promised: how much, over how many labels."""
+    span = f"{found.rule.long_s // 3600} h" if found.rule.long_s < 86_400 else f"{found.rule.long_s // 86_400} days"
+    what = {"mae": "mean absolute error", "log_loss": "mean log loss"}[name]
+    return (
+        f"The {what} of {_short(model)} {_short(version)} is {found.long * most:.4g} over {found.n:,} labels of the last {span}, "
+        f"{found.long:.2f} times the {most:g} that was promised at most."
     )
 
 

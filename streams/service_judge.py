@@ -16,7 +16,7 @@ from schemas.windows import WindowPartial
 from streams import pages
 from streams.alerts import AlertBook
 from streams.burn import Burn, BurnRates
-from streams.loads import Load, Loads, Problem
+from streams.loads import FORGET_NS, Load, Loads, Problem
 from streams.quiet import QuietTime
 from streams.saturation import Saturation
 from streams.settings import Settings, windows_in_30d
@@ -116,17 +116,20 @@ class ServiceJudge:
     def lifecycle(self, message: Lifecycle, at_ns: int) -> None:
         """Takes a load or unload."""
         problem = self._loads.take(message, at_ns)
-        self._emit(
-            LoadRow(
-                model=self._model, version=self._version, service=message.service, instance=message.instance, at=at_ns,
-                kind=message.kind, digest=message.digest, signature=message.signature, key_id=message.key_id,
-                registry_url=message.registry_url, problem=problem.why if problem else "",
-            )
-        )  # fmt: skip
+        self._tell_load(message, message.kind, at_ns, problem, message.registry_url)
         if problem is not None:
             self._integrity(
                 Load(message.service, message.instance, message.digest, message.signature, message.key_id, at_ns), problem, at_ns
             )
+
+    def _tell_load(self, load: Load | Lifecycle, kind: str, at_ns: int, problem: Problem | None = None, registry_url: str = "") -> None:
+        self._emit(
+            LoadRow(
+                model=self._model, version=self._version, service=load.service, instance=load.instance, at=at_ns, kind=kind,
+                digest=load.digest, signature=load.signature, key_id=load.key_id, registry_url=registry_url,
+                problem=problem.why if problem else "",
+            )
+        )  # fmt: skip
 
     def _integrity(self, load: Load, problem: Problem, at_ns: int) -> None:
         self._alerts.raise_(
@@ -138,12 +141,16 @@ class ServiceJudge:
 
     def heartbeat(self, beat: Heartbeat, received_ns: int) -> None:
         """Takes a producer's sign of life."""
-        self._loads.heard(beat.service, beat.instance, received_ns, closing=beat.closing)
+        if (news := self._loads.heard(beat.service, beat.instance, received_ns, closing=beat.closing)) is not None:
+            load, kind = news
+            self._tell_load(load, kind, received_ns, self._loads.problem(load.digest, load.signature, load.key_id))
         self._saturation.heartbeat(beat, received_ns)
 
-    def tick(self, now_ns: int) -> None:
-        """Says again what still stands."""
-        for load, problem in self._loads.standing(now_ns):
+    def tick(self, now_ns: int, heard_ns: int | None = None) -> None:
+        """Says again what still stands. Signs of life have been read until ``heard_ns`` (None: now)."""
+        for gone in self._loads.silent(now_ns if heard_ns is None else min(heard_ns, now_ns)):
+            self._tell_load(gone, "unloaded", gone.heard_ns + FORGET_NS)
+        for load, problem in self._loads.standing():
             self._integrity(load, problem, now_ns)
         for full in self._saturation.full(now_ns):
             self._alerts.raise_(

@@ -130,14 +130,14 @@ class Objectives(_Section, frozen=True):
     accuracy: Annotated[float, msgspec.Meta(ge=0, le=99.9999)] = 0.0
     """Percent of the answers with a label that are right; 0, as with the four that follow: no objective."""
     auc: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
-    """Area under the ROC curve of the scores, by labels. Like the next three a level, no budget, since no request is good or bad of it:
+    """Area under the ROC curve of the scores, by labels. Like F1 a level of all answers together, to which no request is good or bad:
     shown in the views and the report and asked by `inferwatch gate`; no alert is raised of it."""
     f1: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     """F1 of the answers, by labels."""
     mae: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
-    """Mean absolute error of a regression, in its own unit, at most."""
+    """Mean absolute error of a regression, in its own unit, at most; a ticket while it is surely above."""
     log_loss: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
-    """Mean log loss of the scores, nats, at most."""
+    """Mean log loss of the scores, nats, at most; a ticket while it is surely above."""
     drift_free: Annotated[float, msgspec.Meta(ge=0, le=99.9999)] = 95.0
     """Percent of the windows compared with a reference in which no drift beyond the materiality is told, as ticket or page;
     0: no objective."""

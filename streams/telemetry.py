@@ -21,6 +21,8 @@ WAITED_NS = 120 * NS
 """For so long a partition is waited for that has told nothing newer: its shard is behind, or nothing came to it."""
 _MAX_BLOCKS = 8_192
 """Of an instance: four windows of the most that a partition tells of one."""
+_IDLE_BLOCKS = 1_024
+"""The same of one whose version is asked no more, while another is."""
 _MAX_SEEN = 64
 FORGET_NS = 86_400 * NS
 """Silence after which an instance is gone for good: every restart of a service is a new one."""
@@ -30,7 +32,7 @@ _State = tuple[
     dict[str, Heartbeat],
     dict[str, int],
     dict[str, dict[int, Producer]],
-    dict[str, dict[int, dict[int, int]]],
+    dict[str, dict[int, dict[int | str, int]]],
     dict[str, int],
     dict[str, list[tuple[int, int]]],
     int,
@@ -44,7 +46,8 @@ class Telemetry:
     the instance had left behind a window and half a minute ago is settled: what is not there by then is missing, to the unit. "Ago" is
     by Kafka's time of what the partitions have read, the slowest of the instance's (at most two minutes behind the clock): an event that
     waits in a topic is not missing. An instance first heard in mid-stream is counted from its next block on. Producers without heartbeats
-    are shown, not judged.
+    are shown, not judged. The numbers of an instance that serves several versions of a model run through all of them: what another version
+    has of a block fills it up, and what is missing in it is told of each.
 
     Args:
         period_ns: length of a window, and how often it is judged.
@@ -57,8 +60,8 @@ class Telemetry:
         self._heartbeats: dict[str, Heartbeat] = {}
         self._heard_ns: dict[str, int] = {}
         self._parts: dict[str, dict[int, Producer]] = {}
-        self._blocks: dict[str, dict[int, dict[int, int]]] = {}
-        """By instance, block and partition: events that arrived."""
+        self._blocks: dict[str, dict[int, dict[int | str, int]]] = {}
+        """By instance, block and partition (of another version, with its name): events that arrived."""
         self._settled: dict[str, int] = {}
         """By instance: the last block that was judged."""
         self._highest: dict[str, list[tuple[int, int]]] = {}
@@ -82,13 +85,36 @@ class Telemetry:
             self._settled[instance] = -1 if 0 <= producer.lowest < NUMBERS_PER_BLOCK else producer.highest // NUMBERS_PER_BLOCK
             if self._settled[instance] >= 0:  # a heartbeat may have come first, and said nothing of where its numbers begin
                 self._completeness.stopped(instance)
-        blocks = self._blocks.setdefault(instance, {})
-        for block, n in producer.blocks.items():
-            if block > self._settled[instance]:
-                blocks.setdefault(block, {})[partition] = n
-        if len(blocks) > _MAX_BLOCKS:  # no room to wait for them: nothing of them is judged
-            for block in sorted(blocks)[:-_MAX_BLOCKS]:
+            blocks = self._blocks.get(instance, {})
+            for block in [block for block in blocks if block <= self._settled[instance]]:
                 del blocks[block]
+        self._hold(instance, partition, producer)
+
+    def beside(self, version: str, partition: int, producers: Mapping[str, Producer]) -> None:
+        """Takes a partition's cumulative counts of another version of the model."""
+        for instance, producer in producers.items():
+            if instance in self._parts or instance in self._heartbeats:
+                self._hold(instance, f"{version}\0{partition}", producer)
+
+    def _hold(self, instance: str, source: int | str, producer: Producer) -> None:
+        blocks, settled = self._blocks.setdefault(instance, {}), self._settled.get(instance, -1)
+        for block, n in producer.blocks.items():
+            if block > settled:
+                blocks.setdefault(block, {})[source] = n
+        if instance not in self._settled:  # loaded and not asked yet: where its numbers will begin is not behind what others tell last
+            oldest = min(producer.blocks, default=0)
+            for block in [block for block in blocks if block < oldest]:
+                del blocks[block]
+        if len(blocks) > _MAX_BLOCKS:  # no room to wait for them: nothing of them is judged
+            self._keep_newest(instance, _MAX_BLOCKS)
+        elif len(blocks) > _IDLE_BLOCKS and min(blocks) >= self._totals(instance)[1] // NUMBERS_PER_BLOCK:  # all came after its last event
+            self._keep_newest(instance, _IDLE_BLOCKS // 2)
+
+    def _keep_newest(self, instance: str, most: int) -> None:
+        blocks = self._blocks[instance]
+        for block in sorted(blocks)[:-most]:
+            del blocks[block]
+        if instance in self._settled:
             self._settled[instance] = max(self._settled[instance], min(blocks) - 1)
             self._completeness.stopped(instance)
 

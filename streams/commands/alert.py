@@ -152,7 +152,7 @@ def store(settings_file: Path | None) -> Iterator[ClickHouse]:
         with ClickHouse.of(settings_from(settings_file).clickhouse) as clickhouse:
             yield clickhouse
     except ClickHouseError as error:
-        raise Failure(f"{error}" + (" Run `inferwatch migrate` first." if error.code == 60 else "")) from error
+        raise Failure(f"{error}" + (" Run `inferwatch migrate` first." if error.code in (60, 81) else "")) from error
     except ValueError as error:
         raise Mistake(str(error)) from error
 

@@ -85,7 +85,9 @@ def _clickhouse(settings: Settings) -> str | None:
     try:
         with ClickHouse.of(settings.clickhouse) as clickhouse:
             clickhouse.query("SELECT 1 AS one")
-    except (ClickHouseError, ValueError) as error:
+    except ClickHouseError as error:
+        return mask_url(str(error)) if error.code != 81 else f"there is no database {clickhouse.database} yet: run `inferwatch migrate`"
+    except ValueError as error:
         return mask_url(str(error))
     return None
 

@@ -37,6 +37,14 @@ def test_no_broker_no_store_and_no_pager_are_told_by_name_with_exit_code_1(monke
     assert all("127.0.0.1:1" in line for line in failed)
 
 
+@pytest.mark.clickhouse
+def test_a_store_without_our_database_is_told_what_makes_it(clickhouse_dsn: str) -> None:
+    for command in ("check", "alert list"):
+        said = run(*command.split(), **(NOWHERE | {"INFERWATCH_CLICKHOUSE_DSN": clickhouse_dsn}))
+        assert said.exit_code == 1
+        assert "inferwatch migrate" in said.output + said.stderr
+
+
 def test_no_secret_is_in_anything_that_it_says_wherever_it_was_given() -> None:
     urls = {
         "INFERWATCH_CLICKHOUSE_DSN": "http://writer:hunter2-dsn@127.0.0.1:1/inferwatch",

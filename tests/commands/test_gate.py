@@ -75,6 +75,25 @@ def test_what_is_allowed_is_no_reason_and_an_invalid_signature_never_is() -> Non
 
 
 @pytest.mark.clickhouse
+def test_a_trial_that_has_ended_counts_for_an_hour_where_nobody_has_it_loaded(clickhouse: ClickHouse) -> None:
+    migrate(clickhouse)
+    now, hour = time.time_ns() // 10**9 * 10**9, 3_600 * 10**9
+    about: dict[str, Any] = {"model": "m", "version": "8", "service": "s"}
+    long_ago = {"instance": "old", "signature": "invalid", "problem": "its signature is not valid"}
+    trial = {"instance": "trial", "signature": "valid"}
+    clickhouse.insert([LoadRow(kind="loaded", at=now - 9 * hour, **about | long_ago)], "1")
+    assert facts(clickhouse, "m", "8", Settings()).problems == ("its signature is not valid",)
+    clickhouse.insert([LoadRow(kind="unloaded", at=now - 8 * hour, **about | long_ago | {"problem": ""})], "2")
+    known = facts(clickhouse, "m", "8", Settings())
+    assert (known.loads, known.problems) == ((), ())
+    clickhouse.insert([LoadRow(kind="loaded", at=now - hour, **about | trial)], "3")
+    clickhouse.insert([LoadRow(kind="unloaded", at=now - hour // 2, **about | {"instance": "trial"})], "4")
+    assert facts(clickhouse, "m", "8", Settings()).loads == ("valid",)
+    clickhouse.insert([LoadRow(kind="loaded", at=now, **about | {"instance": "next", "signature": "missing"})], "5")
+    assert facts(clickhouse, "m", "8", Settings()).loads == ("missing",)
+
+
+@pytest.mark.clickhouse
 def test_the_facts_are_those_of_the_store(clickhouse: ClickHouse) -> None:
     migrate(clickhouse)
     now = time.time_ns()

@@ -145,4 +145,10 @@ def _alerts(models: tuple[str, ...]) -> list[Row]:
             model=models[0], version="1", service="shop", instance="shop-1", at=END_NS - 25 * MINUTE, kind="loaded", digest="sha256:1",
             signature="valid", key_id="k1",
         ),
+        *(
+            LoadRow(model=models[0], version="1", service="shop", instance=name, at=END_NS - minutes * MINUTE, kind=kind, digest="sha256:0")
+            for name, minutes, kind in (
+                ("shop-0", 300, "loaded"), ("shop-0", 60, "unloaded"), ("old", 999, "loaded"), ("old", 998, "unloaded")
+            )
+        ),
     ]  # fmt: skip

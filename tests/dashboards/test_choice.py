@@ -22,7 +22,7 @@ def chosen(*query: tuple[str, str], view: View = VIEW, extent: Extent = EXTENT) 
 def test_without_a_choice_the_views_own_range_ends_with_the_newest_row() -> None:
     choice = chosen()
     assert (choice.start, choice.end) == (NEWEST - timedelta(hours=6), NEWEST)
-    assert choice.values(VIEW) == {"model": ALL, "version": ALL, "client": ALL, "budget": "1", "objective": "99.9"}
+    assert choice.values(VIEW) == {"model": ALL, "version": ALL, "service": ALL, "client": ALL, "budget": "1", "objective": "99.9"}
 
 
 def test_a_young_store_is_shown_from_its_beginning() -> None:

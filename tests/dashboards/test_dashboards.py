@@ -23,7 +23,7 @@ from tests.dashboards.rows import END, END_NS, HOSTILE, insert, rows
 from tests.streams.events import settings
 
 VIEWS = views()
-ALL = {"model": "$__all", "version": "$__all", "client": "$__all", "feature": "$__all", "budget": "1", "objective": "99.9", "slow": "24"}
+ALL = dict.fromkeys(("model", "version", "service", "client", "feature"), "$__all") | {"budget": "1", "objective": "99.9", "slow": "24"}
 CASES = [(name, panel.title) for name, view in VIEWS.items() for panel in view.panels if panel.kind != "row"]
 
 
@@ -72,16 +72,30 @@ def test_a_panel_obeys_its_variables_and_takes_hostile_names(store: ClickHouse, 
     assert not is_empty(several)
     if panel.kind != "stat" and "FROM workers" not in panel.sql:  # a worker is of no model
         assert run(store, panel, model=["nobody"], version=["1"], client=["nobody"]) == []
+        assert "${service" not in panel.sql or title == "Tables" or run(store, panel, service=["nobody"]) == []
 
 
 @pytest.mark.clickhouse
 @pytest.mark.parametrize("name", VIEWS)
 def test_the_variables_list_what_there_is(store: ClickHouse, name: str) -> None:
     wanted = {"model": {"fraud", HOSTILE}, "version": {"1"}, "client": {"c0ffee", HOSTILE, "quiet"}, "feature": {"amount", "age"}}
+    wanted["service"] = {"shop"}
     for variable in VIEWS[name].variables:
         if variable.sql:
             sql = expand(variable.sql, start=END - timedelta(hours=6), end=END, variables=ALL)
             assert {next(iter(row.values())) for row in store.query(sql)} == wanted[variable.name]
+
+
+@pytest.mark.clickhouse
+def test_what_was_loaded_in_the_time_range_is_shown_until_it_ended(store: ClickHouse) -> None:
+    found = run(store, panel_of("oncall", "What is loaded"))
+    assert [(row["instance"], row["signature"], row["digest"]) for row in found] == [
+        ("shop-1", "valid", "sha256:1"),
+        ("shop-0", "missing", "sha256:0"),
+    ]
+    assert [row["ended"] for row in found] == [None, END - timedelta(minutes=60)]
+    assert [row["since"] for row in found] == [END - timedelta(minutes=25), END - timedelta(minutes=300)]
+    assert run(store, panel_of("executive", "Signed artefacts")) == [{"signed": 0.5}]
 
 
 @pytest.mark.clickhouse

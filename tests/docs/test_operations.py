@@ -14,7 +14,7 @@ from dashboards.forensics import forensics
 from dashboards.oncall import oncall
 from dashboards.pipeline import pipeline
 from dashboards.scope import Objectives
-from streams.drill.modes import MODES
+from streams.drill.modes import CONTROL, MODES, SHORT
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/reference/operations.md").read_text()
@@ -54,6 +54,16 @@ def test_every_indicator_failure_and_scenario_of_the_drill_has_its_line() -> Non
             f"{kind}{k}" for k in range(1, most + 1)
         ]
     assert {mode.key for mode in MODES} == SCENARIOS
+
+
+def test_the_drills_table_has_a_row_for_each_mode_in_order_with_what_must_fire() -> None:
+    text = (ROOT / "docs/howto/drill.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if re.match(r"\| (F\d+|-) \|", line)]
+    assert [row[:2] for row in rows] == [[mode.failure, mode.title] for mode in (*MODES, CONTROL)]
+    for mode, row in zip(MODES, rows, strict=False):
+        assert all(f"{one.detector} {one.severity}" in row[2] for one in mode.expected), row
+        assert set(re.findall(r"(\w+) page", row[4])) <= mode.companions | {one.detector for one in mode.expected}
+    assert [mode.failure for mode in MODES if mode.key in SHORT] == [f"F{k}" for k in range(1, 11)]
 
 
 def test_every_line_of_a_promise_names_code() -> None:

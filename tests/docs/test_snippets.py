@@ -32,6 +32,7 @@ from streams.migrate import migrate
 from streams.settings import load
 from tests.docs.blocks import DOCUMENTS, ROOT, Block, blocks, runnable
 from tests.docs.test_docs import command_lines
+from tests.docs.test_howtos_on_kafka import PAGES
 
 LANGUAGES = {"sh", "python", "toml", "yaml", "json", "sql", "promql", "text", "console"}
 """promql: `test_docs` shows it to promtool."""
@@ -260,7 +261,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clickhouse: ClickHouse
 
 
 RUN: list[tuple[str, int]] = [
-    (r"check --no-connect", 0),
+    (r"check --no-connect( --settings deploy/\S+)?", 0),
     (r"reference build --model fraud .*", 0),
     (r"reference show \S+", 0),
     (r"migrate( --dry-run)?", 0),
@@ -273,6 +274,29 @@ RUN: list[tuple[str, int]] = [
     (r"delete --event .*", 0),
 ]
 """Commands that are run for real, in this order, and how they end on the desk; the others are parsed (`test_docs`)."""
+
+
+ELSEWHERE_RUN = {
+    r"drill( .*)?": "tests/demo/test_drill.py",
+    r"gameday .*": "tests/gameday/test_gameday.py",
+    r"reference build --mlflow .*": "tests/streams/test_registry.py",
+    r"replay tests/traces/\w+ .*": "tests/commands/test_replay.py",
+    r"check": "tests/docs/test_howtos_on_kafka.py",
+    r"reference publish \S+": "tests/docs/test_howtos_on_kafka.py",
+}
+"""Commands that other tests say, with this page's options or nearly so."""
+
+
+def test_every_command_of_ours_is_run_by_a_test() -> None:
+    pages = {TUTORIAL, *(ROOT / f"docs/{page}.md" for page in PAGES)}
+    known = [*(pattern for pattern, _ in RUN), *ELSEWHERE_RUN]
+    left = [
+        f"{block}: {' '.join(words)}"
+        for block, words in lines()
+        if words[0] in OURS and block.document not in pages and not any(re.fullmatch(one, " ".join(words[1:])) for one in known)
+    ]
+    assert left == []
+    assert all((ROOT / file).is_file() for file in ELSEWHERE_RUN.values())
 
 
 @pytest.mark.clickhouse

@@ -308,6 +308,32 @@ def test_a_regression_has_its_mean_absolute_error_to_the_last_millionth(restart:
     assert (fates["joined"], fates["twice"]) == (392, 4)
 
 
+@pytest.mark.parametrize(("promised", "tickets"), [(0.9, 0), (0.7, 1)])
+def test_a_regression_whose_error_is_above_what_was_promised_is_a_ticket(promised: float, tickets: int) -> None:
+    pair = Pair(published=of_values(), objectives={"mae": promised})
+    rng = np.random.default_rng(6)
+    for k in range(8):
+        batch = events(100, seed=k, start_s=300.0 * k, number=100 * k, scores=None, score_names=())
+        value = batch.numeric[:, 0].astype(np.float64) * 10
+        pair.events(replace(batch, value=value))
+        pair.now = START + (k + 1) * LENGTH + 20 * NS
+        pair.close_windows()
+        pair.labels(*(label(100 * k + i, truth) for i, truth in enumerate((value + rng.normal(size=100)).tolist())))
+        pair.restart()
+        pair.tick(1.0)
+    pair.tick(LENGTH / NS)
+    found = [alert for alert in alerts(pair) if alert.detector == "accuracy"]
+    assert len({alert.alert_id for alert in found}) == tickets
+    assert {alert.part for alert in found} == ({"budget mae"} if tickets else set())
+
+
+@pytest.mark.parametrize(("promised", "tickets"), [(0.7, 0), (0.4, 1)])
+def test_log_loss_above_what_was_promised_is_a_ticket(promised: float, tickets: int) -> None:
+    service = Service(objectives={"log_loss": promised})
+    service.play(6)
+    assert {alert.part for alert in accuracy_alerts(service.pair)} == ({"budget log_loss"} if tickets else set())
+
+
 def test_what_is_no_number_is_no_truth_of_a_regression_and_huge_ones_break_nothing() -> None:
     pair = Pair(published=of_values())
     batch = events(4, scores=None, score_names=())

@@ -47,6 +47,21 @@ def test_a_ticket_rises_to_a_page_under_the_same_id_and_never_falls(heard: Heard
     assert heard.said[1].at_ns == 2
 
 
+def test_a_page_says_how_many_there_were_in_thirty_days_whatever_is_restarted_or_told_again(heard: Heard) -> None:
+    day = 86_400 * 10**9
+    for k, at in enumerate((0, 5 * day, 33 * day)):
+        heard.book.raise_("evasion", f"c{k}", "ticket", at, summary="s")
+        heard.book.raise_("evasion", f"c{k}", "page", at, summary="s")
+    again = Heard()
+    again.book.load(heard.book.dump())
+    again.book.raise_("evasion", "c2", "page", 34 * day, summary="s", grown=True)
+    again.book.raise_("drift", "", "page", 34 * day, summary="s", evidence={"status": "calibrated"})
+    again.book.raise_("drift", "latency", "ticket", 34 * day, summary="s")
+    assert [one.evidence.get("page_of_30d") for one in heard.said] == [None, None, None, 2, None, 2]
+    assert [one.evidence.get("page_of_30d") for one in again.said] == [2, 3, None]
+    assert again.said[1].evidence["status"] == "calibrated"
+
+
 def test_a_pending_alert_fires_when_it_is_raised_again_and_goes_without_a_word_when_not(heard: Heard) -> None:
     heard.book.raise_("completeness", "gap", "ticket", 0, summary="s", pending=True)
     heard.book.settle(_AFTER)

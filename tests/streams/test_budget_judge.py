@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from schemas.alerts import Alert
@@ -62,6 +64,38 @@ def test_labels_that_say_wrong_more_often_than_was_promised_are_a_ticket_whateve
     assert budgets.said == [("accuracy", "ticket", "firing", "budget")]
     assert "of the labels of m 1 say that the answer was wrong in the last 3 days" in budgets.told[0].summary
     assert "as fast as 95 % allow" in budgets.told[0].summary
+
+
+def test_a_mean_loss_that_is_surely_above_what_was_promised_is_a_ticket_with_a_part_of_its_own() -> None:
+    rng = np.random.default_rng(1)
+    well, ill, wide = Budgets(mae=2.0, accuracy=90.0), Budgets(mae=2.0, accuracy=90.0), Budgets(mae=2.0)
+    for hour in range(48):
+        for budgets, mean in ((well, 1.9), (ill, 2.4), (wide, 2.4)):
+            losses = rng.exponential(mean, 50) if budgets is not wide else np.append(np.ones(49), 1e9 if hour == 3 else 1.0)
+            budgets.judge.losses("mae", np.append(losses, np.nan))
+            budgets.judge.losses("log_loss", losses)  # nothing was promised of it
+            budgets.judge.labels(50, 1, hour * HOUR)
+    assert well.said == []
+    assert ill.said == [("accuracy", "ticket", "firing", "budget mae")]
+    assert re.match(
+        r"The mean absolute error of m 1 is 2\.\d+ over [\d,]+ labels of the last 3 days, 1\.\d+ times the 2 that was", ill.told[0].summary
+    )
+    assert wide.said == [], "one row far off is no mean"
+
+
+def test_losses_of_before_count_after_a_restart() -> None:
+    before, again, anew = Budgets(mae=2.0), Budgets(mae=2.0), Budgets(mae=2.0)
+    before.judge.losses("mae", np.full(90, 3.0))
+    before.judge.labels(0, 0, 0)
+    before.judge.losses("mae", np.full(5, 3.0))
+    again.judge.load(before.judge.dump())
+    for budgets in (again, anew):
+        budgets.judge.losses("mae", np.full(15, 3.0))
+        budgets.judge.labels(0, 0, HOUR)
+    assert (before.said, anew.said) == ([], [])
+    assert again.said == [("accuracy", "ticket", "firing", "budget mae")]
+    assert again.told[0].n_events == 110
+    assert again.judge.dump() != before.judge.dump()
 
 
 def test_what_was_spent_survives_a_restart_and_an_objective_that_is_gone() -> None:

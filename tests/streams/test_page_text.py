@@ -43,6 +43,12 @@ def test_the_first_line_says_what_happened_and_the_rest_how_sure_how_big_since_w
     assert lines[6] == "ATLAS AML.T0043.001, AML.T0015; OWASP ML01:2023"
 
 
+def test_a_page_that_is_not_the_first_says_what_was_spent_of_the_budget() -> None:
+    assert WORDS.text(alert(evidence={"page_of_30d": 3})).splitlines()[1].endswith("in 30 days. Page 3 of this version in 30 days.")
+    rule = alert(detector="integrity", log_evidence=0.0, evidence={"page_of_30d": 2})
+    assert WORDS.text(rule).splitlines()[1].endswith(". Page 2 of this version in 30 days.")
+
+
 def test_what_is_over_says_for_how_long_it_lasted_and_asks_for_nothing() -> None:
     text = WORDS.text(alert(state="resolved", resolved_at_ns=OPENED + HOUR + 120 * 10**9))
     assert text.startswith("Over after 1 h 2 min: Client c0ffee")

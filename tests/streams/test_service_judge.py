@@ -213,6 +213,38 @@ def test_a_bad_artefact_stands_until_it_is_unloaded_whatever_is_restarted() -> N
     assert alerts(again)[-1].state == "resolved"
 
 
+def test_an_instance_that_is_heard_of_no_more_has_nothing_loaded_in_the_store_until_it_is_back() -> None:
+    made, offset = Judge(0, Settings(), References()), itertools.count()
+    for name in ("closed", "killed", "mute"):
+        made.apply(record(next(offset), load(instance=name, signature="invalid"), START))
+
+    def beat(name: str, hours: float, *, closing: bool = False) -> None:
+        message = Heartbeat(model="m", version="1", service="shop", instance=name, closing=closing)
+        made.apply(record(next(offset), message, START + round(hours * 3_600 * NS)))
+
+    def told() -> list[tuple[str, str, float]]:
+        rows = [msgspec.msgpack.decode(out.value) for out in made.outbox if out.to == "rows" and out.key == b"loads"]
+        return [(row["instance"], row["kind"], (row["at"] - START) / NS / 3_600) for row in rows[3:]]
+
+    beat("closed", 0.1)
+    beat("closed", 0.2, closing=True)
+    beat("killed", 0.5)
+    made.heard_until_ns = START + 3_600 * NS  # the worker was away, and reads
+    made.tick(START + 9 * 3_600 * NS)
+    assert told() == [("closed", "unloaded", 0.2)]
+    made.heard_until_ns = None
+    for _ in range(2):
+        made.tick(START + 9 * 3_600 * NS)
+        assert told()[1:] == [("killed", "unloaded", 1.5)], "of the mute one no heartbeat ever came: its silence says nothing"
+    again = Judge(0, Settings(), References())
+    again.restore(made.snapshot())
+    made = again
+    beat("killed", 9.5)
+    assert told()[-1] == ("killed", "loaded", 9.5)
+    made.tick(START + 10 * 3_600 * NS)
+    assert [alert.severity for alert in made.open_alerts() if alert.detector == "integrity"] == ["page"]
+
+
 def test_a_full_memory_is_a_ticket_after_a_minute_without_a_break_and_survives_a_restart() -> None:
     made, offset = Judge(0, Settings(), References()), itertools.count()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,11 +13,14 @@ from hypothesis import strategies as st
 
 from detectors.completeness import CompletenessReport
 from inferwatch import Heartbeat
+from schemas.alerts import Alert
 from schemas.windows import NUMBERS_PER_BLOCK, Producer
 from streams.owner import NS
 from streams.producers import Producers
 from streams.telemetry import Telemetry
 from tests.streams.events import START, events
+from tests.streams.judging import BEAT, Feed, alerts, judge
+from tests.streams.messages import partial
 
 ONE = events(1)
 RATE, PARTITIONS, WINDOW_S = 300, 4, 10
@@ -177,6 +182,65 @@ def test_a_version_that_takes_over_in_mid_stream_has_lost_nothing_though_its_hea
     told = [report for report in reports if report is not None]
     assert {(report.severity, report.missing) for report in told} == {("none", 0)}
     assert told[-1].produced > 20 * NUMBERS_PER_BLOCK
+
+
+def told_of_two_versions(rare: int, lost: int = 0) -> list[Alert]:
+    """Of one instance that gives every so-manieth request to version 2, and ``lost`` events of version 1 that never arrived."""
+    judging = judge(None, window={"length_s": 10.0})
+    feed, shards = Feed(judging), {version: Producers(10) for version in ("1", "2")}
+    for second in range(0, 600, 10):
+        now_ns = START + second * NS
+        for version, producers in shards.items():
+            numbers = np.arange(RATE * second, RATE * (second + 10))
+            mine = numbers[(numbers % rare == 0) == (version == "2")][lost if version == "1" and second == 20 else 0 :]
+            beat = Heartbeat(model="m", version=version, service="shop", instance="shop-1", sent=len(mine) * (second // 10 + 1))
+            feed.raw("lifecycle", msgspec.json.encode(beat), now_ns, BEAT)
+            producers.count(dataclasses.replace(ONE, number=mine), np.ones(len(mine), bool), int(mine[0]), int(mine[-1]), now_ns)
+            share: dict[str, Any] = {"version": version, "start_ns": now_ns, "end_ns": now_ns + 10 * NS, "n": len(mine)}
+            feed.give(partial(window=second // 10, epoch=int(version), producers=producers.told(), **share))
+        judging.tick(now_ns + 10 * NS)
+    return [alert for alert in alerts(judging) if alert.detector in ("completeness", "quality")]
+
+
+@pytest.mark.parametrize("rare", [4, 100])
+def test_two_versions_that_one_instance_serves_share_its_numbers_and_nothing_is_missing_of_either(rare: int) -> None:
+    assert told_of_two_versions(rare) == []
+
+
+def test_a_version_that_is_loaded_and_not_asked_keeps_little_of_what_another_one_answers() -> None:
+    telemetry = Telemetry(WINDOW_S * NS, 100)
+    telemetry.heartbeat(Heartbeat(instance="i"), 0)
+    for k in range(300):
+        blocks = dict.fromkeys(range(max(0, 10 * k - 32), 10 * (k + 1)), NUMBERS_PER_BLOCK)
+        highest = 10 * (k + 1) * NUMBERS_PER_BLOCK - 1
+        told = {"i": Producer(service="s", received=highest + 1, highest=highest, lowest=0, last_at_ns=k * NS, blocks=blocks)}
+        telemetry.beside("2", 0, told | {"another": told["i"]})
+    assert len(telemetry.dump()["telemetry"]) < 2_000
+
+
+def test_a_version_that_is_asked_no_more_keeps_little_and_has_lost_nothing_when_it_is_asked_again() -> None:
+    telemetry, reports, sizes = Telemetry(WINDOW_S * NS, 100), [], []
+    for k in range(400):
+        now_ns, begin = k * 10 * NS, 10 * k * NUMBERS_PER_BLOCK
+        asked = k < 20 or k >= 300  # every other event is of this version, then none, then every other again
+        blocks = dict.fromkeys(range(10 * k, 10 * (k + 1)), NUMBERS_PER_BLOCK // (2 if asked else 1))
+        part = Producer(service="s", received=begin, highest=begin + 10 * NUMBERS_PER_BLOCK - 1, lowest=0, last_at_ns=now_ns, blocks=blocks)
+        telemetry.heartbeat(Heartbeat(instance="i", sent=begin), now_ns)
+        telemetry.beside("2", 0, {"i": part})
+        if asked:
+            telemetry.partial(0, {"i": part})
+        reports.append(telemetry.judge(now_ns))
+        sizes.append(len(telemetry.dump()["telemetry"]))
+    told = [report for report in reports if report is not None]
+    assert {(report.severity, report.missing) for report in told} == {("none", 0)}
+    assert told[-1].produced > 100 * NUMBERS_PER_BLOCK
+    assert max(sizes) < 20_000
+
+
+def test_what_one_of_two_versions_lost_is_told() -> None:
+    told = told_of_two_versions(4, lost=1_000)
+    assert {alert.detector for alert in told} >= {"completeness"}
+    assert {alert.evidence["missing"] for alert in told if alert.detector == "completeness"} == {1_000}
 
 
 def test_numbers_that_leap_to_the_end_of_the_world_cost_nothing() -> None:
