@@ -26,7 +26,7 @@ def debug(objectives: Objectives) -> View:
     """The view, with its lines at the objectives.
 
     >>> [variable.name for variable in debug(Objectives()).variables]
-    ['model', 'version', 'feature', 'slow']
+    ['model', 'version', 'service', 'feature', 'slow']
     """
     return View(
         name="debug",

@@ -56,6 +56,8 @@ def recorded() -> tuple[list[Any], int]:
     rng = np.random.default_rng(0)
     latency = rng.gamma(4.0, 5.0, len(table))
     transport, sent = MemoryTransport(PARTITIONS), 0
+    with Client(service="clinic", instance="last-night", transport=transport, pseudonym_key=b"k" * 32, strict=True) as ended:
+        assert ended.loaded(model="tumour", version="1", digest="sha256:1", signature="valid", key_id="k1")
     with Client(service="clinic", transport=transport, pseudonym_key=b"k" * 32, heartbeat_s=0.05, strict=True) as client:
         client.gauge("gpu_share", 0.6)
         for i in range(len(table)):
@@ -142,10 +144,12 @@ def store(chdb_directory: Path) -> Iterator[ClickHouse]:
     goodbye = [record for record in records if record.topic.endswith("lifecycle")][-1]
     first = next(record for record in records if record.topic.endswith("events"))
     twice = len(decode_columns(first.value))
+    loaded_first = next(record for record in records if record.topic.endswith("lifecycle"))  # by an instance that has ended since
     for record in [first, *(record for record in records if record is not goodbye)]:  # the service goes on; one record comes twice
         role: Role = _TOPICS[record.topic.rpartition(".")[2]]
         headers = {name: value.decode() for name, value in record.headers}
-        path.take(role, record.partition if role == "events" else 0, record.value, headers, END_NS - 600 * NS)
+        at_ns = END_NS - (660 if record is loaded_first else 600) * NS
+        path.take(role, record.partition if role == "events" else 0, record.value, headers, at_ns)
     path.take("events", 0, b"no record at all", {}, END_NS - 600 * NS)  # which becomes a dead letter
     path.finish()
     path.rows += workers(path)
