@@ -151,7 +151,7 @@ def _flood(desk: Desk, requests: list[Request], since_s: float) -> list[Request]
 
 
 def _other_answers(desk: Desk, X: Rows, scores: Rows) -> Rows:
-    return np.roll(scores, 1, axis=1) if desk.rng.random() < 0.3 else scores
+    return np.roll(scores, 1, axis=1) if desk.rng.random() < 0.5 else scores
 
 
 def _jumped(desk: Desk, X: Rows, scores: Rows) -> Rows:
@@ -230,7 +230,7 @@ MODES: tuple[Mode, ...] = (
     Mode("f5-memory", "F5", "an instance is at 95 % of its memory", _ticket("saturation"), own_client="full"),
     Mode("f5-flood", "F5", "one client asks fifty times as much", _ticket("cost"), spoil=_flood, companions=frozenset({"drift"})),
     Mode(
-        "f6-outputs", "F6", "with no new version, three batches in ten are answered otherwise", _ticket("consistency"),
+        "f6-outputs", "F6", "with no new version, half of the batches are answered otherwise", _ticket("consistency"),
         tamper=_other_answers, companions=frozenset({"drift"}),
     ),
     Mode("f7-membership", "F7", "one client asks training rows and near copies of them", _ticket("membership"), spoil=_probe,
