@@ -11,6 +11,7 @@ import msgspec
 from schemas import techniques
 from schemas.alerts import Alert, Detector, State, alert_id
 from schemas.windows import Severity
+from streams.burn import BUDGET_S
 
 MAX_OPEN = 1_000
 """Open alerts of one model version; a storm beyond is counted, not kept."""
@@ -18,8 +19,6 @@ _REMEMBERED = 10_000
 _GROWTH = 4.605170185988092
 """Ln 100: how much a resolved cause's evidence must have grown before it opens again without a fresh crossing."""
 RANK: dict[Severity, int] = {"none": 0, "ticket": 1, "page": 2}
-_BUDGET_NS = 30 * 86_400 * 10**9
-"""For how long a budget of pages is."""
 _MAX_PAGES = 1_000
 _KIND = dict[str, Any]
 
@@ -144,7 +143,7 @@ class AlertBook:
         members = tuple(clients)
         page = 0 if held is None else held.page
         if severity == "page" and not page:
-            self._paged = [*(before for before in self._paged if before > at_ns - _BUDGET_NS), at_ns][-_MAX_PAGES:]
+            self._paged = [*(before for before in self._paged if before > at_ns - BUDGET_S * 10**9), at_ns][-_MAX_PAGES:]
             page = len(self._paged)
         ids, owasp = techniques.BY_DETECTOR[detector]
         alert = Alert(

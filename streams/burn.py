@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from schemas.windows import Severity
 
-__all__ = ["RULES", "Burn", "BurnRates", "Rule", "incident_rate"]
+__all__ = ["BUDGET_S", "RULES", "Burn", "BurnRates", "Rule", "incident_rate"]
 
 BUCKET_NS = 60 * 10**9
 LEAST_BAD = 10
@@ -24,7 +24,7 @@ LEAST_BAD = 10
 SURE = 3.0
 """Standard deviations by which the count of the long window must be above what the rule's rate gives: little traffic makes wide swings."""
 _LONGEST = 3 * 86_400
-_BUDGET_S = 30 * 86_400
+BUDGET_S = 30 * 86_400
 """For how long a budget is."""
 _MOST_INCIDENTS = 1_000
 
@@ -67,7 +67,7 @@ def incident_rate(share: float, incidents: int, seconds: float) -> float:
         >>> incident_rate(0.25, 1, 3 * 86_400)
         2.5
     """
-    return share * incidents * _BUDGET_S / seconds
+    return share * incidents * BUDGET_S / seconds
 
 
 class BurnRates:

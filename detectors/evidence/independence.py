@@ -14,8 +14,8 @@ the reference: the tails of each column, and clusters.
 Before it speaks, the mean of ``b - a`` is asked: it is 0 for independent columns, and the forgetting sum over the root of the squares' sum
 (times 1.5, since neighbouring pairs share a row) is about standard normal. For ordinary rows, wrong units, gaps filled by a default, and
 behind cover traffic it is many standard deviations above 0; below, for a range with another law than the reference's, whose columns tell of
-each other. And the columns that vary must be ones that hang together: where a client
-fills the half of each such pair with a default, nothing is left that could.
+each other. And the columns that vary must be ones that hang together: where a client fills the half of each such pair with a default,
+nothing is left that could.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.evidence import constants as c
-from detectors.evidence.place import within_tails
+from detectors.evidence.place import told_of_each_other
 from detectors.evidence.residual import Floats, ledoit_wolf
 from detectors.evidence.sampled import parts
-from detectors.evidence.second_look import TIED_ROWS, Look, decoded
-from detectors.evidence.tied import told_by_others
+from detectors.evidence.second_look import Look, decoded
 from detectors.lean import allocating
 
 
@@ -98,9 +97,8 @@ def has_its_own_law(memory: Any, held: int, look: Look) -> bool:
     """
     z = np.empty((held, len(look.step)))
     decoded(memory, held, look, z)
-    told = told_by_others(z)
-    within_tails(z)
-    return bool(max(told, told_by_others(z)) > max(np.interp(held, TIED_ROWS, look.tied), c.LOOK_TIED_LEAST))
+    told, usual = told_of_each_other(z, look)
+    return bool(told > max(usual, c.LOOK_TIED_LEAST))
 
 
 @allocating

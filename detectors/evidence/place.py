@@ -65,6 +65,14 @@ def within_tails(z: Any) -> None:
 
 
 @allocating
+def told_of_each_other(z: Any, look: Look) -> Any:
+    """How much the columns of rows z (n, F) tell of each other, whole or `within_tails`, and those of as many reference rows; z is cut."""
+    told = told_by_others(z)
+    within_tails(z)
+    return max(told, told_by_others(z)), np.interp(len(z), TIED_ROWS, look.tied)
+
+
+@allocating
 def is_elsewhere(memory: Any, held: int, look: Look, either: bool) -> bool:
     """Whether the remembered rows (field-major, `MEMORY` a field) are a population with a place and a law of its own.
 
@@ -81,7 +89,5 @@ def is_elsewhere(memory: Any, held: int, look: Look, either: bool) -> bool:
         return False
     if either and scatter < c.PLACE_SCATTER:
         return True
-    usual, told = np.interp(held, TIED_ROWS, look.tied), told_by_others(z)
-    within_tails(z)
-    told = max(told, told_by_others(z))
+    told, usual = told_of_each_other(z, look)
     return bool(usual >= c.LOOK_TIED_LEAST and c.PLACE_TIED[0] * usual <= told <= c.PLACE_TIED[1] * usual)

@@ -59,11 +59,11 @@ def _add(bins: Any, k: int) -> None:
 
 
 @njit(inline="always")
-def _like(remembered: Any, signs: Any, octave: int, reach: int) -> bool:
+def _like(remembered: Any, signs: Any, octave: int) -> bool:
     """Whether a remembered step has these signs, but one at most, and about this length."""
     x = np.int32(np.int32(remembered ^ signs) & _SIGNS)
-    apart = (np.int32(np.int32(remembered >> np.int32(c.OPPOSITE_BITS)) - octave) + reach) & 0xFFFF
-    return bool(x & np.int32(x - np.int32(1)) == 0 and apart <= 2 * reach)
+    apart = (np.int32(np.int32(remembered >> np.int32(c.OPPOSITE_BITS)) - octave) + c.BLOCK_OCTAVE) & 0xFFFF
+    return bool(x & np.int32(x - np.int32(1)) == 0 and apart <= _LIKE_WIDE)
 
 
 @njit
@@ -97,8 +97,8 @@ def _opposite(count: Any, step: Any, length: float, along: Any, turns: bool) -> 
         where = np.int32(where + np.int32(one * np.int32(k)))
     place = count[at.LATTICE_TRIALS] % c.OPPOSITES
     lag, sure = (count[at.BLOCK] >> 1) & 127, count[at.BLOCK] >> 8
-    again = turns and lag > 0 and found <= c.BLOCK_FOUND and _like(steps[(place - lag) % c.OPPOSITES], opposed, octave, c.BLOCK_OCTAVE)
-    hit = again and not (2 * lag <= c.OPPOSITES and _like(steps[(place - 2 * lag) % c.OPPOSITES], signs, octave, c.BLOCK_OCTAVE))
+    again = turns and lag > 0 and found <= c.BLOCK_FOUND and _like(steps[(place - lag) % c.OPPOSITES], opposed, octave)
+    hit = again and not (2 * lag <= c.OPPOSITES and _like(steps[(place - 2 * lag) % c.OPPOSITES], signs, octave))
     if again:
         sure = min(sure + c.BLOCK_SURE[0], c.BLOCK_SURE[1])
     elif found > 0:
