@@ -19,6 +19,10 @@ from tests.deploy.test_alertmanager import quick_config
 from tests.pager import Pager
 
 ROUTING = Routing(environment="production", cluster="eu-1", team="payments", runbooks_url="https://docs.example/runbooks")
+WAIT = "2s"
+"""A group waits this long: all of an incident's alerts are in before it, on a machine that does a hundred other things, too."""
+RESEND_S = 1.0
+"""An alert ends this often times four unless it is posted again: a pause of a busy machine is shorter."""
 RECEIVERS = ("pagerduty", "slack", "webhook", "security", "datascience")
 
 
@@ -45,7 +49,7 @@ def incident(model: str, service: str = "shop") -> list[Alert]:
 @asynccontextmanager
 async def worker(url: str, routing: Routing = ROUTING) -> AsyncIterator[AlertmanagerClient]:
     """The worker's side of it."""
-    made = AlertmanagerClient(Settings(alertmanager=Alertmanager(urls=(url,), resend_s=0.2), routing=routing), Metrics())
+    made = AlertmanagerClient(Settings(alertmanager=Alertmanager(urls=(url,), resend_s=RESEND_S), routing=routing), Metrics())
     task = asyncio.create_task(made.run())
     try:
         yield made
@@ -57,14 +61,14 @@ async def worker(url: str, routing: Routing = ROUTING) -> AsyncIterator[Alertman
 
 async def said(pager: Pager, model: str) -> None:
     """Whatever is under way for a model has its chance: another one's whole notification arrives."""
-    await asyncio.sleep(2.0)  # a group's wait and three intervals: nothing tells that nothing will come
+    await asyncio.sleep(3.5)  # a group's wait, an interval of posts and one of the group: nothing tells that nothing will come
 
 
 @pytest.mark.alertmanager
 async def test_an_incident_is_one_page_and_one_end_across_restarts(tmp_path: Path, alertmanager_binary: Path) -> None:
     model = "incident-fraud"
     alerts = incident(model)
-    with Pager() as pager, EmbeddedAlertmanager(quick_config(tmp_path / "run", pager, "1s"), folder=tmp_path / "kept") as alertmanager:
+    with Pager() as pager, EmbeddedAlertmanager(quick_config(tmp_path / "run", pager, WAIT), folder=tmp_path / "kept") as alertmanager:
         async with worker(alertmanager.url) as client:
             for alert in alerts:
                 client.offer(0, alert)
@@ -111,7 +115,7 @@ async def test_an_incident_is_one_page_and_one_end_across_restarts(tmp_path: Pat
 async def test_each_deployment_of_a_model_version_is_an_incident_of_its_own(tmp_path: Path, alertmanager_binary: Path) -> None:
     model = "incident-twice"
     elsewhere = msgspec.structs.replace(ROUTING, cluster="us-1")
-    with Pager() as pager, EmbeddedAlertmanager(quick_config(tmp_path / "run", pager)) as alertmanager:
+    with Pager() as pager, EmbeddedAlertmanager(quick_config(tmp_path / "run", pager, WAIT)) as alertmanager:
         async with worker(alertmanager.url) as here, worker(alertmanager.url, elsewhere) as there:
             for alert in incident(model):
                 here.offer(0, alert)
