@@ -8,7 +8,13 @@ from dashboards.scope import MODEL, SERVICE, VERSION, Objectives, model_column, 
 
 __all__ = ["executive"]
 
-
+_IN_MONTH = "{0} > $__toTime - INTERVAL 30 DAY AND {0} <= $__toTime AND @scope"
+_MONTH = Rows(
+    windows=_IN_MONTH.format("start"), labels=_IN_MONTH.format("start"), beats=_IN_MONTH.format("at"), loads="at <= $__toTime AND @scope",
+    opened=_IN_MONTH.format("opened_at"), loads_since="$__toTime - INTERVAL 30 DAY",
+)  # fmt: skip
+"""An error budget is of 30 days, whatever range is looked at: of six hours' budget one failure would be all."""
+_OBJECTIVE = "toFloat64(${objective:raw})"
 _OWN_AVAILABILITY = """,
                     sum((status['ok'] + errors) * @promised_availability) / greatest(sum(status['ok'] + errors), 1) / 100 AS objective"""
 
@@ -99,8 +105,8 @@ def _availability(objectives: Objectives) -> Panel:
 def _models(objectives: Objectives) -> Panel:
     return table(
         "Models at risk",
-        "One row a model version: open pages and tickets first, then what is left of its error budget in the time range (negative: "
-        f"overspent); each page about security that nobody judged false spends {objectives.incident_share:.0%} of it. "
+        "One row a model version: open pages and tickets first, then what is left of its error budget of the 30 days before the end of the "
+        f"range (negative: overspent); each page about security that nobody judged false spends {objectives.incident_share:.0%} of it. "
         "Objectives are the model's own, where the settings have some. Drift and clients are ln evidence, the strongest of the range, "
         "beside the largest share of features beyond materiality; the colours turn where the settings' budget makes a ticket and a page. "
         "Click a model for its details.",
@@ -108,7 +114,7 @@ def _models(objectives: Objectives) -> Panel:
             objectives.fill("""
             SELECT w.model AS model, w.version AS version, countIf(a.severity = 'page') AS pages, countIf(a.severity = 'ticket') AS tickets,
                 any(w.requests) AS requests, any(w.answered) AS availability, any(w.promised) AS objective,
-                1 - (1 - any(w.answered)) / (1 - any(w.promised)) - @incident_share * any(s.incidents) AS `budget left`,
+                any(b.left) AS `budget left`,
                 any(s.incidents) AS `security pages`,
                 any(w.p95) AS `worst P95`, any(w.promised_p95) AS `P95 objective`, any(w.drift) AS drift,
                 any(w.beyond) AS `features beyond`, any(c.client) AS clients
@@ -123,15 +129,16 @@ def _models(objectives: Objectives) -> Panel:
                 SELECT model, version, @surest AS client FROM client_windows WHERE @days AND @scope GROUP BY model, version
             ) AS c ON w.model = c.model AND w.version = c.version
             LEFT JOIN (
-                SELECT model, version, count() AS incidents FROM @spending
-                WHERE $__timeFilter(opened_at) AND @scope GROUP BY model, version
+                SELECT model, version, count() AS incidents FROM @spending WHERE @opened GROUP BY model, version
             ) AS s ON w.model = s.model AND w.version = s.version
+            LEFT JOIN (@budgets) AS b ON w.model = b.model AND w.version = b.version
             LEFT JOIN (SELECT model, version, severity FROM (@newest) WHERE state = 'firing') AS a
                 ON w.model = a.model AND w.version = a.version
             GROUP BY w.model, w.version ORDER BY pages DESC, tickets DESC, `budget left`, model LIMIT 200
             """)
-            .replace("@incident_share", repr(float(objectives.incident_share)))
-            .replace("@spending", SPENDING),
+            .replace("@spending", SPENDING)
+            .replace("@opened", _MONTH.opened)
+            .replace("@budgets", budgets(objectives, _MONTH, only=("availability",), availability=_OBJECTIVE)),
             "@scope",
         ),
         (24, 8),
@@ -152,18 +159,14 @@ def _models(objectives: Objectives) -> Panel:
 
 
 def _budgets(objectives: Objectives) -> Panel:
-    in_range = "$__timeFilter({}) AND @scope"
-    rows = Rows(
-        windows=in_range.format("start"), labels=in_range.format("start"), beats=in_range.format("at"), loads="at <= $__toTime AND @scope",
-        opened=in_range.format("opened_at"),
-    )  # fmt: skip
-    asked = budgets(objectives, rows, availability="toFloat64(${objective:raw})")
+    asked = budgets(objectives, _MONTH, availability=_OBJECTIVE)
     return table(
-        "Objectives and error budgets",
-        "What is promised (`objectives` of the settings, the model's own where it has some), what was measured in the time range, of how "
-        "many requests, answers, labels, windows, events or instances, and what is left of the error budget (negative: overspent): 1 - "
-        "(what went wrong) / (what was allowed to). Where an objective is 100 %, each that went wrong spends a whole budget. Of AUC and F1 "
-        "what is missing to 1 is spent, of MAE and log loss what they are. What is not measured, or has no objective, has no row. "
+        "Objectives and error budgets, 30 days",
+        "What is promised (`objectives` of the settings, the model's own where it has some), what was measured in the 30 days before the "
+        "end of the time range, of how many requests, answers, labels, windows, events or loaded artefacts, and what is left of the error "
+        "budget (negative: overspent): 1 - (what went wrong) / (what was allowed to). Where an objective is 100 %, each that went wrong "
+        "spends a whole budget. Of AUC and F1 what is missing to 1 is spent, of MAE and log loss what they are. What is not measured, or "
+        "has no objective, has no row. "
         "Pages have a budget of their own, above.",
         sql(f"SELECT model, version, indicator, objective, measured, total AS `of`, left AS `budget left` FROM ({asked}) "  # noqa: S608 - ours
             "ORDER BY left, model, version, indicator LIMIT 300"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dashboards.budgets import Rows, budgets
+from dashboards.loads import loaded_since
 from dashboards.measures import measures
 from dashboards.scope import Objectives
 
@@ -184,16 +185,15 @@ FIGURES: tuple[Figure, ...] = (
     ),
     Figure(
         "signed", "Signed artefacts",
-        "Instances whose last load until the month's end told a valid signature and nothing wrong, of all with a version loaded then.",
+        "Artefacts that an instance had loaded at some time of the month, whatever came after: of how many each load told a valid "
+        "signature and nothing wrong; which did not (digests), and how many are still loaded at its end.",
         "loads", "at < @to AND @scope",
         """
-        SELECT model, countIf(signature = 'valid' AND problem = '') AS signed, count() AS loaded, signed / loaded AS share
-        FROM (
-            SELECT model, version, service, instance, argMax(kind, at) AS kind, argMax(signature, at) AS signature,
-                argMax(problem, at) AS problem
-            FROM loads FINAL WHERE @where GROUP BY model, version, service, instance HAVING kind = 'loaded'
-        ) GROUP BY model ORDER BY share, model LIMIT 100
-        """,
+        SELECT model, version, countIf(valid) AS signed, count() AS loaded, signed / loaded AS share, countIf(still) AS at_the_end,
+            arrayStringConcat(arraySlice(arraySort(groupUniqArrayIf(if(artefact = '', 'none named', left(artefact, 19)), NOT valid)), 1, 3),
+                ', ') AS not_signed
+        FROM (@loaded) GROUP BY model, version ORDER BY share, model, version LIMIT 100
+        """.replace("@loaded", loaded_since("@where", "@from")),
     ),
     Figure(
         "accuracy", "Accuracy by labels",
@@ -228,7 +228,8 @@ def objectives_figure(objectives: Objectives) -> Figure:
     """What was promised and what was kept, by indicator: the one figure whose question depends on the settings."""
     during = "{0} >= @from AND {0} < @to AND @scope"
     rows = Rows(
-        windows=WINDOW, labels=WINDOW, beats=during.format("at"), loads="at < @to AND @scope", opened=during.format("opened_at"),
+        windows=WINDOW, labels=WINDOW, beats=during.format("at"), loads="at < @to AND @scope", loads_since="@from",
+        opened=during.format("opened_at"),
     )  # fmt: skip
     return Figure(
         "objectives", "Objectives and error budgets",

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from schemas.rows import AlertRow, WindowRow
+from schemas.rows import AlertRow, LoadRow, WindowRow
 from streams.clickhouse import ClickHouse
 from streams.migrate import migrate
 from streams.report import Month, NoDataError, Report, make
@@ -79,6 +79,41 @@ def test_what_was_promised_is_set_beside_what_was_kept(store: ClickHouse) -> Non
     page = html_of(made)
     assert "What was promised" in page
     assert "drift_free" in page
+
+
+def test_what_was_loaded_during_the_month_counts_whatever_came_after(chdb_directory: Path) -> None:
+    own = ClickHouse(f"chdb://{chdb_directory}?database=report_loads")
+    migrate(own)
+    day = 24 * HOUR
+    loads = [
+        *((name, -20, "loaded", "a", "missing", "") for name in ("replaced", "left-before", "reloaded", "stays")),
+        ("left-before", -1, "unloaded", "a", "missing", ""),
+        ("reloaded", -2, "loaded", "b", "valid", ""),  # the unsigned one was gone before the month began
+        ("replaced", 3, "loaded", "b", "valid", ""),
+        ("replaced", 5, "loaded", "b", "valid", ""),  # the same artefact after a restart
+        ("replaced", 30, "unloaded", "b", "valid", ""),
+        ("wrong", 4, "loaded", "c", "valid", "its digest is c"),
+        ("wrong", 4.5, "unloaded", "c", "valid", ""),
+        ("late", 31, "loaded", "d", "missing", ""),
+    ]
+    rows = [
+        LoadRow(model="m", version="1", service="shop", instance=instance, at=BEGIN_NS + round(at * day), kind=kind, digest=digest,
+                signature=signature, problem=problem)
+        for instance, at, kind, digest, signature, problem in loads
+    ]  # fmt: skip
+    window = WindowRow(
+        model="m", version="1", start=BEGIN_NS, end=BEGIN_NS + HOUR, n=10, accepted=10, status={"ok": 10}, judged_at=BEGIN_NS
+    )
+    insert(own, [window, *rows])
+    made = make(own, OCTOBER, Settings(), AFTER)
+    # replaced a, replaced b, reloaded b, stays a, wrong c; at the end reloaded b and stays a
+    (row,) = made.answers["signed"].rows
+    assert (row["loaded"], row["signed"], row["at_the_end"], row["not_signed"]) == (5, 2, 2, "a, c")
+    (promised,) = (row for row in made.answers["objectives"].rows if row["indicator"] == "signed")
+    assert (promised["counted"], promised["measured"], promised["budget_left"]) == (5, "40 %", -2.0)
+    own.insert([msgspec.structs.replace(window, start=window.start + 31 * day)], "of the month after it")
+    (after,) = make(own, Month.parse("2026-11"), Settings(), AFTER).answers["signed"].rows
+    assert (after["loaded"], after["signed"]) == (3, 1)
 
 
 def test_behind_each_figure_are_table_filter_and_count_and_the_filter_can_be_asked_again(report: Report, store: ClickHouse) -> None:
