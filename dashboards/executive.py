@@ -37,7 +37,7 @@ def executive(objectives: Objectives) -> View:
             _models(objectives),
             _budgets(objectives),
             promises.signed((6, 8)),
-            promises.judged((18, 8)),
+            promises.judged(objectives, (18, 8)),
             row("Over time"),
             *_over_time(),
         ),

@@ -105,3 +105,4 @@ def test_an_indicator_can_be_asked_for_alone_whatever_else_has_an_objective(stor
 def test_what_the_views_promise_by_default_is_what_the_settings_do() -> None:
     assert dict(objectives(Settings()).promised) == dict(Objectives().promised)
     assert set(Objectives().promised) < set(NAMES)
+    assert dict(objectives(Settings()).page_shares) == dict(Objectives().page_shares)
