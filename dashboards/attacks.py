@@ -52,8 +52,8 @@ def _families(objectives: Objectives) -> list[Panel]:
             "triggers and flipped feedback, supply chain artefacts and answers that changed without a version.",
             sql(f"""
                 WITH (SELECT sum(n) / 1e6 FROM windows FINAL WHERE $__timeFilter(start) AND @scope) AS million
-                SELECT family, sum(page) AS pages, sum(ticket) AS tickets, pages / million AS `pages per million`,
-                    tickets / million AS `tickets per million`
+                SELECT family, sum(page) AS pages, sum(ticket) AS tickets, pages / million AS `pages / M`,
+                    tickets / million AS `tickets / M`
                 FROM (
                     SELECT arrayJoin({list(FAMILIES)}) AS family, 0 AS page, 0 AS ticket
                     UNION ALL
@@ -69,7 +69,7 @@ def _families(objectives: Objectives) -> list[Panel]:
                     Column(name=name, steps=((None, "transparent"), (1, color)))
                     for name, color in (("pages", "red"), ("tickets", "orange"))
                 ),
-                *(Column(name=f"{name} per million", decimals=1) for name in ("pages", "tickets")),
+                *(Column(name=f"{name} / M", decimals=1) for name in ("pages", "tickets")),
             ],
         ),
         timeseries(

@@ -58,6 +58,7 @@ def test_its_figures_are_those_of_the_month(report: Report) -> None:
         ("prices", 17, 1), *(("prices", day, 2) for day in range(18, 24)),
     ]  # fmt: skip
     assert {row["model"]: row["signed"] for row in report.answers["signed"].rows} == {"fraud": 1, "prices": 1, "churn": 0}
+    assert {(row["auc"], row["f1"]) for row in report.answers["accuracy"].rows} == {(None, None)}  # these rows have neither
     assert report.answers["exposure"].rows[0]["client"] == ATTACKER
     assert report.budget == pytest.approx(3 * 31 / 30)
     assert report.total("acknowledged", "judged") == 3

@@ -299,8 +299,8 @@ def test_attacks_are_counted_by_family_and_technique(store: ClickHouse) -> None:
     found = {row["family"]: (row["pages"], row["tickets"]) for row in rates}
     assert found == dict.fromkeys(FAMILIES, (0, 0)) | {"evasion": (1, 0), "canary": (1, 0), "extraction": (0, 1)}
     assert [row["family"] for row in rates][:3] == ["canary", "evasion", "extraction"]
-    assert [row["pages per million"] for row in rates][:3] == pytest.approx([per_alert, per_alert, 0])
-    assert [row["tickets per million"] for row in rates][:3] == pytest.approx([0, 0, per_alert])
+    assert [row["pages / M"] for row in rates][:3] == pytest.approx([per_alert, per_alert, 0])
+    assert [row["tickets / M"] for row in rates][:3] == pytest.approx([0, 0, per_alert])
     techniques = {row["technique"]: row for row in run(store, panel_of("attacks", "MITRE ATLAS and OWASP"))}
     assert techniques["AML.T0021"]["name"] == "Establish Accounts"
     assert (techniques["AML.T0043"]["evasion"], techniques["AML.T0043"]["extraction"]) == (1, 0)
