@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from textwrap import dedent
 
+from dashboards.heartbeats import arrived_since
 from dashboards.loads import loaded_since
 from dashboards.measures import measures
 from dashboards.promised import SPENDING, Promise, choose
@@ -64,10 +65,8 @@ _SIGNED = """
     FROM (@artefacts) GROUP BY model, version
 """
 _COMPLETE = """
-    SELECT model, version, 'completeness', toFloat64(sum(made - least(got, made))), toFloat64(sum(made)), @completeness / 100, 0. FROM (
-        SELECT model, version, service, instance, argMax(received, at) AS got, argMax(sent + dropped, at) AS made
-        FROM producers FINAL WHERE @beats AND model != '' GROUP BY model, version, service, instance
-    ) GROUP BY model, version
+    SELECT model, version, 'completeness', toFloat64(sum(made - got)), toFloat64(sum(made)), @completeness / 100, 0.
+    FROM (@arrived) WHERE model != '' GROUP BY model, version
 """
 _SPENT = """
     SELECT model, version, 'availability', 0., 0., 0., @incident_share * count() FROM @spending WHERE @opened GROUP BY model, version
@@ -102,9 +101,10 @@ class Rows:
     Attributes:
         windows: Over ``start``.
         labels: The same, of the windows whose labels count.
-        beats: Over ``at``, of heartbeats.
+        beats: Over ``at``, of heartbeats, from a day before the begin of the time on.
         loads: Over ``at``, of loads until the end of the time.
-        loads_since: SQL of its begin: what was loaded at some time since then counts, however long ago the load was.
+        since: SQL of its begin: what was loaded at some time since then counts, however long ago the load was, and what was sent
+            since then.
         opened: Over ``opened_at``, of pages about security.
     """
 
@@ -113,7 +113,7 @@ class Rows:
     beats: str
     loads: str
     opened: str
-    loads_since: str = "toDateTime(0)"
+    since: str = "toDateTime(0)"
 
 
 def budgets(objectives: Objectives, rows: Rows, *, only: Collection[str] = (), availability: str = "") -> str:
@@ -136,7 +136,12 @@ def budgets(objectives: Objectives, rows: Rows, *, only: Collection[str] = (), a
         parts.append(_SPENT)
     names, conditions = (
         ("model", "version"),
-        {"@windows": rows.windows, "@labels": rows.labels, "@beats": rows.beats, "@artefacts": loaded_since(rows.loads, rows.loads_since)},
+        {
+            "@windows": rows.windows,
+            "@labels": rows.labels,
+            "@arrived": arrived_since(rows.beats, rows.since),
+            "@artefacts": loaded_since(rows.loads, rows.since),
+        },
     )
     text = _ALL.replace("@parts", " UNION ALL ".join(parts)).replace("@losses", ", ".join(f"'{name}'" for name in LOSSES))
     text = text.replace("@measures", measures({name: name for name in names}, rows.labels)).replace("@opened", rows.opened)

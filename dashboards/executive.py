@@ -2,16 +2,18 @@
 
 from dashboards import promises, sections
 from dashboards.budgets import Rows, budgets
+from dashboards.heartbeats import DAY_BEFORE, arrived_since
 from dashboards.panels import Column, Panel, View, bars, history, row, stat, table, timeseries
 from dashboards.promised import SPENDING
 from dashboards.scope import MODEL, SERVICE, VERSION, Objectives, model_column, sql
 
 __all__ = ["executive"]
 
+_MONTH_AGO = "$__toTime - INTERVAL 30 DAY"
 _IN_MONTH = "{0} > $__toTime - INTERVAL 30 DAY AND {0} <= $__toTime AND @scope"
 _MONTH = Rows(
-    windows=_IN_MONTH.format("start"), labels=_IN_MONTH.format("start"), beats=_IN_MONTH.format("at"), loads="at <= $__toTime AND @scope",
-    opened=_IN_MONTH.format("opened_at"), loads_since="$__toTime - INTERVAL 30 DAY",
+    windows=_IN_MONTH.format("start"), labels=_IN_MONTH.format("start"), opened=_IN_MONTH.format("opened_at"),
+    beats=f"at > {DAY_BEFORE.format(_MONTH_AGO)} AND at <= $__toTime AND @scope", loads="at <= $__toTime AND @scope", since=_MONTH_AGO,
 )  # fmt: skip
 """An error budget is of 30 days, whatever range is looked at: of six hours' budget one failure would be all."""
 _OBJECTIVE = "toFloat64(${objective:raw})"
@@ -65,14 +67,14 @@ def _state(objectives: Objectives) -> list[Panel]:
         ),
         stat(
             "Telemetry completeness",
-            "Events read / (sent + dropped in the service), over the newest heartbeat of each instance in the time range. What did not "
-            "arrive was not judged.",
-            sql("""
-                SELECT sum(least(got, made)) / greatest(sum(made), 1) AS arrived FROM (
-                    SELECT argMax(received, at) AS got, argMax(sent + dropped, at) AS made FROM producers FINAL
-                    WHERE $__timeFilter(at) AND @beat GROUP BY service, instance, model, version
+            "Events read / (sent + dropped in the service) of the time range, by the heartbeats of each instance. What did not arrive was "
+            "not judged.",
+            sql(
+                "SELECT sum(got) / greatest(sum(made), 1) AS arrived FROM (@arrived)".replace(
+                    "@arrived",
+                    arrived_since(f"at >= {DAY_BEFORE.format('$__fromTime')} AND at <= $__toTime AND @beat", "$__fromTime"),
                 )
-            """),
+            ),
             (6, 5),
             unit="percentunit",
             decimals=3,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dashboards.budgets import Rows, budgets
+from dashboards.heartbeats import DAY_BEFORE, arrived_since
 from dashboards.loads import loaded_since
 from dashboards.measures import measures
 from dashboards.scope import Objectives
@@ -170,18 +171,13 @@ FIGURES: tuple[Figure, ...] = (
     ),
     Figure(
         "completeness", "Telemetry completeness",
-        "Events read / (sent + dropped in the service), by each instance's newest heartbeat. What did not arrive was not judged.",
-        "producers", "at >= @from AND at < @to AND model != '' AND @scope",
+        "Events read / (sent + dropped in the service) of the month, by each instance's heartbeats. What did not arrive was not judged.",
+        "producers", f"at >= {DAY_BEFORE.format('@from')} AND at < @to AND model != '' AND @scope",
         """
-        SELECT model, uniqExact(service, instance) AS instances, sum(made) AS produced, sum(least(got, made)) AS arrived,
-            sum(lost) AS lost_in_service,
+        SELECT model, uniqExact(service, instance) AS instances, sum(made) AS produced, sum(got) AS arrived, sum(lost) AS lost_in_service,
             arrived / greatest(produced, 1) AS completeness
-        FROM (
-            SELECT model, version, service, instance, argMax(received, at) AS got, argMax(sent + dropped, at) AS made,
-                argMax(dropped, at) AS lost
-            FROM producers FINAL WHERE @where GROUP BY model, version, service, instance
-        ) GROUP BY model ORDER BY completeness, model LIMIT 100
-        """,
+        FROM (@arrived) GROUP BY model ORDER BY completeness, model LIMIT 100
+        """.replace("@arrived", arrived_since("@where", "@from")),
     ),
     Figure(
         "signed", "Signed artefacts",
@@ -226,10 +222,9 @@ FIGURES: tuple[Figure, ...] = (
 
 def objectives_figure(objectives: Objectives) -> Figure:
     """What was promised and what was kept, by indicator: the one figure whose question depends on the settings."""
-    during = "{0} >= @from AND {0} < @to AND @scope"
     rows = Rows(
-        windows=WINDOW, labels=WINDOW, beats=during.format("at"), loads="at < @to AND @scope", loads_since="@from",
-        opened=during.format("opened_at"),
+        windows=WINDOW, labels=WINDOW, opened="opened_at >= @from AND opened_at < @to AND @scope",
+        beats=f"at >= {DAY_BEFORE.format('@from')} AND at < @to AND @scope", loads="at < @to AND @scope", since="@from",
     )  # fmt: skip
     return Figure(
         "objectives", "Objectives and error budgets",
