@@ -82,7 +82,7 @@ class TriggerMonitor:
         hits = self._weighed(counts)
         misses = hits.sum(2, keepdims=True) - hits
         self._rates = RateMonitor(
-            hits.size, false_tickets=false_tickets, windows=windows, prior=(hits.ravel(), misses.ravel()), warm_up=0, moments=False
+            hits.size, false_tickets=false_tickets, windows=windows, prior=(hits.ravel(), misses.ravel()), warm_up=0, late=0, moments=False
         )  # fmt: skip
         self._votes = np.zeros(reference.counts.shape[:2])
         self._crowded = np.zeros(reference.counts.shape[:2], np.int64)

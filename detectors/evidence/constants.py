@@ -197,7 +197,9 @@ TWO_VALUED_REPEATS = 3  # exact repeats a distinct row from which each is a tria
 TWO_VALUED_NEAR = 0.5
 CORNER_ROWS, CORNER_COLUMNS = 8, 3  # rows before, and columns with two values; of 2,000 ordinary clients none hits in 1 % of its rows
 CORNER_PICTURE_STEP = 48  # in pictures a step is no larger: black-and-white ones have two values everywhere, 83 apart
-ROUNDED_VALUES = 8  # of a column in the ring; with more it says nothing
+ROUNDED_VALUES = 8  # of a column in the ring; with more they say nothing of how often each comes
+ROUNDED_GRID = 5  # from so many values on it is asked whether they lie on a grid; Square's columns have two or three
+ROUNDED_OFF = 2  # codes between two neighbours that no grid of three codes and more has, whose points are themselves rounded to codes
 ROUNDED_ALIKE = 0.03, 0.6  # divergence of each such column, and once: rounded rows have -.05 to .02 a column in the median, .1 to .2 where
 # two or four columns vary, Square .3 to 1.4 (.07 in a table of two-valued columns)
 ROUNDED_LEAST = 1e-3  # share that a value of the reference has at least

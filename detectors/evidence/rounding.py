@@ -6,7 +6,9 @@ the k-th of a column's values and ``p_k`` the share of the reference that is nea
 
     sum_k n_k ln(n_k / (m p_k)) / m - (K - 1) / (2 m),
 
-about 0 for ordinary rows of K values. Its sum over the columns of two to eight values must be small.
+about 0 for ordinary rows of K values. Its sum over the columns of two to eight values must be small. Or most columns have five values and
+more, and all of these lie on a grid: two neighbours are one code apart, since a code is rounded itself, or three and more. Rows that are
+not rounded nearly always have two values that are two codes apart, and the corners of a box have two or three values a column.
 
 A gate, not evidence: it can only keep an alert back. Runs at a crossing only.
 """
@@ -24,13 +26,22 @@ from detectors.lean import allocating
 @allocating
 def is_rounded(codes: Any, m: int, share: Any) -> bool:
     """Whether the ring (codes, field-major, `RING` a field, m rows) holds rounded ordinary rows; share (F, 256) is the reference's."""
+    few, many, on_grid = 0, 0, True
     columns, total = 0, 0.0
     for f in range(len(share)):
         column = codes[f * c.RING : f * c.RING + m]
         values = np.unique(column)
+        if len(values) >= c.ROUNDED_GRID:
+            many += 1
+            for k in range(1, len(values)):
+                on_grid = on_grid and np.int64(values[k]) - np.int64(values[k - 1]) != c.ROUNDED_OFF
+        elif len(values) >= 2:
+            few += 1
         if 2 <= len(values) <= c.ROUNDED_VALUES:
             columns += 1
             total += _divergence(column, values, share[f])
+    if many > few and on_grid:
+        return True
     return columns > 0 and total <= c.ROUNDED_ALIKE[0] * columns + c.ROUNDED_ALIKE[1]
 
 

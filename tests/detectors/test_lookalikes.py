@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from detectors.evidence import EvidenceReference
-from detectors.evidence.constants import FLIP_U, MEMORY, RING
+from detectors.evidence.constants import FLIP_U, MEMORY, RING, ROUNDED_VALUES
 from detectors.evidence.independence import could_be_bound, has_its_own_law
 from detectors.evidence.rounding import is_rounded
 from detectors.evidence.sampled import Sampled
@@ -249,6 +249,20 @@ def test_coarsely_rounded_rows_come_as_often_as_in_the_reference_and_corners_of_
     share = reference.look.share
     assert is_rounded(codes(rounded, reference).T.copy().ravel(), RING, share)
     assert not is_rounded(codes(corners, reference).T.copy().ravel(), RING, share)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_on_a_fine_grid_are_rounded_ones_and_rows_on_none_are_not(seed: int) -> None:
+    """More than eight values a column, so that none was asked about; and each step between two close rows is flat."""
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(-2, 2, (3000, 8))
+    unknown = np.full(8, np.nan)
+    reference = EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
+    own, apart = rng.uniform(-2, 2, (RING, 8)), rng.permuted(np.tile(np.linspace(-2, 2, RING)[:, None], (1, 8)), axis=0)
+    on_grid = codes(np.round(apart / 0.18) * 0.18, reference)
+    assert min(len(np.unique(column)) for column in on_grid.T) > ROUNDED_VALUES
+    assert is_rounded(on_grid.T.copy().ravel(), RING, reference.look.share)
+    assert not is_rounded(codes(own, reference).T.copy().ravel(), RING, reference.look.share)
 
 
 @pytest.mark.parametrize("seed", range(3))

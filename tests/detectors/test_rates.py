@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detectors.rates import WARM_UP_WINDOWS, RateMonitor
+from detectors.rates import LATE_WINDOWS, WARM_UP_WINDOWS, RateMonitor
 
 
 def monitor(size: int = 2, false_tickets: float = 1.0) -> RateMonitor:
@@ -19,6 +19,48 @@ def test_a_rate_that_jumps_is_a_ticket_within_three_windows_and_is_named() -> No
     said = [made.update(rng.binomial(200, [0.2, 0.3]), [200, 200]) for _ in range(3)]
     assert (said[0].severity, said[2].severity) == ("none", "ticket")
     assert (said[-1].leading, said[-1].usual < 0.05) == (0, True)
+
+
+@pytest.mark.parametrize("trials", [3.0, 6.0])
+def test_a_rise_of_few_trials_a_window_is_told_before_it_is_usual(trials: float) -> None:
+    """Ten seconds of repeated rows are a handful. 10 of 60 such rises were missed while each window became history at once."""
+    told = 0
+    for seed in range(30):
+        made, rng = monitor(false_tickets=4.0), np.random.default_rng(seed)
+        for _ in range(24):
+            made.update([0, 0], [rng.poisson(trials), 0])
+        few = rng.poisson(trials, 12)
+        told += any(made.update([rng.binomial(n, 0.3), 0], [n, 0]).severity == "ticket" for n in few)
+    assert told == 30
+
+
+def test_what_waits_when_a_ticket_opens_is_never_history() -> None:
+    made, rng = monitor(), np.random.default_rng(5)
+    for _ in range(60):
+        made.update(rng.binomial(200, [0.02, 0.3]), [200, 200])
+    usual = made.usual()[0]
+    while made.update([40, 60], [200, 200]).severity == "none":
+        pass
+    for _ in range(500):
+        if made.update(rng.binomial(200, [0.02, 0.3]), [200, 200]).severity == "none":
+            break
+    for _ in range(20):
+        made.update(rng.binomial(200, [0.02, 0.3]), [200, 200])
+    assert made.usual()[0] == pytest.approx(usual, abs=0.004)
+
+
+def test_a_window_is_history_eight_windows_with_trials_later() -> None:
+    made = monitor()
+    for _ in range(WARM_UP_WINDOWS):
+        made.update([0, 0], [100, 100])
+    usual = made.usual().copy()
+    made.update([1, 0], [100, 0])
+    for _ in range(LATE_WINDOWS - 1):
+        made.update([0, 0], [100, 50])
+    made.update([0, 0], [0, 50])
+    assert (made.usual() == usual)[0]
+    made.update([0, 0], [100, 50])
+    assert made.usual()[0] > usual[0]
 
 
 def test_what_was_so_from_the_beginning_is_usual() -> None:
