@@ -45,7 +45,7 @@ class Use:
     In a container with a limit (cgroup 2 or 1): what all its processes use, of the limit; of memory without the page cache that can be
     given back, as Kubernetes counts it. Without one: what this process uses of the machine's memory and of the cores it may run on, so a
     machine that other processes have filled is not told. CPU is the mean over the last minute: a busy moment is no shortage. A share that
-    can't be told (no ``/proc``, no permission) is left out. Three small files a heartbeat, below 0.1 ms.
+    can't be told (no ``/proc``, no permission) is left out. A dozen small files of the kernel a heartbeat, half a millisecond.
 
     Args:
         root: Where ``proc`` and ``sys`` are; for tests.
