@@ -14,6 +14,8 @@ MAX_REFERENCE_ROWS = 4_000  # quantiles move < 2 % beyond it and the fit stays b
 
 # --- scaling and what is kept of a row -------------------------------------------------------------------------------------------
 RING = 16  # recent distinct rows of a client; 8 lose Square, 32 gain nothing
+SLOT, STRANGER, COVER_SHIFT = RING - 1, RING, 5  # the previous row: its slot, whether it was near no other; in the bits above, how covered
+COVER_ROWS = RING  # two rows within so many that continue another than the previous one make a client covered: 3:1 cover has one in four
 MEMORY = 96  # earlier rows searched for a parent: found JBDA is the same as with 128
 COORDINATES = 16  # projections, and sampled columns; equality of 16 separates edits (>= 12 equal) from fresh rows (<= 8)
 TARGETS = 48  # columns whose joint residual is kept; 48 of 784 find what all find

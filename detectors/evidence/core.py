@@ -27,10 +27,19 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
     """Plain numbers for the kernel."""
     r = reference
     return Yardsticks(
-        r.image, r.nearest, r.far**2, r.equal_share, r.edit_share, r.repeated_share, np.exp(r.joint_limits) - 1e-4,
+        r.image, r.nearest, (c.FLIP_RADII[0] * r.nearest) ** 2, r.far**2,
+        max(c.LATTICE_EQUAL, r.equal_share + c.LATTICE_EXCESS), _covered(r), r.equal_share, r.edit_share, r.repeated_share,
+        np.exp(r.joint_limits) - 1e-4,
         np.exp(r.smooth_limits) - 1e-4, r.coarse, _ordinary(r), float(np.exp(ln_page)), float(np.exp(ln_ticket)), r.look, r.bond,
         r.generated, bool(r.flip_rates[0] > c.FLIP_U[0]), bool(r.edit_flip_rate > c.EDIT_FLIPS),
     )  # fmt: skip
+
+
+def _covered(reference: EvidenceReference) -> NDArray[np.float32]:
+    """E6's factors behind cover, where only neighbours are trials: as often as they flip is tolerated."""
+    out = np.zeros((len(c.LATTICE_Q), 2), np.float32)
+    set_arms.py_func(out, 0, max(c.LATTICE_U, float(reference.flip_rates[0])), c.LATTICE_Q)
+    return out
 
 
 def _ordinary(reference: EvidenceReference) -> Ordinary:
@@ -176,17 +185,19 @@ def stream(
                 best = distance[k]
                 nearest = k
         folded = np.int16(label[i] & 0x7FFF) if label[i] >= 0 else np.int16(-1)
-        last = count[at.LAST]
-        if m > 0 and distance[last] > 0:
-            flip = bool(folded >= 0 and count[at.LABEL] >= 0 and folded != count[at.LABEL])
+        last = count[at.LAST] & c.SLOT
+        before = recent.before(count, distance, equal, m, best, y.near2, c.LOCAL_STEP**2 * y.far2, y.like * fields)
+        if before >= 0:
+            answer = count[at.LABEL] if before == last else word[targets + before]
+            flip = bool(folded >= 0 and answer >= 0 and folded != answer)
             trials.consecutive(
-                real, count, bins, gain, g, ring, distance[last], flip, equal[last] / fields, fields - equal[last], exact >= 0, step,
-                y.equal_share, y.far2,
+                real, count, bins, gain, g, ring, before, distance[before], flip, equal[before] / fields, fields - equal[before],
+                exact >= 0, step, y.equal_share, y.far2, before != last, y.covered,
             )  # fmt: skip
         count[at.LABEL] = folded
         if exact >= 0:
             count[at.EXACT] += 1
-            count[at.LAST] = exact
+            count[at.LAST] = count[at.LAST] >> c.COVER_SHIFT << c.COVER_SHIFT | exact
             drifts = count[at.NEAR] > c.TWO_VALUED_NEAR * count[at.DISTINCT]
             if drifts and count[at.EXACT] > c.TWO_VALUED_REPEATS * count[at.DISTINCT]:  # a sensor's reading: nothing is combined anew
                 trials.trial(real, at.FIRST_ARM[at.TWO_VALUED], at.ARMS[at.TWO_VALUED], gain, False)
@@ -245,7 +256,7 @@ def stream(
 
         k = count[at.DISTINCT] % c.RING
         count[at.DISTINCT] += 1
-        count[at.LAST] = k
+        count[at.LAST] = count[at.LAST] >> c.COVER_SHIFT << c.COVER_SHIFT | (c.STRANGER if apart else 0) | k
         word[targets + k] = folded
         for f in range(positions):
             real[ring + f * c.RING + k] = g[f]

@@ -17,7 +17,7 @@ _SEEN = {
     "flips": "the answer flips between neighbouring rows at ever smaller distances (a search for the decision boundary)",
     "closing": "some answers flip between neighbouring rows at many different distances (a boundary search among other queries)",
     "symmetric": "probes in pairs on both sides of a row (finite differences, antithetic noise)",
-    "lattice": "consecutive rows that share most fields and flip the answer (a boundary walk on whole numbers)",
+    "lattice": "rows that share most fields with the one they follow and flip the answer (a boundary walk on whole numbers)",
     "two_valued": "several columns moved by plus or minus one fixed amount, or the same few values combined anew (Square)",
     "bisection": "rows halfway between two recent ones, at half the distance every time (a bisection towards the decision boundary)",
 }

@@ -28,7 +28,10 @@ class Yardsticks(NamedTuple):
 
     image: bool
     nearest: float
+    near2: float  # square of the distance of neighbours
     far2: float  # square of the median random-pair distance
+    like: float  # share of equal fields of the edits that E6 counts
+    covered: NDArray[np.float32]  # (3, 2) factors of E6's arms behind cover
     equal_share: float
     edit_share: float
     repeated_share: float

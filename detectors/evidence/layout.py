@@ -49,6 +49,7 @@ MADE_1, MADE_2, MADE_3, STEPS, FLAT_STEPS, PAIRS, PAIR_HITS, LATTICE_TRIALS, LAT
 BISECTIONS, STRIDE_TRIALS, STRIDES, REMEMBERED, LAST, LABEL, EDGED, BLOCK, SEVERITY, EPOCH = range(25, 35)
 # BLOCK: whether there is a last residual (bit 0), how many steps ago E5's opposites were (seven bits), and how sure that is
 BISECTED, LOOKED, INDEPENDENT_TRIALS, INDEPENDENT_HITS, GENERATED_TRIALS, GENERATED_LOOKED, COMPOSED_LOOKED = range(35, 42)
+# LAST: slot of the previous row, whether it was a stranger (`constants.STRANGER`), and how covered the client is (`recent.before`)
 IN_ORDER = 42  # consecutive flips at like distances, times 16, and the octave of the last
 INT_COUNT = 43  # then the remembered steps
 COUNTS = {

@@ -61,6 +61,50 @@ def equal_fields(ring: Any, value: Any, limit: Any, m: int, out: Any, often: Any
     return repeated
 
 
+@njit
+def before(count: Any, distance: Any, equal: Any, m: int, best: float, near2: float, here2: float, like: float) -> int:
+    """Slot of the row that a row continues: the previous one or, behind cover, the newest near one; -1 where it continues none.
+
+    Among ordinary rows (cover) the previous row says nothing about a search. A client counts as covered once two of its rows, with
+    `COVER_ROWS` between them at most, had a neighbour in the ring while the row before each was a stranger: neither near any earlier
+    one nor an edit. Then a row continues its newest neighbour, and one that has none is no trial of what judges steps, or these would
+    hide the search. A row in the place of the previous one continues that, whatever else it is near; so do all rows of other clients.
+
+    Args:
+        count: of the client; `layout.LAST` holds the previous row's slot, whether it was a stranger, and how covered the client is.
+        distance: (RING,) squared distances to the rows of the ring.
+        equal: (RING,) numbers of equal fields.
+        m: rows in the ring.
+        best: the least squared distance above 0, infinite where there is none.
+        near2: squared distance of neighbours.
+        here2: squared distance of one place.
+        like: number of equal fields of edits.
+    """
+    last = count[at.LAST] & c.SLOT
+    if m == 0 or distance[last] == 0:
+        return -1
+    stranger, cover = count[at.LAST] & c.STRANGER != 0, count[at.LAST] >> c.COVER_SHIFT
+    here = distance[last] < here2 or equal[last] >= like
+    found, skip = last, False
+    covered = cover > c.COVER_ROWS
+    cover = max(cover - 1, 0)
+    if not here and (stranger or covered):
+        if best < near2:
+            if stranger:
+                cover = min(cover + c.COVER_ROWS + 1, 2 * c.COVER_ROWS)
+            if cover > c.COVER_ROWS:
+                newest = (count[at.DISTINCT] - 1) % c.RING
+                for j in range(m):
+                    k = (newest - j) % c.RING
+                    if 0 < distance[k] < near2:
+                        found = k
+                        break
+        else:
+            skip = covered
+    count[at.LAST] = count[at.LAST] & (1 << c.COVER_SHIFT) - 1 | cover << c.COVER_SHIFT
+    return -1 if skip else found
+
+
 @njit(inline="always")
 def nearest_remembered(memory: Any, held: int, x: Any, away: Any) -> int:
     """The remembered row at the least distance above 0, or -1; ``away`` holds the squares of all distances."""

@@ -113,16 +113,19 @@ def _opposite(count: Any, step: Any, length: float, along: Any, turns: bool) -> 
 
 @njit
 def consecutive(
-    real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, d2: float, flip: bool, equal: float, moved: int, repeat: bool,
-    scratch: Any, equal_share: float, far2: float,
+    real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, k: int, d2: float, flip: bool, equal: float, moved: int, repeat: bool,
+    scratch: Any, equal_share: float, far2: float, covered: bool, covered_gain: Any,
 ) -> None:  # fmt: skip
-    """E5 and E6: what the step from the previous row, d2 its square, in ``moved`` fields, says; ``scratch`` (2, 16) is overwritten."""
+    """E5 and E6: what the step from the row in slot k, d2 its square, in ``moved`` fields, says; ``scratch`` (2, 16) is overwritten.
+
+    That is the previous row; or, behind cover (``covered``), the newest near one, whose flips have factors of their own (3, 2).
+    """
     n = len(g)
     one, two = at.STEP_1, at.STEP_1 + n
     v2 = n2 = vd = dd = dn = db = 0.0
     step = scratch[0, :n]
     for f in range(n):
-        step[f] = g[f] - real[ring + f * c.RING + count[at.LAST]]
+        step[f] = g[f] - real[ring + f * c.RING + k]
         before, earlier = real[one + f], real[two + f]
         v = before + 0.5 * step[f]
         v2 += v * v
@@ -152,7 +155,13 @@ def consecutive(
     if again:
         return
     hit = flip and equal >= c.LATTICE_EQUAL and equal > equal_share + c.LATTICE_EXCESS
-    trial(real, at.FIRST_ARM[at.LATTICE], at.ARMS[at.LATTICE], gain, hit)
+    if covered:
+        for a in range(at.ARMS[at.LATTICE]):
+            arm = at.FIRST_ARM[at.LATTICE] + a
+            if covered_gain[a, 0] > 0 and gain[arm, 0] > 0:  # without power an arm keeps what it has
+                real[arm] = min((real[arm] + np.float32(1)) * covered_gain[a, 1 if hit else 0], c.SR_CAP)
+    else:
+        trial(real, at.FIRST_ARM[at.LATTICE], at.ARMS[at.LATTICE], gain, hit)
     count[at.LATTICE_FLIPS] += hit
     if flip:
         octave = min(int(np.log(max(2 * np.sqrt(far2 / d2), 1.0)) / _LOG2), c.OCTAVES - 1)
