@@ -1,14 +1,20 @@
 """The view of security on all attacks: which families, which techniques, which groups, and who has been given how much."""
 
 from dashboards import sections
-from dashboards.panels import Column, Link, Panel, View, row, stat, table, timeseries
+from dashboards.panels import Column, Link, Panel, View, row, table, timeseries
 from dashboards.scope import CLIENT, MODEL, SERVICE, SEVERITY, VERSION, Objectives, client_column, model_column, of_clients, sql
 from schemas.techniques import ATLAS, OWASP
 
 __all__ = ["attacks"]
 
-_FAMILIES = ("extraction", "evasion", "membership", "cost")
-_OF_FAMILIES = f"detector IN ({', '.join(repr(family) for family in _FAMILIES)})"
+FAMILIES = {
+    "extraction": ("extraction",), "evasion": ("evasion",), "membership": ("membership", "leakage"), "canary": ("canary",),
+    "poisoning": ("trigger", "feedback"), "access": ("access",), "supply chain": ("integrity", "consistency"), "cost": ("cost",),
+}  # fmt: skip
+"""What an adversary does, and the detectors that tell of it."""
+_DETECTORS = [detector for detectors in FAMILIES.values() for detector in detectors]
+_OF_FAMILIES = f"detector IN ({', '.join(repr(detector) for detector in _DETECTORS)})"
+_FAMILY = f"transform(detector, {_DETECTORS}, {[family for family, detectors in FAMILIES.items() for _ in detectors]}, '')"
 
 
 def attacks(objectives: Objectives) -> View:
@@ -38,22 +44,33 @@ def attacks(objectives: Objectives) -> View:
 
 
 def _families(objectives: Objectives) -> list[Panel]:
-    counts = ", ".join(f"countIf(detector = '{family}') / any(million) AS {family}" for family in _FAMILIES)
     return [
-        stat(
+        table(
             "Attack alerts per million requests",
-            "Alerts (tickets and pages) opened in the time range by family, over the requests of the same range. A model under no attack "
-            "has less than its page budget here.",
+            "Alerts opened in the time range by family, and per million requests of the same range; one that rose from a ticket to a page "
+            "is a page. Of a model under no attack the pages are within its budget. Membership has what a model gives away, poisoning "
+            "triggers and flipped feedback, supply chain artefacts and answers that changed without a version.",
             sql(f"""
-                WITH (SELECT greatest(sum(n), 1) / 1e6 FROM windows FINAL WHERE $__timeFilter(start) AND @scope) AS million
-                SELECT {counts} FROM (
-                    SELECT DISTINCT detector, alert_id, opened_at FROM alerts FINAL
+                WITH (SELECT sum(n) / 1e6 FROM windows FINAL WHERE $__timeFilter(start) AND @scope) AS million
+                SELECT family, sum(page) AS pages, sum(ticket) AS tickets, pages / million AS `pages / M`,
+                    tickets / million AS `tickets / M`
+                FROM (
+                    SELECT arrayJoin({list(FAMILIES)}) AS family, 0 AS page, 0 AS ticket
+                    UNION ALL
+                    SELECT {_FAMILY} AS family, max(severity = 'page') AS page, 1 - page AS ticket FROM alerts FINAL
                     WHERE $__timeFilter(opened_at) AND @scope AND @about_client AND {_OF_FAMILIES} AND state != 'pending'
+                    GROUP BY detector, alert_id, opened_at
                 )
+                GROUP BY family HAVING million > 0 ORDER BY pages DESC, tickets DESC, family
             """),  # noqa: S608 - names of ours
-            (24, 4),
-            steps=((None, "green"), (1, "orange"), (100, "red")),
-            decimals=1,
+            (8, 9),
+            columns=[
+                *(
+                    Column(name=name, steps=((None, "transparent"), (1, color)))
+                    for name, color in (("pages", "red"), ("tickets", "orange"))
+                ),
+                *(Column(name=f"{name} / M", decimals=1) for name in ("pages", "tickets")),
+            ],
         ),
         timeseries(
             "Evidence by family",
@@ -64,7 +81,7 @@ def _families(objectives: Objectives) -> list[Panel]:
                 FROM client_windows FINAL WHERE $__timeFilter(start) AND @scope AND @client
                 GROUP BY time ORDER BY time
             """),
-            (12, 9),
+            (8, 9),
             minimum=None,
             steps=objectives.client_steps(),
         ),
@@ -78,18 +95,18 @@ def _families(objectives: Objectives) -> list[Panel]:
                 )
                 GROUP BY time ORDER BY time
             """),
-            (12, 9),
+            (8, 9),
             stacked=True,
         ),
     ]
 
 
 def _seen() -> list[Panel]:
-    by_family = ", ".join(f"uniqExactIf((alert_id, opened_at), detector = '{family}') AS {family}" for family in _FAMILIES)
+    by_family = ", ".join(f"uniqExactIf((alert_id, opened_at), {_FAMILY} = '{family}') AS `{family}`" for family in FAMILIES)
     return [
         table(
             "MITRE ATLAS and OWASP",
-            "Techniques that the alerts of the time range name, by family of detector: how many alerts, on which models, when last. ATLAS "
+            "Techniques that the alerts of the time range name, by family: how many alerts, on which models, when last. ATLAS "
             "ids of the content version that the alerts carry; OWASP is the Machine Learning Top 10 of 2023.",
             sql(f"""
                 SELECT technique, transform(technique, {list(ATLAS | OWASP)}, {list((ATLAS | OWASP).values())}, '') AS name, {by_family},
@@ -101,8 +118,8 @@ def _seen() -> list[Panel]:
                 )
                 GROUP BY technique ORDER BY technique LIMIT 200
             """),  # noqa: S608 - names of ours
-            (12, 10),
-            columns=[Column(name=family, steps=((None, "transparent"), (1, "orange"))) for family in _FAMILIES],
+            (24, 10),
+            columns=[Column(name=family, steps=((None, "transparent"), (1, "orange"))) for family in FAMILIES],
         ),
         table(
             "Swarms",
@@ -115,7 +132,7 @@ def _seen() -> list[Panel]:
                 FROM (@newest) WHERE notEmpty(clients) AND $__timeFilter(at)
                 ORDER BY opened DESC, alert_id LIMIT 100
             """),
-            (12, 10),
+            (24, 8),
             columns=[SEVERITY, model_column(), Column(name="names", width=300), Column(name="ln evidence", decimals=1)],
         ),
         table(
@@ -158,15 +175,17 @@ def _refused_by_service() -> Panel:
     )
 
 
-_TOLD = "ifNull(toString(round({}, 4)), 'too few rows')"
+_TOLD = (
+    "ifNull(concat(toString(round({0}, 4)), ' (', toString(round({0}_low, 4)), ' to ', toString(round({0}_high, 4)), ')'), 'too few rows')"
+)
 
 
 def _leaks() -> Panel:
     return table(
         "What the model gives away",
         "How well confidence alone tells training rows from others, the newest word on each version: true less false positives (0 is "
-        "chance), beside it the 95 % interval; then training rows found at 1 % and 0.1 % false positives. reference: the owner's rows; "
-        "live: against labelled answers. A lower bound: better attacks find more. Levels of its own make it an alert.",
+        "chance), beside it the 95 % interval; then training rows found at 1 % and 0.1 % false positives, with theirs. reference: the "
+        "owner's rows; live: against labelled answers. A lower bound: better attacks find more. Levels of its own make it an alert.",
         sql(
             """
             SELECT model, version, source, 2 * balanced_accuracy - 1 AS advantage, 2 * balanced_accuracy_low - 1 AS low,
@@ -204,19 +223,34 @@ def _who(objectives: Objectives) -> list[Panel]:
         ),
         table(
             "Members and canaries asked for",
-            "Clients that asked for rows the model was trained on, most rows first, beside the evidence that they test for membership.",
+            "Clients that asked for rows the model was trained on, beside the evidence that they test for membership; first those who "
+            "asked about a canary record: one such question is a ticket, two are a page.",
             of_clients(
                 """
-                SELECT client, model, max(evidence['members_touched']) AS `members touched`, max(ln_membership) AS `ln membership`,
-                    argMax(severity, start) AS severity, sum(n) AS requests, max(start) AS seen
-                FROM @rows WHERE evidence['members_touched'] > 0
-                GROUP BY client, model ORDER BY `members touched` DESC, client LIMIT 50
+                SELECT client, model, max(canary) AS `canaries asked`, max(touched) AS `members touched`, max(ln) AS `ln membership`,
+                    if(max(worst = 'page'), 'page', max(worst)) AS severity, sum(asked) AS requests, max(last) AS seen
+                FROM (
+                    SELECT client, model, 0 AS canary, max(evidence['members_touched']) AS touched, toNullable(max(ln_membership)) AS ln,
+                        argMax(severity, start) AS worst, sum(n) AS asked, max(start) AS last
+                    FROM @rows WHERE evidence['members_touched'] > 0 GROUP BY client, model
+                    UNION ALL
+                    SELECT client, model, max(n_events) AS canary, 0. AS touched, NULL AS ln,
+                        if(max(alerts.severity = 'page'), 'page', 'ticket') AS worst, 0 AS asked, max(at) AS last
+                    FROM alerts FINAL WHERE $__timeFilter(at) AND @scope AND @client AND detector = 'canary' AND state != 'pending'
+                    GROUP BY client, model
+                )
+                GROUP BY client, model ORDER BY `canaries asked` DESC, `members touched` DESC, client LIMIT 50
                 """,
                 100,
                 "max(evidence['members_touched']) DESC",
             ),
             (12, 9),
-            columns=[client_column(width=220), SEVERITY, Column(name="ln membership", decimals=1, steps=objectives.client_steps())],
+            columns=[
+                client_column(width=220),
+                Column(name="canaries asked", steps=((None, "transparent"), (1, "orange"), (2, "red"))),
+                SEVERITY,
+                Column(name="ln membership", decimals=1, steps=objectives.client_steps()),
+            ],
         ),
         table(
             "Refused",

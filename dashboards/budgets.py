@@ -4,6 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from textwrap import dedent
 
+from dashboards.heartbeats import arrived_since
+from dashboards.loads import loaded_since
 from dashboards.measures import measures
 from dashboards.promised import SPENDING, Promise, choose
 from dashboards.scope import Objectives
@@ -59,18 +61,12 @@ _VALID = f"""
     ) GROUP BY model, version
 """  # noqa: S608 - ours
 _SIGNED = """
-    SELECT model, version, 'signed', toFloat64(countIf(signature != 'valid' OR problem != '')), toFloat64(count()), @signed / 100, 0.
-    FROM (
-        SELECT model, version, service, instance,
-            argMax(kind, at) AS kind, argMax(signature, at) AS signature, argMax(problem, at) AS problem
-        FROM loads FINAL WHERE @loads GROUP BY model, version, service, instance HAVING kind = 'loaded'
-    ) GROUP BY model, version
+    SELECT model, version, 'signed', toFloat64(countIf(NOT valid)), toFloat64(count()), @signed / 100, 0.
+    FROM (@artefacts) GROUP BY model, version
 """
 _COMPLETE = """
-    SELECT model, version, 'completeness', toFloat64(sum(made - least(got, made))), toFloat64(sum(made)), @completeness / 100, 0. FROM (
-        SELECT model, version, service, instance, argMax(received, at) AS got, argMax(sent + dropped, at) AS made
-        FROM producers FINAL WHERE @beats AND model != '' GROUP BY model, version, service, instance
-    ) GROUP BY model, version
+    SELECT model, version, 'completeness', toFloat64(sum(made - got)), toFloat64(sum(made)), @completeness / 100, 0.
+    FROM (@arrived) WHERE model != '' GROUP BY model, version
 """
 _SPENT = """
     SELECT model, version, 'availability', 0., 0., 0., @incident_share * count() FROM @spending WHERE @opened GROUP BY model, version
@@ -105,8 +101,10 @@ class Rows:
     Attributes:
         windows: Over ``start``.
         labels: The same, of the windows whose labels count.
-        beats: Over ``at``, of heartbeats.
-        loads: Over ``at``, of loads; the newest of each instance counts.
+        beats: Over ``at``, of heartbeats, from a day before the begin of the time on.
+        loads: Over ``at``, of loads until the end of the time.
+        since: SQL of its begin: what was loaded at some time since then counts, however long ago the load was, and what was sent
+            since then.
         opened: Over ``opened_at``, of pages about security.
     """
 
@@ -115,12 +113,13 @@ class Rows:
     beats: str
     loads: str
     opened: str
+    since: str = "toDateTime(0)"
 
 
 def budgets(objectives: Objectives, rows: Rows, *, only: Collection[str] = (), availability: str = "") -> str:
     """SQL with a row for each model version and indicator that has an objective.
 
-    Columns: ``model, version, indicator, objective, measured`` (texts), ``total`` (requests, labels, windows, instances), ``bad``,
+    Columns: ``model, version, indicator, objective, measured`` (texts), ``total`` (requests, labels, windows, artefacts), ``bad``,
     ``spent`` (bad / total / allowed; 1 is the whole budget. Without any allowed, each bad one spends it), ``left`` = 1 - ``spent``.
 
     Args:
@@ -135,7 +134,15 @@ def budgets(objectives: Objectives, rows: Rows, *, only: Collection[str] = (), a
     parts += [text for names, text in _PARTS if any(_asked(objectives, name) and (not only or name in only) for name in names)]
     if not only or "availability" in only:
         parts.append(_SPENT)
-    names, conditions = ("model", "version"), {"@windows": rows.windows, "@labels": rows.labels, "@beats": rows.beats, "@loads": rows.loads}
+    names, conditions = (
+        ("model", "version"),
+        {
+            "@windows": rows.windows,
+            "@labels": rows.labels,
+            "@arrived": arrived_since(rows.beats, rows.since),
+            "@artefacts": loaded_since(rows.loads, rows.since),
+        },
+    )
     text = _ALL.replace("@parts", " UNION ALL ".join(parts)).replace("@losses", ", ".join(f"'{name}'" for name in LOSSES))
     text = text.replace("@measures", measures({name: name for name in names}, rows.labels)).replace("@opened", rows.opened)
     text = text.replace("@incident_share", repr(float(objectives.incident_share))).replace("@spending", SPENDING)

@@ -148,11 +148,11 @@ def _slowly(title: str, measure: str, steps: Steps) -> Panel:
     return timeseries(
         f"{title}, slow window",
         f"{title} of the ten surest features over all windows of a slow window (above: its hours) together: counts are added up first, so "
-        "the noise of small windows is gone, and a slow drift shows. A point stands at the last sixth of its slow window, which may not be "
-        "over at the end of the range.",
+        "the noise of small windows is gone, and a slow drift shows. A point stands where the last sixth of its slow window begins (the "
+        "first one at the begin of the range), which may not be over at the end of the range.",
         _moved(
-            f"SELECT at AS time, concat(model, ' ', version, ' ', feature) AS series, {measure} AS value FROM ({rows}) "  # noqa: S608 - a column's name, from above
-            "WHERE at >= $__fromTime AND at <= $__toTime ORDER BY time, series",
+            f"SELECT greatest(at, $__fromTime) AS time, concat(model, ' ', version, ' ', feature) AS series, {measure} AS value "  # noqa: S608 - a column's name, from above
+            f"FROM ({rows}) WHERE at > $__fromTime - toIntervalSecond({_STEP_S}) AND at <= $__toTime ORDER BY time, series",
             10,
         ),
         (8, 9),

@@ -2,13 +2,21 @@
 
 from dashboards import promises, sections
 from dashboards.budgets import Rows, budgets
+from dashboards.heartbeats import DAY_BEFORE, arrived_since
 from dashboards.panels import Column, Panel, View, bars, history, row, stat, table, timeseries
 from dashboards.promised import SPENDING
 from dashboards.scope import MODEL, SERVICE, VERSION, Objectives, model_column, sql
 
 __all__ = ["executive"]
 
-
+_MONTH_AGO = "$__toTime - INTERVAL 30 DAY"
+_IN_MONTH = "{0} > $__toTime - INTERVAL 30 DAY AND {0} <= $__toTime AND @scope"
+_MONTH = Rows(
+    windows=_IN_MONTH.format("start"), labels=_IN_MONTH.format("start"), opened=_IN_MONTH.format("opened_at"),
+    beats=f"at > {DAY_BEFORE.format(_MONTH_AGO)} AND at <= $__toTime AND @scope", loads="at <= $__toTime AND @scope", since=_MONTH_AGO,
+)  # fmt: skip
+"""An error budget is of 30 days, whatever range is looked at: of six hours' budget one failure would be all."""
+_OBJECTIVE = "toFloat64(${objective:raw})"
 _OWN_AVAILABILITY = """,
                     sum((status['ok'] + errors) * @promised_availability) / greatest(sum(status['ok'] + errors), 1) / 100 AS objective"""
 
@@ -31,7 +39,7 @@ def executive(objectives: Objectives) -> View:
             _models(objectives),
             _budgets(objectives),
             promises.signed((6, 8)),
-            promises.judged((18, 8)),
+            promises.judged(objectives, (18, 8)),
             row("Over time"),
             *_over_time(),
         ),
@@ -59,14 +67,14 @@ def _state(objectives: Objectives) -> list[Panel]:
         ),
         stat(
             "Telemetry completeness",
-            "Events read / (sent + dropped in the service), over the newest heartbeat of each instance in the time range. What did not "
-            "arrive was not judged.",
-            sql("""
-                SELECT sum(least(got, made)) / greatest(sum(made), 1) AS arrived FROM (
-                    SELECT argMax(received, at) AS got, argMax(sent + dropped, at) AS made FROM producers FINAL
-                    WHERE $__timeFilter(at) AND @beat GROUP BY service, instance, model, version
+            "Events read / (sent + dropped in the service) of the time range, by the heartbeats of each instance. What did not arrive was "
+            "not judged.",
+            sql(
+                "SELECT sum(got) / greatest(sum(made), 1) AS arrived FROM (@arrived)".replace(
+                    "@arrived",
+                    arrived_since(f"at >= {DAY_BEFORE.format('$__fromTime')} AND at <= $__toTime AND @beat", "$__fromTime"),
                 )
-            """),
+            ),
             (6, 5),
             unit="percentunit",
             decimals=3,
@@ -99,8 +107,8 @@ def _availability(objectives: Objectives) -> Panel:
 def _models(objectives: Objectives) -> Panel:
     return table(
         "Models at risk",
-        "One row a model version: open pages and tickets first, then what is left of its error budget in the time range (negative: "
-        f"overspent); each page about security that nobody judged false spends {objectives.incident_share:.0%} of it. "
+        "One row a model version: open pages and tickets first, then what is left of its error budget of the 30 days before the end of the "
+        f"range (negative: overspent); each page about security that nobody judged false spends {objectives.incident_share:.0%} of it. "
         "Objectives are the model's own, where the settings have some. Drift and clients are ln evidence, the strongest of the range, "
         "beside the largest share of features beyond materiality; the colours turn where the settings' budget makes a ticket and a page. "
         "Click a model for its details.",
@@ -108,7 +116,7 @@ def _models(objectives: Objectives) -> Panel:
             objectives.fill("""
             SELECT w.model AS model, w.version AS version, countIf(a.severity = 'page') AS pages, countIf(a.severity = 'ticket') AS tickets,
                 any(w.requests) AS requests, any(w.answered) AS availability, any(w.promised) AS objective,
-                1 - (1 - any(w.answered)) / (1 - any(w.promised)) - @incident_share * any(s.incidents) AS `budget left`,
+                any(b.left) AS `budget left`,
                 any(s.incidents) AS `security pages`,
                 any(w.p95) AS `worst P95`, any(w.promised_p95) AS `P95 objective`, any(w.drift) AS drift,
                 any(w.beyond) AS `features beyond`, any(c.client) AS clients
@@ -123,15 +131,16 @@ def _models(objectives: Objectives) -> Panel:
                 SELECT model, version, @surest AS client FROM client_windows WHERE @days AND @scope GROUP BY model, version
             ) AS c ON w.model = c.model AND w.version = c.version
             LEFT JOIN (
-                SELECT model, version, count() AS incidents FROM @spending
-                WHERE $__timeFilter(opened_at) AND @scope GROUP BY model, version
+                SELECT model, version, count() AS incidents FROM @spending WHERE @opened GROUP BY model, version
             ) AS s ON w.model = s.model AND w.version = s.version
+            LEFT JOIN (@budgets) AS b ON w.model = b.model AND w.version = b.version
             LEFT JOIN (SELECT model, version, severity FROM (@newest) WHERE state = 'firing') AS a
                 ON w.model = a.model AND w.version = a.version
             GROUP BY w.model, w.version ORDER BY pages DESC, tickets DESC, `budget left`, model LIMIT 200
             """)
-            .replace("@incident_share", repr(float(objectives.incident_share)))
-            .replace("@spending", SPENDING),
+            .replace("@spending", SPENDING)
+            .replace("@opened", _MONTH.opened)
+            .replace("@budgets", budgets(objectives, _MONTH, only=("availability",), availability=_OBJECTIVE)),
             "@scope",
         ),
         (24, 8),
@@ -152,18 +161,14 @@ def _models(objectives: Objectives) -> Panel:
 
 
 def _budgets(objectives: Objectives) -> Panel:
-    in_range = "$__timeFilter({}) AND @scope"
-    rows = Rows(
-        windows=in_range.format("start"), labels=in_range.format("start"), beats=in_range.format("at"), loads="at <= $__toTime AND @scope",
-        opened=in_range.format("opened_at"),
-    )  # fmt: skip
-    asked = budgets(objectives, rows, availability="toFloat64(${objective:raw})")
+    asked = budgets(objectives, _MONTH, availability=_OBJECTIVE)
     return table(
-        "Objectives and error budgets",
-        "What is promised (`objectives` of the settings, the model's own where it has some), what was measured in the time range, of how "
-        "many requests, answers, labels, windows, events or instances, and what is left of the error budget (negative: overspent): 1 - "
-        "(what went wrong) / (what was allowed to). Where an objective is 100 %, each that went wrong spends a whole budget. Of AUC and F1 "
-        "what is missing to 1 is spent, of MAE and log loss what they are. What is not measured, or has no objective, has no row. "
+        "Objectives and error budgets, 30 days",
+        "What is promised (`objectives` of the settings, the model's own where it has some), what was measured in the 30 days before the "
+        "end of the time range, of how many requests, answers, labels, windows, events or loaded artefacts, and what is left of the error "
+        "budget (negative: overspent): 1 - (what went wrong) / (what was allowed to). Where an objective is 100 %, each that went wrong "
+        "spends a whole budget. Of AUC and F1 what is missing to 1 is spent, of MAE and log loss what they are. What is not measured, or "
+        "has no objective, has no row. "
         "Pages have a budget of their own, above.",
         sql(f"SELECT model, version, indicator, objective, measured, total AS `of`, left AS `budget left` FROM ({asked}) "  # noqa: S608 - ours
             "ORDER BY left, model, version, indicator LIMIT 300"),

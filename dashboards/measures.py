@@ -53,5 +53,9 @@ def measures(by: dict[str, str], where: str) -> str:
         for text, of in ((_AUC, "score"), (_F1, "answer"))
     )
     # Where there are scores are answers.
-    text = f"SELECT {names}, auc, auc_error, f1 FROM ({_GROUPS}) AS b INNER JOIN ({f1}) AS f USING g LEFT JOIN ({auc}) AS a USING g"  # noqa: S608 - ours
+    # Null, not 0, for what is joined to it and has no answers counted.
+    text = (
+        f"SELECT {names}, auc, auc_error, toNullable(f.f1) AS f1 FROM ({_GROUPS}) AS b "  # noqa: S608 - ours
+        f"INNER JOIN ({f1}) AS f USING g LEFT JOIN ({auc}) AS a USING g"
+    )
     return text.replace("@expressions", expressions).replace("@as", as_).replace("@where", where).strip()

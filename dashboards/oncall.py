@@ -33,7 +33,7 @@ def oncall(objectives: Objectives) -> View:
             *sections.clients(objectives),
             row("Can it be trusted"),
             *sections.trust(objectives),
-            promises.loaded((24, 8)),
+            promises.loaded((16, 8)),
         ),
     )
 

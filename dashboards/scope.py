@@ -96,6 +96,7 @@ class Objectives:
         latency_p95_ms: Latency that 95 % of the answers are to stay below.
         completeness: Share of the events that are to arrive.
         incident_share: Share of the error budget that a page about security spends.
+        page_shares: Share of the page budget by detector; those that are not named page by rules. Extraction and evasion have one together.
         promised: The settings' other objectives by name; 0 is none.
         by_model: What is promised otherwise for some models and versions, later ones first; completeness in percent, as in the settings.
     """
@@ -107,6 +108,11 @@ class Objectives:
     latency_p95_ms: float = 200.0
     completeness: float = 0.999
     incident_share: float = 0.25
+    page_shares: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "drift": 0.35, "quality": 0.20, "accuracy": 0.10, "extraction": 0.25, "evasion": 0.25, "membership": 0.05, "access": 0.05,
+        }
+    )  # fmt: skip
     promised: Mapping[str, float] = field(
         default_factory=lambda: {
             "latency_share": 95.0, "accuracy": 0.0, "auc": 0.0, "f1": 0.0, "mae": 0.0, "log_loss": 0.0, "drift_free": 95.0,

@@ -316,8 +316,9 @@ def resources() -> list[Panel]:
         ),
         timeseries(
             "Saturation by instance",
-            'Shares of a resource that services tell with `gauge("..._share")`: memory, GPU, queue. Orange from 0.8 on, the '
-            "default of `objectives.saturation_share`; so much without a break is a ticket. Empty where no service tells any.",
+            "Memory and CPU (mean of a minute) as shares of the container's limit, or of the machine where it has none; GPU, queue and "
+            'what else a service tells with `gauge("queue", 40, limit=50)`. Orange from 0.8 on, `objectives.saturation_share` by default: '
+            "so much without a break is a ticket.",
             sql("""
                 SELECT $__timeInterval(at) AS time, concat(service, ' ', instance, ' ', gauge) AS series, max(value) AS share
                 FROM producers FINAL ARRAY JOIN mapKeys(gauges) AS gauge, mapValues(gauges) AS value

@@ -91,7 +91,11 @@ ALERTS = {
     "trigger": ("model version", "", "evidence ≥ A: a rare value came into use, and gets one class"),
     "version": ("new version, and the one before", "", "evidence ≥ A, and a share moved by 0.05"),
     "feedback": ("model version", "", 'evidence ≥ A: labels of one segment say "wrong", the others\' do not'),
-    "saturation": ("service and gauge", "", "a gauge `..._share` at `objectives.saturation_share` for `objectives.saturation_s`"),
+    "saturation": (
+        "service and gauge",
+        "",
+        "memory, CPU or a gauge `..._share` at `objectives.saturation_share` for `objectives.saturation_s` (CPU: `saturation_cpu_s`)",
+    ),
 }
 """By detector: of what there is one alert, and what opens a page and a ticket. The code has these as conditions, not as words."""
 

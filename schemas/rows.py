@@ -283,7 +283,7 @@ class ProducerRow(Row, frozen=True, kw_only=True):
         received: Events of it that the worker has read.
         highest_number: Highest running number read.
         completeness: received / (sent + dropped), 0 to 1; ``None`` before the first event.
-        gauges: What the service adds: memory, GPU, queue; the first eight by name, those that end in ``_share`` first.
+        gauges: `memory_share`, `cpu_share`, and what the service adds; the first eight by name, those that end in ``_share`` first.
     """
 
     table: ClassVar[str] = "producers"

@@ -28,6 +28,15 @@ def objectives(settings: Settings) -> Objectives:
         latency_p95_ms=settings.objectives.latency_ms,
         completeness=settings.objectives.completeness / 100,
         incident_share=settings.objectives.incident_share,
+        page_shares={
+            "drift": budget.drift_share,
+            "quality": budget.quality_share,
+            "accuracy": budget.accuracy_share,
+            "extraction": budget.client_share,
+            "evasion": budget.client_share,
+            "membership": budget.membership_share,
+            "access": budget.access_share,
+        },
         promised={name: getattr(settings.objectives, name) for name in ("latency_share", *OPTIONAL)},
         by_model=tuple(
             Promise(model=model, version=version, values=tuple(sorted(values.items())))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dashboards.budgets import Rows, budgets
+from dashboards.heartbeats import DAY_BEFORE, arrived_since
+from dashboards.loads import loaded_since
 from dashboards.measures import measures
 from dashboards.scope import Objectives
 
@@ -169,31 +171,25 @@ FIGURES: tuple[Figure, ...] = (
     ),
     Figure(
         "completeness", "Telemetry completeness",
-        "Events read / (sent + dropped in the service), by each instance's newest heartbeat. What did not arrive was not judged.",
-        "producers", "at >= @from AND at < @to AND model != '' AND @scope",
+        "Events read / (sent + dropped in the service) of the month, by each instance's heartbeats. What did not arrive was not judged.",
+        "producers", f"at >= {DAY_BEFORE.format('@from')} AND at < @to AND model != '' AND @scope",
         """
-        SELECT model, uniqExact(service, instance) AS instances, sum(made) AS produced, sum(least(got, made)) AS arrived,
-            sum(lost) AS lost_in_service,
+        SELECT model, uniqExact(service, instance) AS instances, sum(made) AS produced, sum(got) AS arrived, sum(lost) AS lost_in_service,
             arrived / greatest(produced, 1) AS completeness
-        FROM (
-            SELECT model, version, service, instance, argMax(received, at) AS got, argMax(sent + dropped, at) AS made,
-                argMax(dropped, at) AS lost
-            FROM producers FINAL WHERE @where GROUP BY model, version, service, instance
-        ) GROUP BY model ORDER BY completeness, model LIMIT 100
-        """,
+        FROM (@arrived) GROUP BY model ORDER BY completeness, model LIMIT 100
+        """.replace("@arrived", arrived_since("@where", "@from")),
     ),
     Figure(
         "signed", "Signed artefacts",
-        "Instances whose last load until the month's end told a valid signature and nothing wrong, of all with a version loaded then.",
+        "Artefacts that an instance had loaded at some time of the month, whatever came after: of how many each load told a valid "
+        "signature and nothing wrong; which did not (digests), and how many are still loaded at its end.",
         "loads", "at < @to AND @scope",
         """
-        SELECT model, countIf(signature = 'valid' AND problem = '') AS signed, count() AS loaded, signed / loaded AS share
-        FROM (
-            SELECT model, version, service, instance, argMax(kind, at) AS kind, argMax(signature, at) AS signature,
-                argMax(problem, at) AS problem
-            FROM loads FINAL WHERE @where GROUP BY model, version, service, instance HAVING kind = 'loaded'
-        ) GROUP BY model ORDER BY share, model LIMIT 100
-        """,
+        SELECT model, version, countIf(valid) AS signed, count() AS loaded, signed / loaded AS share, countIf(still) AS at_the_end,
+            arrayStringConcat(arraySlice(arraySort(groupUniqArrayIf(if(artefact = '', 'none named', left(artefact, 19)), NOT valid)), 1, 3),
+                ', ') AS not_signed
+        FROM (@loaded) GROUP BY model, version ORDER BY share, model, version LIMIT 100
+        """.replace("@loaded", loaded_since("@where", "@from")),
     ),
     Figure(
         "accuracy", "Accuracy by labels",
@@ -226,9 +222,9 @@ FIGURES: tuple[Figure, ...] = (
 
 def objectives_figure(objectives: Objectives) -> Figure:
     """What was promised and what was kept, by indicator: the one figure whose question depends on the settings."""
-    during = "{0} >= @from AND {0} < @to AND @scope"
     rows = Rows(
-        windows=WINDOW, labels=WINDOW, beats=during.format("at"), loads="at < @to AND @scope", opened=during.format("opened_at"),
+        windows=WINDOW, labels=WINDOW, opened="opened_at >= @from AND opened_at < @to AND @scope",
+        beats=f"at >= {DAY_BEFORE.format('@from')} AND at < @to AND @scope", loads="at < @to AND @scope", since="@from",
     )  # fmt: skip
     return Figure(
         "objectives", "Objectives and error budgets",

@@ -107,7 +107,7 @@ def _tiles(report: Report) -> list[str]:
         _tile("Drifted", f"{len(drifted)} of {report.versions}", "model versions with a page-level day", "red" if drifted else "green"),
         _tile("Completeness", shown(arrived / made, "percentunit", 3) if made else "unknown", "of events arrived",
               "" if not made else "green" if arrived / made >= 0.999 else "red"),
-        _tile("Signed", f"{int(signed)} of {int(loaded)}" if loaded else "unknown", "loaded artefacts",
+        _tile("Signed", f"{int(signed)} of {int(loaded)}" if loaded else "unknown", "artefacts that were loaded",
               "" if not loaded else "green" if signed == loaded else "red"),
     ]  # fmt: skip
 

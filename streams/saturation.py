@@ -13,6 +13,7 @@ from inferwatch import Heartbeat
 __all__ = ["Full", "Saturation", "kept"]
 
 _SUFFIX = "_share"
+_CPU = "cpu_share"
 _QUIET_NS = 60 * 10**9
 """A gauge that is told no more, or as no number, says nothing."""
 _PER_INSTANCE = 8
@@ -49,23 +50,28 @@ class _Gauge(msgspec.Struct):
 
 
 class Saturation:
-    """The gauges named ``..._share`` (`memory_share`, `gpu_memory_share`, `queue_share`: 0 to 1) of one model version's instances.
+    """The gauges named ``..._share`` (0 to 1) of one model version's instances.
+
+    ``memory_share`` and ``cpu_share`` the SDK tells by itself; ``queue_share`` or ``gpu_memory_share`` where a service calls ``gauge`` with
+    a limit, or by that name.
 
     Args:
         share: From which on a resource is nearly used up.
         seconds: For how long without a break until it is told.
+        cpu_seconds: The same of ``cpu_share``.
         most: Instances that are followed, eight gauges of each.
 
     Example:
-        >>> watch, ns = Saturation(0.9, 60, 10), 10**9
+        >>> watch, ns = Saturation(0.9, 60, 600, 10), 10**9
         >>> for second in range(0, 80, 10):
         ...     watch.heartbeat(Heartbeat(service="shop", instance="a", gauges={"memory_share": 0.95}), second * ns)
         >>> [(one.gauge, one.share) for one in watch.full(70 * ns)]
         [('memory_share', 0.95)]
     """
 
-    def __init__(self, share: float, seconds: float, most: int) -> None:
-        self._share, self._for_ns, self._most = share, round(seconds * 1e9), most * _PER_INSTANCE
+    def __init__(self, share: float, seconds: float, cpu_seconds: float, most: int) -> None:
+        self._share, self._most = share, most * _PER_INSTANCE
+        self._for_ns, self._cpu_for_ns = round(seconds * 1e9), round(cpu_seconds * 1e9)
         self._gauges: dict[str, _Gauge] = {}
 
     def heartbeat(self, beat: Heartbeat, at_ns: int) -> None:
@@ -88,7 +94,7 @@ class Saturation:
         for key in [key for key, one in self._gauges.items() if now_ns - one.heard_ns > _QUIET_NS]:
             del self._gauges[key]
         for one in self._gauges.values():
-            if one.heard_ns - one.since_ns >= self._for_ns:
+            if one.heard_ns - one.since_ns >= (self._cpu_for_ns if one.name == _CPU else self._for_ns):
                 yield Full(one.service, one.instance, one.name, one.share, one.since_ns)
 
     def dump(self) -> bytes:

@@ -51,7 +51,9 @@ class ServiceJudge:
         self._objective = {"availability": objectives.availability, "latency": objectives.latency_share}
         self._access = AccessDetector(false_pages=budget.false_pages_per_30d * budget.access_share, windows=windows_in_30d(settings.window))
         self._quiet = QuietTime(objectives.quiet_days)
-        self._saturation = Saturation(objectives.saturation_share, objectives.saturation_s, settings.limits.instances)
+        self._saturation = Saturation(
+            objectives.saturation_share, objectives.saturation_s, objectives.saturation_cpu_s, settings.limits.instances
+        )
         self._loads = Loads(model, version, settings.integrity, settings.limits.instances)
 
     def window(self, window: WindowPartial, now_ns: int) -> None:

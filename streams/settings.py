@@ -118,9 +118,11 @@ class Objectives(_Section, frozen=True):
     latency_share: Annotated[float, msgspec.Meta(ge=50, le=99.9999)] = 95.0
     """Percent of the answers that are not slow."""
     saturation_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.8
-    """A gauge named `..._share` in an instance's heartbeats is a ticket from here on ..."""
+    """Memory, CPU, or another resource of an instance (a gauge `..._share` in its heartbeats) is a ticket from here on ..."""
     saturation_s: Positive = 60.0
-    """... when it was there for so long without a break."""
+    """... when it was there for so long without a break; ..."""
+    saturation_cpu_s: Positive = 600.0
+    """... CPU, the mean of each last minute, for so long: some busy minutes are no shortage."""
     completeness: Annotated[float, msgspec.Meta(ge=50, le=99.9999)] = 99.9
     """Percent of the produced events that arrive; below it is a ticket."""
     quiet_days: Annotated[float, msgspec.Meta(ge=0, le=366)] = 7.0

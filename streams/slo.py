@@ -22,7 +22,7 @@ PERCENT = {
 """In percent; by name, what spends their budget."""
 OPTIONAL = ("accuracy", "drift_free", "authorised", "signed", "valid_input", "auc", "f1", "mae", "log_loss")
 """0: no such objective."""
-NAMES = (*PERCENT, "auc", "f1", "mae", "log_loss", "latency_ms", "saturation_share", "saturation_s", "quiet_days")
+NAMES = (*PERCENT, "auc", "f1", "mae", "log_loss", "latency_ms", "saturation_share", "saturation_s", "saturation_cpu_s", "quiet_days")
 _MOST = 99.9999
 _MOST_DAYS = 366.0
 _LEAST_MS = 1e-3
@@ -128,7 +128,7 @@ def _check(where: str, name: str, value: Any, *, entry: bool = False) -> None:
             raise ObjectiveError(f"{where}: {number:g} ms is longer than the longest that is told apart, {_LONGEST_MS:g} ms")
     elif name == "saturation_share" and not 0 < number <= 1:
         raise ObjectiveError(f"{where}: {number:g} is no share of a resource, above 0 and at most 1")
-    elif name == "saturation_s" and not 0 < number <= 1e12:
+    elif name in ("saturation_s", "saturation_cpu_s") and not 0 < number <= 1e12:
         raise ObjectiveError(f"{where}: {number:g} s; it must be above 0")
     elif name == "quiet_days" and not 0 <= number <= _MOST_DAYS:
         raise ObjectiveError(f"{where}: {number:g} days; at least 0, which is never, and at most {_MOST_DAYS:g}")

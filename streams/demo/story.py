@@ -173,7 +173,7 @@ class Story:
         if not isinstance(self._stage, Outside):
             self._view.say("stopping the worker")
             self._stage.stop_worker()
-            for text in store_lines(self._stage.store, self._stage.home, self._stage.settings.window.length_s, kept=self._stage.kept):
+            for text in store_lines(self._stage.store, self._stage.home, self._stage.settings, kept=self._stage.kept):
                 self._view.say(text)
         self._view.say("The demo has shown what it should." if verdict.good else "The demo has NOT shown what it should: see above.")
         return verdict.good

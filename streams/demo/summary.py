@@ -11,6 +11,7 @@ from streams.clickhouse import ClickHouse, ClickHouseError
 from streams.demo.attack import Outcome
 from streams.demo.stage import Paged
 from streams.demo.verdict import Causes, Verdict
+from streams.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def verdict_lines(
     return lines
 
 
-def store_lines(dsn: str, home: Path, window_s: float, *, kept: bool) -> list[str]:
+def store_lines(dsn: str, home: Path, settings: Settings, *, kept: bool) -> list[str]:
     """Rows by table, read from the stopped worker's ClickHouse folder, and how to see them."""
     try:
         with ClickHouse(dsn) as clickhouse:
@@ -107,7 +108,9 @@ def store_lines(dsn: str, home: Path, window_s: float, *, kept: bool) -> list[st
     ]
     if kept:
         lines.append(f"Everything stays in {home}: `clickhouse` (chDB), `state`, `kafka`, `worker.log`.")
-        lines.append(f"To see it: INFERWATCH_WINDOW_LENGTH_S={window_s:g} inferwatch ui --dsn '{dsn}'")
+        own = f"INFERWATCH_WINDOW_LENGTH_S={settings.window.length_s:g}"  # the views draw their lines where the worker did
+        own += f" INFERWATCH_OBJECTIVES_AVAILABILITY={settings.objectives.availability:g}"
+        lines.append(f"To see it: {own} inferwatch ui --dsn '{dsn}'")
     else:
         lines.append(
             "The demo's folder is removed at the end: `inferwatch demo --ui` shows it as dashboards first, `--folder DIR` keeps it."

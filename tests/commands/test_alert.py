@@ -129,10 +129,12 @@ def test_a_verdict_is_recorded_once_and_shown_against_the_budget(store: ClickHou
         {"alert_id": "a2", "verdict": "false"},
     ]
     end = END + timedelta(hours=1)
-    assert show(store, panel_of("oncall", "Pages against the budget, 30 days"), end) == [{"Pages": 3, "False": 2, "Budget": 1.0}]
+    assert show(store, panel_of("oncall", "Pages against the budget, 30 days"), end) == [{"Pages": 3, "False": 2, "Budget": 2.0}]
     turned_out = {row["detector"]: row for row in show(store, panel_of("executive", "How alerts turned out, 30 days"), end)}
     assert turned_out["drift"]["false"] == turned_out["evasion"]["false"] == 1
     assert turned_out["extraction"]["not judged"] == 1
+    allowed = {name: row["false allowed"] for name, row in turned_out.items()}
+    assert allowed == {"drift": 0.7, "evasion": 0.5, "extraction": None, "canary": None}  # of two models; a ticket and a rule have none
     assert "completeness" not in turned_out  # pending is nobody's alert yet
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from schemas.rows import AlertRow, WindowRow
+from schemas.rows import AlertRow, LoadRow, ProducerRow, WindowRow
 from streams.clickhouse import ClickHouse
 from streams.migrate import migrate
 from streams.report import Month, NoDataError, Report, make
@@ -58,6 +58,7 @@ def test_its_figures_are_those_of_the_month(report: Report) -> None:
         ("prices", 17, 1), *(("prices", day, 2) for day in range(18, 24)),
     ]  # fmt: skip
     assert {row["model"]: row["signed"] for row in report.answers["signed"].rows} == {"fraud": 1, "prices": 1, "churn": 0}
+    assert {(row["auc"], row["f1"]) for row in report.answers["accuracy"].rows} == {(None, None)}  # these rows have neither
     assert report.answers["exposure"].rows[0]["client"] == ATTACKER
     assert report.budget == pytest.approx(3 * 31 / 30)
     assert report.total("acknowledged", "judged") == 3
@@ -79,6 +80,66 @@ def test_what_was_promised_is_set_beside_what_was_kept(store: ClickHouse) -> Non
     page = html_of(made)
     assert "What was promised" in page
     assert "drift_free" in page
+
+
+def test_what_was_loaded_during_the_month_counts_whatever_came_after(chdb_directory: Path) -> None:
+    own = ClickHouse(f"chdb://{chdb_directory}?database=report_loads")
+    migrate(own)
+    day = 24 * HOUR
+    loads = [
+        *((name, -20, "loaded", "a", "missing", "") for name in ("replaced", "left-before", "reloaded", "stays")),
+        ("left-before", -1, "unloaded", "a", "missing", ""),
+        ("reloaded", -2, "loaded", "b", "valid", ""),  # the unsigned one was gone before the month began
+        ("replaced", 3, "loaded", "b", "valid", ""),
+        ("replaced", 5, "loaded", "b", "valid", ""),  # the same artefact after a restart
+        ("replaced", 30, "unloaded", "b", "valid", ""),
+        ("wrong", 4, "loaded", "c", "valid", "its digest is c"),
+        ("wrong", 4.5, "unloaded", "c", "valid", ""),
+        ("late", 31, "loaded", "d", "missing", ""),
+    ]
+    rows = [
+        LoadRow(model="m", version="1", service="shop", instance=instance, at=BEGIN_NS + round(at * day), kind=kind, digest=digest,
+                signature=signature, problem=problem)
+        for instance, at, kind, digest, signature, problem in loads
+    ]  # fmt: skip
+    window = WindowRow(
+        model="m", version="1", start=BEGIN_NS, end=BEGIN_NS + HOUR, n=10, accepted=10, status={"ok": 10}, judged_at=BEGIN_NS
+    )
+    insert(own, [window, *rows])
+    made = make(own, OCTOBER, Settings(), AFTER)
+    # replaced a, replaced b, reloaded b, stays a, wrong c; at the end reloaded b and stays a
+    (row,) = made.answers["signed"].rows
+    assert (row["loaded"], row["signed"], row["at_the_end"], row["not_signed"]) == (5, 2, 2, "a, c")
+    (promised,) = (row for row in made.answers["objectives"].rows if row["indicator"] == "signed")
+    assert (promised["counted"], promised["measured"], promised["budget_left"]) == (5, "40 %", -2.0)
+    own.insert([msgspec.structs.replace(window, start=window.start + 31 * day)], "of the month after it")
+    (after,) = make(own, Month.parse("2026-11"), Settings(), AFTER).answers["signed"].rows
+    assert (after["loaded"], after["signed"]) == (3, 1)
+
+
+def test_what_was_sent_before_the_month_is_not_of_it(chdb_directory: Path) -> None:
+    own = ClickHouse(f"chdb://{chdb_directory}?database=report_beats")
+    migrate(own)
+    beats = [  # instance, hours since the month began, sent, dropped, received
+        ("across", -2, 900, 100, 800), ("across", -1, 1_000, 100, 900), ("across", 5, 1_500, 110, 1_390),
+        ("across", 31 * 24, 9_000, 0, 9_000),
+        ("again", -1, 5_000, 0, 5_000), ("again", 3, 200, 0, 200),  # a new process of the same name
+        ("within", 8, 10, 0, 4), ("before", -3, 7_000, 0, 1), ("weeks-ago", -600, 50, 0, 50), ("weeks-ago", 7, 60, 0, 60),
+    ]  # fmt: skip
+    rows = [
+        ProducerRow(
+            service="shop", instance=instance, model="m", version="1", at=BEGIN_NS + at * HOUR, sent=sent, dropped=lost, received=got
+        )
+        for instance, at, sent, lost, got in beats
+    ]
+    window = WindowRow(model="m", version="1", start=BEGIN_NS, end=BEGIN_NS + HOUR, n=1, accepted=1, status={"ok": 1}, judged_at=BEGIN_NS)
+    insert(own, [window, *rows])
+    made = make(own, OCTOBER, Settings(), AFTER)
+    (row,) = made.answers["completeness"].rows
+    # of across 500 sent, 10 dropped, 490 read; again 200, all; within 10, of which 4; weeks-ago 60: its past is forgotten
+    assert (row["instances"], row["produced"], row["arrived"], row["lost_in_service"]) == (4, 780, 754, 10)
+    (promised,) = (row for row in made.answers["objectives"].rows if row["indicator"] == "completeness")
+    assert (promised["counted"], promised["budget_left"]) == (780, pytest.approx(1 - 26 / 780 / 0.001))
 
 
 def test_behind_each_figure_are_table_filter_and_count_and_the_filter_can_be_asked_again(report: Report, store: ClickHouse) -> None:

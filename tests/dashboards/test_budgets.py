@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -25,9 +25,11 @@ EVERYTHING = {
 }  # fmt: skip
 
 
-def rows(store: ClickHouse, given: Objectives, **variables: Any) -> dict[tuple[str, str], dict[str, Any]]:
-    sql = views(given)["executive"].panel("Objectives and error budgets").sql
-    found = store.query(expand(sql, start=END - timedelta(hours=6), end=END, variables=ALL | variables))
+def rows(
+    store: ClickHouse, given: Objectives, start: datetime = END - timedelta(hours=6), end: datetime = END, **variables: Any
+) -> dict[tuple[str, str], dict[str, Any]]:
+    sql = views(given)["executive"].panel("Objectives and error budgets, 30 days").sql
+    found = store.query(expand(sql, start=start, end=end, variables=ALL | variables))
     return {(row["model"], row["indicator"]): row for row in found}
 
 
@@ -61,10 +63,33 @@ def test_a_models_own_objective_is_what_its_budget_is_of(store: ClickHouse) -> N
 
 
 @pytest.mark.clickhouse
+def test_a_budget_is_of_thirty_days_whatever_range_is_looked_at(store: ClickHouse) -> None:
+    given = objectives(settings(objectives=EVERYTHING))
+    everything = rows(store, given)
+    assert rows(store, given, start=END - timedelta(minutes=5)) == everything
+    assert rows(store, given, start=END - timedelta(days=300)) == everything
+    later = END + timedelta(days=29, hours=23)
+    assert rows(store, given, start=later - timedelta(hours=1), end=later) == everything
+    over = END + timedelta(days=30, minutes=1)
+    assert rows(store, given, start=END - timedelta(days=9), end=over) == {}
+    assert set(rows(store, Objectives(), end=over)) == {("fraud", "signed")}  # what is loaded still
+    at_risk = views(given)["executive"].panel("Models at risk").sql
+    short, long = (
+        {row["model"]: row for row in store.query(expand(at_risk, start=END - timedelta(minutes=m), end=END, variables=ALL))}
+        for m in (5, 360)
+    )
+    assert short.keys() == long.keys() == {"fraud", HOSTILE}
+    for model, row in short.items():
+        assert (row["budget left"], row["security pages"]) == (long[model]["budget left"], long[model]["security pages"])
+        assert row["budget left"] == everything[model, "availability"]["budget left"]
+        assert 0 < row["requests"] < long[model]["requests"]
+
+
+@pytest.mark.clickhouse
 def test_without_an_objective_there_is_no_row(store: ClickHouse) -> None:
     found = rows(store, Objectives())
     assert {name for model, name in found if model == "fraud"} == {"availability", "latency", "drift_free", "signed", "completeness"}
-    assert found["fraud", "signed"]["budget left"] == 1.0
+    assert (found["fraud", "signed"]["of"], found["fraud", "signed"]["budget left"]) == (3, -1.0)  # two without a signature, gone by now
     assert "accuracy" not in {name for _, name in rows(store, objectives(settings(objectives={"by_model": ["x=accuracy:90"]})))}
 
 
@@ -80,3 +105,4 @@ def test_an_indicator_can_be_asked_for_alone_whatever_else_has_an_objective(stor
 def test_what_the_views_promise_by_default_is_what_the_settings_do() -> None:
     assert dict(objectives(Settings()).promised) == dict(Objectives().promised)
     assert set(Objectives().promised) < set(NAMES)
+    assert dict(objectives(Settings()).page_shares) == dict(Objectives().page_shares)

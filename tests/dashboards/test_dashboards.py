@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dashboards.attacks import FAMILIES
 from dashboards.build import DIRECTORY, dashboards, text, views, write
 from dashboards.grafana import DATASOURCE
 from dashboards.macros import expand
 from dashboards.panels import Panel
 from dashboards.scope import Objectives
 from schemas.rows import AlertRow, FeatureWindowRow, Row, SampledEventRow, WindowRow
+from schemas.techniques import BY_DETECTOR
 from streams.clickhouse import ClickHouse, ClickHouseError
 from streams.migrate import migrate
 from streams.objectives import objectives
@@ -124,7 +126,7 @@ def test_a_client_sees_alerts_about_its_group(store: ClickHouse) -> None:
 
 @pytest.mark.clickhouse
 def test_pages_are_counted_once_however_often_they_changed(store: ClickHouse) -> None:
-    assert run(store, panel_of("oncall", "Pages against the budget, 30 days"), budget="2.5") == [{"Pages": 3, "False": 1, "Budget": 2.5}]
+    assert run(store, panel_of("oncall", "Pages against the budget, 30 days"), budget="2.5") == [{"Pages": 3, "False": 1, "Budget": 5.0}]
 
 
 @pytest.mark.clickhouse
@@ -294,10 +296,22 @@ def test_where_an_alert_names_no_chain_the_kept_questions_nearest_in_time_stand_
 def test_attacks_are_counted_by_family_and_technique(store: ClickHouse) -> None:
     rates = run(store, panel_of("attacks", "Attack alerts per million requests"))
     per_alert = 1e6 / (2 * 30 * 600)
-    assert rates == [pytest.approx({"extraction": per_alert, "evasion": per_alert, "membership": 0, "cost": 0})]
+    found = {row["family"]: (row["pages"], row["tickets"]) for row in rates}
+    assert found == dict.fromkeys(FAMILIES, (0, 0)) | {"evasion": (1, 0), "canary": (1, 0), "extraction": (0, 1)}
+    assert [row["family"] for row in rates][:3] == ["canary", "evasion", "extraction"]
+    assert [row["pages / M"] for row in rates][:3] == pytest.approx([per_alert, per_alert, 0])
+    assert [row["tickets / M"] for row in rates][:3] == pytest.approx([0, 0, per_alert])
     techniques = {row["technique"]: row for row in run(store, panel_of("attacks", "MITRE ATLAS and OWASP"))}
     assert techniques["AML.T0021"]["name"] == "Establish Accounts"
     assert (techniques["AML.T0043"]["evasion"], techniques["AML.T0043"]["extraction"]) == (1, 0)
+    with_techniques = {detector for detector, (atlas, owasp) in BY_DETECTOR.items() if atlas or owasp}
+    assert {detector for detectors in FAMILIES.values() for detector in detectors} == with_techniques  # each has its column
+    asked = {row["client"]: row for row in run(store, panel_of("attacks", "Members and canaries asked for"))}
+    assert (asked["beef"]["canaries asked"], asked["beef"]["members touched"], asked["beef"]["severity"]) == (100, 0, "page")
+    assert (asked["c0ffee"]["canaries asked"], asked["c0ffee"]["members touched"]) == (0, 29)
+    assert next(iter(asked)) == "beef"
+    (gauge,) = run(store, panel_of("attacks", "What the model gives away"))
+    assert (gauge["TPR at 1 %"], gauge["TPR at 0.1 %"]) == ("0.03 (0.02 to 0.05)", "0.004 (0.001 to 0.01)")
     (swarm,) = run(store, panel_of("attacks", "Swarms"))
     assert (swarm["members"], swarm["names"]) == (2, "c0ffee, beef")
 

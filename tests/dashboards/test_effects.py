@@ -181,3 +181,7 @@ def test_the_debug_view_shows_them_for_the_length_that_is_asked_for(clickhouse: 
     mine = {line["time"]: line["value"] for line in lines if line["series"].endswith(" x")}
     assert len(mine) == 13  # every twenty minutes
     assert mine[end - timedelta(minutes=20)] == pytest.approx(sizes.psi[0], rel=1e-5)  # of two hours, the last twenty minutes included
+    lines = clickhouse.query(expand(over_time.sql, start=end - timedelta(minutes=5), end=end, variables=chosen))
+    mine = {line["time"]: line["value"] for line in lines if line["series"].endswith(" x")}
+    assert set(mine) == {end - timedelta(minutes=5), end}  # the step began before so short a range
+    assert mine[end - timedelta(minutes=5)] == pytest.approx(sizes.psi[0], rel=1e-5)

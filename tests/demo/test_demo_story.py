@@ -7,6 +7,7 @@ import time
 import urllib.request
 import warnings
 from collections import Counter
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -17,6 +18,7 @@ from rich.console import Console
 import inferwatch
 from inferwatch import Status
 from schemas.alerts import Alert
+from streams.clickhouse import ClickHouse
 from streams.commands.demo import command
 from streams.demo import DemoError, attack, model
 from streams.demo.attack import Outcome
@@ -24,10 +26,12 @@ from streams.demo.observer import Seen
 from streams.demo.service import Service
 from streams.demo.stage import PagerSink
 from streams.demo.story import DRIFTING, Plan
-from streams.demo.summary import Account, account_lines, verdict_lines
+from streams.demo.summary import Account, account_lines, store_lines, verdict_lines
 from streams.demo.traffic import CLIENTS, Traffic
 from streams.demo.verdict import Causes, judge
 from streams.demo.view import View
+from streams.migrate import migrate
+from streams.settings import Objectives, Settings, Window
 
 KEY = b"sixteen bytes or more"
 
@@ -283,3 +287,12 @@ def test_every_plan_leaves_the_drift_detector_its_first_windows() -> None:
 )
 def test_options_that_make_no_sense_are_mistakes(options: list[str]) -> None:
     assert CliRunner().invoke(command, options).exit_code == 2
+
+
+@pytest.mark.clickhouse
+def test_the_command_that_shows_a_kept_run_has_what_its_lines_are_drawn_by(clickhouse_dsn: str, tmp_path: Path) -> None:
+    with ClickHouse(clickhouse_dsn) as clickhouse:
+        migrate(clickhouse)
+    given = Settings(window=Window(length_s=2.0), objectives=Objectives(availability=99.0))
+    (line,) = (line for line in store_lines(clickhouse_dsn, tmp_path, given, kept=True) if line.startswith("To see it"))
+    assert line.startswith("To see it: INFERWATCH_WINDOW_LENGTH_S=2 INFERWATCH_OBJECTIVES_AVAILABILITY=99 inferwatch ui --dsn 'chdb:")

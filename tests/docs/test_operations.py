@@ -54,6 +54,7 @@ def test_every_indicator_failure_and_scenario_of_the_drill_has_its_line() -> Non
             f"{kind}{k}" for k in range(1, most + 1)
         ]
     assert {mode.key for mode in MODES} == SCENARIOS
+    assert [line for line in LINES if re.match(r"\| [MF]\d+ ", line) and "`tests/" not in line] == []
 
 
 def test_the_drills_table_has_a_row_for_each_mode_in_order_with_what_must_fire() -> None:

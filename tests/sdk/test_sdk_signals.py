@@ -101,7 +101,9 @@ def test_heartbeats_come_by_themselves_and_the_last_says_goodbye() -> None:
     assert (last.accepted, last.sent, last.dropped, last.queued) == (1, 1, 0, 0)
     assert last.rss_bytes > 1_000_000
     assert last.cpu_seconds > 0
-    assert last.gauges == {"gpu_bytes": 5e9}
+    assert last.gauges["gpu_bytes"] == 5e9
+    assert 0 < last.gauges["memory_share"] < 1
+    assert 0 <= last.gauges["cpu_share"] <= 1
     assert last.instance == watch.instance
 
 
@@ -110,6 +112,26 @@ def test_gauges_are_finite_and_few() -> None:
     watch.gauge("bad", float("nan"))
     for i in range(100):
         watch.gauge(f"g{i}", i)
+    watch.gauge("g0", -1.0)
+    watch.gauge("g1", 1.0, limit=2.0)
     watch.record(model="m", version="1")
     watch.close()
-    assert len(transport.heartbeats[-1].gauges) == 64
+    gauges = transport.heartbeats[-1].gauges
+    assert set(gauges) - {"cpu_share", "memory_share"} == {f"g{i}" for i in range(64)}
+    assert (gauges["g0"], gauges["g1"]) == (-1.0, 1.0)  # the second would have been two
+
+
+def test_a_gauge_with_a_limit_is_a_share_too_and_the_services_own_word_counts() -> None:
+    watch, transport = client(strict=False)
+    watch.gauge("queue", 40, limit=50)
+    watch.gauge("q" * 300, 1, limit=4)
+    watch.gauge("memory", 95, limit=100)
+    for limit in (0, -1, float("nan"), "much"):
+        watch.gauge("none", 1, limit=limit)  # type: ignore[arg-type]  # that is the point
+    watch.gauge("none", 1, limit=1e-320)  # a share without end
+    watch.record(model="m", version="1")
+    watch.close()
+    gauges = {name: value for name, value in transport.heartbeats[-1].gauges.items() if name != "cpu_share"}
+    assert gauges == {
+        "queue": 40, "queue_share": 0.8, "q" * 256: 1, "q" * 250 + "_share": 0.25, "memory": 95, "memory_share": 0.95,
+    }  # fmt: skip

@@ -16,21 +16,23 @@ from streams.judge import Judge
 from streams.references import References
 from streams.settings import Budget
 from streams.shard import Shard
-from tests.streams.events import KEY, NS, START, events, record, reference, settings
+from tests.streams.events import KEY, NAMES, NS, START, events, record, reference, settings
 from tests.streams.judging import BEAT, Feed, alerts, judge
 from tests.streams.messages import LENGTH
 
 WINDOW = {"length_s": 60.0}
 
 
-def told(spoil: Callable[[EventColumns, list[str]], None], windows: int = 30, **more: Any) -> list[Alert]:
-    """Alerts on quality when the events of 40 clients are spoilt from window 20 on; `spoil` gets a window's, and their clients."""
+def told(
+    spoil: Callable[[EventColumns, list[str]], None], windows: int = 30, first: int = 20, detector: str = "quality", **more: Any
+) -> list[Alert]:
+    """Alerts when the events of 40 clients are spoilt from a window on; `spoil` gets a window's, and their clients."""
     set_, references = settings(window=WINDOW), References(KEY)
     references.put(reference())
     shard, owner = Shard(0, set_, references), Feed(Judge(0, set_, references))
     for k in range(windows):
         batch = events(300, seed=k, start_s=60.0 * k, clients=40, number=300 * k, **more)
-        if k >= 20:
+        if k >= first:
             spoil(batch, [str(batch.client[i]) for i in range(300)])
         shard.apply(record(batch, k))
     shard.finish()
@@ -38,7 +40,7 @@ def told(spoil: Callable[[EventColumns, list[str]], None], windows: int = 30, **
         if out.to == "windows":
             owner.raw("windows", out.value)
     owner.judge.tick(START + 60 * (windows + 10) * NS)
-    return [alert for alert in alerts(owner.judge) if alert.detector == "quality"]
+    return [alert for alert in alerts(owner.judge) if alert.detector == detector]
 
 
 def paged(broken: range) -> list[str]:
@@ -52,6 +54,19 @@ def paged(broken: range) -> list[str]:
 
 def test_a_fault_of_the_service_pages() -> None:
     assert paged(range(40))[-1] == "page"
+
+
+def test_a_feature_that_never_came_is_named_though_it_is_no_change_of_the_services() -> None:
+    """Against its own past nothing happened; the reference has the feature, so drift says that it is missing."""
+
+    def spoil(batch: EventColumns, _: list[str]) -> None:
+        batch.numeric[:, 1] = np.nan
+
+    assert told(spoil, first=0) == []
+    last = told(spoil, first=0, detector="drift")[-1]
+    assert last.severity == "page"
+    assert last.feature == NAMES[1]
+    assert "missing" in last.summary
 
 
 @pytest.mark.parametrize("broken", [range(1), range(2)])

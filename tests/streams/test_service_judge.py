@@ -268,11 +268,24 @@ def test_a_full_memory_is_a_ticket_after_a_minute_without_a_break_and_survives_a
 
 
 def test_a_gauge_that_is_followed_is_one_that_is_stored() -> None:
-    watch = Saturation(share=0.9, seconds=60, most=10)
+    watch = Saturation(share=0.9, seconds=60, cpu_seconds=600, most=10)
     gauges = {f"g{k}_share": 0.95 for k in range(9, -1, -1)} | {"a_share": math.nan, "load": 9.0}  # ten, the last by name first
     for second in range(0, 80, 10):
         watch.heartbeat(Heartbeat(service="shop", instance="a", gauges=gauges), second * NS)
     assert {one.gauge for one in watch.full(70 * NS)} == set(kept(gauges)) == {f"g{k}_share" for k in range(8)}
+
+
+def test_cpu_is_a_ticket_after_ten_minutes_whatever_the_memory_is() -> None:
+    watch = Saturation(share=0.8, seconds=60, cpu_seconds=600, most=10)
+    told: dict[str, int] = {}
+    for second in range(0, 700, 10):
+        gauges = {"cpu_share": 0.93, "memory_share": 0.2, "queue_share": 0.85}
+        watch.heartbeat(Heartbeat(service="shop", instance="a", gauges=gauges), second * NS)
+        for one in watch.full(second * NS):
+            told.setdefault(one.gauge, second)
+    assert told == {"queue_share": 60, "cpu_share": 600}
+    watch.heartbeat(Heartbeat(service="shop", instance="a", gauges={"cpu_share": 0.79, "queue_share": 0.85}), 700 * NS)
+    assert [one.gauge for one in watch.full(700 * NS)] == ["queue_share"]
 
 
 def test_drift_after_a_first_load_is_marked_as_of_a_new_version() -> None:

@@ -24,6 +24,7 @@ from streams.slo import objectives_for
         ("latency_ms = 0.0001", "latencies are told apart from 0.001 ms on"),
         ("latency_ms = 1e9", "longer than the longest that is told apart"),
         ("saturation_share = 2", "no share of a resource"),
+        ("saturation_cpu_s = 0", "must be above 0"),
         ("quiet_days = -1", "-1 days; at least 0, which is never, and at most 366"),
         ("accuracy = 0.92", "accuracy: 0.92 is a share; it is in percent, such as 92"),
         ("accuracy = 100", "a wrong answer would spend it for ever"),

@@ -1,6 +1,7 @@
 """Pictures of the six views for the documentation: ``python -m tests.ui.pictures http://127.0.0.1:8990 docs/img CLIENT``.
 
-The page must be served (``inferwatch ui``); CLIENT is chosen on the forensics view.
+The page must be served (``inferwatch ui``), of a run of ``inferwatch demo``; CLIENT is chosen on the forensics view, and a slow window of
+six minutes on the debug view, as the run lasts no day.
 """
 
 import asyncio
@@ -11,16 +12,17 @@ from urllib.parse import urlencode
 
 from tests.ui.browser import run
 
-HEIGHTS = {"executive": 1680, "oncall": 1500, "debug": 1500, "forensics": 1640, "attacks": 1420, "pipeline": 1500}
+HEIGHTS = {"executive": 1625, "oncall": 2900, "debug": 2250, "forensics": 2255, "attacks": 1800, "pipeline": 2820}
+"""Each ends with a row of panels; of the debug view the answers are the last, of forensics the linked clients."""
 
 
 async def main(url: str, folder: Path, client: str) -> None:
     """One file a view, 1,050 pixels wide."""
+    chosen = {"forensics": {"client": client}, "debug": {"slow": "0.1"}}
     for name, height in HEIGHTS.items():
-        chosen = f"?{urlencode({'client': client})}" if name == "forensics" else ""
         with tempfile.TemporaryDirectory() as profile:
             flags = (f"--window-size=1400,{height}", "--force-device-scale-factor=0.75", f"--screenshot={folder / name}.png")
-            await run(f"{url}/view/{name}{chosen}", Path(profile), *flags)
+            await run(f"{url}/view/{name}?{urlencode(chosen.get(name, {}))}", Path(profile), *flags)
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ class Heartbeat(msgspec.Struct, kw_only=True, omit_defaults=True):
     pseudonym_key_id: Text = ""
     """Names the key behind the pseudonyms, so that its change is seen; empty: a random one, or none."""
     gauges: dict[Name, float] = {}
-    """What the service adds: GPU memory, queue length."""
+    """`memory_share`, `cpu_share`, and what the service adds (GPU memory, queue length); a name in ``_share`` is of a share, 0 to 1."""
 
 
 class DecodeError(ValueError):

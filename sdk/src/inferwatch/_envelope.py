@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import msgspec
 
@@ -45,7 +45,7 @@ class Envelopes:
         return Record(f"{self._prefix}.{topic}", partition, None if key is None else key.encode("utf-8", "replace"), payload, encoded)
 
 
-def heartbeats(events: Ledger, settings: Settings, gauges: Mapping[str, float], *, closing: bool) -> Iterator[tuple[str, bytes]]:
+def heartbeats(events: Ledger, settings: Settings, gauges: dict[str, float], *, closing: bool) -> Iterator[tuple[str, bytes]]:
     """Model and JSON of the heartbeat of each model version.
 
     An event counts from when the sender took it from the queue, and one that was refused from that moment, so each account adds up.
@@ -70,6 +70,6 @@ def heartbeats(events: Ledger, settings: Settings, gauges: Mapping[str, float], 
             cpu_seconds=cpu_seconds(),
             closing=closing,
             pseudonym_key_id=settings.key_id,
-            gauges=dict(gauges),
+            gauges=gauges,
         )
         yield model, msgspec.json.encode(heartbeat)

@@ -18,6 +18,7 @@ from inferwatch._contract import MAX_EVENTS
 from inferwatch._envelope import Envelopes, heartbeats
 from inferwatch._item import width
 from inferwatch._log import RateLimited
+from inferwatch._process import Use
 from inferwatch._processes import Pause
 from inferwatch._pseudonym import Clients
 from inferwatch._settings import Settings
@@ -52,6 +53,7 @@ class Sender:
         self._pause = Pause(self.wake)
         self._transport = transport
         self._gauges = gauges
+        self._use = Use()
         self._thread: threading.Thread | None = None
         self._starting = threading.RLock()  # a signal handler may record while its own thread is here
         self._log = RateLimited()
@@ -317,7 +319,8 @@ class Sender:
         """A heartbeat for each model version; left out while records wait for the broker, since the next one says the same."""
         if self._ready and not closing:
             return
-        for model, payload in heartbeats(self.events, self.settings, self._gauges, closing=closing):
+        gauges = self._use.shares(time.monotonic_ns()) | self._gauges  # what the service says itself is what counts
+        for model, payload in heartbeats(self.events, self.settings, gauges, closing=closing):
             record = self._envelopes.signal("lifecycle", "heartbeat", model, payload, self._partitions or 1)
             if not self._transport.send(record, lambda _: None):
                 return

@@ -11,7 +11,7 @@ import msgspec
 
 from inferwatch._account import DropReason
 from inferwatch._arguments import BadArgumentError, name_of, optional_text, plain
-from inferwatch._contract import Label, Lifecycle
+from inferwatch._contract import MAX_TEXT, Label, Lifecycle
 from inferwatch._log import RateLimited
 from inferwatch._sender import Sender
 from inferwatch._settings import Settings
@@ -19,6 +19,8 @@ from inferwatch._settings import Settings
 MAX_SIGNALS = 10_000
 """Labels and lifecycle messages waiting or in flight."""
 MAX_GAUGES = 64
+SHARE = "_share"
+"""A gauge whose name ends so is a share of what there is, 0 to 1, and followed for saturation."""
 
 
 class Signals:
@@ -71,13 +73,23 @@ class Signals:
         """This process no longer serves the model version."""
         return self._lifecycle("unloaded", model, version, digest, "missing", "", "")
 
-    def gauge(self, name: str, value: float) -> None:
-        """A number of the service's own (GPU memory, queue length) for the next heartbeats; at most 64 names."""
+    def gauge(self, name: str, value: float, *, limit: float | None = None) -> None:
+        """A number of the service's own (GPU memory, queue length) for the next heartbeats; at most 64 names.
+
+        Where there is at most so much of it, say `limit`: ``gauge("queue", 40, limit=50)`` tells ``queue_share`` 0.8, too, and a share that
+        stays near 1 opens a ticket. Shares of the process's memory and CPU are told without a call (``memory_share``, ``cpu_share``);
+        gauges of these names are told in their place.
+        """
         try:
-            number = float(value)
-            if not math.isfinite(number) or (len(self._gauges) >= MAX_GAUGES and name not in self._gauges):
+            told = {name_of(name) or "gauge": float(value)}
+            if limit is not None:
+                if not float(limit) > 0:
+                    raise BadArgumentError("a gauge's limit must be above 0")
+                (called,) = told
+                told[called[: MAX_TEXT - len(SHARE)] + SHARE] = float(value) / float(limit)
+            if not all(map(math.isfinite, told.values())) or len(self._gauges.keys() | told.keys()) > MAX_GAUGES:
                 raise BadArgumentError(f"gauge must be finite, and there are at most {MAX_GAUGES}")
-            self._gauges[name_of(name) or "gauge"] = number
+            self._gauges.update(told)
         except Exception as error:  # noqa: BLE001  # monitoring never breaks the service
             self._complain("gauge", error)
 
