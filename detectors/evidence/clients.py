@@ -24,7 +24,7 @@ from detectors.state import StateError, pack, unpack
 
 FAMILIES = ("extraction", "evasion")
 Ints = NDArray[np.signedinteger]
-_KIND, _VERSION = "evidence.clients", 6
+_KIND, _VERSION = "evidence.clients", 7
 
 
 @dataclass(frozen=True)
