@@ -386,6 +386,11 @@ class ShiryaevRoberts:
         self._age[:] = 0
         self.open = False
 
+    def forget(self, components: NDArray[Any]) -> None:
+        """Forget the evidence of some components, (K,) bool: what they told of is over. Less R is no more than was allowed."""
+        self.log_r[components], self.cusum[components] = -np.inf, 0.0
+        self._age[components] = 0
+
     def state(self) -> dict[str, object]:
         """What `restore` needs, for `detectors.state.pack`."""
         return {"log_r": self.log_r.copy(), "cusum": self.cusum.copy(), "since": self.since, "steps": self.steps, "open": self.open}

@@ -62,7 +62,8 @@ class RateMonitor:
     e-value of a window is capped so that two windows make a ticket and one does not. A rate's first twelve windows with trials are history
     only; a window without trials of a rate leaves it as it was (its e-value is R / (R + 1), at most 1). After them a window becomes history
     eight windows later, so that few trials a window can add up before a rise looks usual. Nothing is learned while a ticket is open, nor of
-    the windows that still waited when it opened.
+    the windows that still waited when it opened. A ticket closes when its evidence is gone, or when the last eight windows with trials
+    of each rate that it is about, taken together, are no evidence of a rise (e <= 1).
 
     Misleads: what was so in the first twelve windows is usual. Whoever raises a rate slowly enough becomes usual too.
 
@@ -146,23 +147,49 @@ class RateMonitor:
         before = self._prior[0] + self.hits, self._prior[1] + self.misses
         past = before[0] + before[1]
         usual = np.maximum(before[0] / past, np.asarray(at_least, np.float64))
-        there = trials > 0
+        there, was_open = trials > 0, self.sr.open
         if there.any():
             size = np.minimum(past, self._concentration())
             log_e = np.stack([least_log_polya(hits, trials, usual, (size, past), odds) for odds in RATE_ODDS])
             log_e = np.minimum(log_e, self._cap)
             idle = ~(there & (self.learned >= self._warm_up) & np.broadcast_to(np.asarray(judge, bool), (self.size,)))
             self.sr.update(np.where(np.tile(idle, len(RATE_ODDS)), self.sr.idle, log_e.ravel()))
-            if self.sr.open:
+            told = there & np.broadcast_to(np.asarray(learn, bool), (self.size,))
+            if self.sr.open != was_open:  # what waited until now is of the episode, or of its beginning: no history, and not of its end
                 self.waited[:] = 0.0
+            if self.sr.open:
+                self._over(hits, trials, usual, told)
             else:
-                self._take(hits, trials, usual, there & np.broadcast_to(np.asarray(learn, bool), (self.size,)))
+                self._take(hits, trials, usual, told)
         by_rate = np.logaddexp.reduce(self.sr.log_r.reshape(len(RATE_ODDS), self.size), axis=0)
         k = int(by_rate.argmax())
         n, s = int(trials[k]), int(hits[k])
         severity: Literal["none", "ticket"] = "ticket" if self.sr.open else "none"
         self._report = RateReport(severity, self.sr.log_mixture, k, s / max(n, 1), float(usual[k]), s, n)
         return self._report
+
+    def _over(self, hits: NDArray[np.float64], trials: NDArray[np.float64], usual: NDArray[np.float64], there: NDArray[np.bool_]) -> None:
+        """Forgets the evidence of rates whose last eight windows with trials, taken together, speak of no rise.
+
+        Of few trials a window, or against a usual that few windows told, it would take for ever to go by itself.
+        """
+        if not self._late:
+            return
+        self._wait(hits, trials, usual, there)
+        all_hits, all_trials = self.waiting[:, 0].sum(0), self.waiting[:, 1].sum(0)
+        past = self._prior[0] + self._prior[1] + self.hits + self.misses
+        sizes = np.minimum(past, self._concentration()), past
+        log_e = np.logaddexp.reduce([least_log_polya(all_hits, all_trials, usual, sizes, odds) for odds in RATE_ODDS], axis=0)
+        over = (self.waited >= self._late) & (log_e <= math.log(len(RATE_ODDS)))
+        if over.any():
+            self.sr.forget(np.tile(over, len(RATE_ODDS)))
+            self.waited[over] = 0.0
+
+    def _wait(self, hits: NDArray[np.float64], trials: NDArray[np.float64], usual: NDArray[np.float64], waits: NDArray[np.bool_]) -> None:
+        """A window takes the place of the oldest one that waits."""
+        place = (self.waited[waits] % self._late).astype(np.intp)
+        self.waiting[place, :, np.flatnonzero(waits)] = np.stack([hits, trials, usual]).T[waits]
+        self.waited = self.waited + waits
 
     def _take(self, hits: NDArray[np.float64], trials: NDArray[np.float64], usual: NDArray[np.float64], there: NDArray[np.bool_]) -> None:
         """A window comes to wait, and the one whose place it takes becomes history; the first twelve, and all where none waits, at once."""
@@ -171,12 +198,10 @@ class RateMonitor:
             return
         waits = there & (self.learned >= self._warm_up)
         full = waits & (self.waited >= self._late)
-        place, rates = (self.waited % self._late).astype(np.intp), np.arange(self.size)
-        window = np.stack([hits, trials, usual])
-        hits, trials, usual = np.where(waits, self.waiting[place, :, rates].T, window)
+        oldest = self.waiting[(self.waited % self._late).astype(np.intp), :, np.arange(self.size)].T
+        self._wait(hits, trials, usual, waits)
+        hits, trials, usual = np.where(waits, oldest, np.stack([hits, trials, usual]))
         self._learn(hits, trials, usual, np.where(waits, full, there))
-        self.waiting[place[waits], :, rates[waits]] = window.T[waits]
-        self.waited = self.waited + waits
 
     def _learn(self, hits: NDArray[np.float64], trials: NDArray[np.float64], usual: NDArray[np.float64], there: NDArray[np.bool_]) -> None:
         fade = np.where(there, FADE, 1.0)

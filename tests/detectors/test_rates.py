@@ -49,6 +49,25 @@ def test_what_waits_when_a_ticket_opens_is_never_history() -> None:
     assert made.usual()[0] == pytest.approx(usual, abs=0.004)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_rise_that_is_over_is_told_so_within_sixty_windows(seed: int) -> None:
+    """Twenty windows of ten trials tell little of what is usual: by its evidence alone the ticket stays for hundreds of windows."""
+    made, rng = monitor(false_tickets=4.0), np.random.default_rng(seed)
+    for rate, windows in ((0.02, 20), (0.5, 12)):
+        for _ in range(windows):
+            made.update([rng.binomial(10, rate), 0], [10, 0])
+    assert made.sr.open
+    assert "none" in [made.update([rng.binomial(10, 0.02), 0], [10, 0]).severity for _ in range(60)]
+
+
+def test_a_rise_that_goes_on_stays_told() -> None:
+    made, rng = monitor(false_tickets=4.0), np.random.default_rng(6)
+    for rate, windows in ((0.02, 20), (0.5, 12)):
+        for _ in range(windows):
+            made.update([rng.binomial(10, rate), 0], [10, 0])
+    assert {made.update([rng.binomial(10, 0.5), 0], [10, 0]).severity for _ in range(2_000)} == {"ticket"}
+
+
 def test_a_window_is_history_eight_windows_with_trials_later() -> None:
     made = monitor()
     for _ in range(WARM_UP_WINDOWS):
