@@ -247,6 +247,8 @@ class RateMonitor:
         body: dict[str, Any] = unpack(blob, _KIND, _VERSION)
         try:
             history = arrays_like(self, (*_HISTORY, *_WAITING), body)
+            if not (np.isfinite(history["waited"]) & (history["waited"] >= 0)).all():
+                raise ValueError("a number of windows that waited is none")
             self.sr.restore(body["sr"])
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"damaged {_KIND}: {error}") from error

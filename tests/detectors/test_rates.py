@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from detectors.rates import LATE_WINDOWS, WARM_UP_WINDOWS, RateMonitor
+from detectors.state import StateError
 
 
 def monitor(size: int = 2, false_tickets: float = 1.0) -> RateMonitor:
@@ -116,6 +117,14 @@ def test_a_quiet_time_has_no_more_tickets_than_allowed(spread: float) -> None:
         opened += said == "ticket" and before == "none"
         before = said
     assert opened <= 1
+
+
+@pytest.mark.parametrize("waited", [-1.0, np.nan, np.inf])
+def test_a_snapshot_with_no_number_of_windows_that_wait_is_refused(waited: float) -> None:
+    made = monitor()
+    made.waited[1] = waited
+    with pytest.raises(StateError, match="windows that waited"):
+        monitor().restore(made.snapshot())
 
 
 def test_nonsense_is_refused() -> None:
