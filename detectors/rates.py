@@ -149,8 +149,8 @@ class RateMonitor:
         usual = np.maximum(before[0] / past, np.asarray(at_least, np.float64))
         there, was_open = trials > 0, self.sr.open
         if there.any():
-            size = np.minimum(past, self._concentration())
-            log_e = np.stack([least_log_polya(hits, trials, usual, (size, past), odds) for odds in RATE_ODDS])
+            sizes = np.minimum(past, self._concentration()), past
+            log_e = np.stack([least_log_polya(hits, trials, usual, sizes, odds) for odds in RATE_ODDS])
             log_e = np.minimum(log_e, self._cap)
             idle = ~(there & (self.learned >= self._warm_up) & np.broadcast_to(np.asarray(judge, bool), (self.size,)))
             self.sr.update(np.where(np.tile(idle, len(RATE_ODDS)), self.sr.idle, log_e.ravel()))
@@ -158,7 +158,7 @@ class RateMonitor:
             if self.sr.open != was_open:  # what waited until now is of the episode, or of its beginning: no history, and not of its end
                 self.waited[:] = 0.0
             if self.sr.open:
-                self._over(hits, trials, usual, told)
+                self._over(hits, trials, usual, sizes, told)
             else:
                 self._take(hits, trials, usual, told)
         by_rate = np.logaddexp.reduce(self.sr.log_r.reshape(len(RATE_ODDS), self.size), axis=0)
@@ -168,7 +168,14 @@ class RateMonitor:
         self._report = RateReport(severity, self.sr.log_mixture, k, s / max(n, 1), float(usual[k]), s, n)
         return self._report
 
-    def _over(self, hits: NDArray[np.float64], trials: NDArray[np.float64], usual: NDArray[np.float64], there: NDArray[np.bool_]) -> None:
+    def _over(
+        self,
+        hits: NDArray[np.float64],
+        trials: NDArray[np.float64],
+        usual: NDArray[np.float64],
+        sizes: tuple[NDArray[np.float64], NDArray[np.float64]],
+        there: NDArray[np.bool_],
+    ) -> None:
         """Forgets the evidence of rates whose last eight windows with trials, taken together, speak of no rise.
 
         Of few trials a window, or against a usual that few windows told, it would take for ever to go by itself.
@@ -177,8 +184,6 @@ class RateMonitor:
             return
         self._wait(hits, trials, usual, there)
         all_hits, all_trials = self.waiting[:, 0].sum(0), self.waiting[:, 1].sum(0)
-        past = self._prior[0] + self._prior[1] + self.hits + self.misses
-        sizes = np.minimum(past, self._concentration()), past
         log_e = np.logaddexp.reduce([least_log_polya(all_hits, all_trials, usual, sizes, odds) for odds in RATE_ODDS], axis=0)
         over = (self.waited >= self._late) & (log_e <= math.log(len(RATE_ODDS)))
         if over.any():

@@ -28,12 +28,17 @@ def proc(root: Path, cgroup: str) -> None:
     (root / "proc/self/cgroup").write_text(cgroup)
 
 
+def group(folder: Path, files: dict[str, str]) -> Path:
+    """A group's files, each a line."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(f"{text}\n")
+    return folder
+
+
 def test_without_a_limit_it_is_what_the_process_uses_of_the_machine(tmp_path: Path, machine: dict[str, float]) -> None:
     proc(tmp_path, "0::/user.slice\n")
-    group = tmp_path / "sys/fs/cgroup/user.slice"
-    group.mkdir(parents=True)
-    (group / "memory.max").write_text("max\n")
-    (group / "cpu.max").write_text("max 100000\n")
+    group(tmp_path / "sys/fs/cgroup/user.slice", {"memory.max": "max", "cpu.max": "max 100000"})
     use = Use(tmp_path)
     assert use.shares(0) == {"memory_share": 0.25}  # of a single reading nothing follows for CPU
     machine["s"] += 20.0
@@ -44,37 +49,28 @@ def test_without_a_limit_it_is_what_the_process_uses_of_the_machine(tmp_path: Pa
 def test_in_a_container_it_is_of_its_limits_without_the_page_cache(tmp_path: Path, cgroup: str) -> None:
     """Its own group is the root; or the path of the host, where only the pod has limits."""
     proc(tmp_path, cgroup)
-    base = tmp_path / "sys/fs/cgroup" / ("kubepods/pod1" if "pod1" in cgroup else "")
-    base.mkdir(parents=True)
-    (base / "memory.max").write_text("1000000000\n")
-    (base / "memory.current").write_text("950000000\n")
-    (base / "memory.stat").write_text("anon 5\ninactive_file 150000000\n")
-    (base / "cpu.max").write_text("150000 100000\n")
-    (base / "cpu.stat").write_text("usage_usec 1000000\nuser_usec 5\n")
+    files = {"memory.max": "1000000000", "memory.current": "950000000", "memory.stat": "anon 5\ninactive_file 150000000"}
+    files |= {"cpu.max": "150000 100000", "cpu.stat": "usage_usec 1000000\nuser_usec 5"}
+    base = group(tmp_path / "sys/fs/cgroup" / ("kubepods/pod1" if "pod1" in cgroup else ""), files)
     use = Use(tmp_path)
     assert use.shares(0) == {"memory_share": 0.8}
-    (base / "cpu.stat").write_text("usage_usec 13000000\nuser_usec 5\n")
+    group(base, {"cpu.stat": "usage_usec 13000000\nuser_usec 5"})
     assert use.shares(10 * S) == {"cpu_share": 0.8, "memory_share": 0.8}
 
 
 def test_the_older_cgroup_says_the_same(tmp_path: Path) -> None:
     proc(tmp_path, "9:memory:/docker/a\n4:cpu,cpuacct:/docker/a\n0::/\n")
-    memory, cpu = (tmp_path / "sys/fs/cgroup" / name for name in ("memory", "cpu"))
-    account = tmp_path / "sys/fs/cgroup/cpuacct/docker/a"
-    for folder in (memory, cpu, account):
-        folder.mkdir(parents=True)
-    (memory / "memory.limit_in_bytes").write_text("1000000000\n")
-    (memory / "memory.usage_in_bytes").write_text("700000000\n")
-    (memory / "memory.stat").write_text("total_inactive_file 100000000\n")
-    (cpu / "cpu.cfs_quota_us").write_text("50000\n")
-    (cpu / "cpu.cfs_period_us").write_text("100000\n")
-    (account / "cpuacct.usage").write_text("1000000000\n")
+    base = tmp_path / "sys/fs/cgroup"
+    files = {"memory.limit_in_bytes": "1000000000", "memory.usage_in_bytes": "700000000", "memory.stat": "total_inactive_file 100000000"}
+    memory = group(base / "memory", files)
+    cpu = group(base / "cpu", {"cpu.cfs_quota_us": "50000", "cpu.cfs_period_us": "100000"})
+    account = group(base / "cpuacct/docker/a", {"cpuacct.usage": "1000000000"})
     use = Use(tmp_path)
     assert use.shares(0) == {"memory_share": 0.6}
-    (account / "cpuacct.usage").write_text("3000000000\n")
+    group(account, {"cpuacct.usage": "3000000000"})
     assert use.shares(10 * S) == {"cpu_share": 0.4, "memory_share": 0.6}
-    (cpu / "cpu.cfs_quota_us").write_text("-1\n")  # the limit is lifted: other books
-    (memory / "memory.limit_in_bytes").write_text("9223372036854771712\n")  # no limit, as it writes it
+    group(cpu, {"cpu.cfs_quota_us": "-1"})  # the limit is lifted: other books
+    group(memory, {"memory.limit_in_bytes": "9223372036854771712"})  # no limit, as it writes it
     assert use.shares(20 * S) == {"memory_share": 0.25}
     assert use.shares(30 * S) == {"cpu_share": 0.0, "memory_share": 0.25}
 
