@@ -10,7 +10,7 @@ from dashboards.scope import MODEL, SERVICE, VERSION, Objectives, model_column, 
 __all__ = ["executive"]
 
 _MONTH_AGO = "$__toTime - INTERVAL 30 DAY"
-_IN_MONTH = "{0} > $__toTime - INTERVAL 30 DAY AND {0} <= $__toTime AND @scope"
+_IN_MONTH = f"{{0}} > {_MONTH_AGO} AND {{0}} <= $__toTime AND @scope"
 _MONTH = Rows(
     windows=_IN_MONTH.format("start"), labels=_IN_MONTH.format("start"), opened=_IN_MONTH.format("opened_at"),
     beats=f"at > {DAY_BEFORE.format(_MONTH_AGO)} AND at <= $__toTime AND @scope", loads="at <= $__toTime AND @scope", since=_MONTH_AGO,
