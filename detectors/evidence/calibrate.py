@@ -83,14 +83,14 @@ def joint_rates(
 def smooth_rates(
     Z: Floats, targets: Indices, fold: Indices, plain: Floats, plain_fold: Indices, curved: NDArray[np.bool_], knots: Floats | None,
     rng: np.random.Generator,
-) -> tuple[Floats, Floats]:  # fmt: skip
-    """E8's limits and tolerated rates.
+) -> tuple[float, float]:  # fmt: skip
+    """E8's first limit, and its tolerated rate.
 
-    Limits: low quantiles of the energy of cross-fitted reference rows as they are (``plain``; moved pictures have more). Tolerated: what
+    Limit: a low quantile of the energy of cross-fitted reference rows as they are (``plain``; moved pictures have more). Tolerated: what
     the quietest cluster of them does.
 
     Returns:
-        limits (2,) in log energy, rates (2,).
+        The limit in log energy, and the rate.
     """
     R = np.empty((len(plain), len(targets)))
     for k in range(5):
@@ -98,12 +98,12 @@ def smooth_rates(
         if out.any():
             R[out] = fit_residual(Z[fold != k], targets, curved, knots)(plain[out])
     e: Floats = np.log(np.minimum(R**2, c.JOINT_CAP_ENERGY).mean(1) + 1e-4)
-    limits = np.quantile(e, c.SMOOTH_QUANTILES)
-    below = e[:, None] < limits
+    limit = float(np.quantile(e, c.SMOOTH_QUANTILES[0]))
+    below = e < limit
     cluster = clusters(plain, c.SMOOTH_CLUSTERS, rng)
     groups = [below[cluster == k] for k in range(c.SMOOTH_CLUSTERS)]
-    shrunk = [(g.sum(0) + 10 * np.array(c.SMOOTH_QUANTILES)) / (len(g) + 10) for g in groups if len(g)]  # a handful of rows says little
-    return limits, np.clip(c.SMOOTH_MARGIN * np.max(shrunk, axis=0), c.SMOOTH_FLOOR, c.SMOOTH_CAP)
+    shrunk = [(g.sum() + 10 * c.SMOOTH_QUANTILES[0]) / (len(g) + 10) for g in groups if len(g)]  # a handful of rows says little
+    return limit, float(np.clip(c.SMOOTH_MARGIN * np.max(shrunk), c.SMOOTH_FLOOR, c.SMOOTH_CAP))
 
 
 def clusters(Z: Floats, number: int, rng: np.random.Generator) -> Indices:
@@ -161,15 +161,18 @@ def repeated_share(H: Floats, low: Floats, high: Floats, rng: np.random.Generato
     return float(np.mean(shares))
 
 
-def flip_rates(G: Floats, scores: NDArray[np.float32], nearest: float) -> Floats:
+def flip_rates(G: Floats, Z: Floats, scores: NDArray[np.float32], nearest: float) -> Floats:
     """E3's tolerated rates (3,): how often two ordinary rows within each radius of each other are answered differently.
 
     A search flips the answer between neighbours; but a service that learnt its rows by heart, or whose answers jump from one whole number
     to the next, does so for everybody, and a sensor that hangs anywhere flips as often as a search. Each distinct row is compared with
     the nearest other one. Where fewer than `FLIP_KNOWN` are that near, the next larger radius tells: nearer rows flip no more often.
+    Of many columns the projections of two rows are near by chance now and then, and such rows are answered as any two are: the rows
+    themselves must be near, too.
 
     Args:
-        G: (n, coordinates) positions.
+        G: (n, coordinates) positions, which keep distances on average.
+        Z: (n, d) the scaled rows themselves.
         scores: (n, classes), or fewer than two classes where the answers are unknown.
         nearest: the unit of the radii.
     """
@@ -182,9 +185,11 @@ def flip_rates(G: Floats, scores: NDArray[np.float32], nearest: float) -> Floats
         return least
     answer = scores[known][first].argmax(1)
     away, other = cKDTree(rows).query(rows, k=2)
+    own = Z[known][first]
+    apart = np.maximum(away[:, 1], np.linalg.norm(own - own[other[:, 1]], axis=1))
     flips, share = answer != answer[other[:, 1]], 0.0
     for k, radius in enumerate(c.FLIP_RADII):
-        near = away[:, 1] < radius * nearest
+        near = apart < radius * nearest
         share = float(flips[near].mean()) if near.sum() >= c.FLIP_KNOWN else share
         least[k] = max(least[k], c.FLIP_MARGIN * share)
     return np.asarray(np.minimum(least, 1.0), np.float64)

@@ -21,10 +21,10 @@ COORDINATES = 16  # projections, and sampled columns; equality of 16 separates e
 TARGETS = 48  # columns whose joint residual is kept; 48 of 784 find what all find
 RESIDUAL_CLIP = 8.0  # standardised values beyond it say "absurd", not "how absurd"
 PROJECTION_CLIP = 1e3  # keeps float32 exact to 1e-4 beside an absurd value, so that one column cannot blind the distances
-QUANTUM = 0.012  # of a column's 5-95 % range: 255 levels cover -.75 to 2.3 ranges, so a remembered row is one byte a column
-CODE_LOW, CODE_HIGH = -0.75, 2.3
+QUANTUM = 0.012  # of a column's 5-95 % range: 255 levels cover -.744 to 2.3 ranges, so a remembered row is one byte a column
+CODE_LOW, CODE_HIGH = -62 * QUANTUM, 2.3  # whole steps, or the 5 % quantile of a column with a tail below is between two codes
 DEAD = 1e-15  # of the median column's scale: a column with less is as good as constant (an embedding's dead number: 1e-33 beside 0.05)
-CODE_ZERO = 62  # the code of a column's reference minimum; where the column has a tail below, of .75 of a range below its 5 % quantile:
+CODE_ZERO = 62  # the code of a column's reference minimum; where the column has a tail below, of .744 of a range below its 5 % quantile:
 # one absurd minimum in the reference would leave a single code for all that is ordinary
 
 # --- curvature: small tables whose columns are functions of each other (an instrument's calibration curve) ------------------------
@@ -75,15 +75,30 @@ LOOK_LEAST = 16  # remembered rows before the first: one with fewer confirms not
 JOINT_SCORED = 3  # E1 is silent where fewer than one distinct row in so many is a fresh one: somebody fills a form field by field
 
 # --- E8: rows between rows (mixup, averages, interpolation): their joint residuals are too small ----------------------------------
-SMOOTH_QUANTILES = (0.05, 0.25)  # of the reference's own energy, undifferenced: a sorted export has small differences, not small residuals
-SMOOTH_FLOOR = np.array([0.12, 0.36])  # tolerated share below them; clients of one cluster reach .15 / .45, mixup .25-.72 / .49-.92
-SMOOTH_CAP = np.array([0.60, 0.80])
+# Of the reference's energy, undifferenced (a sorted export has small differences, not small residuals); of its distance from the middle.
+SMOOTH_QUANTILES = (0.05, 0.25)
+SMOOTH_FLOOR = 0.12  # tolerated share below it; clients of one cluster reach .15, mixup .25 to .72
+SMOOTH_CAP = 0.60
 SMOOTH_CLUSTERS = 8  # of the reference, each taken for a population: quiet ones (the digit 1) have small residuals by nature
 SMOOTH_MARGIN = 1.2  # the next client's cluster may be quieter than the quietest of them
-SMOOTH_Q = (0.25, 0.45, 0.75), (0.5, 0.7, 0.9)
+SMOOTH_Q = (0.25, 0.45, 0.75), (0.45, 0.6, 0.8)
 SMOOTH_MOVED = 0.5  # energy of the step over the row's own: less, and the row continues the last one (a quiet sensor)
 MOVED_LIMIT = 1  # ... unless the step has more than E1's second limit, as no sensor's: uniform draws lie on one side of skewed columns
 SMOOTH_MIN_ROWS = 48
+MIDDLE_CAUTION = 10  # rows' worth of the reference's own share that a part of it is given: a handful of rows says little
+MIDDLE_FLOOR, MIDDLE_CAP = 0.32, 0.8  # ordinary clients from everywhere .15 to .3; averages .4 to .8
+MIDDLE_MARGIN = 1.15  # over the worst part
+MIDDLE_LEAST = 48  # remembered rows
+# How far apart from the middle; scatter from and to; a direction counts as no narrower above; share of these; how uneven the directions'
+# scatter is. Averages 0 to .06 (of a pool of twenty rows), .27 to .7, 0 to .12 (.2 in a table of five columns), .13 to .42; segments near
+# the middle .09 to .16 apart, or .2 to .5 of the directions wide, or .4 to .7 uneven; gaps and defaults .75 and more of the scatter once
+# what was filled is left out, sensors 0 to .1. The second is for parts of the reference; the third for rows whose residuals are small: no
+# sensor in a place of its own, whose scatter is its noise.
+MIDDLE_SHRUNK = 0.08, 0.2, 0.7, 0.9, 0.125, 0.42
+MIDDLE_NEARLY = 0.1, 0.2, 0.75, 0.9, 0.2, 0.45
+MIDDLE_QUIET = 0.5, 0.2, np.inf, np.inf, 1.0, np.inf
+MIDDLE_ORDER = 0.2  # correlation of each row with the one before: averages -.01 to .09, rows in the order of time or place .42 to .92
+MIDDLE_LOOKS = 2  # halvings of the distinct rows between two looks: four looks in each doubling
 SMOOTH_KNOWN = 12  # clients before it may speak: everybody may have become quieter than the reference, and the first ones are judged by it
 
 # --- E1 follows the present population ---------------------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
         r.image, r.nearest, (c.FLIP_RADII[0] * r.nearest) ** 2, r.far**2,
         max(c.LATTICE_EQUAL, r.equal_share + c.LATTICE_EXCESS), _covered(r), r.equal_share, r.edit_share, r.repeated_share,
         np.exp(r.joint_limits) - 1e-4,
-        np.exp(r.smooth_limits) - 1e-4, r.coarse, _ordinary(r), float(np.exp(ln_page)), float(np.exp(ln_ticket)), r.look, r.bond,
+        float(np.exp(r.smooth_limit)) - 1e-4, r.coarse, _ordinary(r), float(np.exp(ln_page)), float(np.exp(ln_ticket)), r.look, r.middle,
+        r.bond,
         r.generated, bool(r.flip_rates[0] > c.FLIP_U[0]), bool(r.edit_flip_rate > c.EDIT_FLIPS),
     )  # fmt: skip
 
@@ -44,7 +45,11 @@ def _covered(reference: EvidenceReference) -> NDArray[np.float32]:
 
 def _ordinary(reference: EvidenceReference) -> Ordinary:
     nominal = np.concatenate([1 - np.array(c.JOINT_QUANTILES), np.array(c.SMOOTH_QUANTILES), reference.generated.nominal])
-    return Ordinary(np.concatenate([reference.joint_rates, reference.smooth_rates, reference.generated.rates]), nominal)
+    return Ordinary(np.concatenate([reference.joint_rates, _smooth(reference), reference.generated.rates]), nominal)
+
+
+def _smooth(reference: EvidenceReference) -> tuple[float, float]:
+    return reference.smooth_rate, reference.middle.rate
 
 
 def gains(reference: EvidenceReference) -> NDArray[np.float32]:
@@ -57,7 +62,7 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
             set_arms.py_func(out, at.FIRST_ARM[at.FLAT] + 3 * k, float(reference.flat_rates[k]), c.FLAT_Q)
         set_arms.py_func(out, at.FIRST_ARM[at.FLIPS] + 4 * k, float(reference.flip_rates[k]), c.FLIP_Q)
     for k in range(2):
-        set_arms.py_func(out, at.FIRST_ARM[at.SMOOTH] + 3 * k, float(reference.smooth_rates[k]), c.SMOOTH_Q[k])
+        set_arms.py_func(out, at.FIRST_ARM[at.SMOOTH] + 3 * k, _smooth(reference)[k], c.SMOOTH_Q[k])
     if len(reference.generated.trees.feature):
         for k in range(len(c.GENERATED_LIMITS)):
             set_arms.py_func(out, at.FIRST_ARM[at.GENERATED] + 3 * k, float(reference.generated.rates[k]), c.GENERATED_Q[k])
@@ -237,7 +242,7 @@ def stream(
         if fresh and not template and m > 0 and y.bond.factor > 0:
             trials.independent(real, count, code, gain, x, newest, y.bond, bond[:fields])
         if (fresh or (close and not edit)) and not template and count[at.BLOCK] & 1:
-            if trials.joint(real, count, word, gain, residual, y.energy, y.quiet, fresh):
+            if trials.joint(real, count, word, gain, residual, y.energy, y.quiet, columns.inside[i], fresh):
                 known = knows_made(population.usual, population.clock)
                 trials.generated(real, count, gain, columns.level[i], known)
                 if known and columns.level[i] > 0 and count[at.GENERATED_TRIALS] % c.COMPOSED_EVERY == 0:

@@ -16,6 +16,7 @@ from detectors.evidence import constants as c
 from detectors.evidence.compiled import FINGERPRINT, STALE, call
 from detectors.evidence.generated import judge
 from detectors.evidence.hashing import hashed
+from detectors.evidence.middle import near_middle
 from detectors.evidence.reference import EvidenceReference
 
 RESIDUAL_STEPS = 256  # residuals are kept as int16 in steps of 1/256
@@ -36,6 +37,7 @@ class Columns(NamedTuple):
     remarkable: NDArray[np.int32]  # (n,) rare limit values in the row; JOINT_DEFAULT when it holds a rare default
     missing: NDArray[np.int32]  # (n,) values that were not numbers
     level: NDArray[np.uint8]  # (n,) how many of E12's limits the row is above
+    inside: NDArray[np.uint8]  # (n,) whether it is near the middle (E8)
 
 
 def derive(reference: EvidenceReference, X: NDArray[np.float32]) -> Columns:
@@ -52,6 +54,7 @@ def derive(reference: EvidenceReference, X: NDArray[np.float32]) -> Columns:
         np.empty((n, fields), np.uint8),
         np.empty(n, np.int32),
         np.empty(n, np.int32),
+        np.empty(n, np.uint8),
         np.empty(n, np.uint8),
     )
     call(
@@ -75,6 +78,7 @@ def derive(reference: EvidenceReference, X: NDArray[np.float32]) -> Columns:
         out.limit,
     )
     call(judge, X, r.sampled, out.code, r.look, r.generated, out.level)
+    call(near_middle, out.code, r.middle, out.inside)
     return out
 
 

@@ -9,7 +9,7 @@ from detectors.evidence.layout import MADE, STATISTICS
 _SEEN = {
     "joint": "rows whose columns do not belong together: each value ordinary, the combination not (random, shuffled or generated inputs)",
     "flat": "rows that differ from an earlier one by the same amount in every column (sign steps of a substitute's gradient)",
-    "smooth": "rows whose columns belong together too well: less scatter than any part of the reference has (averages of other rows)",
+    "smooth": "rows that scatter less than any part of the reference, about the laws between columns or in every direction (averages)",
     "stride": "rows that differ from earlier ones by the same amounts, column by column, with other signs (a substitute's gradient signs)",
     "independent": "rows whose columns have nothing to do with each other, each drawn by itself (random, shuffled or generated inputs)",
     "generated": "rows that look made from other rows: averages, noise around rows, draws from a fitted distribution, equal steps",
@@ -67,7 +67,7 @@ def explain(clients: ClientEvidence, crossings: Crossings, k: int) -> dict[str, 
     hits, trials, tolerated = {
         "joint": (count["joint_above_95"], count["joint_scored"], float(reference.joint_rates[1])),
         "flat": (count["flat_steps"], count["steps"], float(reference.flat_rates[1])),
-        "smooth": (count["joint_below_5"], count["joint_scored"], float(reference.smooth_rates[0])),
+        "smooth": (count["joint_below_5"], count["joint_scored"], reference.smooth_rate),
         "flips": (count["near_flips"], count["distinct_rows"], float(reference.flip_rates[0])),
         "closing": (count["near_flips"], count["distinct_rows"], c.CLOSING_U),
         "symmetric": (count["symmetric_pairs"], count["pairs"], reference.symmetric_rate),

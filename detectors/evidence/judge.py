@@ -17,6 +17,8 @@ from detectors.evidence.generated import Generated
 from detectors.evidence.generated import confirms as looks_made
 from detectors.evidence.habits import is_coarser
 from detectors.evidence.independence import Bond, could_be_bound, has_its_own_law
+from detectors.evidence.middle import Middle
+from detectors.evidence.middle import confirms as lies_in_the_middle
 from detectors.evidence.place import is_elsewhere
 from detectors.evidence.population import Ordinary
 from detectors.evidence.rounding import is_rounded
@@ -36,12 +38,13 @@ class Yardsticks(NamedTuple):
     edit_share: float
     repeated_share: float
     energy: NDArray[np.float64]  # (4,) limits of the mean capped square
-    quiet: NDArray[np.float64]  # (2,) limits below which it is small
+    quiet: float  # limit below which it is small
     coarse: NDArray[np.bool_]
     ordinary: Ordinary
     page: float  # thresholds of the evidence itself, not of its logarithm
     ticket: float
     look: Look
+    middle: Middle
     bond: Bond
     generated: Generated
     rough: bool  # ordinary neighbours are answered differently, too
@@ -68,6 +71,16 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int
     if not sure:
         count[looked] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
     return bool(sure)
+
+
+@njit
+def _in_the_middle(count: Any, code: Any, y: Yardsticks, quiet: bool) -> bool:
+    """Whether the remembered rows confirm E8, by its first limit or (not ``quiet``) its second; asked four times a doubling of rows."""
+    every = 1 << max(int(np.log2(count[at.DISTINCT])) - c.MIDDLE_LOOKS, 0)
+    if count[at.DISTINCT] % every != 0:
+        return False
+    memory, held = recent.remembered(code, count, len(y.look.step))
+    return bool(lies_in_the_middle(memory, held, y.look, y.middle, c.MIDDLE_QUIET if quiet else c.MIDDLE_SHRUNK))
 
 
 @njit
@@ -115,9 +128,12 @@ def judge(
             if s > max(severity, reached):
                 s = s if _confirmed(count, code, y, statistic, family) else 0
         elif statistic == at.SMOOTH:
-            if known < c.SMOOTH_KNOWN or count[at.SCORED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
-                s = 0
+            s = 0 if local or count[at.REMEMBERED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS else s
             s = min(s, 1) if y.image else s  # dimmed pictures have less of everything
+            quiet = known >= c.SMOOTH_KNOWN and trials.quiet_alone(real) > (y.page if s == 2 else y.ticket)
+            s = s if quiet else _alone(count, known, s)
+            if s > max(severity, reached):
+                s = s if _in_the_middle(count, code, y, quiet) else 0
         elif statistic in (at.FLIPS, at.CLOSING, at.LATTICE):
             edits = count[at.EDITS] > c.FLIP_EDITS * count[at.DISTINCT]
             filled = touched = total = lagged = largest = octaves = two = far = 0

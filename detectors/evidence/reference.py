@@ -13,13 +13,14 @@ from detectors.evidence import constants as c
 from detectors.evidence.generated import Generated, fit_generated
 from detectors.evidence.hashing import occurring
 from detectors.evidence.independence import Bond, fit_bond
+from detectors.evidence.middle import Middle, fit_middle
 from detectors.evidence.residual import Floats, Residual, fit_residual
 from detectors.evidence.sampled import Sampled
 from detectors.evidence.second_look import Look, fit_look
 from detectors.evidence.sound import check
 from detectors.state import pack, reading, unpack
 
-_KIND, _VERSION = "evidence.reference", 9
+_KIND, _VERSION = "evidence.reference", 10
 Float32s = NDArray[np.float32]
 
 
@@ -65,14 +66,15 @@ class EvidenceReference:
     repeated_share: float
     joint_limits: Floats  # (4,) log energy
     joint_rates: Floats  # (4,)
-    smooth_limits: Floats  # (2,) log energy
-    smooth_rates: Floats  # (2,)
+    smooth_limit: float  # log energy
+    smooth_rate: float
     flat_rates: Floats  # (3,)
     flip_rates: Floats  # (3,)
     edit_flip_rate: float
     symmetric_rate: float
     bisection_rate: float
     look: Look
+    middle: Middle
     bond: Bond
     generated: Generated
 
@@ -125,7 +127,7 @@ class EvidenceReference:
         curved, knots = calibrate.curved_columns(Z, fold, image is not None)
         residual = fit_residual(Z, targets, curved, knots)
         joint_limits, joint_rates = calibrate.joint_rates(Z, seen, targets, fold, curved, knots, image is not None, rng)
-        smooth_limits, smooth_rates = calibrate.smooth_rates(Z, targets, fold, clipped, per_row, curved, knots, np.random.default_rng(seed))
+        smooth_limit, smooth_rate = calibrate.smooth_rates(Z, targets, fold, clipped, per_row, curved, knots, np.random.default_rng(seed))
 
         projection = rng.normal(size=(d, c.COORDINATES)) / np.sqrt(c.COORDINATES) if d > c.COORDINATES else np.empty((d, 0))
         nearest, far = calibrate.distances(clipped, rng)
@@ -152,6 +154,7 @@ class EvidenceReference:
         look = fit_look(clipped[:, sampled], code, columns, bent, np.random.default_rng(seed))
         parts = np.random.default_rng(seed)
         clusterings = [calibrate.clusters(clipped[:, sampled], k, parts) for k in c.INDEPENDENT_CLUSTERS]
+        middle = fit_middle(code, clusterings, image is not None, np.random.default_rng(seed))
         bond = fit_bond(code, step, clusterings, image is not None, np.random.default_rng(seed))
         generated = fit_generated(H, columns, clusterings, image is not None, np.random.default_rng(seed))
         position = clipped @ projection if projection.size else clipped
@@ -176,14 +179,15 @@ class EvidenceReference:
             repeated_share=repeated_share,
             joint_limits=joint_limits,
             joint_rates=joint_rates,
-            smooth_limits=smooth_limits,
-            smooth_rates=smooth_rates,
+            smooth_limit=smooth_limit,
+            smooth_rate=smooth_rate,
             flat_rates=flat_rates,
-            flip_rates=calibrate.flip_rates(position, scores, nearest),
+            flip_rates=calibrate.flip_rates(position, clipped, scores, nearest),
             edit_flip_rate=calibrate.edit_flip_rate(H, scores, equal_share),
             symmetric_rate=calibrate.symmetric_rate(position, rng),
             bisection_rate=calibrate.bisection_rate(position, np.random.default_rng(seed)),
             look=look,
+            middle=middle,
             bond=bond,
             generated=generated,
             **_as_float32(residual, d),
@@ -198,7 +202,7 @@ class EvidenceReference:
     def to_bytes(self) -> bytes:
         """A self-describing state; 17 KB at 20 columns, 350 KB at 784."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
-        parts = {"look": self.look._asdict(), "bond": self.bond._asdict(), "generated": self.generated.to_dict()}
+        parts = {name: getattr(self, name)._asdict() for name in ("look", "middle", "bond")} | {"generated": self.generated.to_dict()}
         return pack(_KIND, _VERSION, own | parts)
 
     @classmethod
@@ -210,7 +214,8 @@ class EvidenceReference:
             detectors.state.StateError: damaged bytes, or of something else.
         """
         body = unpack(blob, _KIND, _VERSION)
-        parts = {"look": Look(**body["look"]), "bond": Bond(**body["bond"]), "generated": Generated.from_dict(body["generated"])}
+        parts: dict[str, Any] = {"look": Look(**body["look"]), "middle": Middle(**body["middle"]), "bond": Bond(**body["bond"])}
+        parts |= {"generated": Generated.from_dict(body["generated"])}
         return cls(**check(body | parts))
 
 

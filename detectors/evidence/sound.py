@@ -43,8 +43,6 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         "occurring": ("|u1", ((fields, 256),)),
         "joint_limits": ("<f8", ((4,),)),
         "joint_rates": ("<f8", ((4,),)),
-        "smooth_limits": ("<f8", ((2,),)),
-        "smooth_rates": ("<f8", ((2,),)),
         "flat_rates": ("<f8", ((3,),)),
         "flip_rates": ("<f8", ((3,),)),
     }
@@ -61,6 +59,8 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         "look.trimmed": ("<f8", ((2,),)),
     }
     expected |= {
+        "middle.score": ("<f4", ((fields, 256),)),
+        "middle.white": ("<f4", ((fields, fields),)),
         "bond.weights": ("<f4", ((fields, fields),)),
         "bond.own": ("<f4", ((fields,),)),
     }
@@ -86,11 +86,14 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
     numbers = {name: body[name] for name in ("nearest", "far", "equal_share", "edit_share", "repeated_share", "symmetric_rate")}
     numbers |= {name: body[name] for name in ("edit_flip_rate", "bisection_rate")}
     numbers |= {"look.limit": look.limit, "look.shuffled": look.shuffled}
-    bond = body["bond"]
+    bond, middle = body["bond"], body["middle"]
+    numbers |= {"middle.limit": middle.limit, "middle.rate": middle.rate, "smooth_rate": body["smooth_rate"]}
     numbers |= {"bond.factor": bond.factor, "bond.least": bond.least, "bond.rate": bond.rate}
     for name, number in numbers.items():
         if not isinstance(number, (int, float)) or not 0 <= number < 1e300:
             raise StateError(f"evidence reference: {name} is {number!r:.40}, expected a number from 0")
+    if not (isinstance(body["smooth_limit"], float) and np.isfinite(body["smooth_limit"])):
+        raise StateError(f"evidence reference: smooth_limit is {body['smooth_limit']!r:.40}, expected a finite number")
     if not (1 <= fields <= c.COORDINATES and 1 <= targets <= c.TARGETS and curved <= targets):
         raise StateError(f"evidence reference: {fields} fields, {targets} targets and {curved} curved ones make no sense")
     for name, places, end in (
@@ -105,7 +108,7 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
     ):
         raise StateError("evidence reference: a tree asks for a column that is not there, or a share is none")
     shares = np.concatenate(
-        [body["joint_rates"], body["smooth_rates"], body["flip_rates"], generated["rates"], generated["composed"]]
+        [body["joint_rates"], [body["smooth_rate"], middle.rate], body["flip_rates"], generated["rates"], generated["composed"]]
     )  # 1: tolerated always, so that limit is off
     rates = np.concatenate([shares, body["flat_rates"], [body["symmetric_rate"], body["bisection_rate"], bond.rate]])
     if np.any(body["sampled_range"] <= 0) or np.any(rates <= 0) or np.any(shares > 1):

@@ -50,6 +50,13 @@ def mixture(real: Any, statistic: int) -> float:
 
 
 @njit
+def quiet_alone(real: Any) -> float:
+    """What E8's first limit alone gives to its mean."""
+    first = at.FIRST_ARM[at.SMOOTH]
+    return float((real[first] + real[first + 1] + real[first + 2]) / at.ARMS[at.SMOOTH])
+
+
+@njit
 def _add(bins: Any, k: int) -> None:
     """One more in bin k; all are halved together before it overflows, since the gates ask for shares."""
     bins[k] += 1
@@ -310,8 +317,8 @@ def bisection(real: Any, count: Any, gain: Any, g: Any, ring: int, distance: Any
 
 
 @njit
-def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low: Any, fresh: bool) -> bool:
-    """E1: energy of the joint residual's difference to the client's last judged row. E8: too little energy of the row itself.
+def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low: float, inside: Any, fresh: bool) -> bool:
+    """E1: energy of the joint residual's difference to the client's last judged row. E8: too little of the row's own, or ``inside``.
 
     Returns:
         Whether a fresh row is no continuation of the last one: the step between them has energy, measured by the row's own.
@@ -328,7 +335,7 @@ def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low:
     moved = fresh and (e > c.SMOOTH_MOVED * own_energy or e > limits[c.MOVED_LIMIT])
     first = at.FIRST_ARM[at.SMOOTH]
     for k in range(2):
-        quiet = moved and own_energy < low[k]
+        quiet = (moved and own_energy < low) if k == 0 else inside > 0
         if fresh:  # rows around one place are as quiet as that place is
             trial(real, first + 3 * k, 3, gain, quiet)
             count[at.BELOW_1 + k] += quiet

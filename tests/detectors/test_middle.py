@@ -1,0 +1,120 @@
+"""Promises of E8's second limit: averages of rows are told from ordinary rows by their scatter, where no law between columns is broken."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from detectors.evidence import STATISTICS, EvidenceReference
+from detectors.evidence import constants as c
+from detectors.evidence.calibrate import flip_rates
+from detectors.evidence.derive import derive
+from detectors.evidence.sampled import Sampled
+from tests.detectors.crowd import beside
+
+Rows = NDArray[np.float64]
+D = 8
+MIX = np.random.default_rng(2).normal(size=(3, D))
+KINDS = 0.8 * np.random.default_rng(3).normal(size=(4, 3))
+SMOOTH = STATISTICS.index("smooth")
+
+
+def rows(n: int, seed: int, kind: int | None = None) -> Rows:
+    """Positive columns that hang together loosely, of four kinds of customers."""
+    rng = np.random.default_rng(seed)
+    cause = rng.normal(size=(n, 3)) + KINDS[rng.integers(0, 4, n) if kind is None else np.full(n, kind)]
+    return np.asarray(np.exp(0.1 * cause @ MIX + 0.2 * rng.normal(size=(n, D))))
+
+
+def fitted(X: Rows, image: tuple[int, ...] | None = None) -> EvidenceReference:
+    d = X.shape[1]
+    none = np.empty((len(X), 0), np.float32)
+    return EvidenceReference.fit(X.astype(np.float32), none, None, low=np.full(d, -np.inf), high=np.full(d, np.inf), image=image)
+
+
+@pytest.fixture(scope="module")
+def reference() -> EvidenceReference:
+    return fitted(rows(300, 1))  # too few for E12
+
+
+def averages(n: int, seed: int) -> Rows:
+    """Mixup of a pool of the attacker's own."""
+    rng = np.random.default_rng(seed)
+    pool, w = rows(150, 500 + seed), rng.uniform(0.2, 0.8, (n, 1))
+    return np.asarray(w * pool[rng.integers(0, 150, n)] + (1 - w) * pool[rng.integers(0, 150, n)])
+
+
+def crossings(reference: EvidenceReference, asked: list[Rows], ordinary: int = 20) -> list[tuple[int, int, int]]:
+    return beside(reference, [rows(60, 100 + k) for k in range(ordinary)], asked)[1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_averages_of_two_rows_are_paged(reference: EvidenceReference, seed: int) -> None:
+    found = crossings(reference, [averages(500, seed)])
+    assert (0, 2, SMOOTH) in found
+    assert {slot for slot, _, _ in found} == {0}
+
+
+def filled(X: Rows, rng: np.random.Generator) -> Rows:
+    columns = rng.choice(D, 2, replace=False)
+    X[:, columns] = np.median(rows(300, 1), axis=0)[columns]
+    return X
+
+
+def in_order(X: Rows) -> Rows:
+    """Each row followed by the nearest that was not asked yet."""
+    z, left, order = np.log(X), np.ones(len(X), np.bool_), [0]
+    for _ in range(len(X) - 1):
+        left[order[-1]] = False
+        order.append(int(np.where(left, ((z - z[order[-1]]) ** 2).sum(1), np.inf).argmin()))
+    return X[order]
+
+
+def without_extremes(X: Rows) -> Rows:
+    z = np.log(X)
+    return np.asarray(X[(np.abs(z - z.mean(0)) < 2 * z.std(0)).all(1)])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ordinary_clients_near_the_middle_are_left_alone(reference: EvidenceReference, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    asked = [rows(600, 20 + seed, kind) for kind in range(4)]  # segments
+    asked += [filled(rows(600, 30 + seed), rng), in_order(rows(400, 40 + seed)), without_extremes(rows(900, 50 + seed))]
+    asked += [np.where(rng.random((600, D)) < 0.2, np.median(rows(300, 1), axis=0), rows(600, 60 + seed))]  # gaps
+    for noise in (0.03, 0.05, 0.08):  # sensors that hang in the very middle
+        asked += [np.median(rows(300, 1), axis=0) * np.exp(noise * rng.normal(size=(2000, D)))]
+    assert [found for found in crossings(reference, asked) if found[2] == SMOOTH] == []
+
+
+def test_while_few_clients_are_known_only_many_averages_are_paged(reference: EvidenceReference) -> None:
+    assert crossings(reference, [averages(90, 1)], ordinary=1) == []
+    assert (0, 2, SMOOTH) in crossings(reference, [averages(600, 1)], ordinary=1)
+
+
+def test_averages_behind_a_benign_past_are_paged(reference: EvidenceReference) -> None:
+    assert (0, 2, SMOOTH) in crossings(reference, [np.concatenate([rows(400, 7), averages(500, 7)])])
+
+
+def test_pictures_have_no_middle() -> None:
+    X = np.random.default_rng(0).uniform(0, 255, (120, 64))
+    assert fitted(X, (8, 8)).middle.rate == 1
+
+
+def test_codes_of_a_reference_are_those_of_the_stream() -> None:
+    """A column with a tail below once had its bulk between two codes, so that what occurs most did not occur in the reference."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(400, 5))
+    X[:, 0] = np.where(rng.random(400) < 0.04, -rng.integers(5, 40, 400), rng.choice([0.0, 1.0], 400, p=[0.6, 0.4]))
+    reference, look = fitted(X), fitted(X).look
+    columns = Sampled(reference.anchor, reference.sampled_range, X.min(0), X.max(0), look.step, look.zero)
+    code = derive(reference, X.astype(np.float32)).code
+    assert (code == columns.coded(X.astype(np.float32).astype(np.float64)[:, reference.sampled])).all()
+    for f in range(5):
+        assert look.share[f, code[:, f]].min() > 0, f"column {f}: a code of the reference's rows has no share"
+
+
+def test_projections_that_meet_by_chance_do_not_say_how_often_neighbours_are_answered_differently() -> None:
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(4000, 100))
+    G, scores = Z @ rng.normal(size=(100, 2)) / 2**0.5, rng.random((4000, 4)).astype(np.float32)
+    assert flip_rates(G, Z, scores, 5.0).tolist() == list(c.FLIP_U)
+    assert flip_rates(G, G, scores, 5.0)[0] > 0.8, "near rows that are answered at random"
