@@ -139,10 +139,9 @@ FLIP_BINS = 3  # bins with >= 2 flips each, the largest with <= .8 of them: a se
 FLIP_BIN_MIN = 2  # and at least this share of all: in thousands of rows a sensor reaches every scale now and then
 FLIP_BIN_LEAST = 0.02
 FLIP_BIN_SHARE = 0.8
-FLIP_ORDER = (
-    3.0  # standard deviations by which neighbours in time must flip at like distances, where rows are edits: 16 searches 4 to 12 when
-)
-# they crossed (one 1.2, and 3 thirty rows later); sensors at most 2.1, 3.2 and, three that drift in few columns, 3 to 7.3
+# Standard deviations by which neighbours in time must flip at like distances, where rows are edits: searches when they crossed 4 to 12 (one
+# 1.2, and 3 thirty rows later); sensors at most 3.2, three that drift in few columns 3 to 7.3, and a still one, asked at every row, 3.7.
+FLIP_ORDER = 4.0
 FLIP_ORDER_LEAST = 12  # such flips before that can be told
 FLIP_EDITS = 0.75  # share of rows that are edits above which wide flips must be seen: rounded to whole numbers, the noise of a sensor has
 # several scales, one for each column that moved
