@@ -111,13 +111,14 @@ def _raise(
     population: Population,
     y: Yardsticks,
     composed: float,
+    distinct: bool,
     crossings: int,
     out: Any,
     out_evidence: Any,
 ) -> int:
     """Writes the families that rise at this row; returns how many crossings there are now."""
     for family in range(2):
-        severity, which, evidence = judge(real, count, code, bins, family, population.clock[KNOWN], composed, y)
+        severity, which, evidence = judge(real, count, code, bins, family, population.clock[KNOWN], composed, distinct, y)
         if severity > (count[at.SEVERITY] >> (2 * family)) & 3:
             count[at.SEVERITY] = (count[at.SEVERITY] & ~(3 << (2 * family))) | (severity << (2 * family))
             out[crossings, 0], out[crossings, 1], out[crossings, 2] = i, slot, family
@@ -207,7 +208,7 @@ def stream(
             if drifts and count[at.EXACT] > c.TWO_VALUED_REPEATS * count[at.DISTINCT]:  # a sensor's reading: nothing is combined anew
                 trials.trial(real, at.FIRST_ARM[at.TWO_VALUED], at.ARMS[at.TWO_VALUED], gain, False)
             if _loud(real, ticket):
-                crossings = _raise(i, slot[i], real, count, code, bins, population, y, 0.0, crossings, out, out_evidence)
+                crossings = _raise(i, slot[i], real, count, code, bins, population, y, 0.0, False, crossings, out, out_evidence)
             continue
 
         newest = (count[at.DISTINCT] - 1) % c.RING
@@ -270,5 +271,5 @@ def stream(
             code[(fields + f) * c.RING + k] = x[f]
 
         if composed > y.ticket or _loud(real, ticket):  # not asked of every row: passing the yardsticks on costs more than the question
-            crossings = _raise(i, slot[i], real, count, code, bins, population, y, composed, crossings, out, out_evidence)
+            crossings = _raise(i, slot[i], real, count, code, bins, population, y, composed, True, crossings, out, out_evidence)
     return crossings

@@ -93,9 +93,13 @@ def _alone(count: Any, known: int, s: int) -> int:
 
 @njit
 def judge(
-    real: Any, count: Any, code: Any, bins: Any, family: int, known: int, composed: float, y: Yardsticks
+    real: Any, count: Any, code: Any, bins: Any, family: int, known: int, composed: float, distinct: bool, y: Yardsticks
 ) -> tuple[int, int, float]:  # fmt: skip
-    """The family's severity (0, 1 ticket, 2 page) by its strongest statistic that passes its gate."""
+    """The family's severity (0, 1 ticket, 2 page) by its strongest statistic that passes its gate.
+
+    What looks through the client's rows is never asked at a repeat (not ``distinct``): who repeats a row a million times would have them
+    looked through as often.
+    """
     severity, which, evidence = 0, -1, 0.0
     fields, reached = len(y.look.step), (count[at.SEVERITY] >> (2 * family)) & 3
     drawn = count[at.DISTINCT] - min(count[at.EDGED], c.JOINT_EDGE_ROWS)  # rows with rare limits were not judged
@@ -114,7 +118,7 @@ def judge(
             if s > max(severity, reached):  # what raises nothing need not be looked at again
                 s = s if _confirmed(count, code, y, statistic, family) else 0
         elif statistic == at.INDEPENDENT:
-            asked = count[at.INDEPENDENT_TRIALS] >= c.INDEPENDENT_LEAST and count[at.DISTINCT] % c.INDEPENDENT_EVERY == 0
+            asked = distinct and count[at.INDEPENDENT_TRIALS] >= c.INDEPENDENT_LEAST and count[at.DISTINCT] % c.INDEPENDENT_EVERY == 0
             sigma = np.sqrt(1.5 * real[at.BOUND_SQUARES])
             unbound = c.INDEPENDENT_SIGMAS[0] * sigma <= real[at.BOUND] <= c.INDEPENDENT_SIGMAS[1] * sigma
             s = _alone(count, known, s) if asked and unbound else 0
@@ -133,7 +137,7 @@ def judge(
             quiet = known >= c.SMOOTH_KNOWN and trials.quiet_alone(real) > (y.page if s == 2 else y.ticket)
             s = s if quiet else _alone(count, known, s)
             if s > max(severity, reached):
-                s = s if _in_the_middle(count, code, y, quiet) else 0
+                s = s if distinct and _in_the_middle(count, code, y, quiet) else 0
         elif statistic in (at.FLIPS, at.CLOSING, at.LATTICE):
             edits = count[at.EDITS] > c.FLIP_EDITS * count[at.DISTINCT]
             filled = touched = total = lagged = largest = octaves = two = far = 0
@@ -162,7 +166,7 @@ def judge(
         elif statistic == at.TWO_VALUED:
             if s > max(severity, reached):
                 ring = code[c.RING * fields : 2 * c.RING * fields]
-                s = 0 if is_rounded(ring, min(count[at.DISTINCT], c.RING), y.look.share) else s
+                s = s if distinct and not is_rounded(ring, min(count[at.DISTINCT], c.RING), y.look.share) else 0
         elif statistic == at.BISECTION:
             octaves = 0
             for k in range(32):

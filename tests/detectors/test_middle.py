@@ -6,7 +6,10 @@ from numpy.typing import NDArray
 
 from detectors.evidence import STATISTICS, EvidenceReference
 from detectors.evidence import constants as c
+from detectors.evidence import judge as judging
+from detectors.evidence import layout as at
 from detectors.evidence.calibrate import flip_rates
+from detectors.evidence.core import yardsticks
 from detectors.evidence.derive import derive
 from detectors.evidence.sampled import Sampled
 from tests.detectors.crowd import beside
@@ -118,3 +121,33 @@ def test_projections_that_meet_by_chance_do_not_say_how_often_neighbours_are_ans
     G, scores = Z @ rng.normal(size=(100, 2)) / 2**0.5, rng.random((4000, 4)).astype(np.float32)
     assert flip_rates(G, Z, scores, 5.0).tolist() == list(c.FLIP_U)
     assert flip_rates(G, G, scores, 5.0)[0] > 0.8, "near rows that are answered at random"
+
+
+@pytest.mark.parametrize("statistic", [SMOOTH, STATISTICS.index("independent"), STATISTICS.index("two_valued")])
+def test_remembered_rows_are_not_looked_through_at_every_repeat(
+    reference: EvidenceReference, statistic: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients = beside(reference, [rows(60, 100 + k) for k in range(20)], [rows(256, 1)])[0]
+    looks: list[int] = []
+
+    def look(*_: object) -> bool:
+        looks.append(1)
+        return False
+
+    for name in ("lies_in_the_middle", "could_be_bound", "is_rounded"):
+        monkeypatch.setattr(judging, name, look)
+    monkeypatch.setattr(judging, "_in_the_middle", judging._in_the_middle.py_func)
+    real, code, _, count = (array[20].copy() for array in clients._state)
+    real[at.FIRST_ARM[statistic] : at.FIRST_ARM[statistic] + at.ARMS[statistic]] = 1e30
+    real[at.BOUND], real[at.BOUND_SQUARES], real[at.NEAR_SHARE] = 0, 1, 0
+    y, family = yardsticks(reference, 16.1, 11.5), int(statistic == STATISTICS.index("two_valued"))
+
+    def asked(distinct: bool) -> int:
+        looks.clear()
+        judging.judge.py_func(real, count, code, code[at.bins_at(D) :], family, 20, 0.0, distinct, y)
+        return len(looks)
+
+    assert count[at.DISTINCT] == 256
+    assert (asked(True), asked(False)) == (1, 0)
+    count[at.DISTINCT] += 1
+    assert asked(True) == (family == 1), "of 96 rows not at the next one, either"
