@@ -277,7 +277,9 @@ GENERATED_WAY = 0.15  # of the way from the tolerated rate to 1 that the remembe
 GENERATED_MAPPED = np.array([[0.5, 0.2, 0.1], [0.4, 0.15, 0.06]])  # and these once units are mapped, from few and from LOOK_REPAIRED_ROWS:
 # other units in all columns leave at most .41, .09, 0 and .22, .03, 0; averages .3 to .7, .1 to .5, 0 to .3, fitted draws more
 GENERATED_TIES = 0.05  # chance of two equal codes from which a column counts as one of few or repeating values; continuous ones have .01
-GENERATED_TIED = 0.7, 2  # of the reference's equal pairs, and columns with fewer: no change of units does that
+# Share of the reference's equal pairs; columns with fewer; and standard deviations. No change of units does that: of newcomers of another
+# kind, 26 to 42 rows each, the second column is .7 to 2.2 below by chance, of made rows 2.7 to 9.
+GENERATED_TIED = 0.7, 2, 2.5
 GENERATED_KNOWN = 12  # clients before it may speak, as for E8
 GENERATED_MOVED = 0.1  # excess of the population's tolerated rates above which the trees do not know it, and begin anew
 GENERATED_SURE = 0.1  # of the remembered rows above the second limit: prices raised by some percent reach .38 and .01

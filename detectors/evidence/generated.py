@@ -306,7 +306,10 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
 
 @allocating
 def _untied(memory: Any, held: int, look: Look, kept: Any) -> Any:
-    """Whether values that repeat in the reference repeat less here: other units keep equal values equal, made rows do not."""
+    """Whether values that repeat in the reference repeat less here: other units keep equal values equal, made rows do not.
+
+    By more than chance: of n values n (n - 1) S_2 ordered pairs are equal, with the variance that `habits` gives.
+    """
     columns = 0
     times = np.empty(256, np.int64)
     for f in range(len(look.step)):
@@ -316,11 +319,14 @@ def _untied(memory: Any, held: int, look: Look, kept: Any) -> Any:
             if kept[i, f]:
                 times[memory[f * c.MEMORY + i]] += 1
                 n += 1
-        expected = 0.0
+        two = three = 0.0
         for code in range(256):
-            expected += look.share[f, code] ** 2
-        if n >= c.LOOK_ROWS and expected >= c.GENERATED_TIES:
-            columns += (times * (times - 1)).sum() < c.GENERATED_TIED[0] * expected * n * (n - 1)
+            two += look.share[f, code] ** 2
+            three += look.share[f, code] ** 3
+        if n >= c.LOOK_ROWS and two >= c.GENERATED_TIES:
+            equal, expected = (times * (times - 1)).sum(), two * n * (n - 1)
+            spread = np.sqrt(2 * n**2 * two + 4 * float(n) ** 3 * max(three - two**2, 0.0) + 1)
+            columns += equal < c.GENERATED_TIED[0] * expected and equal < expected - c.GENERATED_TIED[2] * spread
     return columns >= c.GENERATED_TIED[1]
 
 
