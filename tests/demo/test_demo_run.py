@@ -31,6 +31,8 @@ def start(tmp_path: Path, *options: str) -> "subprocess.Popen[str]":
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INFERWATCH_WINDOW")}
     # What a user has set for their own worker must not reach the demo's.
     environment |= {"TMPDIR": str(tmp_path), "INFERWATCH_WINDOW_LENGTH_S": "300", "INFERWATCH_NO_SUCH": "1"}
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in a shell's background job, and then in whatever it starts
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         [sys.executable, "-m", "streams.cli", "demo", "--quick", *options],
         env=environment,
