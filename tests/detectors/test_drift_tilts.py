@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import minimize
@@ -131,6 +131,7 @@ def test_a_ball_holds_the_true_law_as_often_as_it_says(*, ties: bool) -> None:
 
 
 @given(st.integers(0, 10_000))
+@example(9796)
 def test_the_largest_expectation_in_a_ball_is_what_a_solver_finds(seed: int) -> None:
     rng = np.random.default_rng(seed)
     counts = rng.integers(0, 400, 6) * np.array([1, 1, 1, 1, 1, 0])
@@ -146,18 +147,22 @@ def test_the_largest_expectation_in_a_ball_is_what_a_solver_finds(seed: int) -> 
         seen = ball.share > 0
         return ball.radius - float((ball.share[seen] * np.log(ball.share[seen] / law(free)[seen])).sum())
 
-    found = minimize(
-        lambda free: -float(law(free) @ w[0, :-1]),
-        np.log(np.maximum(ball.share, 1e-6)),
-        constraints=[{"type": "ineq", "fun": left}],
-        method="SLSQP",
-        options={"maxiter": 500},
-    )
+    solved = []
+    for least in (1e-6, 1e-2, 0.1):  # from an empty class that is nearly nothing the solver may not see that mass belongs there
+        found = minimize(
+            lambda free: -float(law(free) @ w[0, :-1]),
+            np.log(np.maximum(ball.share, least)),
+            constraints=[{"type": "ineq", "fun": left}],
+            method="SLSQP",
+            options={"maxiter": 500},
+        )
+        if found.success and left(found.x) > -1e-6:
+            solved.append(-found.fun)
     largest = float(ball.largest(w)[0])
     assert largest <= w[0, :-1].max() + 1e-9
-    if found.success and left(found.x) > -1e-6:
-        assert largest == pytest.approx(-found.fun, rel=2e-3)
-        assert largest >= -found.fun - 1e-4
+    if solved:
+        assert largest == pytest.approx(max(solved), rel=2e-3)
+        assert largest >= max(solved) - 1e-4
 
 
 def test_moving_a_part_of_the_mass_ends_where_the_ratio_is_level() -> None:
