@@ -8,7 +8,7 @@ from detectors.evidence import STATISTICS, ClientEvidence, EvidenceReference
 from detectors.evidence import constants as c
 from detectors.evidence.boosting import fit_trees, scores
 from detectors.evidence.derive import derive
-from detectors.evidence.generated import made, met
+from detectors.evidence.generated import _untied, made, met
 from detectors.evidence.sampled import Sampled
 from tests.detectors.crowd import beside
 
@@ -229,3 +229,18 @@ def test_trees_learn_what_two_bytes_say_together_and_nothing_from_noise() -> Non
     assert abs(((scores(X[2000:], noise) > 0) == y[2000:]).mean() - 0.5) < 0.08
     assert scores(X[:70], trees).tolist() == [float(scores(X[k : k + 1], trees)[0]) for k in range(70)]
     assert len(scores(X[:0], trees)) == 0
+
+
+def untied(reference: EvidenceReference, X: Rows) -> bool:
+    memory = np.zeros((D, c.MEMORY), np.uint8)
+    memory[:, : len(X)] = derive(reference, X).code.T
+    return bool(_untied(memory.ravel(), len(X), reference.look, np.ones((len(X), D), np.bool_)))
+
+
+def test_a_few_dozen_rows_that_repeat_values_less_by_chance_are_not_taken_for_made_ones(reference: EvidenceReference) -> None:
+    rng = np.random.default_rng(0)
+    pool = orders(3000, 9)
+    assert sum(untied(reference, pool[rng.choice(len(pool), 26)]) for _ in range(400)) <= 4
+    a, b = orders(400 * 26, 10), orders(400 * 26, 11)
+    averages = ((a + b) / 2).astype(np.float32).reshape(400, 26, D)
+    assert sum(untied(reference, some) for some in averages) >= 300
