@@ -80,7 +80,7 @@ def joint_rates(
     return limits, np.maximum(rates, c.JOINT_FLOOR_PICTURES) if image else rates
 
 
-def smooth_rates(
+def smooth_limit(
     Z: Floats, targets: Indices, fold: Indices, plain: Floats, plain_fold: Indices, curved: NDArray[np.bool_], knots: Floats | None,
     rng: np.random.Generator,
 ) -> tuple[float, float]:  # fmt: skip
@@ -102,8 +102,13 @@ def smooth_rates(
     below = e < limit
     cluster = clusters(plain, c.SMOOTH_CLUSTERS, rng)
     groups = [below[cluster == k] for k in range(c.SMOOTH_CLUSTERS)]
-    shrunk = [(g.sum() + 10 * c.SMOOTH_QUANTILES[0]) / (len(g) + 10) for g in groups if len(g)]  # a handful of rows says little
+    shrunk = [share_of_part(g, c.SMOOTH_QUANTILES[0]) for g in groups if len(g)]
     return limit, float(np.clip(c.SMOOTH_MARGIN * np.max(shrunk), c.SMOOTH_FLOOR, c.SMOOTH_CAP))
+
+
+def share_of_part(hits: NDArray[np.bool_], usual: float) -> float:
+    """Share of hits among the rows (n,) of a part of the reference; a handful of rows says little beside the ``usual`` share."""
+    return float((hits.sum() + c.PART_CAUTION * usual) / (len(hits) + c.PART_CAUTION))
 
 
 def clusters(Z: Floats, number: int, rng: np.random.Generator) -> Indices:

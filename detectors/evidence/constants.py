@@ -84,11 +84,10 @@ SMOOTH_MARGIN = 1.2  # the next client's cluster may be quieter than the quietes
 SMOOTH_Q = (0.25, 0.45, 0.75), (0.45, 0.6, 0.8)
 SMOOTH_MOVED = 0.5  # energy of the step over the row's own: less, and the row continues the last one (a quiet sensor)
 MOVED_LIMIT = 1  # ... unless the step has more than E1's second limit, as no sensor's: uniform draws lie on one side of skewed columns
-SMOOTH_MIN_ROWS = 48
-MIDDLE_CAUTION = 10  # rows' worth of the reference's own share that a part of it is given: a handful of rows says little
+SMOOTH_MIN_ROWS = 48  # remembered
+PART_CAUTION = 10  # rows' worth of the reference's own share that a part of it is given: a handful of rows says little
 MIDDLE_FLOOR, MIDDLE_CAP = 0.32, 0.8  # ordinary clients from everywhere .15 to .3; averages .4 to .8
 MIDDLE_MARGIN = 1.15  # over the worst part
-MIDDLE_LEAST = 48  # remembered rows
 # How far apart from the middle; scatter from and to; a direction counts as no narrower above; share of these; how uneven the directions'
 # scatter is. Averages 0 to .06 (of a pool of twenty rows), .27 to .7, 0 to .12 (.2 in a table of five columns), .13 to .42; segments near
 # the middle .09 to .16 apart, or .2 to .5 of the directions wide, or .4 to .7 uneven; gaps and defaults .75 and more of the scatter once

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from detectors.evidence import constants as c
 from detectors.evidence.boosting import BLOCK, Trees, fit_trees, no_trees, score_block, scores
 from detectors.evidence.compiled import FINGERPRINT, STALE
-from detectors.evidence.habits import habits, shows
+from detectors.evidence.habits import habits, powers, shows, spread_of_pairs
 from detectors.evidence.residual import Floats, ledoit_wolf
 from detectors.evidence.sampled import Sampled, parts, shares_of
 from detectors.evidence.second_look import Look, complete, decoded, filled, mapped
@@ -308,7 +308,7 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
 def _untied(memory: Any, held: int, look: Look, kept: Any) -> Any:
     """Whether values that repeat in the reference repeat less here: other units keep equal values equal, made rows do not.
 
-    By more than chance: of n values n (n - 1) S_2 ordered pairs are equal, with the variance that `habits` gives.
+    By more than chance: of n values n (n - 1) S_2 ordered pairs are equal, with the spread of `spread_of_pairs`.
     """
     columns = 0
     times = np.empty(256, np.int64)
@@ -319,14 +319,11 @@ def _untied(memory: Any, held: int, look: Look, kept: Any) -> Any:
             if kept[i, f]:
                 times[memory[f * c.MEMORY + i]] += 1
                 n += 1
-        two = three = 0.0
-        for code in range(256):
-            two += look.share[f, code] ** 2
-            three += look.share[f, code] ** 3
+        two, three = powers(look.share[f], -1)
         if n >= c.LOOK_ROWS and two >= c.GENERATED_TIES:
             equal, expected = (times * (times - 1)).sum(), two * n * (n - 1)
-            spread = np.sqrt(2 * n**2 * two + 4 * float(n) ** 3 * max(three - two**2, 0.0) + 1)
-            columns += equal < c.GENERATED_TIED[0] * expected and equal < expected - c.GENERATED_TIED[2] * spread
+            chance = c.GENERATED_TIED[2] * spread_of_pairs(n, two, three)
+            columns += equal < c.GENERATED_TIED[0] * expected and equal < expected - chance
     return columns >= c.GENERATED_TIED[1]
 
 

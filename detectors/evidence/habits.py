@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from detectors.evidence import constants as c
@@ -55,6 +56,25 @@ def shows(code: NDArray[np.uint8], share: NDArray[np.float32], rng: np.random.Ge
     return seen >= c.HABIT_SHOWS * c.HABIT_DRAWS
 
 
+@njit
+def powers(share: Any, without: int) -> Any:
+    """S_2 and S_3 of shares (256,) of codes; of those but ``without``, taken to sum to 1, unless that is -1."""
+    left = 1.0 - (share[without] if without >= 0 else 0.0)
+    two = three = 0.0
+    for code in range(256):
+        if code != without:
+            p = share[code] / left
+            two += p**2
+            three += p**3
+    return two, three
+
+
+@njit
+def spread_of_pairs(n: int, two: float, three: float) -> Any:
+    """Standard deviation of the number of ordered equal pairs among n values, and one."""
+    return np.sqrt(2 * n**2 * two + 4 * float(n) ** 3 * max(three - two**2, 0.0) + 1)
+
+
 @allocating
 def is_coarser(memory: Any, held: int, share: Any) -> bool:
     """Whether a quarter of the remembered columns (codes, field-major, `MEMORY` a field) repeat values far more than the reference's.
@@ -71,16 +91,10 @@ def is_coarser(memory: Any, held: int, share: Any) -> bool:
         n, left = held - times[mode], 1.0 - share[f, mode]
         if n < c.LOOK_ROWS or left < c.COARSER_LEFT:
             continue
-        two = three = equal = 0.0
-        for code in range(256):
-            if code != mode:
-                p = share[f, code] / left
-                two += p**2
-                three += p**3
-                equal += times[code] * (times[code] - 1)
-        spread = np.sqrt(2 * n**2 * two + 4 * float(n) ** 3 * max(three - two**2, 0.0) + 1)
+        two, three = powers(share[f], mode)
+        equal = (times * (times - 1)).sum() - times[mode] * (times[mode] - 1)
         columns += 1
-        repeated += equal > c.COARSER_TIMES * n * (n - 1) * two + c.COARSER_SIGMAS * spread
+        repeated += equal > c.COARSER_TIMES * n * (n - 1) * two + c.COARSER_SIGMAS * spread_of_pairs(n, two, three)
     return bool(columns > 0 and repeated >= max(c.COARSER_COLUMNS * columns, 1))
 
 
@@ -89,10 +103,7 @@ def is_off_grid(memory: Any, held: int, share: Any) -> bool:
     """Whether more than half of the remembered rows hold a value that a column of few values never has: half steps, other codes."""
     off = np.zeros(held, np.int64)
     for f in range(len(share)):
-        two = 0.0
-        for code in range(256):
-            two += share[f, code] ** 2
-        if two >= c.GENERATED_TIES:
+        if powers(share[f], -1)[0] >= c.GENERATED_TIES:
             for i in range(held):
                 off[i] += share[f, memory[f * c.MEMORY + i]] == 0
     return bool(2 * np.count_nonzero(off) > held)

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from detectors.evidence import constants as c
+from detectors.evidence.calibrate import share_of_part
 from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.residual import Floats, ledoit_wolf
 from detectors.evidence.sampled import parts, shares_of
@@ -76,8 +77,7 @@ def fit_middle(code: Bytes, clusterings: list[NDArray[np.int64]], image: bool, r
         if least <= part.sum() <= n / 2:
             y = (v[part] - mean) @ white
             if _is_shrunk(y.mean(0), y.var(0), len(y), 1.0, c.MIDDLE_NEARLY):
-                below = ((y**2).sum(1) < limit).sum()
-                found.append(float((below + c.MIDDLE_CAUTION * _NOMINAL) / (len(y) + c.MIDDLE_CAUTION)))
+                found.append(share_of_part((y**2).sum(1) < limit, _NOMINAL))
     rate = float(np.clip(c.MIDDLE_MARGIN * max(found), c.MIDDLE_FLOOR, c.MIDDLE_CAP))
     return Middle((score - mean[:, None]).astype(np.float32), white.astype(np.float32), limit, 1.0 if image else rate)
 
@@ -171,7 +171,7 @@ def confirms(memory: Any, held: int, look: Look, middle: Middle, limits: Any) ->
         together += np.dot(y, last)
         judged += 1
         known += kept[i].sum()
-    if judged < c.MIDDLE_LEAST:
+    if judged < c.SMOOTH_MIN_ROWS:
         return False
     mean /= judged
     variance = square / judged - mean**2

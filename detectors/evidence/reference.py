@@ -127,7 +127,7 @@ class EvidenceReference:
         curved, knots = calibrate.curved_columns(Z, fold, image is not None)
         residual = fit_residual(Z, targets, curved, knots)
         joint_limits, joint_rates = calibrate.joint_rates(Z, seen, targets, fold, curved, knots, image is not None, rng)
-        smooth_limit, smooth_rate = calibrate.smooth_rates(Z, targets, fold, clipped, per_row, curved, knots, np.random.default_rng(seed))
+        smooth_limit, smooth_rate = calibrate.smooth_limit(Z, targets, fold, clipped, per_row, curved, knots, np.random.default_rng(seed))
 
         projection = rng.normal(size=(d, c.COORDINATES)) / np.sqrt(c.COORDINATES) if d > c.COORDINATES else np.empty((d, 0))
         nearest, far = calibrate.distances(clipped, rng)

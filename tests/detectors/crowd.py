@@ -6,8 +6,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.evidence import ClientEvidence, EvidenceReference
+from detectors.evidence import constants as c
+from detectors.evidence.derive import derive
 
 Answer = Callable[[NDArray[np.float32]], NDArray[np.bool_] | NDArray[np.int64]]
+
+
+def fitted(X: NDArray[np.float64] | NDArray[np.float32], image: tuple[int, ...] | None = None) -> EvidenceReference:
+    """A reference of these rows (n, d), without answers and limits."""
+    n, d = X.shape
+    none = np.empty((n, 0), np.float32)
+    return EvidenceReference.fit(X.astype(np.float32), none, None, low=np.full(d, -np.inf), high=np.full(d, np.inf), image=image)
+
+
+def remembered(reference: EvidenceReference, X: NDArray[np.float64] | NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The memory of a client that sent these rows, `MEMORY` of them at most: codes, field-major."""
+    memory = np.zeros((len(reference.sampled), c.MEMORY), np.uint8)
+    memory[:, : len(X)] = derive(reference, X.astype(np.float32)).code.T
+    return memory.ravel()
 
 
 def beside(

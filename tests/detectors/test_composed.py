@@ -13,8 +13,8 @@ from detectors.evidence import layout as at
 from detectors.evidence.composed import confirms, over_all
 from detectors.evidence.derive import derive
 from detectors.evidence.habits import habits, is_coarser, is_off_grid
-from tests.detectors.crowd import beside
-from tests.detectors.test_generated import Rows, fitted
+from tests.detectors.crowd import beside, fitted, remembered
+from tests.detectors.test_generated import Rows
 
 COMPOSED = STATISTICS.index("composed")
 D = 12
@@ -73,9 +73,7 @@ def test_one_segment_other_codes_defaults_and_one_wrong_column_are_not_named(ref
 
 
 def looked(reference: EvidenceReference, rows: Rows) -> bool:
-    memory = np.zeros((D, c.MEMORY), np.uint8)
-    memory[:, : len(rows)] = derive(reference, rows.astype(np.float32)).code.T
-    return bool(confirms(memory.ravel(), len(rows), reference.look, reference.generated))
+    return bool(confirms(remembered(reference, rows), len(rows), reference.look, reference.generated))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -118,7 +116,7 @@ def test_rounding_is_seen_by_values_that_repeat_and_made_rows_repeat_no_more_tha
     measures = fitted(X)
 
     def memory(rows: NDArray[Any]) -> NDArray[np.uint8]:
-        return np.ascontiguousarray(derive(measures, rows.astype(np.float32)).code.T).ravel()
+        return remembered(measures, rows)
 
     own, sd = X[: c.MEMORY], X.std(0)
     for step in (0.2, 0.5):

@@ -10,7 +10,7 @@ from detectors.evidence.boosting import fit_trees, scores
 from detectors.evidence.derive import derive
 from detectors.evidence.generated import _untied, made, met
 from detectors.evidence.sampled import Sampled
-from tests.detectors.crowd import beside
+from tests.detectors.crowd import beside, fitted, remembered
 
 Rows = NDArray[np.float32]
 GENERATED = STATISTICS.index("generated")
@@ -44,11 +44,6 @@ def orders(n: int, seed: int) -> Rows:
 @pytest.fixture(scope="module")
 def reference() -> EvidenceReference:
     return fitted(orders(3000, 1))
-
-
-def fitted(X: Rows) -> EvidenceReference:
-    d = X.shape[1]
-    return EvidenceReference.fit(X, np.empty((len(X), 0), np.float32), None, low=np.full(d, -np.inf), high=np.full(d, np.inf))
 
 
 def ordinary() -> list[Rows]:
@@ -232,9 +227,7 @@ def test_trees_learn_what_two_bytes_say_together_and_nothing_from_noise() -> Non
 
 
 def untied(reference: EvidenceReference, X: Rows) -> bool:
-    memory = np.zeros((D, c.MEMORY), np.uint8)
-    memory[:, : len(X)] = derive(reference, X).code.T
-    return bool(_untied(memory.ravel(), len(X), reference.look, np.ones((len(X), D), np.bool_)))
+    return bool(_untied(remembered(reference, X), len(X), reference.look, np.ones((len(X), D), np.bool_)))
 
 
 def test_a_few_dozen_rows_that_repeat_values_less_by_chance_are_not_taken_for_made_ones(reference: EvidenceReference) -> None:

@@ -10,7 +10,7 @@ from detectors.evidence import STATISTICS, EvidenceReference
 from detectors.evidence.generated import untaught
 from detectors.evidence.independence import fit_bond
 from tests.detectors import test_evidence as strong
-from tests.detectors.crowd import beside
+from tests.detectors.crowd import beside, fitted
 
 Rows = NDArray[np.float32]
 D = 10
@@ -25,10 +25,6 @@ def counts(n: int, seed: int, kind: int | None = None) -> Rows:
     cause = rng.normal(size=(n, 2)) + 0.15 * CENTRES[rng.integers(0, 3, n) if kind is None else np.full(n, kind)]
     X: Rows = rng.poisson(np.exp(0.7 + 0.6 * cause @ MIX / 1.5)).clip(0, 60).astype(np.float32)
     return X
-
-
-def fitted(X: Rows) -> EvidenceReference:
-    return EvidenceReference.fit(X, np.empty((len(X), 0), np.float32), None, low=np.full(D, -np.inf), high=np.full(D, np.nan))
 
 
 @pytest.fixture(scope="module")

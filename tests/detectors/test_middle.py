@@ -12,7 +12,7 @@ from detectors.evidence.calibrate import flip_rates
 from detectors.evidence.core import yardsticks
 from detectors.evidence.derive import derive
 from detectors.evidence.sampled import Sampled
-from tests.detectors.crowd import beside
+from tests.detectors.crowd import beside, fitted
 
 Rows = NDArray[np.float64]
 D = 8
@@ -26,12 +26,6 @@ def rows(n: int, seed: int, kind: int | None = None) -> Rows:
     rng = np.random.default_rng(seed)
     cause = rng.normal(size=(n, 3)) + KINDS[rng.integers(0, 4, n) if kind is None else np.full(n, kind)]
     return np.asarray(np.exp(0.1 * cause @ MIX + 0.2 * rng.normal(size=(n, D))))
-
-
-def fitted(X: Rows, image: tuple[int, ...] | None = None) -> EvidenceReference:
-    d = X.shape[1]
-    none = np.empty((len(X), 0), np.float32)
-    return EvidenceReference.fit(X.astype(np.float32), none, None, low=np.full(d, -np.inf), high=np.full(d, np.inf), image=image)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +101,8 @@ def test_codes_of_a_reference_are_those_of_the_stream() -> None:
     rng = np.random.default_rng(1)
     X = rng.normal(size=(400, 5))
     X[:, 0] = np.where(rng.random(400) < 0.04, -rng.integers(5, 40, 400), rng.choice([0.0, 1.0], 400, p=[0.6, 0.4]))
-    reference, look = fitted(X), fitted(X).look
+    reference = fitted(X)
+    look = reference.look
     columns = Sampled(reference.anchor, reference.sampled_range, X.min(0), X.max(0), look.step, look.zero)
     code = derive(reference, X.astype(np.float32)).code
     assert (code == columns.coded(X.astype(np.float32).astype(np.float64)[:, reference.sampled])).all()
