@@ -22,8 +22,8 @@ TARGETS = 48  # columns whose joint residual is kept; 48 of 784 find what all fi
 RESIDUAL_CLIP = 8.0  # standardised values beyond it say "absurd", not "how absurd"
 PROJECTION_CLIP = 1e3  # keeps float32 exact to 1e-4 beside an absurd value, so that one column cannot blind the distances
 QUANTUM = 0.012  # of a column's 5-95 % range: 255 levels cover -.744 to 2.3 ranges, so a remembered row is one byte a column
-CODE_LOW, CODE_HIGH = -62 * QUANTUM, 2.3  # whole steps, or the 5 % quantile of a column with a tail below is between two codes
 DEAD = 1e-15  # of the median column's scale: a column with less is as good as constant (an embedding's dead number: 1e-33 beside 0.05)
+CODE_LAST = 254  # codes are 0 to this
 CODE_ZERO = 62  # the code of a column's reference minimum; where the column has a tail below, of .744 of a range below its 5 % quantile:
 # one absurd minimum in the reference would leave a single code for all that is ordinary
 

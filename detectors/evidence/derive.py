@@ -18,6 +18,7 @@ from detectors.evidence.generated import judge
 from detectors.evidence.hashing import hashed
 from detectors.evidence.middle import near_middle
 from detectors.evidence.reference import EvidenceReference
+from detectors.evidence.sampled import code_of, steps_per_unit
 
 RESIDUAL_STEPS = 256  # residuals are kept as int16 in steps of 1/256
 _ZCLIP = np.float32(c.RESIDUAL_CLIP)
@@ -69,8 +70,8 @@ def derive(reference: EvidenceReference, X: NDArray[np.float32]) -> Columns:
         r.sampled,
         r.sampled_low,
         r.sampled_high,
-        r.anchor,
-        1 / r.sampled_range,
+        r.sampled_anchor,
+        steps_per_unit(r.sampled_range),
         r.coarse,
         r.occurring,
         out.value,
@@ -161,7 +162,7 @@ def _predict(z: Any, knots: Any, coefficients: Any, terms: Any, predicted: Any) 
 
 @njit(cache=True)
 def _sample(
-    X: Any, centre: Any, sampled: Any, low: Any, high: Any, anchor: Any, inverse_range: Any, coarse: Any, occurring: Any, value: Any,
+    X: Any, centre: Any, sampled: Any, low: Any, high: Any, anchor: Any, steps: Any, coarse: Any, occurring: Any, value: Any,
     code: Any, limit: Any, fingerprint: int,
 ) -> int:  # fmt: skip
     if fingerprint != FINGERPRINT:
@@ -175,8 +176,7 @@ def _sample(
             one[0] = x + np.float32(0)  # -0 is 0
             h = hashed(bits[0])
             value[i, f] = h
-            t = (np.float64(x) - anchor[f]) * inverse_range[f]
-            code[i, f] = np.uint8(c.CODE_ZERO + np.rint(min(max(t, c.CODE_LOW), c.CODE_HIGH) / c.QUANTUM))
+            code[i, f] = np.uint8(code_of(np.float64(x), anchor[f], steps[f]))
             limit[i, f] = (x <= low[f]) | (x >= high[f])
             if coarse[f]:
                 limit[i, f] += 2 * (occurring[f, h] == 0)

@@ -20,7 +20,7 @@ from detectors.evidence.second_look import Look, fit_look
 from detectors.evidence.sound import check
 from detectors.state import pack, reading, unpack
 
-_KIND, _VERSION = "evidence.reference", 10
+_KIND, _VERSION = "evidence.reference", 11
 Float32s = NDArray[np.float32]
 
 
@@ -56,6 +56,7 @@ class EvidenceReference:
     sampled: NDArray[np.int64]  # (fields,) columns whose values are remembered
     sampled_low: Floats  # (fields,) reference minimum
     sampled_high: Floats
+    sampled_anchor: Floats  # (fields,) value of the code `CODE_ZERO`: the minimum, or nearer to the bulk where that is far away
     sampled_range: Floats  # (fields,) 5-95 %
     coarse: NDArray[np.bool_]  # (fields,) fewer than 34 values
     occurring: NDArray[np.uint8]  # (fields, 256) 1 for hashes of values that occur
@@ -139,7 +140,7 @@ class EvidenceReference:
         fifth, spread = np.quantile(rows, 0.05, axis=0), np.quantile(rows, 0.95, axis=0) - np.quantile(rows, 0.05, axis=0)
         spread = np.full(d, np.median(hi - lo)) if image is not None else np.where(spread > 0, spread, hi - lo)
         spread = np.where(spread > 0, spread, 1.0)
-        anchor = smallest if image is not None else np.maximum(smallest, fifth + c.CODE_LOW * spread)
+        anchor = smallest if image is not None else np.maximum(smallest, fifth - c.CODE_ZERO * c.QUANTUM * spread)
         H = rows[:, sampled]
         equal_share = calibrate.equal_share(H, rows, rng)
         edit_share = c.EDIT_SHARE_NARROW if len(sampled) <= 5 else min(max(c.EDIT_SHARE, equal_share + 0.01), 0.99)
@@ -167,6 +168,7 @@ class EvidenceReference:
             sampled=sampled,
             sampled_low=smallest[sampled],
             sampled_high=largest[sampled],
+            sampled_anchor=anchor[sampled],
             sampled_range=spread[sampled],
             coarse=np.array([image is None and _few_values(column) for column in H.T]),
             occurring=np.stack([occurring(column) for column in H.T]),
@@ -192,12 +194,6 @@ class EvidenceReference:
             generated=generated,
             **_as_float32(residual, d),
         )
-
-    @property
-    def anchor(self) -> Floats:
-        """Value (fields,) of the code `CODE_ZERO`: the reference's minimum, or nearer to its bulk where that is far away."""
-        here = self.sampled
-        return self.centre[here] + (self.look.zero + c.CODE_ZERO * self.look.step) / self.inverse_scale[here]
 
     def to_bytes(self) -> bytes:
         """A self-describing state; 50 KB at 20 columns, 270 KB at 784."""

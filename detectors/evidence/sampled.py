@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from detectors.evidence import constants as c
 from detectors.evidence.residual import Floats
 
 
+@njit
+def code_of(value: Any, anchor: Any, steps_per_unit: Any) -> Any:
+    """Code of a value, as a number; one expression for the fit's arrays and the kernel, or a value between two codes would have both."""
+    return np.minimum(np.maximum(c.CODE_ZERO + np.rint((value - anchor) * steps_per_unit), 0.0), c.CODE_LAST)
+
+
 class Sampled(NamedTuple):
     """What is known of the sampled columns; F of them."""
 
-    low: Floats  # (F,) value of the code `CODE_ZERO`: about the reference's minimum
+    anchor: Floats  # (F,) value of the code `CODE_ZERO`: about the reference's minimum
     spread: Floats  # (F,) its 5-95 % range
     least: Floats  # (F,) the schema's limits
     most: Floats
@@ -23,12 +30,17 @@ class Sampled(NamedTuple):
 
     def coded(self, rows: Floats) -> NDArray[np.uint8]:
         """Codes (n, F) of raw values; `detectors.evidence.derive` does the same in its pass over a batch."""
-        levels = np.clip((rows - self.low) / self.spread, c.CODE_LOW, c.CODE_HIGH)
-        return (c.CODE_ZERO + np.rint(levels / c.QUANTUM)).astype(np.uint8)
+        code = code_of.py_func(np.asarray(rows, np.float64), self.anchor, steps_per_unit(self.spread))
+        return np.asarray(code, np.uint8)
 
     def decoded(self, code: NDArray[np.uint8]) -> Floats:
         """Clipped standardised values (n, F) of codes."""
         return np.clip(code * self.step + self.zero, -c.RESIDUAL_CLIP, c.RESIDUAL_CLIP)
+
+
+def steps_per_unit(spread: Floats) -> Floats:
+    """Code steps (F,) in one unit of a column, of its 5-95 % range."""
+    return np.asarray(1 / (c.QUANTUM * spread))
 
 
 def shares_of(code: NDArray[np.uint8]) -> NDArray[np.float32]:

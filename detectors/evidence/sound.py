@@ -38,6 +38,7 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         "sampled": ("<i8", ((fields,),)),
         "sampled_low": ("<f8", ((fields,),)),
         "sampled_high": ("<f8", ((fields,),)),
+        "sampled_anchor": ("<f8", ((fields,),)),
         "sampled_range": ("<f8", ((fields,),)),
         "coarse": ("|b1", ((fields,),)),
         "occurring": ("|u1", ((fields, 256),)),

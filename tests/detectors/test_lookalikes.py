@@ -10,11 +10,11 @@ from sklearn.datasets import load_digits
 
 from detectors.evidence import EvidenceReference
 from detectors.evidence.constants import FLIP_U, MEMORY, RING, ROUNDED_VALUES
+from detectors.evidence.derive import derive
 from detectors.evidence.independence import could_be_bound, has_its_own_law
 from detectors.evidence.rounding import is_rounded
-from detectors.evidence.sampled import Sampled
 from detectors.evidence.second_look import Look, confirms
-from tests.detectors.crowd import beside
+from tests.detectors.crowd import beside, remembered
 
 Rows = NDArray[np.float64]
 Answer = Callable[[Rows], NDArray[np.bool_]]
@@ -156,23 +156,11 @@ def test_one_absurd_reading_in_the_reference_does_not_blind_the_memory() -> None
     X = balances(3000, 1)
     unknown = np.full(X.shape[1], np.nan)
     reference = EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
-    seen = codes(balances(500, 2), reference)
+    seen = derive(reference, balances(500, 2).astype(np.float32)).code
     assert all(len(np.unique(column)) >= 20 for column in seen[:, [0, 2, 4, 6, 7, 8]].T)
     assert reference.look.shuffled > 0.9
     asked = np.random.default_rng(3).permuted(balances(300, 4), axis=0)
     assert severity(balances, asked, first) == 2
-
-
-def codes(X: Rows, reference: EvidenceReference) -> NDArray[np.uint8]:
-    columns = Sampled(
-        reference.anchor,
-        reference.sampled_range,
-        reference.sampled_low,
-        reference.sampled_high,
-        reference.look.step,
-        reference.look.zero,
-    )
-    return columns.coded(X[:, reference.sampled])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -185,7 +173,7 @@ def test_rows_with_one_wrong_field_each_are_not_called_implausible_where_columns
     asked = np.where((np.arange(9) == field[:, None]) & wrong[:, None], balances(MEMORY, 60 + seed), rows)
 
     def implausible(X: Rows) -> bool:
-        return bool(confirms(codes(X, reference).T.copy().ravel(), MEMORY, reference.look))
+        return bool(confirms(remembered(reference, X), MEMORY, reference.look))
 
     assert not implausible(rows)
     assert not implausible(asked)
@@ -208,7 +196,7 @@ def test_a_range_that_the_reference_has_not_is_not_called_implausible_while_its_
     rows = engine(MEMORY, 30 + seed, (0.8, 1.6))
 
     def implausible(X: Rows, look: Look) -> bool:
-        return bool(confirms(codes(X, reference).T.copy().ravel(), MEMORY, look))
+        return bool(confirms(remembered(reference, X), MEMORY, look))
 
     assert not implausible(rows, reference.look)
     assert implausible(np.random.default_rng(seed).permuted(rows, axis=0), reference.look)
@@ -228,7 +216,7 @@ def test_where_one_of_every_two_columns_that_hang_together_is_a_default_independ
     reference = EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
 
     def bound(X: Rows) -> bool:
-        return bool(could_be_bound(codes(X, reference).T.copy().ravel(), MEMORY, reference.look, reference.bond))
+        return bool(could_be_bound(remembered(reference, X), MEMORY, reference.look, reference.bond))
 
     asked = journeys(MEMORY, 2)
     shuffled = np.random.default_rng(3).permuted(asked, axis=0)
@@ -236,6 +224,11 @@ def test_where_one_of_every_two_columns_that_hang_together_is_a_default_independ
     assert bound(shuffled)
     shuffled[:, [0, 2]] = np.median(X, axis=0)[[0, 2]]
     assert not bound(shuffled)
+
+
+def ring(reference: EvidenceReference, X: Rows) -> NDArray[np.uint8]:
+    """The latest `RING` rows as codes, field-major."""
+    return derive(reference, X.astype(np.float32)).code.T.ravel()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -246,9 +239,8 @@ def test_coarsely_rounded_rows_come_as_often_as_in_the_reference_and_corners_of_
     step = 2.0 * X.std(0)
     rounded, centre = np.round(balances(RING, 50 + seed) / step) * step, X[rng.integers(len(X))]
     corners = centre + 0.15 * (X.max(0) - X.min(0)) * rng.choice([-1, 1], (RING, X.shape[1]))
-    share = reference.look.share
-    assert is_rounded(codes(rounded, reference).T.copy().ravel(), RING, share)
-    assert not is_rounded(codes(corners, reference).T.copy().ravel(), RING, share)
+    assert is_rounded(ring(reference, rounded), RING, reference.look.share)
+    assert not is_rounded(ring(reference, corners), RING, reference.look.share)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -259,10 +251,10 @@ def test_rows_on_a_fine_grid_are_rounded_ones_and_rows_on_none_are_not(seed: int
     unknown = np.full(8, np.nan)
     reference = EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
     own, apart = rng.uniform(-2, 2, (RING, 8)), rng.permuted(np.tile(np.linspace(-2, 2, RING)[:, None], (1, 8)), axis=0)
-    on_grid = codes(np.round(apart / 0.18) * 0.18, reference)
-    assert min(len(np.unique(column)) for column in on_grid.T) > ROUNDED_VALUES
-    assert is_rounded(on_grid.T.copy().ravel(), RING, reference.look.share)
-    assert not is_rounded(codes(own, reference).T.copy().ravel(), RING, reference.look.share)
+    on_grid = ring(reference, np.round(apart / 0.18) * 0.18)
+    assert min(len(np.unique(column)) for column in on_grid.reshape(8, RING)) > ROUNDED_VALUES
+    assert is_rounded(on_grid, RING, reference.look.share)
+    assert not is_rounded(ring(reference, own), RING, reference.look.share)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -324,7 +316,7 @@ def test_a_population_whose_columns_hang_together_otherwise_has_not_drawn_them_o
     reference = EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
 
     def law(rows: Rows) -> bool:
-        return bool(has_its_own_law(codes(rows, reference).T.copy().ravel(), MEMORY, reference.look))
+        return bool(has_its_own_law(remembered(reference, rows), MEMORY, reference.look))
 
     other = sentences(MEMORY, 20 + seed, 6) * 1.3
     assert law(np.column_stack([other[:, :6], other[:, 6:] + 0.5 * other[:, :6]]))

@@ -10,8 +10,8 @@ from detectors.evidence import layout as at
 from detectors.evidence.place import displaced, is_elsewhere
 from detectors.evidence.second_look import decoded
 from detectors.evidence.trials import in_order
-from tests.detectors.crowd import beside
-from tests.detectors.test_lookalikes import Rows, codes, engine
+from tests.detectors.crowd import beside, remembered
+from tests.detectors.test_lookalikes import Rows, engine
 
 
 def reference_of(X: Rows) -> EvidenceReference:
@@ -25,9 +25,7 @@ def engines() -> EvidenceReference:
 
 
 def elsewhere(X: Rows, reference: EvidenceReference, either: bool = False) -> bool:
-    memory = np.zeros((X.shape[1], c.MEMORY), np.uint8)
-    memory[:, : len(X)] = codes(X, reference).T
-    return bool(is_elsewhere(memory.ravel(), len(X), reference.look, either))
+    return bool(is_elsewhere(remembered(reference, X), len(X), reference.look, either))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -50,9 +48,7 @@ def test_another_range_or_unit_is_a_place_of_its_own_and_what_is_drawn_is_not(en
 def test_the_measure_is_0_for_rows_from_everywhere_and_1_for_one_row(engines: EvidenceReference) -> None:
     def apart(X: Rows) -> float:
         z = np.empty(X.shape)
-        memory = np.zeros((X.shape[1], c.MEMORY), np.uint8)
-        memory[:, : len(X)] = codes(X, engines).T
-        decoded(memory.ravel(), len(X), engines.look, z)
+        decoded(remembered(engines, X), len(X), engines.look, z)
         return float(displaced(z, engines.look)[0])
 
     assert apart(engine(c.MEMORY, 7)) < 0.05
