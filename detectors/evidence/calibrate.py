@@ -83,14 +83,14 @@ def joint_rates(
 def smooth_limit(
     Z: Floats, targets: Indices, fold: Indices, plain: Floats, plain_fold: Indices, curved: NDArray[np.bool_], knots: Floats | None,
     rng: np.random.Generator,
-) -> tuple[float, float]:  # fmt: skip
-    """E8's first limit, and its tolerated rate.
+) -> tuple[float, float, float]:  # fmt: skip
+    """E8's first limit, its tolerated rate, and the share of the reference's rows below it if their energy were halved.
 
     Limit: a low quantile of the energy of cross-fitted reference rows as they are (``plain``; moved pictures have more). Tolerated: what
     the quietest cluster of them does.
 
     Returns:
-        The limit in log energy, and the rate.
+        The limit in log energy, the rate, and the share.
     """
     R = np.empty((len(plain), len(targets)))
     for k in range(5):
@@ -103,7 +103,8 @@ def smooth_limit(
     cluster = clusters(plain, c.SMOOTH_CLUSTERS, rng)
     groups = [below[cluster == k] for k in range(c.SMOOTH_CLUSTERS)]
     shrunk = [share_of_part(g, c.SMOOTH_QUANTILES[0]) for g in groups if len(g)]
-    return limit, float(np.clip(c.SMOOTH_MARGIN * np.max(shrunk), c.SMOOTH_FLOOR, c.SMOOTH_CAP))
+    rate = float(np.clip(c.SMOOTH_MARGIN * np.max(shrunk), c.SMOOTH_FLOOR, c.SMOOTH_CAP))
+    return limit, rate, float((e < limit + np.log(2)).mean())
 
 
 def share_of_part(hits: NDArray[np.bool_], usual: float) -> float:

@@ -98,6 +98,15 @@ MIDDLE_NEARLY = 0.1, 0.2, 0.75, 0.9, 0.2, 0.45
 MIDDLE_QUIET = 0.5, 0.2, np.inf, np.inf, 1.0, np.inf
 MIDDLE_ORDER = 0.2  # correlation of each row with the one before: averages -.01 to .09, rows in the order of time or place .42 to .92
 MIDDLE_LOOKS = 2  # halvings of the distinct rows between two looks: four looks in each doubling
+# Pictures (`detectors.evidence.averaged`); what averages of two have, and nearest to it a camera:
+AVERAGED_LIVE = 0.05  # of the median pixel's variance; the others are always dark
+AVERAGED_BACKGROUND = 0.15  # digits .2 to .5, photographs .04
+AVERAGED_APART = 0.03  # -.005 to .023; dimmed by a fifth .05 to .18
+AVERAGED_LIGHT = 0.05  # of the light of all pixels together; averages 0 to .035
+AVERAGED_SCATTER = 0.4, 0.72  # .44 to .7; out of focus .6 to 1.1
+AVERAGED_EVEN = 0.45
+AVERAGED_LEFT = -0.4, 0.6  # of the way from p^2 to p; averages -.25 to .4, out of focus -.7
+AVERAGED_SIGMAS = 3.0
 SMOOTH_KNOWN = 12  # clients before it may speak: everybody may have become quieter than the reference, and the first ones are judged by it
 
 # --- E1 follows the present population ---------------------------------------------------------------------------------------------
@@ -272,6 +281,9 @@ GENERATED_FLOOR = np.array([0.30, 0.13, 0.05])  # ordinary clients of large tabl
 # ... made rows .4 to 1, .2 to 1, .1 to .9
 GENERATED_Q = (0.42, 0.6, 0.85), (0.24, 0.45, 0.8), (0.12, 0.27, 0.6)
 GENERATED_MIN_ROWS = 32
+GENERATED_FRESH = (
+    16  # of them judged, or one in `JOINT_SCORED`: walks on codes are edits but for one row in ten, which is made; a form's is not
+)
 GENERATED_WAY = 0.15  # of the way from the tolerated rate to 1 that the remembered rows must reach
 GENERATED_MAPPED = np.array([[0.5, 0.2, 0.1], [0.4, 0.15, 0.06]])  # and these once units are mapped, from few and from LOOK_REPAIRED_ROWS:
 # other units in all columns leave at most .41, .09, 0 and .22, .03, 0; averages .3 to .7, .1 to .5, 0 to .3, fitted draws more
@@ -279,7 +291,7 @@ GENERATED_TIES = 0.05  # chance of two equal codes from which a column counts as
 # Share of the reference's equal pairs; columns with fewer; and standard deviations. No change of units does that: of newcomers of another
 # kind, 26 to 42 rows each, the second column is .7 to 2.2 below by chance, of made rows 2.7 to 9.
 GENERATED_TIED = 0.7, 2, 2.5
-GENERATED_KNOWN = 12  # clients before it may speak, as for E8
+GENERATED_KNOWN = 12  # clients before it may speak without `POPULATION_ALONE`: 9 of 1,302 extraction ids of three seeds came before
 GENERATED_MOVED = 0.1  # excess of the population's tolerated rates above which the trees do not know it, and begin anew
 GENERATED_SURE = 0.1  # of the remembered rows above the second limit: prices raised by some percent reach .38 and .01
 
@@ -312,6 +324,7 @@ PLACE_TIED = 0.65, 1.6  # unseen ranges of tight tables .7 to 1.5; uniform draws
 LOCAL_STEP = 0.25  # of the median random-pair distance
 LOCAL_MEMORY = 0.1
 LOCAL_SHARE = 0.6  # below this share of far rows the client works around points: evasion
+AROUND_SHARE = 0.8  # of its latest rows near to another: ordinary clients that look made .54 at most (of 4,404), walks .65 to 1
 
 EDIT_SHARE = 0.7
 EDIT_SHARE_NARROW = 0.5  # with five columns or fewer

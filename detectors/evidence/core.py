@@ -30,9 +30,8 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
         r.image, r.nearest, (c.FLIP_RADII[0] * r.nearest) ** 2, r.far**2,
         max(c.LATTICE_EQUAL, r.equal_share + c.LATTICE_EXCESS), _covered(r), r.equal_share, r.edit_share, r.repeated_share,
         np.exp(r.joint_limits) - 1e-4,
-        float(np.exp(r.smooth_limit)) - 1e-4, r.coarse, _ordinary(r), float(np.exp(ln_page)), float(np.exp(ln_ticket)), r.look, r.middle,
-        r.bond,
-        r.generated, bool(r.flip_rates[0] > c.FLIP_U[0]), bool(r.edit_flip_rate > c.EDIT_FLIPS),
+        float(np.exp(r.smooth_limit)) - 1e-4, r.smooth_halved, r.coarse, _ordinary(r), float(np.exp(ln_page)), float(np.exp(ln_ticket)),
+        r.look, r.middle, r.bond, r.generated, bool(r.flip_rates[0] > c.FLIP_U[0]), bool(r.edit_flip_rate > c.EDIT_FLIPS),
     )  # fmt: skip
 
 
@@ -244,7 +243,7 @@ def stream(
             trials.independent(real, count, code, gain, x, newest, y.bond, bond[:fields])
         if (fresh or (close and not edit)) and not template and count[at.BLOCK] & 1:
             if trials.joint(real, count, word, gain, residual, y.energy, y.quiet, columns.inside[i], fresh):
-                known = knows_made(population.usual, population.clock)
+                known = knows_made(population.usual)
                 trials.generated(real, count, gain, columns.level[i], known)
                 if known and columns.level[i] > 0 and count[at.GENERATED_TRIALS] % c.COMPOSED_EVERY == 0:
                     composed = over_all(count, y.generated.composed, population.usual)

@@ -8,10 +8,11 @@ instrument), against rows made from it in the eight ways of `made`. It sees the 
 
 A hit is a fresh row, and no continuation of the last one (a sensor's), whose log odds are above 0, 1, or 2. The tolerated rates are those
 of the reference's own rows, each scored by trees that never saw it, in the part of the reference that has most (tails, clusters); like E1's
-they follow the present population, and while everybody's rows look made, or fewer than twelve clients are known, it is silent and begins
-anew. Before it speaks, the remembered rows are judged again with filled fields taken for unknown; and where values repeat as often as they
-should, once more with every column mapped to the reference's mean and scatter, onto the values that it has, without and with the filled
-fields (`confirms`): wrong units, other codes and defaults then pass, made rows do not.
+they follow the present population, and while everybody's rows look made it is silent and begins anew; until twelve clients are known it is
+as careful as E1 is until four are. Before it speaks, the remembered rows are judged again with filled fields taken for unknown; and where
+values repeat as often as they should, once more with every column mapped to the reference's mean and scatter, onto the values that it has,
+without and with the filled fields (`confirms`): wrong units, other codes and defaults then pass, made rows do not. Where most rows are
+edits of others (a walk on codes, a form), the few that are not are judged.
 
 It misleads where the reference is a poor sample: fewer than 500 rows, and it is off. Rows of a table of two columns, or of nearly
 independent ones, look the same made or met: its tolerated rates are high there and it stays silent.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 from detectors.evidence import recent, trials
+from detectors.evidence.averaged import are_averages
 from detectors.evidence.composed import confirms as looks_composed
 from detectors.evidence.explainer import mixes_one_row
 from detectors.evidence.generated import Generated
@@ -39,6 +40,7 @@ class Yardsticks(NamedTuple):
     repeated_share: float
     energy: NDArray[np.float64]  # (4,) limits of the mean capped square
     quiet: float  # limit below which it is small
+    halved: float  # share of the reference's rows below it if their energy were halved
     coarse: NDArray[np.bool_]
     ordinary: Ordinary
     page: float  # thresholds of the evidence itself, not of its logarithm
@@ -52,7 +54,7 @@ class Yardsticks(NamedTuple):
 
 
 @njit
-def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int) -> bool:
+def _confirmed(real: Any, count: Any, code: Any, y: Yardsticks, statistic: int, family: int) -> bool:
     """Whether the remembered rows confirm E1, E12, or E13; not asked again soon after they did not."""
     fields = len(y.look.step)
     if statistic == at.JOINT and (y.image or fields < 3):  # pictures have no units and defaults
@@ -65,7 +67,8 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int
         sure = looks_composed(memory, held, y.look, y.generated)
     else:
         sure = confirms(memory, held, y.look) if statistic == at.JOINT else looks_made(memory, held, y.look, y.generated)
-        sure = sure and not is_elsewhere(memory, held, y.look, statistic == at.GENERATED)
+        around = statistic == at.GENERATED and real[at.NEAR_SHARE] > c.AROUND_SHARE  # that is a search, and no population of its own
+        sure = sure and (around or not is_elsewhere(memory, held, y.look, statistic == at.GENERATED))
         if statistic == at.GENERATED and family == 0:  # rows around one row share its values
             sure = sure and not is_coarser(memory, held, y.look.share)
     if not sure:
@@ -84,9 +87,9 @@ def _in_the_middle(count: Any, code: Any, y: Yardsticks, quiet: bool) -> bool:
 
 
 @njit
-def _alone(count: Any, known: int, s: int) -> int:
+def _alone(count: Any, known: int, needed: int, s: int) -> int:
     """The severity allowed while so few clients are known that "everybody has moved" cannot be told from "this one is odd"."""
-    if known < c.POPULATION_KNOWN and count[at.DISTINCT] < c.POPULATION_ALONE[1]:
+    if known < needed and count[at.DISTINCT] < c.POPULATION_ALONE[1]:
         return 0 if count[at.DISTINCT] < c.POPULATION_ALONE[0] else min(s, 1)
     return s
 
@@ -114,30 +117,33 @@ def judge(
         if statistic == at.JOINT:
             if count[at.DISTINCT] < c.JOINT_MIN_ROWS or (not y.image and c.JOINT_SCORED * count[at.SCORED] < drawn):
                 s = 0
-            s = _alone(count, known, s)
+            s = _alone(count, known, c.POPULATION_KNOWN, s)
             if s > max(severity, reached):  # what raises nothing need not be looked at again
-                s = s if _confirmed(count, code, y, statistic, family) else 0
+                s = s if _confirmed(real, count, code, y, statistic, family) else 0
         elif statistic == at.INDEPENDENT:
             asked = distinct and count[at.INDEPENDENT_TRIALS] >= c.INDEPENDENT_LEAST and count[at.DISTINCT] % c.INDEPENDENT_EVERY == 0
             sigma = np.sqrt(1.5 * real[at.BOUND_SQUARES])
             unbound = c.INDEPENDENT_SIGMAS[0] * sigma <= real[at.BOUND] <= c.INDEPENDENT_SIGMAS[1] * sigma
-            s = _alone(count, known, s) if asked and unbound else 0
+            s = _alone(count, known, c.POPULATION_KNOWN, s) if asked and unbound else 0
             if s > max(severity, reached):
                 memory, held = recent.remembered(code, count, fields)
                 own = has_its_own_law(memory, held, y.look) or is_elsewhere(memory, held, y.look, False)
                 s = s if could_be_bound(memory, held, y.look, y.bond) and not own else 0
         elif statistic in (at.GENERATED, at.COMPOSED):
-            few = count[at.DISTINCT] < c.GENERATED_MIN_ROWS or c.JOINT_SCORED * count[at.GENERATED_TRIALS] < drawn
-            s = 0 if few else s
+            judged = count[at.GENERATED_TRIALS]
+            few = count[at.DISTINCT] < c.GENERATED_MIN_ROWS or (judged < c.GENERATED_FRESH and c.JOINT_SCORED * judged < drawn)
+            s = 0 if few else _alone(count, known, c.GENERATED_KNOWN, s)
             if s > max(severity, reached):
-                s = s if _confirmed(count, code, y, statistic, family) else 0
+                s = s if _confirmed(real, count, code, y, statistic, family) else 0
         elif statistic == at.SMOOTH:
             s = 0 if local or count[at.REMEMBERED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS else s
-            s = min(s, 1) if y.image else s  # dimmed pictures have less of everything
             quiet = known >= c.SMOOTH_KNOWN and trials.quiet_alone(real) > (y.page if s == 2 else y.ticket)
-            s = s if quiet else _alone(count, known, s)
+            s = s if quiet else _alone(count, known, c.POPULATION_KNOWN, s)
             if s > max(severity, reached):
                 s = s if distinct and _in_the_middle(count, code, y, quiet) else 0
+                if s == 2 and y.image:  # dimmed pictures have less of everything, too
+                    memory, held = recent.remembered(code, count, fields)
+                    s = 2 if are_averages(memory, held, count, y.look.share, y.halved) else 1
         elif statistic in (at.FLIPS, at.CLOSING, at.LATTICE):
             edits = count[at.EDITS] > c.FLIP_EDITS * count[at.DISTINCT]
             filled = touched = total = lagged = largest = octaves = two = far = 0

@@ -58,7 +58,7 @@ class EvidenceReference:
     sampled_high: Floats
     sampled_anchor: Floats  # (fields,) value of the code `CODE_ZERO`: the minimum, or nearer to the bulk where that is far away
     sampled_range: Floats  # (fields,) 5-95 %
-    coarse: NDArray[np.bool_]  # (fields,) fewer than 34 values
+    coarse: NDArray[np.bool_]  # (fields,) fewer than 34 values; of pictures, all pixels together
     occurring: NDArray[np.uint8]  # (fields, 256) 1 for hashes of values that occur
     nearest: float  # median nearest-neighbour distance
     far: float  # median distance of random pairs
@@ -69,6 +69,7 @@ class EvidenceReference:
     joint_rates: Floats  # (4,)
     smooth_limit: float  # log energy
     smooth_rate: float
+    smooth_halved: float  # share of the reference's rows below the limit if their energy were halved
     flat_rates: Floats  # (3,)
     flip_rates: Floats  # (3,)
     edit_flip_rate: float
@@ -128,7 +129,9 @@ class EvidenceReference:
         curved, knots = calibrate.curved_columns(Z, fold, image is not None)
         residual = fit_residual(Z, targets, curved, knots)
         joint_limits, joint_rates = calibrate.joint_rates(Z, seen, targets, fold, curved, knots, image is not None, rng)
-        smooth_limit, smooth_rate = calibrate.smooth_limit(Z, targets, fold, clipped, per_row, curved, knots, np.random.default_rng(seed))
+        smooth_limit, smooth_rate, smooth_halved = calibrate.smooth_limit(
+            Z, targets, fold, clipped, per_row, curved, knots, np.random.default_rng(seed)
+        )
 
         projection = rng.normal(size=(d, c.COORDINATES)) / np.sqrt(c.COORDINATES) if d > c.COORDINATES else np.empty((d, 0))
         nearest, far = calibrate.distances(clipped, rng)
@@ -151,6 +154,7 @@ class EvidenceReference:
         zero = (anchor[sampled] - centre[sampled]) / scale[sampled] - c.CODE_ZERO * step
         columns = Sampled(anchor[sampled], spread[sampled], lo[sampled], hi[sampled], step, zero)
         code = columns.coded(H)
+        levels = np.unique(rows)  # of pictures: a pixel's noise goes from one to the next, whether this pixel had that one or not
         bent = curved if len(sampled) == d else np.zeros(len(sampled), bool)
         look = fit_look(clipped[:, sampled], code, columns, bent, np.random.default_rng(seed))
         parts = np.random.default_rng(seed)
@@ -170,8 +174,8 @@ class EvidenceReference:
             sampled_high=largest[sampled],
             sampled_anchor=anchor[sampled],
             sampled_range=spread[sampled],
-            coarse=np.array([image is None and _few_values(column) for column in H.T]),
-            occurring=np.stack([occurring(column) for column in H.T]),
+            coarse=np.array([len(levels) < c.TWO_VALUED_DISTINCT if image is not None else _few_values(column) for column in H.T]),
+            occurring=np.stack([occurring(column if image is None else levels) for column in H.T]),
             projection=np.ascontiguousarray(projection.T, np.float32),
             remarkable=_remarkable(rows, lo, hi, centre, defaults=image is None),
             nearest=nearest,
@@ -183,6 +187,7 @@ class EvidenceReference:
             joint_rates=joint_rates,
             smooth_limit=smooth_limit,
             smooth_rate=smooth_rate,
+            smooth_halved=smooth_halved,
             flat_rates=flat_rates,
             flip_rates=calibrate.flip_rates(position, clipped, scores, nearest),
             edit_flip_rate=calibrate.edit_flip_rate(H, scores, equal_share),

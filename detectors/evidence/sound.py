@@ -89,6 +89,7 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
     numbers |= {"look.limit": look.limit, "look.shuffled": look.shuffled}
     bond, middle = body["bond"], body["middle"]
     numbers |= {"middle.limit": middle.limit, "middle.rate": middle.rate, "smooth_rate": body["smooth_rate"]}
+    numbers |= {"smooth_halved": body["smooth_halved"]}
     numbers |= {"bond.factor": bond.factor, "bond.least": bond.least, "bond.rate": bond.rate}
     for name, number in numbers.items():
         if not isinstance(number, (int, float)) or not 0 <= number < 1e300:
@@ -112,6 +113,7 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         [body["joint_rates"], [body["smooth_rate"], middle.rate], body["flip_rates"], generated["rates"], generated["composed"]]
     )  # 1: tolerated always, so that limit is off
     rates = np.concatenate([shares, body["flat_rates"], [body["symmetric_rate"], body["bisection_rate"], bond.rate]])
+    shares = np.append(shares, body["smooth_halved"])
     if np.any(body["sampled_range"] <= 0) or np.any(rates <= 0) or np.any(shares > 1):
         raise StateError("evidence reference: a range or rate is out of bounds")
     return body

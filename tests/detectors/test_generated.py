@@ -14,6 +14,7 @@ from tests.detectors.crowd import beside, fitted, remembered
 
 Rows = NDArray[np.float32]
 GENERATED = STATISTICS.index("generated")
+MADE = GENERATED, STATISTICS.index("composed")
 D = 9
 PRICES = np.array([0, 5, 12, 12, 20, 35, 50, 99, 150, 240.0])
 
@@ -129,13 +130,37 @@ def test_many_accounts_that_make_rows_do_not_make_that_ordinary(reference: Evide
     assert {client for client, _, _ in found} <= {*range(-12, 1)}, "no ordinary client is named"
 
 
-def test_it_is_silent_before_there_are_clients_to_compare_with(reference: EvidenceReference) -> None:
-    pool = orders(600, 5)
-    averages = np.rint((pool + orders(600, 6)) / 2).astype(np.float32)
-    clients = ClientEvidence(reference, ln_page=float(np.log(1e7)), ln_ticket=float(np.log(1e5)), capacity=1)
-    clients.update(np.zeros(600, np.int32), averages, np.empty((600, 0), np.float32), np.full(600, -1, np.int32))
-    assert clients.log_evidence(np.zeros(1, np.int32))[0, GENERATED] == -np.inf
-    assert (0, 2) in service(reference, [averages])[1]
+@pytest.mark.parametrize(("rows", "worst"), [(90, 0), (290, 1), (600, 2)])
+def test_before_there_are_clients_to_compare_with_it_takes_more_rows(reference: EvidenceReference, rows: int, worst: int) -> None:
+    averages = np.rint((orders(rows, 5) + orders(rows, 6)) / 2)
+    _, found = beside(reference, [], [averages])
+    assert max((severity for _, severity, statistic in found if statistic in MADE), default=0) == worst
+    assert beside(reference, [], [orders(rows, 7)])[1] == []
+
+
+def test_where_everybody_looks_made_from_the_beginning_nobody_is_named(reference: EvidenceReference) -> None:
+    """Prices in a currency with cents, say: the trees know none of the values."""
+    everybody = [orders(n, 200 + k) + 0.4 * np.random.default_rng(k).random(D) for k, n in enumerate([60] * 20 + [600])]
+    clients, found = beside(reference, [], everybody)
+    assert found == []
+    assert (clients.log_evidence(np.arange(21))[:, GENERATED] < np.log(1e5)).all()
+
+
+def walked(starts: Rows, seed: int) -> Rows:
+    """Nine rows after each, with one or two columns a little off: a walk along the border on codes, or a form that is edited."""
+    rng, rows = np.random.default_rng(seed), np.repeat(starts, 10, axis=0)
+    for k in range(len(rows)):
+        some = rng.choice(D, rng.integers(1, 3), replace=False)
+        rows[k, some] += (k % 10 > 0) * rng.integers(-2, 3, len(some))
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_walks_from_made_rows_are_paged_by_the_few_that_are_no_edits_and_forms_are_not(reference: EvidenceReference, seed: int) -> None:
+    rng, X = np.random.default_rng(seed), orders(3000, 1)
+    made_rows = np.rint(rng.uniform(X.min(0), X.max(0), (60, D))).astype(np.float32)
+    assert 2 in {severity for severity, _ in named(reference, walked(made_rows, seed))}
+    assert named(reference, walked(orders(60, 400 + seed), seed)) == []
 
 
 @pytest.mark.parametrize("change", ["units", "noise", "a column of zeros", "a column joined wrongly"])
