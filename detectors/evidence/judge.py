@@ -20,7 +20,7 @@ from detectors.evidence.habits import is_coarser
 from detectors.evidence.independence import Bond, could_be_bound, has_its_own_law
 from detectors.evidence.middle import Middle
 from detectors.evidence.middle import confirms as lies_in_the_middle
-from detectors.evidence.place import is_elsewhere
+from detectors.evidence.place import is_elsewhere, is_one_place
 from detectors.evidence.population import Ordinary
 from detectors.evidence.rounding import is_rounded
 from detectors.evidence.second_look import Look, confirms
@@ -54,21 +54,24 @@ class Yardsticks(NamedTuple):
 
 
 @njit
-def _confirmed(real: Any, count: Any, code: Any, y: Yardsticks, statistic: int, family: int) -> bool:
+def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int) -> bool:
     """Whether the remembered rows confirm E1, E12, or E13; not asked again soon after they did not."""
     fields = len(y.look.step)
-    if statistic == at.JOINT and (y.image or fields < 3):  # pictures have no units and defaults
+    if statistic == at.JOINT and fields < 3:
         return True
     looked = at.LOOKED if statistic == at.JOINT else (at.GENERATED_LOOKED if statistic == at.GENERATED else at.COMPOSED_LOOKED)
     if count[at.DISTINCT] < count[looked] or count[at.REMEMBERED] < c.LOOK_LEAST:
         return False
     memory, held = recent.remembered(code, count, fields)
-    if statistic == at.COMPOSED:
+    if is_one_place(memory, held, y.look):
+        sure = False
+    elif statistic == at.JOINT and y.image:  # pictures have no units and defaults
+        sure = True
+    elif statistic == at.COMPOSED:
         sure = looks_composed(memory, held, y.look, y.generated)
     else:
         sure = confirms(memory, held, y.look) if statistic == at.JOINT else looks_made(memory, held, y.look, y.generated)
-        around = statistic == at.GENERATED and real[at.NEAR_SHARE] > c.AROUND_SHARE  # that is a search, and no population of its own
-        sure = sure and (around or not is_elsewhere(memory, held, y.look, statistic == at.GENERATED))
+        sure = sure and not is_elsewhere(memory, held, y.look, statistic == at.GENERATED)
         if statistic == at.GENERATED and family == 0:  # rows around one row share its values
             sure = sure and not is_coarser(memory, held, y.look.share)
     if not sure:
@@ -119,7 +122,7 @@ def judge(
                 s = 0
             s = _alone(count, known, c.POPULATION_KNOWN, s)
             if s > max(severity, reached):  # what raises nothing need not be looked at again
-                s = s if _confirmed(real, count, code, y, statistic, family) else 0
+                s = s if _confirmed(count, code, y, statistic, family) else 0
         elif statistic == at.INDEPENDENT:
             asked = distinct and count[at.INDEPENDENT_TRIALS] >= c.INDEPENDENT_LEAST and count[at.DISTINCT] % c.INDEPENDENT_EVERY == 0
             sigma = np.sqrt(1.5 * real[at.BOUND_SQUARES])
@@ -134,7 +137,7 @@ def judge(
             few = count[at.DISTINCT] < c.GENERATED_MIN_ROWS or (judged < c.GENERATED_FRESH and c.JOINT_SCORED * judged < drawn)
             s = 0 if few else _alone(count, known, c.GENERATED_KNOWN, s)
             if s > max(severity, reached):
-                s = s if _confirmed(real, count, code, y, statistic, family) else 0
+                s = s if _confirmed(count, code, y, statistic, family) else 0
         elif statistic == at.SMOOTH:
             s = 0 if local or count[at.REMEMBERED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS else s
             quiet = known >= c.SMOOTH_KNOWN and trials.quiet_alone(real) > (y.page if s == 2 else y.ticket)

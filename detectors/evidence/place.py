@@ -91,3 +91,17 @@ def is_elsewhere(memory: Any, held: int, look: Look, either: bool) -> bool:
         return True
     told, usual = told_of_each_other(z, look)
     return bool(usual >= c.LOOK_TIED_LEAST and c.PLACE_TIED[0] * usual <= told <= c.PLACE_TIED[1] * usual)
+
+
+@allocating
+def is_one_place(memory: Any, held: int, look: Look) -> bool:
+    """Whether the remembered rows lie around one row: a sensor's noise breaks the columns' law as a search does, so that says nothing."""
+    total = 0.0
+    for f in range(len(look.step)):
+        mean = square = 0.0
+        for i in range(held):
+            z = memory[f * c.MEMORY + i] * look.step[f]
+            mean += z / held
+            square += z * z / held
+        total += (square - mean**2) / look.sd[f] ** 2
+    return bool(total < c.PLACE_ONE * len(look.step))

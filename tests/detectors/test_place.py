@@ -86,3 +86,22 @@ def test_one_absurd_row_does_not_hide_a_place_of_its_own(engines: EvidenceRefere
     rows = engine(40, 60, (0.9, 1.5))
     rows[7] = engine(1, 61)[0] - 12.0
     assert elsewhere(rows, engines)
+
+
+def gauges(n: int, seed: int) -> Rows:
+    """Readings of one machine, most of which follow from two."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(2, n))
+    readings = np.stack([a, b, a + b, a - b, 2 * a + b, rng.normal(size=n), rng.normal(size=n) + a], axis=1)
+    return np.asarray(readings + 0.02 * rng.normal(size=readings.shape))
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.1, 0.2, 0.3])
+def test_an_instrument_that_hangs_still_may_be_noisy(noise: float) -> None:
+    """Its noise breaks the columns' law in every row, as rows that are made do; but made ones come from more than one place."""
+    reference, crowd = reference_of(gauges(3000, 1)), [gauges(60, 100 + k) for k in range(20)]
+    jitter = noise * gauges(3000, 1).std(0) * np.random.default_rng(0).normal(size=(6, 400, 7))
+    _, found = beside(reference, crowd, [gauges(1, 70 + k) + jitter[k] for k in range(6)])
+    assert found == []
+    _, found = beside(reference, crowd, [gauges(400, 90) + jitter[0]])
+    assert noise < 0.2 or (0, 2) in {(client, severity) for client, severity, _ in found}
