@@ -313,7 +313,7 @@ COMPOSED_ELSEWHERE = 0.05  # made rows 0 to .03 (nine of ten); one segment .1 to
 COMPOSED_SIGMAS, COMPOSED_MORE = 2.0, 0.03  # by which each share without one column must be above the reference's own: a wrong join 0.3
 
 # --- a place of one's own (`detectors.evidence.place`): 105 clients of unseen ranges, 123 of other units and defaults, 76 of segments -
-PLACE_ONE = 0.12  # of the columns' own variance; an instrument that hangs still and has noise of .3 standard deviations leaves .09
+PLACE_ONE = 0.3  # of the columns' own variance; an instrument that hangs still and has noise of half a standard deviation leaves .25
 PLACE_CLIP = 5.0  # standard deviations of a residual
 PLACE_APART = 0.25
 PLACE_SCATTER = 1.75  # those with more than .2: .5 to 1.5 (nine of ten); uniform draws 1.9 to 12
