@@ -196,8 +196,8 @@ def stream(
             answer = count[at.LABEL] if before == last else word[targets + before]
             flip = bool(folded >= 0 and answer >= 0 and folded != answer)
             trials.consecutive(
-                real, count, bins, gain, g, ring, before, distance[before], flip, equal[before] / fields, fields - equal[before],
-                exact >= 0, step, y.equal_share, y.far2, before != last, y.covered,
+                real, count, bins, gain, g, ring, before, distance[before], best, flip, equal[before] / fields,
+                fields - equal[before], exact >= 0, step, y.equal_share, y.far2, before != last, y.covered,
             )  # fmt: skip
         count[at.LABEL] = folded
         if exact >= 0:

@@ -120,11 +120,12 @@ def _opposite(count: Any, step: Any, length: float, along: Any, turns: bool) -> 
 
 @njit
 def consecutive(
-    real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, k: int, d2: float, flip: bool, equal: float, moved: int, repeat: bool,
-    scratch: Any, equal_share: float, far2: float, covered: bool, covered_gain: Any,
+    real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, k: int, d2: float, best: float, flip: bool, equal: float, moved: int,
+    repeat: bool, scratch: Any, equal_share: float, far2: float, covered: bool, covered_gain: Any,
 ) -> None:  # fmt: skip
     """E5 and E6: what the step from the row in slot k, d2 its square, in ``moved`` fields, says; ``scratch`` (2, 16) is overwritten.
 
+    A step that ends much nearer to some recent row, ``best`` the square of that, has come back: several instruments behind one account.
     That is the previous row; or, behind cover (``covered``), the newest near one, whose flips have factors of their own (3, 2).
     """
     n = len(g)
@@ -145,9 +146,11 @@ def consecutive(
         real[one + f] = step[f]
     opposite = False
     if n >= c.OPPOSITE_DIMENSIONS and not repeat and (equal <= c.OPPOSITE_EQUAL or moved >= c.BLOCK_FIELDS):  # polling goes to and fro
-        turns = bool(moved >= c.BLOCK_FIELDS and d2 < c.BLOCK_STEP**2 * far2 and db < c.BLOCK_TURN * np.sqrt(d2 * dn))
-        exactly, in_block = _opposite(count, step, np.sqrt(d2), scratch[1], turns)
-        opposite = bool(in_block or (exactly and equal <= c.OPPOSITE_EQUAL))
+        turns = db < c.BLOCK_TURN * np.sqrt(d2 * dn)
+        exactly, in_block = _opposite(
+            count, step, np.sqrt(d2), scratch[1], bool(turns and moved >= c.BLOCK_FIELDS and d2 < c.BLOCK_STEP**2 * far2)
+        )
+        opposite = bool(in_block or (exactly and turns and equal <= c.OPPOSITE_EQUAL))
     again = repeat and count[at.EXACT] > c.POLLED * count[at.DISTINCT]  # what one round of a health check shows each shows
     if n2 > 0 and dn > 0 and not again:
         hit = (
@@ -155,9 +158,10 @@ def consecutive(
             or v2 < c.SYMMETRIC_CENTRE**2 * d2
             or (abs(vd) > c.SYMMETRIC_COSINE * np.sqrt(v2 * n2) and abs(dd) < c.SYMMETRIC_TURN * np.sqrt(n2 * d2))
         )
-        trial(real, at.FIRST_ARM[at.SYMMETRIC], at.ARMS[at.SYMMETRIC], gain, hit)
-        count[at.PAIRS] += 1
-        count[at.PAIR_HITS] += hit
+        if not hit or best >= c.SYMMETRIC_RETURN**2 * d2:
+            trial(real, at.FIRST_ARM[at.SYMMETRIC], at.ARMS[at.SYMMETRIC], gain, hit)
+            count[at.PAIRS] += 1
+            count[at.PAIR_HITS] += hit
     count[at.LATTICE_TRIALS] += 1
     if again:
         return

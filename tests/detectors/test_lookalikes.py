@@ -14,7 +14,7 @@ from detectors.evidence.derive import derive
 from detectors.evidence.independence import could_be_bound, has_its_own_law
 from detectors.evidence.rounding import is_rounded
 from detectors.evidence.second_look import Look, confirms
-from tests.detectors.crowd import beside, remembered
+from tests.detectors.crowd import beside, fitted, remembered
 
 Rows = NDArray[np.float64]
 Answer = Callable[[Rows], NDArray[np.bool_]]
@@ -350,3 +350,32 @@ def test_a_form_filled_where_ordinary_edits_change_the_answer_is_no_search(seed:
 
     assert worst(smooth) == 0
     assert worst(replace(smooth, edit_flip_rate=0.0)) == 2, "only this held it back"
+
+
+def weather(n: int, seed: int) -> Rows:
+    """Twelve numbers that hang together loosely."""
+    rng, way = np.random.default_rng(seed), np.random.default_rng(4).normal(size=(3, 12))
+    return np.asarray(rng.normal(size=(n, 3)) @ way + rng.normal(size=(n, 12)))
+
+
+@pytest.mark.parametrize("noise", [0.03, 0.1])
+@pytest.mark.parametrize("instruments", [2, 4])
+def test_several_instruments_behind_one_account_are_no_pairs_of_opposite_steps(instruments: int, noise: float) -> None:
+    """From one to the other and back is the same step, the other way; but it ends where an earlier row was."""
+    rng, crowd = np.random.default_rng(0), [weather(60, 100 + k) for k in range(20)]
+    reference, asked = fitted(weather(3000, 1)), []
+    for k in range(4):
+        at_one = weather(instruments, 70 + k)[rng.integers(0, instruments, 400)]
+        asked.append(at_one + noise * rng.normal(size=at_one.shape))
+    assert beside(reference, crowd, asked)[1] == []
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_daily_round_is_no_pair_of_opposite_steps(together: bool) -> None:
+    """Half a round later every step is the opposite one, but each goes on from the last."""
+    rng, crowd = np.random.default_rng(1), [weather(60, 100 + k) for k in range(20)]
+    reference, asked = fitted(weather(3000, 1)), []
+    for period in (20, 37, 60, 110):
+        phase = 0 if together else rng.uniform(0, 6, 12)
+        asked.append(weather(1, period) + 0.5 * np.sin(2 * np.pi * np.arange(500)[:, None] / period + phase))
+    assert beside(reference, crowd, asked)[1] == []
