@@ -282,9 +282,8 @@ GENERATED_FLOOR = np.array([0.30, 0.13, 0.05])  # ordinary clients of large tabl
 # ... made rows .4 to 1, .2 to 1, .1 to .9
 GENERATED_Q = (0.42, 0.6, 0.85), (0.24, 0.45, 0.8), (0.12, 0.27, 0.6)
 GENERATED_MIN_ROWS = 32
-GENERATED_FRESH = (
-    16  # of them judged, or one in `JOINT_SCORED`: walks on codes are edits but for one row in ten, which is made; a form's is not
-)
+# Of them judged, or one in `JOINT_SCORED`: walks on codes are edits but for one row in ten, which is made; a form's is not.
+GENERATED_FRESH = 16
 GENERATED_WAY = 0.15  # of the way from the tolerated rate to 1 that the remembered rows must reach
 GENERATED_MAPPED = np.array([[0.5, 0.2, 0.1], [0.4, 0.15, 0.06]])  # and these once units are mapped, from few and from LOOK_REPAIRED_ROWS:
 # other units in all columns leave at most .41, .09, 0 and .22, .03, 0; averages .3 to .7, .1 to .5, 0 to .3, fitted draws more
@@ -314,7 +313,9 @@ COMPOSED_ELSEWHERE = 0.05  # made rows 0 to .03 (nine of ten); one segment .1 to
 COMPOSED_SIGMAS, COMPOSED_MORE = 2.0, 0.03  # by which each share without one column must be above the reference's own: a wrong join 0.3
 
 # --- a place of one's own (`detectors.evidence.place`): 105 clients of unseen ranges, 123 of other units and defaults, 76 of segments -
-PLACE_ONE = 0.3  # of the columns' own variance; an instrument that hangs still and has noise of half a standard deviation leaves .25
+# Of the columns' own variance. Within: an instrument that hangs still has .25 by noise of half a standard deviation. From the middle:
+# ordinary rows have 1 on the average, averages of four .003.
+PLACE_ONE = 0.3, 0.05
 PLACE_CLIP = 5.0  # standard deviations of a residual
 PLACE_APART = 0.25
 PLACE_SCATTER = 1.75  # those with more than .2: .5 to 1.5 (nine of ten); uniform draws 1.9 to 12

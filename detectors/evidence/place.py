@@ -95,13 +95,17 @@ def is_elsewhere(memory: Any, held: int, look: Look, either: bool) -> bool:
 
 @allocating
 def is_one_place(memory: Any, held: int, look: Look) -> bool:
-    """Whether the remembered rows lie around one row: a sensor's noise breaks the columns' law as a search does, so that says nothing."""
-    total = 0.0
-    for f in range(len(look.step)):
+    """Whether the remembered rows lie around one row: a sensor's noise breaks the columns' law as a search does, so that says nothing.
+
+    Not around the middle: there lie averages of many rows, and draws from a narrow law.
+    """
+    fields, around, away = len(look.step), 0.0, 0.0
+    for f in range(fields):
         mean = square = 0.0
         for i in range(held):
-            z = memory[f * c.MEMORY + i] * look.step[f]
+            z = memory[f * c.MEMORY + i] * look.step[f] + look.zero[f]
             mean += z / held
             square += z * z / held
-        total += (square - mean**2) / look.sd[f] ** 2
-    return bool(total < c.PLACE_ONE * len(look.step))
+        around += (square - mean**2) / look.sd[f] ** 2
+        away += ((mean - look.mean[f]) / look.sd[f]) ** 2
+    return bool(around < c.PLACE_ONE[0] * fields and away > c.PLACE_ONE[1] * fields)

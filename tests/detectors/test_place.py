@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from detectors.evidence import EvidenceReference
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
-from detectors.evidence.place import displaced, is_elsewhere
+from detectors.evidence.place import displaced, is_elsewhere, is_one_place
 from detectors.evidence.second_look import decoded
 from detectors.evidence.trials import in_order
 from tests.detectors.crowd import beside, remembered
@@ -59,6 +59,18 @@ def test_a_client_of_a_range_that_the_reference_has_not_is_not_named(engines: Ev
     asked = [engine(300, 50 + k, (0.9, 1.5)) for k in range(4)]
     _, found = beside(engines, [engine(60, 100 + k) for k in range(20)], asked)
     assert found == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_draws_around_the_middle_are_no_instrument_that_hangs_still(seed: int) -> None:
+    """Averages of four and draws from a narrow law are as near to each other."""
+    reference, crowd = reference_of(gauges(3000, 1)), [gauges(60, 100 + k) for k in range(20)]
+    drawn = gauges(3000, 1).mean(0) + 0.5 * gauges(3000, 1).std(0) * np.random.default_rng(seed).normal(size=(400, 7))
+    _, found = beside(reference, crowd, [drawn])
+    assert (0, 2) in {(client, severity) for client, severity, _ in found}
+    codes = remembered(reference, np.mean([gauges(c.MEMORY, 10 * seed + k) for k in range(4)], axis=0))
+    assert not is_one_place(codes, c.MEMORY, reference.look)
+    assert is_one_place(remembered(reference, gauges(1, 70) + 0.3 * gauges(c.MEMORY, seed)), c.MEMORY, reference.look)
 
 
 def of_octaves(octaves: NDArray[np.int64]) -> bool:
