@@ -148,13 +148,13 @@ class EvidenceReference:
         equal_share = calibrate.equal_share(H, rows, rng)
         edit_share = c.EDIT_SHARE_NARROW if len(sampled) <= 5 else min(max(c.EDIT_SHARE, equal_share + 0.01), 0.99)
         repeated_share = calibrate.repeated_share(H, smallest[sampled], largest[sampled], rng)
+        coarse, occur = _recurring(H, rows if image is not None else None)
         limit = (smallest[sampled] + 1e-9 >= H) | (largest[sampled] - 1e-9 <= H)
         flat_rates = calibrate.flat_rates(H / spread[sampled], limit, edit_share, rng)
         step = c.QUANTUM * spread[sampled] / scale[sampled]
         zero = (anchor[sampled] - centre[sampled]) / scale[sampled] - c.CODE_ZERO * step
         columns = Sampled(anchor[sampled], spread[sampled], lo[sampled], hi[sampled], step, zero)
         code = columns.coded(H)
-        levels = np.unique(rows)  # of pictures: a pixel's noise goes from one to the next, whether this pixel had that one or not
         bent = curved if len(sampled) == d else np.zeros(len(sampled), bool)
         look = fit_look(clipped[:, sampled], code, columns, bent, np.random.default_rng(seed))
         parts = np.random.default_rng(seed)
@@ -174,8 +174,8 @@ class EvidenceReference:
             sampled_high=largest[sampled],
             sampled_anchor=anchor[sampled],
             sampled_range=spread[sampled],
-            coarse=np.array([len(levels) < c.TWO_VALUED_DISTINCT if image is not None else _few_values(column) for column in H.T]),
-            occurring=np.stack([occurring(column if image is None else levels) for column in H.T]),
+            coarse=coarse,
+            occurring=occur,
             projection=np.ascontiguousarray(projection.T, np.float32),
             remarkable=_remarkable(rows, lo, hi, centre, defaults=image is None),
             nearest=nearest,
@@ -218,6 +218,17 @@ class EvidenceReference:
         parts: dict[str, Any] = {"look": Look(**body["look"]), "middle": Middle(**body["middle"]), "bond": Bond(**body["bond"])}
         parts |= {"generated": Generated.from_dict(body["generated"])}
         return cls(**check(body | parts))
+
+
+def _recurring(H: Floats, pictures: Floats | None) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+    """Which columns of H (n, F) have few values, and the hashes (F, 256) of those that occur.
+
+    Of pictures, all pixels have the same levels: noise goes from one to the next, whether this pixel had that one or not.
+    """
+    if pictures is None:
+        return np.array([_few_values(column) for column in H.T]), np.stack([occurring(column) for column in H.T])
+    levels, fields = np.unique(pictures), H.shape[1]
+    return np.full(fields, len(levels) < c.TWO_VALUED_DISTINCT), np.tile(occurring(levels), (fields, 1))
 
 
 def _few_values(column: Floats) -> bool:

@@ -125,8 +125,8 @@ def consecutive(
 ) -> None:  # fmt: skip
     """E5 and E6: what the step from the row in slot k, d2 its square, in ``moved`` fields, says; ``scratch`` (2, 16) is overwritten.
 
-    A step that ends much nearer to some recent row, ``best`` the square of that, has come back: several instruments behind one account.
-    That is the previous row; or, behind cover (``covered``), the newest near one, whose flips have factors of their own (3, 2).
+    That is the previous row; or, behind cover (``covered``), the newest near one, whose flips have factors of their own (3, 2). A step that
+    ends much nearer to some recent row, ``best`` the square of that, has come back: several instruments behind one account.
     """
     n = len(g)
     one, two = at.STEP_1, at.STEP_1 + n

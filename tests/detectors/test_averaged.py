@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_digits
 
-from detectors.evidence import STATISTICS, EvidenceReference
+from detectors.evidence import EvidenceReference
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 from detectors.evidence.averaged import are_averages
 from tests.detectors.crowd import beside, fitted, remembered
 
 Rows = NDArray[np.float64]
-SMOOTH = STATISTICS.index("smooth")
 DIGITS = np.random.default_rng(0).permutation(load_digits().data)
 MOST = DIGITS.max()
 
@@ -55,7 +54,7 @@ def client(reference: EvidenceReference, asked: list[Rows]) -> list[tuple[int, i
 
 
 def test_averages_of_two_pictures_are_paged(reference: EvidenceReference) -> None:
-    assert {0, 1} <= {who for who, severity, statistic in client(reference, [averages(1200, 1), averages(1200, 2)]) if severity == 2}
+    assert {0, 1} <= {who for who, severity, _ in client(reference, [averages(1200, 1), averages(1200, 2)]) if severity == 2}
 
 
 @pytest.mark.parametrize("name", CAMERAS)

@@ -154,8 +154,7 @@ def test_a_sensor_where_a_number_of_the_embedding_is_dead() -> None:
 
 def test_one_absurd_reading_in_the_reference_does_not_blind_the_memory() -> None:
     X = balances(3000, 1)
-    unknown = np.full(X.shape[1], np.nan)
-    reference = EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
+    reference = fitted(X)
     seen = derive(reference, balances(500, 2).astype(np.float32)).code
     assert all(len(np.unique(column)) >= 20 for column in seen[:, [0, 2, 4, 6, 7, 8]].T)
     assert reference.look.shuffled > 0.9
@@ -166,8 +165,7 @@ def test_one_absurd_reading_in_the_reference_does_not_blind_the_memory() -> None
 @pytest.mark.parametrize("seed", range(3))
 def test_rows_with_one_wrong_field_each_are_not_called_implausible_where_columns_add_up(seed: int) -> None:
     X = balances(3000, 1)
-    unknown = np.full(X.shape[1], np.nan)
-    reference = EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
+    reference = fitted(X)
     rng, rows = np.random.default_rng(seed), balances(MEMORY, 30 + seed)
     field, wrong = rng.choice([0, 2, 4], MEMORY), rng.random(MEMORY) < 0.8
     asked = np.where((np.arange(9) == field[:, None]) & wrong[:, None], balances(MEMORY, 60 + seed), rows)
@@ -191,8 +189,7 @@ def engine(n: int, seed: int, load: tuple[float, float] = (0.0, 1.0)) -> Rows:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_range_that_the_reference_has_not_is_not_called_implausible_while_its_columns_tell_of_each_other(seed: int) -> None:
     X = engine(3000, 1)
-    unknown = np.full(X.shape[1], np.nan)
-    reference = EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
+    reference = fitted(X)
     rows = engine(MEMORY, 30 + seed, (0.8, 1.6))
 
     def implausible(X: Rows, look: Look) -> bool:
@@ -212,8 +209,7 @@ def journeys(n: int, seed: int) -> Rows:
 
 def test_where_one_of_every_two_columns_that_hang_together_is_a_default_independence_says_nothing() -> None:
     X = journeys(3000, 1)
-    unknown = np.full(X.shape[1], np.nan)
-    reference = EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
+    reference = fitted(X)
 
     def bound(X: Rows) -> bool:
         return bool(could_be_bound(remembered(reference, X), MEMORY, reference.look, reference.bond))
@@ -234,8 +230,7 @@ def ring(reference: EvidenceReference, X: Rows) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("seed", range(5))
 def test_coarsely_rounded_rows_come_as_often_as_in_the_reference_and_corners_of_a_box_do_not(seed: int) -> None:
     rng, X = np.random.default_rng(seed), balances(3000, 1)
-    unknown = np.full(X.shape[1], np.nan)
-    reference = EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
+    reference = fitted(X)
     step = 2.0 * X.std(0)
     rounded, centre = np.round(balances(RING, 50 + seed) / step) * step, X[rng.integers(len(X))]
     corners = centre + 0.15 * (X.max(0) - X.min(0)) * rng.choice([-1, 1], (RING, X.shape[1]))
@@ -248,8 +243,7 @@ def test_rows_on_a_fine_grid_are_rounded_ones_and_rows_on_none_are_not(seed: int
     """More than eight values a column, so that none was asked about; and each step between two close rows is flat."""
     rng = np.random.default_rng(seed)
     X = rng.uniform(-2, 2, (3000, 8))
-    unknown = np.full(8, np.nan)
-    reference = EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
+    reference = fitted(X)
     own, apart = rng.uniform(-2, 2, (RING, 8)), rng.permuted(np.tile(np.linspace(-2, 2, RING)[:, None], (1, 8)), axis=0)
     on_grid = ring(reference, np.round(apart / 0.18) * 0.18)
     assert min(len(np.unique(column)) for column in on_grid.reshape(8, RING)) > ROUNDED_VALUES
@@ -312,8 +306,7 @@ def test_a_population_whose_columns_hang_together_otherwise_has_not_drawn_them_o
         return rng.normal(size=(n, 3)) @ way + rng.normal(size=(n, 12))
 
     X = sentences(3000, 1)
-    unknown = np.full(X.shape[1], np.nan)
-    reference = EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
+    reference = fitted(X)
 
     def law(rows: Rows) -> bool:
         return bool(has_its_own_law(remembered(reference, rows), MEMORY, reference.look))

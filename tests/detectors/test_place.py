@@ -10,18 +10,13 @@ from detectors.evidence import layout as at
 from detectors.evidence.place import displaced, is_elsewhere, is_one_place
 from detectors.evidence.second_look import decoded
 from detectors.evidence.trials import in_order
-from tests.detectors.crowd import beside, remembered
+from tests.detectors.crowd import beside, fitted, remembered
 from tests.detectors.test_lookalikes import Rows, engine
-
-
-def reference_of(X: Rows) -> EvidenceReference:
-    unknown = np.full(X.shape[1], np.nan)
-    return EvidenceReference.fit(X.astype(np.float32), np.empty((len(X), 0), np.float32), None, low=unknown, high=unknown)
 
 
 @pytest.fixture(scope="module")
 def engines() -> EvidenceReference:
-    return reference_of(engine(3000, 1))
+    return fitted(engine(3000, 1))
 
 
 def elsewhere(X: Rows, reference: EvidenceReference, either: bool = False) -> bool:
@@ -64,7 +59,7 @@ def test_a_client_of_a_range_that_the_reference_has_not_is_not_named(engines: Ev
 @pytest.mark.parametrize("seed", range(3))
 def test_draws_around_the_middle_are_no_instrument_that_hangs_still(seed: int) -> None:
     """Averages of four and draws from a narrow law are as near to each other."""
-    reference, crowd = reference_of(gauges(3000, 1)), [gauges(60, 100 + k) for k in range(20)]
+    reference, crowd = fitted(gauges(3000, 1)), [gauges(60, 100 + k) for k in range(20)]
     drawn = gauges(3000, 1).mean(0) + 0.5 * gauges(3000, 1).std(0) * np.random.default_rng(seed).normal(size=(400, 7))
     _, found = beside(reference, crowd, [drawn])
     assert (0, 2) in {(client, severity) for client, severity, _ in found}
@@ -111,7 +106,7 @@ def gauges(n: int, seed: int) -> Rows:
 @pytest.mark.parametrize("noise", [0.05, 0.1, 0.2, 0.3, 0.5])
 def test_an_instrument_that_hangs_still_may_be_noisy(noise: float) -> None:
     """Its noise breaks the columns' law in every row, as rows that are made do; but made ones come from more than one place."""
-    reference, crowd = reference_of(gauges(3000, 1)), [gauges(60, 100 + k) for k in range(20)]
+    reference, crowd = fitted(gauges(3000, 1)), [gauges(60, 100 + k) for k in range(20)]
     jitter = noise * gauges(3000, 1).std(0) * np.random.default_rng(0).normal(size=(6, 400, 7))
     _, found = beside(reference, crowd, [gauges(1, 70 + k) + jitter[k] for k in range(6)])
     assert found == []
