@@ -229,6 +229,7 @@ ROUNDED_ALIKE = 0.03, 0.6  # divergence of each such column, and once: rounded r
 # two or four columns vary, Square .3 to 1.4 (.07 in a table of two-valued columns)
 ROUNDED_LEAST = 1e-3  # share that a value of the reference has at least
 TWO_VALUED_BIG = 3  # quanta; changes of less are jitter (the camera noise of eight-bit pixels recurs too)
+TWO_VALUED_NEXT = 1.5  # distances of neighbouring values: below, a column has gone from one to the next, as a sensor's rounded reading does
 
 # --- E9: a row halfway between two recent ones: a bisection, the first thing that searches for a boundary do --------------------------
 BISECTION_EQUAL = 2e-3  # difference of the two squared distances, as a share: rows on a line are closer to the middle by chance only
@@ -246,6 +247,7 @@ STRIDE_NATS = 9.5  # ln 96 for the choice of the parent, and five
 STRIDE_SIDE = 2  # matches each way; with 1 sorted and focused clients hit in up to half of their rows
 STRIDE_SHARE = 0.7  # limits clip some columns of the parent
 STRIDE_COLUMNS, STRIDE_HELD = 4, 8
+STRIDE_TURNS = 0.05  # of a picture's usable columns: two of three chance hits on photographs have less, of Jacobian steps one in twenty
 STRIDE_CREDIT = 8
 STRIDE_U = 0.03  # ordinary clients stay below; weights from the reference instead of p from the client's rows: .5 where it has drifted
 STRIDE_Q = (0.1, 0.3, 0.6)

@@ -42,6 +42,7 @@ class Yardsticks(NamedTuple):
     quiet: float  # limit below which it is small
     halved: float  # share of the reference's rows below it if their energy were halved
     coarse: NDArray[np.bool_]
+    least: NDArray[np.int64]  # (F,) code steps from which a column has passed over one of its values
     ordinary: Ordinary
     page: float  # thresholds of the evidence itself, not of its logarithm
     ticket: float

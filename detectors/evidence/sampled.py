@@ -48,6 +48,21 @@ def shares_of(code: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.stack([np.bincount(column, minlength=256) / len(code) for column in code.T]).astype(np.float32)
 
 
+def least_steps(share: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Code steps (F,) from which a column has passed over one of its values: a sensor that flickers moves from one to the next.
+
+    Of ``share`` (F, 256): more than half as far again as neighbouring values in use lie apart, gaps in the tails left out;
+    `TWO_VALUED_BIG` at least.
+    """
+    out = np.full(len(share), c.TWO_VALUED_BIG)
+    for f, column in enumerate(share):
+        gaps = np.diff(np.flatnonzero(column >= c.ROUNDED_LEAST))
+        if len(gaps):
+            apart = gaps[gaps <= c.TWO_VALUED_NEXT * np.median(gaps)].mean()
+            out[f] = max(out[f], int(c.TWO_VALUED_NEXT * apart) + 1)
+    return out
+
+
 def parts(code: NDArray[np.uint8], clusterings: list[NDArray[np.int64]]) -> list[NDArray[np.bool_]]:
     """Parts of the reference that may be somebody's whole population: its clusters, and the tails of each column; (n,) each."""
     out = [cluster == k for cluster in clusterings for k in np.unique(cluster)]

@@ -11,7 +11,9 @@ if for some r, not the last row,
 
 The second is Chernoff's bound of so many matches by chance: 4.6 nats (ln 96) for the choice of r, and 4.9. p comes from the client's own
 rows, so it holds whatever the values are like: whole numbers, few values, a population that has left the reference. The signs must be
-mixed, for a series that moves evenly repeats its step, or the opposite of it. A is kept while it is matched and is replaced by the step
+mixed, for a series that moves evenly repeats its step, or the opposite of it. In a picture they must also turn on the way over it (in a
+twentieth of its columns): the sky and the ground of a photograph are even, so their pixels match together or not at all, which is no trial
+each. A is kept while it is matched and is replaced by the step
 from the nearest remembered row when its credit is out (2 for a match, at most 8, -1 for a miss).
 
 Measured: of 1,027 ordinary clients of 11 services none hit in more than .03 of its rows (with 4 hits or more), also against references
@@ -42,7 +44,7 @@ def width(fields: int) -> int:
 
 
 @njit(inline="always")
-def _matches(memory: Any, held: int, last: int, kept: Any, x: Any, limit: Any, plus: Any, minus: Any) -> bool:
+def _matches(memory: Any, held: int, last: int, kept: Any, x: Any, limit: Any, image: bool, plus: Any, minus: Any) -> bool:
     usable: Any = np.int64(0)
     for f in range(len(x)):
         usable += not limit[f] & 1 and _STEP <= kept[f] <= _STEP_DOWN
@@ -85,11 +87,33 @@ def _matches(memory: Any, held: int, last: int, kept: Any, x: Any, limit: Any, p
     if s <= p:
         return False
     nats = s * np.log(s / p) + ((1 - s) * np.log((1 - s) / (1 - p)) if s < 1 else 0.0)
-    return bool(usable * nats >= c.STRIDE_NATS)
+    if usable * nats < c.STRIDE_NATS:
+        return False
+    return not image or _turns(memory, held, last, kept, x, limit, plus, minus, most, usable)
+
+
+@njit
+def _turns(memory: Any, held: int, last: int, kept: Any, x: Any, limit: Any, plus: Any, minus: Any, most: Any, usable: Any) -> bool:
+    """Whether the step from the row that matches most changes its sign often on its way over the picture."""
+    for k in range(held):
+        if k != last and plus[k] + minus[k] == most and plus[k] >= _SIDE and minus[k] >= _SIDE:
+            turns, rises, first = 0, False, True
+            for f in range(len(x)):
+                if limit[f] & 1 or not _STEP <= kept[f] <= _STEP_DOWN:
+                    continue
+                before = rises
+                rises = x[f] > memory[f * c.MEMORY + k]
+                turns += not first and rises != before
+                first = False
+            if turns >= c.STRIDE_TURNS * usable:
+                return True
+    return False
 
 
 @njit(inline="always")
-def stride(memory: Any, held: int, last: int, parent: int, kept: Any, x: Any, limit: Any, plus: Any, minus: Any) -> bool:
+def stride(
+    memory: Any, held: int, last: int, parent: int, kept: Any, x: Any, limit: Any, image: bool, plus: Any, minus: Any
+) -> bool:  # fmt: skip
     """Whether a row hits; A and its credit, which are ``kept``, follow it.
 
     Args:
@@ -100,11 +124,12 @@ def stride(memory: Any, held: int, last: int, parent: int, kept: Any, x: Any, li
         kept: (fields + 1,) uint8, A modulo 256 and its credit.
         x: (fields,) uint8 codes of the row.
         limit: (fields,) uint8, bit 0 where it is at the column's limit.
+        image: whether its fields are a picture's pixels, in its order.
         plus: (MEMORY,) uint8, room.
         minus: (MEMORY,) uint8, room.
     """
     n = len(x)
-    hit = kept[n] > 0 and held >= c.STRIDE_HELD and _matches(memory, held, last, kept, x, limit, plus, minus)
+    hit = kept[n] > 0 and held >= c.STRIDE_HELD and _matches(memory, held, last, kept, x, limit, image, plus, minus)
     credit: Any = np.int64(kept[n])
     credit = min(credit + 2, c.STRIDE_CREDIT) if hit else max(credit - 1, 0)
     if credit == 0:

@@ -232,7 +232,7 @@ def _left_often(code: Any, x: Any, limit: Any, coarse: Any, k: int) -> bool:
 
 
 @njit
-def corner(code: Any, value: Any, x: Any, limit: Any, often: Any, m: int, coarse: Any, image: bool) -> bool:
+def corner(code: Any, value: Any, x: Any, limit: Any, often: Any, m: int, coarse: Any, least: Any, image: bool) -> bool:
     """Whether a new row is one more corner of a box: each column has one of two values that it had before, three or more have both."""
     n = len(x)
     two: Any = 0
@@ -249,14 +249,15 @@ def corner(code: Any, value: Any, x: Any, limit: Any, often: Any, m: int, coarse
                     return False
         if other >= 0 and (not coarse[f] or limit[f] & 2):
             step = abs(np.int64(x[f]) - np.int64(code[(n + f) * c.RING + other]))
-            two += step >= c.TWO_VALUED_BIG and (not image or step <= c.CORNER_PICTURE_STEP)
+            two += step >= (c.TWO_VALUED_BIG if limit[f] & 2 else least[f]) and (not image or step <= c.CORNER_PICTURE_STEP)
     return bool(two >= c.CORNER_COLUMNS)
 
 
 @njit
 def two_valued(
-    real: Any, count: Any, code: Any, gain: Any, x: Any, limit: Any, often: Any, m: int, coarse: Any, image: bool, k: int, cornered: bool
-) -> None:
+    real: Any, count: Any, code: Any, gain: Any, x: Any, limit: Any, often: Any, m: int, coarse: Any, least: Any, image: bool, k: int,
+    cornered: bool,
+) -> None:  # fmt: skip
     """E7: the step from the nearest recent row moves several columns by the same amount, or to values that recur.
 
     By the same amount, some up and some down; or each moved column goes from one value to another that both recur, while three or more
@@ -281,13 +282,13 @@ def two_valued(
             squares += v * v
             moved += 1
             signs += 1 if v > 0 else -1
-            big += abs(v) >= c.TWO_VALUED_BIG
+            big += abs(v) >= (c.TWO_VALUED_BIG if limit[f] & 2 else least[f])
             recurring += often[f] >= c.TWO_VALUED_RECUR
     flat_trial = moved >= c.TWO_VALUED_FIELDS and abs(signs) < moved
     anew = big >= 1 and varied >= c.TWO_VALUED_FIELDS and shared >= c.TWO_VALUED_SHARED * m * fine
     if anew or flat_trial or cornered:
         mean = total / max(moved, 1)
-        hit = cornered or (flat_trial and mean > _TWO_STEP and mean > c.TWO_VALUED_FLAT * np.sqrt(squares / moved))
+        hit = cornered or (flat_trial and big == moved and mean > _TWO_STEP and mean > c.TWO_VALUED_FLAT * np.sqrt(squares / moved))
         hit = hit or (anew and big == moved and recurring == moved and (image or _left_often(code, x, limit, coarse, k)))
         trial(real, at.FIRST_ARM[at.TWO_VALUED], at.ARMS[at.TWO_VALUED], gain, hit)
         count[at.TWO_TRIALS] += 1
@@ -420,7 +421,7 @@ def steps(
         if fresh and held >= c.FLAT_LEAST:
             flat_step(real, count, memory, gain, x, limit, image, parent, away[parent])
         last = (count[at.REMEMBERED] - 1) % c.MEMORY
-        hit = stride(memory, held, last, parent, kept, x, limit, plus, minus)
+        hit = stride(memory, held, last, parent, kept, x, limit, image, plus, minus)
         trial(real, at.FIRST_ARM[at.STRIDE], at.ARMS[at.STRIDE], gain, hit)
         count[at.STRIDE_TRIALS] += 1
         count[at.STRIDES] += hit

@@ -286,6 +286,21 @@ def test_a_sensor_that_flickers_between_two_readings_a_column_is_no_box(seed: in
     assert severity(thirds, asked, first, 2000) == 0
 
 
+@pytest.mark.parametrize("whole", [1, 2, 8])
+def test_a_sensor_whose_whole_numbers_flicker_to_the_next_and_back_is_no_box(whole: int) -> None:
+    """Halfway between two rows all of them do, between two values each; the corners of a box lie further apart."""
+
+    def answers(n: int, seed: int) -> Rows:
+        """Marks of six values, and some numbers of about forty."""
+        rng, marks = np.random.default_rng(seed), 25 if whole == 1 else 6
+        own = rng.normal(size=(n, 2)) @ (0.6 * np.random.default_rng(3).normal(size=(2, marks))) + rng.normal(size=(n, marks))
+        return np.column_stack([np.digitize(own, [-1.5, -0.7, 0, 0.7, 1.5]), np.round(rng.normal(40, 6, (n, whole)))])
+
+    X = answers(2000, 1)
+    asked = [np.round(drifting(answers, seed, 0.01 * X.std(0))) for seed in range(60)]
+    assert beside(fitted(X), [answers(60, 100 + k) for k in range(20)], asked)[1] == []
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_health_check_that_goes_round_a_few_rows_shows_in_each_round_what_it_showed_in_the_first(seed: int) -> None:
     def plain(n: int, seed: int) -> Rows:

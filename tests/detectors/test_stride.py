@@ -7,6 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from detectors.evidence import STATISTICS, ClientEvidence, EvidenceReference
+from detectors.evidence.constants import MEMORY
+from detectors.evidence.stride import stride, width
 
 D = 10
 LN_PAGE, LN_TICKET = float(np.log(1e7)), float(np.log(1e5))
@@ -79,3 +81,17 @@ def test_a_service_of_yes_and_no_columns_is_not_judged_by_strides() -> None:
     reference = EvidenceReference.fit(X, np.empty((500, 0), np.float32), None, low=np.zeros(12), high=np.ones(12))
     other = np.random.default_rng(13).integers(0, 2, (800, 12)).astype(np.float32)
     assert evidence(asked(other, reference)) < LN_TICKET
+
+
+@pytest.mark.parametrize(("turning", "image", "hit"), [(False, True, False), (True, True, True), (False, False, True)])
+def test_even_parts_of_photographs_match_together_or_not_at_all_and_are_no_augmentation(turning: bool, image: bool, hit: bool) -> None:
+    """Sky over ground by day, and the same by night: every pixel moves by the same amount, up above the skyline and down below it."""
+    rng, fields = np.random.default_rng(14), 48
+    memory = rng.integers(0, 256, (fields, MEMORY)).astype(np.uint8)
+    up = rng.permuted(np.arange(fields) < 24) if turning else np.arange(fields) < 24
+    memory[:, 7] = np.where(up, 40, 200)
+    x = np.where(up, 200, 40).astype(np.uint8)
+    kept = np.full(width(fields), 160, np.uint8)
+    kept[fields] = 1
+    room = np.zeros((2, MEMORY), np.uint8)
+    assert stride(memory.ravel(), MEMORY, MEMORY - 1, 7, kept, x, np.zeros(fields, np.uint8), image, room[0], room[1]) is hit
