@@ -32,7 +32,8 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
         max(c.LATTICE_EQUAL, r.equal_share + c.LATTICE_EXCESS), _covered(r), r.equal_share, r.edit_share, r.repeated_share,
         np.exp(r.joint_limits) - 1e-4,
         float(np.exp(r.smooth_limit)) - 1e-4, r.smooth_halved, r.coarse,
-        np.full(len(r.coarse), c.TWO_VALUED_BIG) if r.image else least_steps(r.look.share), _ordinary(r), float(np.exp(ln_page)), float(np.exp(ln_ticket)),
+        np.full(len(r.coarse), c.TWO_VALUED_BIG) if r.image else least_steps(r.look.share), _ordinary(r),
+        float(np.exp(ln_page)), float(np.exp(ln_ticket)),
         r.look, r.middle, r.bond, r.generated, bool(r.flip_rates[0] > c.FLIP_U[0]), bool(r.edit_flip_rate > c.EDIT_FLIPS),
     )  # fmt: skip
 
@@ -228,7 +229,11 @@ def stream(
             other = word[targets + nearest]
             flip = bool(folded >= 0 and other >= 0 and folded != other)
             trials.near_flip(real, count, bins, gain, near, flip, edit)
-            cornered = m >= c.CORNER_ROWS and most < fields and trials.corner(code, columns.value[i], x, limit, often, m, y.coarse, y.least, y.image)
+            cornered = (
+                m >= c.CORNER_ROWS
+                and most < fields
+                and trials.corner(code, columns.value[i], x, limit, often, m, y.coarse, y.least, y.image)
+            )
             if close or edit or cornered:
                 trials.two_valued(real, count, code, gain, x, limit, often, m, y.coarse, y.least, y.image, nearest, cornered)
 
