@@ -20,7 +20,7 @@ from detectors.evidence.habits import is_coarser
 from detectors.evidence.independence import Bond, could_be_bound, has_its_own_law
 from detectors.evidence.middle import Middle
 from detectors.evidence.middle import confirms as lies_in_the_middle
-from detectors.evidence.place import is_elsewhere, is_one_place
+from detectors.evidence.place import hangs_together, is_elsewhere, is_one_place
 from detectors.evidence.population import Ordinary
 from detectors.evidence.rounding import is_rounded
 from detectors.evidence.second_look import Look, confirms
@@ -67,7 +67,7 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int
     if is_one_place(memory, held, y.look):
         sure = False
     elif statistic == at.JOINT and y.image:  # pictures have no units and defaults
-        sure = True
+        sure = not hangs_together(memory, held, y.look)
     elif statistic == at.COMPOSED:
         sure = looks_composed(memory, held, y.look, y.generated)
     else:

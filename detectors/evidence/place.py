@@ -94,6 +94,20 @@ def is_elsewhere(memory: Any, held: int, look: Look, either: bool) -> bool:
 
 
 @allocating
+def hangs_together(memory: Any, held: int, look: Look) -> bool:
+    """Whether the remembered pictures' pixels tell of each other, and keep to the law in what they scatter: another camera's.
+
+    A camera's noise, few levels, another resolution, turned or cut pictures break the law of smooth ones, but not much for what they vary.
+    """
+    z = np.empty((held, len(look.step)))
+    decoded(memory, held, look, z)
+    if displaced(z, look)[2] >= c.PLACE_PICTURES[1]:
+        return False
+    told, usual = told_of_each_other(z, look)
+    return bool(usual >= c.LOOK_TIED_LEAST and told >= min(c.PLACE_PICTURES[0], held / c.MEMORY) * usual)
+
+
+@allocating
 def is_one_place(memory: Any, held: int, look: Look) -> bool:
     """Whether the remembered rows lie around one row: a sensor's noise breaks the columns' law as a search does, so that says nothing.
 
