@@ -317,8 +317,9 @@ COMPOSED_SIGMAS, COMPOSED_MORE = 2.0, 0.03  # by which each share without one co
 # --- a place of one's own (`detectors.evidence.place`): 105 clients of unseen ranges, 123 of other units and defaults, 76 of segments -
 # Of the columns' own variance. Within: an instrument that hangs still has .25 by noise of half a standard deviation. From the middle:
 # ordinary rows have 1 on the average, averages of four .003.
-# Of what the reference's pixels tell of each other, at least (less of fewer than half of the memory): drawn or shuffled ones 0, foreign ones .1 to .4, a tenth of noise .6 to .95,
-# other cameras' .85 and more; and loose, at most: these .3 to 2.4, pictures made of two 3.1 to 5, shuffled ones 6 to 8.
+# Of what the reference's pixels tell of each other, at least (less of fewer than half of the memory): drawn or shuffled ones 0, foreign
+# ones .1 to .4, a tenth of noise .6 to .95, other cameras' .85 and more; and loose, at most: these .3 to 2.4, pictures made of two 3.1 to
+# 5, shuffled ones 6 to 8.
 PLACE_PICTURES = 0.5, 2.7
 PLACE_ONE = 0.3, 0.05
 PLACE_CLIP = 5.0  # standard deviations of a residual
