@@ -13,6 +13,7 @@ from detectors.evidence import layout as at
 from detectors.evidence import recent, trials
 from detectors.evidence.averaged import are_averages
 from detectors.evidence.composed import confirms as looks_composed
+from detectors.evidence.edits import are_edits
 from detectors.evidence.explainer import mixes_one_row
 from detectors.evidence.generated import Generated
 from detectors.evidence.generated import confirms as looks_made
@@ -170,6 +171,9 @@ def judge(
                 if edits or statistic == at.LATTICE:
                     allowed = max(allowed, 0 if far < c.LATTICE_WIDE_TICKET else (1 if far < c.LATTICE_WIDE_PAGE else 2))
                 s = min(s, allowed)
+            if statistic == at.LATTICE and s > max(severity, reached):
+                m = min(count[at.DISTINCT], c.RING)
+                s = s if are_edits(code[: c.RING * fields], m, (count[at.DISTINCT] - 1) % c.RING, y.look.share) else 0
             rough = y.rough or (y.rough_edits if statistic == at.LATTICE else edits and statistic == at.CLOSING)
             if s > 0 and rough:
                 s = s if trials.in_order(count, bins) else 0
