@@ -173,7 +173,8 @@ def judge(
                 s = min(s, allowed)
             if statistic == at.LATTICE and s > max(severity, reached):
                 m = min(count[at.DISTINCT], c.RING)
-                s = s if are_edits(code[: c.RING * fields], m, (count[at.DISTINCT] - 1) % c.RING, y.look.share) else 0
+                ring = code[c.RING * fields : 2 * c.RING * fields]
+                s = s if are_edits(code[: c.RING * fields], ring, m, (count[at.DISTINCT] - 1) % c.RING, y.look.share) else 0
             rough = y.rough or (y.rough_edits if statistic == at.LATTICE else edits and statistic == at.CLOSING)
             if s > 0 and rough:
                 s = s if trials.in_order(count, bins) else 0

@@ -400,7 +400,7 @@ def flat_step(real: Any, count: Any, memory: Any, gain: Any, x: Any, limit: Any,
         total += abs(t)
         moved += t != 0 or limit[f] & 1 == 0  # a column stuck at its limit could not move
         signs += 1 if t > 0 else (-1 if t < 0 else 0)
-    usable = moved >= (3 if n < 8 else n // 2) and not (image and abs(signs) > c.FLAT_MIXED * moved)
+    usable = moved >= max(n // 2 + (n < c.FLAT_FEW), 3) and not (image and abs(signs) > c.FLAT_MIXED * moved)
     flatness = total / np.sqrt(np.float64(distance2) * moved) if usable else 0.0
     first = at.FIRST_ARM[at.FLAT]
     for k in range(3):

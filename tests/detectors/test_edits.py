@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detectors.evidence.constants import RING
+from detectors.evidence import ClientEvidence, layout
+from detectors.evidence.constants import MEMORY, RING
+from detectors.evidence.core import gains
 from detectors.evidence.derive import derive
 from detectors.evidence.edits import are_edits
+from detectors.evidence.trials import flat_step
 from tests.detectors.crowd import beside, fitted
 
 Rows = NDArray[np.float64]
@@ -66,12 +69,25 @@ def test_the_ring_tells_which(seed: int) -> None:
     reference = fitted(table(3000, 1))
 
     def edits(rows: Rows) -> bool:
-        values = derive(reference, rows[:RING].astype(np.float32)).value.T.ravel()
-        return bool(are_edits(values, min(len(rows), RING), min(len(rows), RING) - 1, reference.look.share))
+        seen = derive(reference, rows.astype(np.float32))
+        return bool(are_edits(seen.value.T.ravel(), seen.code.T.ravel(), RING, RING - 1, reference.look.share))
 
     assert edits(walk(RING, seed))
     assert edits(behind_cover(RING, seed))
+    near = np.where(np.arange(FIELDS) < 4, table(1, seed) + 0.2 * (table(RING, seed) - table(1, seed)), table(1, seed))
+    assert edits(near), "noise on few fields, the others stay"
     assert not edits(table(RING, seed))
     assert not edits(by_customer(90, seed)[40:56])
     for part in (0.3, 0.5, 0.8):
         assert not edits(with_defaults(RING, seed, part))
+
+
+@pytest.mark.parametrize(("moved", "flat"), [(3, 0), (4, 1), (6, 1)])
+def test_three_of_six_fields_are_too_few_for_a_step_of_equal_amounts(moved: int, flat: int) -> None:
+    """Where a client leaves the others at a default, three amounts are equal by chance (E2)."""
+    reference = fitted(np.random.default_rng(7).normal(size=(2000, 6)))
+    state = ClientEvidence(reference, ln_page=1.0, ln_ticket=1.0, capacity=1)._state
+    memory, x = np.full(6 * MEMORY, 100, np.uint8), np.where(np.arange(6) < moved, 110, 100).astype(np.uint8)
+    limit, square = np.where(np.arange(6) < moved, 0, 1).astype(np.uint8), 100 * moved
+    flat_step(state.reals[0], state.counts[0], memory, gains(reference), x, limit, False, 0, square)
+    assert state.counts[0][[layout.STEPS, layout.FLAT_STEPS]].tolist() == [1, flat]
