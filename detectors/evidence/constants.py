@@ -203,6 +203,7 @@ LATTICE_U = 0.25
 EDITS_VARIED, EDITS_CHANGES = 0.125, 3  # share of the ring's rows that have another value than most; changes between consecutive rows
 EDITS_EXCESS = 0.2  # over two rows of the reference: clients with defaults -.1 to .1, searches on codes .3 to .7
 EDITS_NEAR = 0.5  # of the distance of two reference rows: clients with defaults .7 to 1.3, a search's noise .05 to .4
+EDITS_LOOKS = 6  # halvings of the distinct rows between two looks: each row before 128, then 64 looks a doubling
 EDITS_SIGMAS, EDITS_ALIKE, EDITS_ROWS = 3.0, 0.7, 4  # behind cover a quarter of the ring's rows are the search's
 EDIT_FLIP_ROWS = 1_000  # of the reference, all pairs of which tell how often edits flip: 0 to .25 on half of the services, .36 to .71 on
 EDIT_FLIPS = 0.3  # seven; there flips of edits must come in order, since a person who fills a form flips as often as a search
@@ -320,12 +321,12 @@ COMPOSED_ELSEWHERE = 0.05  # made rows 0 to .03 (nine of ten); one segment .1 to
 COMPOSED_SIGMAS, COMPOSED_MORE = 2.0, 0.03  # by which each share without one column must be above the reference's own: a wrong join 0.3
 
 # --- a place of one's own (`detectors.evidence.place`): 105 clients of unseen ranges, 123 of other units and defaults, 76 of segments -
-# Of the columns' own variance. Within: an instrument that hangs still has .25 by noise of half a standard deviation. From the middle:
-# ordinary rows have 1 on the average, averages of four .003.
 # Of what the reference's pixels tell of each other, at least (less of fewer than half of the memory): drawn or shuffled ones 0, foreign
 # ones .1 to .4, a tenth of noise .6 to .95, other cameras' .85 and more; and loose, at most: these .3 to 2.4, pictures made of two 3.1 to
 # 5, shuffled ones 6 to 8.
 PLACE_PICTURES = 0.5, 2.7
+# Of the columns' own variance. Within: an instrument that hangs still has .25 by noise of half a standard deviation. From the middle:
+# ordinary rows have 1 on the average, averages of four .003.
 PLACE_ONE = 0.3, 0.05
 PLACE_CLIP = 5.0  # standard deviations of a residual
 PLACE_APART = 0.25

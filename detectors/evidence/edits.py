@@ -13,8 +13,9 @@ that two rows of the reference share the value (sum_k p_fk^2), rows are edits if
   many values.
 
 Of simulated clients with a quarter to three quarters of their fields at a default, or the same by sessions, 94 of 1,512 were paged without.
-A gate, not evidence: it can only keep an alert back. Runs at a crossing only. It misleads where a search moves one field alone, to a new
-value each time (found later), and where a client's own rows are edits (a form), of which E6 asks more.
+A gate, not evidence: it can only keep an alert back. Runs at a crossing only, at distinct rows, 64 times a doubling. It misleads where a
+search moves one field alone, to a new value each time (found later), and where a client's own rows are edits (a form), of which E6 asks
+more.
 """
 
 from __future__ import annotations

@@ -172,9 +172,10 @@ def judge(
                     allowed = max(allowed, 0 if far < c.LATTICE_WIDE_TICKET else (1 if far < c.LATTICE_WIDE_PAGE else 2))
                 s = min(s, allowed)
             if statistic == at.LATTICE and s > max(severity, reached):
-                m = min(count[at.DISTINCT], c.RING)
-                ring = code[c.RING * fields : 2 * c.RING * fields]
-                s = s if are_edits(code[: c.RING * fields], ring, m, (count[at.DISTINCT] - 1) % c.RING, y.look.share) else 0
+                m, every = min(count[at.DISTINCT], c.RING), 1 << max(int(np.log2(count[at.DISTINCT])) - c.EDITS_LOOKS, 0)
+                asked = distinct and count[at.DISTINCT] % every == 0
+                value, ring = code[: c.RING * fields], code[c.RING * fields : 2 * c.RING * fields]
+                s = s if asked and are_edits(value, ring, m, (count[at.DISTINCT] - 1) % c.RING, y.look.share) else 0
             rough = y.rough or (y.rough_edits if statistic == at.LATTICE else edits and statistic == at.CLOSING)
             if s > 0 and rough:
                 s = s if trials.in_order(count, bins) else 0

@@ -262,7 +262,8 @@ def two_valued(
 
     By the same amount, some up and some down; or each moved column goes from one value to another that both recur, while three or more
     columns vary and the recent rows share many values; or the row is one more corner of a box (``cornered``).
-    Columns of few values are left out unless the reference does not have this one.
+    Columns of few values are left out unless the reference does not have this one. Every step is at least ``least`` (F,) codes: to the
+    next value of its column a sensor's reading flickers, too.
     """
     n = len(x)
     total: Any = 0
