@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 
 from detectors.evidence import constants as c
+from detectors.evidence import recent
+from detectors.evidence.habits import powers
 from detectors.lean import allocating
 
 
@@ -57,34 +59,28 @@ def are_edits(values: Any, codes: Any, m: int, newest: int, share: Any) -> bool:
         newest: slot of the latest; the next one holds the oldest.
         share: (F, 256) of each code, of the reference.
     """
-    varied, usual = 0, 0.0
-    times, vary = np.zeros(256, np.int64), np.zeros(len(share), np.bool_)
+    varied, usual, shared = 0, 0.0, 0
+    times, vary = np.empty(256, np.int64), np.zeros(len(share), np.bool_)
     for f in range(len(share)):
-        column = values[f * c.RING : f * c.RING + m]
-        times[:] = 0
-        for k in range(m):
-            times[column[k]] += 1
-        changes = 0
+        column, changes = values[f * c.RING : f * c.RING + m], 0
         for k in range(m):
             changes += k != newest and column[k] != column[(k + 1) % m]
-        vary[f] = m - times.max() >= c.EDITS_VARIED * m and changes >= c.EDITS_CHANGES
-        varied += vary[f]
-        for code in range(256):
-            usual += share[f, code] ** 2 if vary[f] else 0.0
+        vary[f] = m - times[recent.tally(column, times)] >= c.EDITS_VARIED * m and changes >= c.EDITS_CHANGES
+        if vary[f]:
+            varied += 1
+            usual += powers(share[f], -1)[0]
+            shared += m - 1 - changes
     if varied == 0 or _is_near(codes, m, newest, share, vary):
         return True
     usual /= varied
-    consecutive, alike = 0.0, 0
-    far = usual + c.EDITS_SIGMAS * np.sqrt(usual * (1 - usual) / varied)
+    alike = 0
+    least = max(usual + c.EDITS_SIGMAS * np.sqrt(usual * (1 - usual) / varied), c.EDITS_ALIKE)
     for k in range(m):
-        most = 0.0
+        most = 0
         for other in range(m):
-            if other != k:
-                same = 0
-                for f in range(len(share)):
-                    same += vary[f] and values[f * c.RING + k] == values[f * c.RING + other]
-                most = max(most, same / varied)
-                if k != newest and other == (k + 1) % m:
-                    consecutive += same / varied
-        alike += most >= max(far, c.EDITS_ALIKE)
-    return bool(consecutive > (usual + c.EDITS_EXCESS) * (m - 1) or alike >= c.EDITS_ROWS)
+            same = 0
+            for f in range(len(share)):
+                same += other != k and vary[f] and values[f * c.RING + k] == values[f * c.RING + other]
+            most = max(most, same)
+        alike += most / varied >= least
+    return bool(shared > (usual + c.EDITS_EXCESS) * varied * (m - 1) or alike >= c.EDITS_ROWS)

@@ -82,10 +82,15 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int
 
 
 @njit
+def _is_due(count: Any, looks: int) -> bool:
+    """Whether a look that is taken 2^``looks`` times a doubling of the distinct rows is due at the latest of them."""
+    return bool(count[at.DISTINCT] % (1 << max(int(np.log2(count[at.DISTINCT])) - looks, 0)) == 0)
+
+
+@njit
 def _in_the_middle(count: Any, code: Any, y: Yardsticks, quiet: bool) -> bool:
     """Whether the remembered rows confirm E8, by its first limit or (not ``quiet``) its second; asked four times a doubling of rows."""
-    every = 1 << max(int(np.log2(count[at.DISTINCT])) - c.MIDDLE_LOOKS, 0)
-    if count[at.DISTINCT] % every != 0:
+    if not _is_due(count, c.MIDDLE_LOOKS):
         return False
     memory, held = recent.remembered(code, count, len(y.look.step))
     return bool(lies_in_the_middle(memory, held, y.look, y.middle, c.MIDDLE_QUIET if quiet else c.MIDDLE_SHRUNK))
@@ -172,17 +177,16 @@ def judge(
                     allowed = max(allowed, 0 if far < c.LATTICE_WIDE_TICKET else (1 if far < c.LATTICE_WIDE_PAGE else 2))
                 s = min(s, allowed)
             if statistic == at.LATTICE and s > max(severity, reached):
-                m, every = min(count[at.DISTINCT], c.RING), 1 << max(int(np.log2(count[at.DISTINCT])) - c.EDITS_LOOKS, 0)
-                asked = distinct and count[at.DISTINCT] % every == 0
-                value, ring = code[: c.RING * fields], code[c.RING * fields : 2 * c.RING * fields]
-                s = s if asked and are_edits(value, ring, m, (count[at.DISTINCT] - 1) % c.RING, y.look.share) else 0
+                values, ring, m = recent.latest(code, count, fields)
+                asked = distinct and _is_due(count, c.EDITS_LOOKS)
+                s = s if asked and are_edits(values, ring, m, (count[at.DISTINCT] - 1) % c.RING, y.look.share) else 0
             rough = y.rough or (y.rough_edits if statistic == at.LATTICE else edits and statistic == at.CLOSING)
             if s > 0 and rough:
                 s = s if trials.in_order(count, bins) else 0
         elif statistic == at.TWO_VALUED:
             if s > max(severity, reached):
-                ring = code[c.RING * fields : 2 * c.RING * fields]
-                s = s if distinct and not is_rounded(ring, min(count[at.DISTINCT], c.RING), y.look.share) else 0
+                _, ring, m = recent.latest(code, count, fields)
+                s = s if distinct and not is_rounded(ring, m, y.look.share) else 0
         elif statistic == at.BISECTION:
             octaves = 0
             for k in range(32):

@@ -44,17 +44,23 @@ def width(fields: int) -> int:
 
 
 @njit(inline="always")
+def _is_usable(amount: Any, limit: Any) -> bool:
+    """Whether a column's amount in A is a move, and the row is not at the column's limit."""
+    return bool(not limit & 1 and _STEP <= amount <= _STEP_DOWN)
+
+
+@njit(inline="always")
 def _matches(memory: Any, held: int, last: int, kept: Any, x: Any, limit: Any, image: bool, plus: Any, minus: Any) -> bool:
     usable: Any = np.int64(0)
     for f in range(len(x)):
-        usable += not limit[f] & 1 and _STEP <= kept[f] <= _STEP_DOWN
+        usable += _is_usable(kept[f], limit[f])
     if usable < c.STRIDE_COLUMNS:
         return False
     plus[:] = 0
     minus[:] = 0
     early, seen = (5 * usable + 7) // 8, 0
     for f in range(len(x)):
-        if limit[f] & 1 or not _STEP <= kept[f] <= _STEP_DOWN:
+        if not _is_usable(kept[f], limit[f]):
             continue
         same = np.uint8(np.uint8(x[f] - kept[f]) + _ONE)  # modulo 256: steps of more than 128 might be taken for others, which is rare
         other = np.uint8(np.uint8(x[f] + kept[f]) + _ONE)
@@ -99,7 +105,7 @@ def _turns(memory: Any, held: int, last: int, kept: Any, x: Any, limit: Any, plu
         if k != last and plus[k] + minus[k] == most and plus[k] >= _SIDE and minus[k] >= _SIDE:
             turns, rises, first = 0, False, True
             for f in range(len(x)):
-                if limit[f] & 1 or not _STEP <= kept[f] <= _STEP_DOWN:
+                if not _is_usable(kept[f], limit[f]):
                     continue
                 before = rises
                 rises = x[f] > memory[f * c.MEMORY + k]

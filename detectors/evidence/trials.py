@@ -231,6 +231,12 @@ def _left_often(code: Any, x: Any, limit: Any, coarse: Any, k: int) -> bool:
     return True
 
 
+@njit(inline="always")
+def _passes(step: Any, limit: Any, least: Any) -> bool:
+    """Whether a step of a column goes further than to its next value; of a value that the reference has not, than jitter."""
+    return bool(step >= (c.TWO_VALUED_BIG if limit & 2 else least))
+
+
 @njit
 def corner(code: Any, value: Any, x: Any, limit: Any, often: Any, m: int, coarse: Any, least: Any, image: bool) -> bool:
     """Whether a new row is one more corner of a box: each column has one of two values that it had before, three or more have both."""
@@ -249,7 +255,7 @@ def corner(code: Any, value: Any, x: Any, limit: Any, often: Any, m: int, coarse
                     return False
         if other >= 0 and (not coarse[f] or limit[f] & 2):
             step = abs(np.int64(x[f]) - np.int64(code[(n + f) * c.RING + other]))
-            two += step >= (c.TWO_VALUED_BIG if limit[f] & 2 else least[f]) and (not image or step <= c.CORNER_PICTURE_STEP)
+            two += _passes(step, limit[f], least[f]) and (not image or step <= c.CORNER_PICTURE_STEP)
     return bool(two >= c.CORNER_COLUMNS)
 
 
@@ -283,7 +289,7 @@ def two_valued(
             squares += v * v
             moved += 1
             signs += 1 if v > 0 else -1
-            big += abs(v) >= (c.TWO_VALUED_BIG if limit[f] & 2 else least[f])
+            big += _passes(abs(v), limit[f], least[f])
             recurring += often[f] >= c.TWO_VALUED_RECUR
     flat_trial = moved >= c.TWO_VALUED_FIELDS and abs(signs) < moved
     anew = big >= 1 and varied >= c.TWO_VALUED_FIELDS and shared >= c.TWO_VALUED_SHARED * m * fine

@@ -88,10 +88,7 @@ def drifting(table: Table, seed: int, noise: Rows) -> Rows:
 
 def severity(table: Table, asked: Rows, answer: Answer, rows: int = 3000) -> int:
     """The highest against the last of 21 clients; the others are ordinary."""
-    X = table(rows, 1).astype(np.float32)
-    unknown = np.full(X.shape[1], np.nan)
-    reference = EvidenceReference.fit(X, np.empty((rows, 0), np.float32), None, low=unknown, high=unknown)
-    _, found = beside(reference, [table(60, 100 + k) for k in range(20)], [asked], lambda Q: answer(Q.astype(float)))
+    _, found = beside(fitted(table(rows, 1)), [table(60, 100 + k) for k in range(20)], [asked], lambda Q: answer(Q.astype(float)))
     assert {client for client, _, _ in found} <= {0}, "no ordinary client is named"
     return max((severity for _, severity, _ in found), default=0)
 
