@@ -35,6 +35,7 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
         np.full(len(r.coarse), c.TWO_VALUED_BIG) if r.image else least_steps(r.look.share), _ordinary(r),
         float(np.exp(ln_page)), float(np.exp(ln_ticket)),
         r.look, r.middle, r.bond, r.generated, bool(r.flip_rates[0] > c.FLIP_U[0]), bool(r.edit_flip_rate > c.EDIT_FLIPS),
+        np.concatenate([np.zeros((len(r.look.share), 1), np.float32), r.look.share.cumsum(1)], axis=1),
     )  # fmt: skip
 
 
@@ -200,7 +201,7 @@ def stream(
             flip = bool(folded >= 0 and answer >= 0 and folded != answer)
             trials.consecutive(
                 real, count, bins, gain, g, ring, before, distance[before], best, flip, equal[before] / fields,
-                fields - equal[before], exact >= 0, step, y.equal_share, y.far2, before != last, y.covered,
+                fields - equal[before], exact >= 0, step, y.equal_share, y.far2, before != last, y.covered, code, x, y.below,
             )  # fmt: skip
         count[at.LABEL] = folded
         if exact >= 0:

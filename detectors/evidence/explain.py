@@ -17,7 +17,7 @@ _SEEN = {
     "flips": "the answer flips between neighbouring rows at ever smaller distances (a search for the decision boundary)",
     "closing": "some answers flip between neighbouring rows at many different distances (a boundary search among other queries)",
     "symmetric": "probes in pairs on both sides of a row (finite differences, antithetic noise)",
-    "lattice": "rows that share most fields with the one they follow and flip the answer (a boundary walk on whole numbers)",
+    "lattice": "rows a little off the one they follow in a few fields, where the answer flips (a boundary walk on whole numbers)",
     "two_valued": "several columns moved by plus or minus one fixed amount, or the same few values combined anew (Square)",
     "bisection": "rows halfway between two recent ones, at half the distance every time (a bisection towards the decision boundary)",
 }
@@ -32,7 +32,7 @@ _NOT_SAID = {
     "flips": "success: whether an adversarial example was found or used",
     "closing": "success, or intent where one client forwards many sensors that sit on a decision boundary",
     "symmetric": "intent: a numerical sensitivity analysis looks the same",
-    "lattice": "intent: a person trying a form's values near a decision looks the same when it is done often enough",
+    "lattice": "intent: a person who turns a form's values step by step near a decision looks the same when it is done often enough",
     "two_valued": "success: whether an adversarial example was found or used",
     "bisection": "intent: a goal seek over several inputs at once looks the same",
 }

@@ -13,7 +13,6 @@ from detectors.evidence import layout as at
 from detectors.evidence import recent, trials
 from detectors.evidence.averaged import are_averages
 from detectors.evidence.composed import confirms as looks_composed
-from detectors.evidence.edits import are_edits
 from detectors.evidence.explainer import mixes_one_row
 from detectors.evidence.generated import Generated
 from detectors.evidence.generated import confirms as looks_made
@@ -53,6 +52,7 @@ class Yardsticks(NamedTuple):
     generated: Generated
     rough: bool  # ordinary neighbours are answered differently, too
     rough_edits: bool  # and ordinary rows that share most fields
+    below: NDArray[np.float32]  # (F, 257) share of the reference's rows below each code
 
 
 @njit
@@ -82,15 +82,18 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int
 
 
 @njit
-def _is_due(count: Any, looks: int) -> bool:
-    """Whether a look that is taken 2^``looks`` times a doubling of the distinct rows is due at the latest of them."""
-    return bool(count[at.DISTINCT] % (1 << max(int(np.log2(count[at.DISTINCT])) - looks, 0)) == 0)
+def _wide(bins: Any) -> int:
+    """The severity that flips of consecutive rows allow which lie further apart than a sensor's noise reaches."""
+    far = 0
+    for k in range(c.LAG_WIDE):
+        far += bins[c.OCTAVES + k]
+    return 0 if far < c.LAG_WIDE_TICKET else (1 if far < c.LAG_WIDE_PAGE else 2)
 
 
 @njit
 def _in_the_middle(count: Any, code: Any, y: Yardsticks, quiet: bool) -> bool:
     """Whether the remembered rows confirm E8, by its first limit or (not ``quiet``) its second; asked four times a doubling of rows."""
-    if not _is_due(count, c.MIDDLE_LOOKS):
+    if count[at.DISTINCT] % (1 << max(int(np.log2(count[at.DISTINCT])) - c.MIDDLE_LOOKS, 0)) != 0:
         return False
     memory, held = recent.remembered(code, count, len(y.look.step))
     return bool(lies_in_the_middle(memory, held, y.look, y.middle, c.MIDDLE_QUIET if quiet else c.MIDDLE_SHRUNK))
@@ -154,13 +157,15 @@ def judge(
                 if s == 2 and y.image:  # dimmed pictures have less of everything, too
                     memory, held = recent.remembered(code, count, fields)
                     s = 2 if are_averages(memory, held, count, y.look.share, y.halved) else 1
-        elif statistic in (at.FLIPS, at.CLOSING, at.LATTICE):
+        elif statistic == at.LATTICE:
+            s = min(s, _wide(bins))
+            s = s if not (y.rough or y.rough_edits) or trials.in_order(count, bins) else 0
+        elif statistic in (at.FLIPS, at.CLOSING):
             edits = count[at.EDITS] > c.FLIP_EDITS * count[at.DISTINCT]
-            filled = touched = total = lagged = largest = octaves = two = far = 0
+            filled = touched = total = lagged = largest = octaves = two = 0
             for k in range(c.OCTAVES):
                 total += bins[k]
                 lagged += bins[c.OCTAVES + k]
-                far += bins[c.OCTAVES + k] if k < c.LAG_WIDE else 0
             least = c.FLIP_BIN_LEAST * total
             for k in range(c.OCTAVES):
                 two = max(two, bins[k] + (bins[k + 1] if k + 1 < c.OCTAVES else 0))
@@ -171,17 +176,10 @@ def judge(
             if statistic == at.CLOSING:
                 wide = filled >= c.CLOSING_BINS[0] or touched >= c.CLOSING_BINS[1]
                 s = s if wide and total - two >= max(c.CLOSING_OUTSIDE, 2 * least) else 0
-            elif statistic == at.LATTICE or edits or filled < c.FLIP_BINS or largest > c.FLIP_BIN_SHARE * total:
+            elif edits or filled < c.FLIP_BINS or largest > c.FLIP_BIN_SHARE * total:
                 allowed = 0 if octaves < c.LAG_TICKET else (1 if octaves < c.LAG_PAGE else 2)
-                if edits or statistic == at.LATTICE:
-                    allowed = max(allowed, 0 if far < c.LATTICE_WIDE_TICKET else (1 if far < c.LATTICE_WIDE_PAGE else 2))
-                s = min(s, allowed)
-            if statistic == at.LATTICE and s > max(severity, reached):
-                values, ring, m = recent.latest(code, count, fields)
-                asked = distinct and _is_due(count, c.EDITS_LOOKS)
-                s = s if asked and are_edits(values, ring, m, (count[at.DISTINCT] - 1) % c.RING, y.look.share) else 0
-            rough = y.rough or (y.rough_edits if statistic == at.LATTICE else edits and statistic == at.CLOSING)
-            if s > 0 and rough:
+                s = min(s, max(allowed, _wide(bins)) if edits else allowed)
+            if s > 0 and (y.rough or (edits and statistic == at.CLOSING)):
                 s = s if trials.in_order(count, bins) else 0
         elif statistic == at.TWO_VALUED:
             if s > max(severity, reached):

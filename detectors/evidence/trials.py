@@ -119,9 +119,36 @@ def _opposite(count: Any, step: Any, length: float, along: Any, turns: bool) -> 
 
 
 @njit
+def adjusts(code: Any, x: Any, k: int, below: Any) -> bool:
+    """Whether the step from the ring's row k turns its columns a little: of each column's other values few lie nearer (E6).
+
+    With F the share of the reference's rows below a value, and the step of a column from a to b: the rows with |value - a| <= |b - a| and
+    another value than a are at most `LATTICE_NEAR` of those with another value. Who puts another value into a form takes one so near in
+    at most that share of the cases, and in fewer if several are changed; a search ends with the smallest steps there are. Columns of two
+    values have no near one.
+
+    Args:
+        code: the client's bytes; the ring's codes follow its values, field-major, `RING` a field.
+        x: (F,) codes of the row.
+        k: slot of the row it continues.
+        below: (F, 257) share of the reference's rows below each code.
+    """
+    n = len(x)
+    for f in range(n):
+        old = np.int64(code[(n + f) * c.RING + k])
+        step = abs(np.int64(x[f]) - old)
+        if step > 0:
+            own = below[f, old + 1] - below[f, old]
+            near = below[f, min(old + step, 255) + 1] - below[f, max(old - step, 0)] - own
+            if near > c.LATTICE_NEAR * (1 - own):
+                return False
+    return True
+
+
+@njit
 def consecutive(
     real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, k: int, d2: float, best: float, flip: bool, equal: float, moved: int,
-    repeat: bool, scratch: Any, equal_share: float, far2: float, covered: bool, covered_gain: Any,
+    repeat: bool, scratch: Any, equal_share: float, far2: float, covered: bool, covered_gain: Any, code: Any, x: Any, below: Any,
 ) -> None:  # fmt: skip
     """E5 and E6: what the step from the row in slot k, d2 its square, in ``moved`` fields, says; ``scratch`` (2, 16) is overwritten.
 
@@ -165,7 +192,7 @@ def consecutive(
     count[at.LATTICE_TRIALS] += 1
     if again:
         return
-    hit = flip and equal >= c.LATTICE_EQUAL and equal > equal_share + c.LATTICE_EXCESS
+    hit = flip and equal >= c.LATTICE_EQUAL and equal > equal_share + c.LATTICE_EXCESS and adjusts(code, x, k, below)
     if covered:
         for a in range(at.ARMS[at.LATTICE]):
             arm = at.FIRST_ARM[at.LATTICE] + a
@@ -176,6 +203,7 @@ def consecutive(
     count[at.LATTICE_FLIPS] += hit
     if flip:
         octave = min(int(np.log(max(2 * np.sqrt(far2 / d2), 1.0)) / _LOG2), c.OCTAVES - 1)
+        octave = octave if moved >= c.LATTICE_FIELDS else max(octave, c.LAG_WIDE)  # one noisy column is never far
         before = bins[c.OCTAVES + octave]
         _add(bins[c.OCTAVES :], octave)
         like, last = count[at.IN_ORDER] >> 4, count[at.IN_ORDER] & 15

@@ -1,14 +1,13 @@
-"""Promises about rows that share what the client never changes: defaults and one customer's many offers are no search on codes (E6)."""
+"""Promises about rows that share most of their values: defaults, offers to one customer, and forms are no search on codes (E6)."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detectors.evidence import ClientEvidence, layout
-from detectors.evidence.constants import MEMORY, RING
+from detectors.evidence import ClientEvidence
+from detectors.evidence import layout as at
+from detectors.evidence.constants import MEMORY
 from detectors.evidence.core import gains
-from detectors.evidence.derive import derive
-from detectors.evidence.edits import are_edits
 from detectors.evidence.trials import flat_step
 from tests.detectors.crowd import beside, fitted
 
@@ -42,19 +41,45 @@ def by_customer(n: int, seed: int) -> Rows:
     return X
 
 
-def walk(n: int, seed: int) -> Rows:
-    """A search on codes: a few fields of a row are set anew, and it goes on from there."""
-    rng, X = np.random.default_rng(seed), table(n, 200 + seed)
-    for k in range(1, n):
-        keep = rng.permuted(np.arange(FIELDS)) >= 3
-        X[k, keep] = X[k - 1, keep]
+def tried(n: int, seed: int, fields: int, back: bool) -> Rows:
+    """A person at a form: one to three fields are given another value, forty times a row; the old values ``back`` in between, or not."""
+    rng, X, other = np.random.default_rng(seed), np.repeat(table(n // 40, 200 + seed), 40, axis=0), table(n, 300 + seed)
+    for k in range(n):
+        if k % 2 or not back:
+            own = rng.choice(FIELDS, fields, replace=False)
+            X[k, own] = other[k, own]
     return X
 
 
-def behind_cover(n: int, seed: int) -> Rows:
-    X = table(n, 500 + seed)
-    X[::4] = walk(n, seed)[: len(X[::4])]
+def one_noisy_column(n: int, seed: int) -> Rows:
+    """A sensor of which one number is as noisy as ordinary rows are apart, and nine stand still."""
+    X = np.repeat(table(1, 200 + seed), n, axis=0)
+    X[:, seed % FIELDS] += np.random.default_rng(seed).normal(size=n)
     return X
+
+
+def search(n: int, seed: int) -> Rows:
+    """From a row halfway to one that is answered otherwise, again and again; then one step in one field at the boundary; and the next."""
+    rng, out = np.random.default_rng(seed), []
+    while len(out) < n:
+        near, far = whole(2, int(rng.integers(1 << 30)))
+        while upper(near[None])[0] == upper(far[None])[0]:
+            far = whole(1, int(rng.integers(1 << 30)))[0]
+        for _ in range(8):
+            middle = np.rint((near + far) / 2)
+            near, far = (middle, far) if upper(middle[None])[0] == upper(near[None])[0] else (near, middle)
+            out.append(middle)
+        turned = np.arange(FIELDS) == rng.integers(0, FIELDS, (12, 1))
+        out += list(far + turned * rng.choice([-1, 1], (12, 1)))
+    return np.array(out[:n])
+
+
+def whole(n: int, seed: int) -> Rows:
+    return np.rint(6 * table(n, seed))
+
+
+def upper(X: Rows | NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.asarray(X.sum(1) > 0)
 
 
 @pytest.mark.parametrize("sparse", [with_defaults, by_customer])
@@ -64,22 +89,26 @@ def test_clients_that_share_half_of_every_row_are_no_search(sparse: object) -> N
     assert found == []
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_the_ring_tells_which(seed: int) -> None:
-    reference = fitted(table(3000, 1))
+@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize("fields", [1, 2, 3])
+def test_who_tries_other_values_in_a_form_is_no_search(fields: int, back: bool) -> None:
+    """Though every second answer is another: the values are as far apart as anybody's."""
+    asked = [tried(400, seed, fields, back) for seed in range(12)]
+    _, found = beside(fitted(table(3000, 1)), [table(60, 100 + k) for k in range(20)], asked, steep)
+    assert at.LATTICE not in {statistic for _, _, statistic in found}
 
-    def edits(rows: Rows) -> bool:
-        seen = derive(reference, rows.astype(np.float32))
-        return bool(are_edits(seen.value.T.ravel(), seen.code.T.ravel(), RING, RING - 1, reference.look.share))
 
-    assert edits(walk(RING, seed))
-    assert edits(behind_cover(RING, seed))
-    near = np.where(np.arange(FIELDS) < 4, table(1, seed) + 0.2 * (table(RING, seed) - table(1, seed)), table(1, seed))
-    assert edits(near), "noise on few fields, the others stay"
-    assert not edits(table(RING, seed))
-    assert not edits(by_customer(90, seed)[40:56])
-    for part in (0.3, 0.5, 0.8):
-        assert not edits(with_defaults(RING, seed, part))
+def test_one_noisy_column_at_a_boundary_is_no_search() -> None:
+    asked = [one_noisy_column(400, seed) for seed in range(10)]
+    _, found = beside(fitted(table(3000, 1)), [table(60, 100 + k) for k in range(20)], asked, steep)
+    assert found == []
+
+
+def test_a_search_on_whole_numbers_is_found() -> None:
+    asked = [search(400, seed) for seed in range(8)]
+    _, found = beside(fitted(whole(3000, 1)), [whole(60, 100 + k) for k in range(20)], asked, upper)
+    assert len({client for client, severity, _ in found if severity == 2}) >= 7
+    assert {statistic for _, _, statistic in found} == {at.LATTICE}
 
 
 @pytest.mark.parametrize(("moved", "flat"), [(3, 0), (4, 1), (6, 1)])
@@ -90,4 +119,4 @@ def test_three_of_six_fields_are_too_few_for_a_step_of_equal_amounts(moved: int,
     memory, x = np.full(6 * MEMORY, 100, np.uint8), np.where(np.arange(6) < moved, 110, 100).astype(np.uint8)
     limit, square = np.where(np.arange(6) < moved, 0, 1).astype(np.uint8), 100 * moved
     flat_step(state.reals[0], state.counts[0], memory, gains(reference), x, limit, False, 0, square)
-    assert state.counts[0][[layout.STEPS, layout.FLAT_STEPS]].tolist() == [1, flat]
+    assert state.counts[0][[at.STEPS, at.FLAT_STEPS]].tolist() == [1, flat]

@@ -249,7 +249,7 @@ def test_repeats_say_nothing(reference: EvidenceReference) -> None:
 
 def test_a_health_check_that_goes_to_and_fro_between_two_answers_is_no_search(reference: EvidenceReference) -> None:
     good, bad = rows(1, 1)[0], rows(1, 1)[0].copy()
-    good[0], bad[0] = 0.4, -0.4  # all other fields are the same, and the answers differ
+    good[0], bad[0] = 0.04, -0.04  # all other fields are the same, and the answers differ
     X = np.tile([good, bad], (500, 1)).astype(np.float32)
     clients = make(reference)
     assert feed(clients, np.zeros(len(X), np.int32), X, []) == []
