@@ -139,7 +139,9 @@ def adjusts(code: Any, x: Any, k: int, below: Any) -> bool:
         step = abs(np.int64(x[f]) - old)
         if step > 0:
             own = below[f, old + 1] - below[f, old]
-            near = below[f, min(old + step, 255) + 1] - below[f, max(old - step, 0)] - own
+            first: Any = max(old - step, 0)
+            last: Any = min(old + step, c.CODE_LAST)
+            near = below[f, last + 1] - below[f, first] - own
             if near > c.LATTICE_NEAR * (1 - own):
                 return False
     return True

@@ -60,7 +60,8 @@ def one_noisy_column(n: int, seed: int) -> Rows:
 
 def search(n: int, seed: int) -> Rows:
     """From a row halfway to one that is answered otherwise, again and again; then one step in one field at the boundary; and the next."""
-    rng, out = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    out: list[Rows] = []
     while len(out) < n:
         near, far = whole(2, int(rng.integers(1 << 30)))
         while upper(near[None])[0] == upper(far[None])[0]:
