@@ -1,14 +1,16 @@
 """Promises about rows that share most of their values: defaults, offers to one customer, and forms are no search on codes (E6)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from detectors.evidence import ClientEvidence
 from detectors.evidence import layout as at
-from detectors.evidence.constants import MEMORY
+from detectors.evidence.constants import MEMORY, RING
 from detectors.evidence.core import gains
-from detectors.evidence.trials import flat_step
+from detectors.evidence.trials import adjusts, flat_step
 from tests.detectors.crowd import beside, fitted
 
 Rows = NDArray[np.float64]
@@ -97,6 +99,25 @@ def test_who_tries_other_values_in_a_form_is_no_search(fields: int, back: bool) 
     asked = [tried(400, seed, fields, back) for seed in range(12)]
     _, found = beside(fitted(table(3000, 1)), [table(60, 100 + k) for k in range(20)], asked, steep)
     assert at.LATTICE not in {statistic for _, _, statistic in found}
+
+
+@pytest.mark.parametrize(
+    ("values", "old", "new", "small"),
+    [
+        (range(0, 100, 10), 0, 10, True),  # one of nine other values is as near
+        (range(0, 100, 10), 0, 40, False),  # four of nine
+        (range(0, 100, 10), 50, 40, True),  # two of nine
+        (range(0, 100, 10), 50, 30, False),  # four of nine
+        (range(0, 100, 10), 5, 6, True),  # a value that the reference has not, to another one
+        (range(0, 100, 10), 50, 50, True),
+        ((0, 90), 0, 90, False),  # two values have no near one
+        ((0, 200, 254), 254, 200, False),
+    ],
+)
+def test_a_step_is_small_if_few_other_values_are_as_near(values: Sequence[int], old: int, new: int, small: bool) -> None:
+    share, code = np.zeros((1, 257), np.float32), np.full(2 * RING, old, np.uint8)
+    share[0, 1 + np.array(values)] = 1 / len(values)
+    assert adjusts(code, np.array([new], np.uint8), 3, share.cumsum(1)) == small
 
 
 def test_one_noisy_column_at_a_boundary_is_no_search() -> None:
