@@ -35,6 +35,7 @@ BLOCKS, MAX_BLOCKS = 48, 1024
 """Equal stretches of time of a recorded reference, of an hour if there are enough rows: a longer one averages a swing away."""
 BLOCK_S, BLOCK_ROWS = 3600.0, 100
 
+_TINY = float(np.finfo(np.float32).tiny)  # 1 / sd is kept in float32
 MIN_DAYS = 2
 """A recorded reference that covers less cannot tell a day's swing from a drift, and opens tickets only."""
 MAX_DAYS, MAX_SEASON_CELLS = 400, 6_000
@@ -283,7 +284,7 @@ class DriftReference:
                 if finite.size:
                     mean[v] = finite.mean(dtype=np.float64)
                     spread = float(finite.std(dtype=np.float64))
-                    sd[v] = spread if spread > 1e-12 * (1.0 + abs(mean[v])) else 1.0
+                    sd[v] = spread if spread > max(1e-12 * abs(mean[v]), _TINY) else 1.0  # constant, or as good as
                 if mine.size > 2:
                     lower, upper = finite[finite <= mine[1]], finite[finite > mine[-2]]
                     tails[v] = (mine[1] - lower.mean(dtype=np.float64)) / sd[v], (upper.mean(dtype=np.float64) - mine[-2]) / sd[v]

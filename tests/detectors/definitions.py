@@ -33,10 +33,16 @@ def measures(reference: DriftReference, v: int, past: Values, now: Values) -> di
     x, y = (values[~np.isnan(values)].astype(np.float64) for values in (past, now))
     if y.size:
         out["ks"] = _ks(np.searchsorted(edges, x), np.searchsorted(edges, y))
-        sd = x.std() or 1.0
+        sd = _sd(x)
         shift = np.clip((y - x.mean()) / sd, -16, 16).mean()
         out["w1"] = max(_area(edges.astype(np.float64), x, y, sd), abs(float(shift)))
     return out
+
+
+def _sd(x: Floats) -> float:
+    """Of the reference; 1 where it is as good as constant: by its own size, or in float32."""
+    spread = float(x.std())
+    return spread if spread > max(1e-12 * abs(float(x.mean())), float(np.finfo(np.float32).tiny)) else 1.0
 
 
 def _area(edges: Floats, x: Floats, y: Floats, sd: float) -> float:
@@ -53,7 +59,7 @@ def _area(edges: Floats, x: Floats, y: Floats, sd: float) -> float:
 def raw_w1(past: Values, now: Values) -> float:
     """Wasserstein-1 of the raw values in reference sd."""
     x, y = (values[~np.isnan(values)].astype(np.float64) for values in (past, now))
-    return float(wasserstein_distance(x, y)) / (float(x.std()) or 1.0)
+    return float(wasserstein_distance(x, y)) / _sd(x)
 
 
 def raw_ks(past: Values, now: Values) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -38,8 +38,15 @@ def sized(past: Values, *parts: Values) -> tuple[DriftReference, dict[str, float
     return reference, {name: float(getattr(sizes, name)[0]) for name in ("psi", "js", "ks", "w1")}
 
 
+def in_units(scale: float) -> tuple[Values, Values]:
+    """Thirty values, one of them another, and a window without it."""
+    return np.array([scale] + 29 * [0], np.float32), np.zeros(1, np.float32)
+
+
 @settings(max_examples=60, deadline=None)
 @given(PAIRS, st.integers(0, 200))
+@example(in_units(1e-15), 0)  # farads, where picofarads were meant
+@example(in_units(5e-40), 0)  # nothing, in float32
 def test_a_windows_sizes_are_those_of_its_raw_values(pair: tuple[Values, Values], cut: int) -> None:
     past, now = pair
     reference, got = sized(past, now[:cut], now[cut:])
