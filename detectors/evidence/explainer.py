@@ -31,7 +31,7 @@ def mixes_one_row(memory: Any, held: int, share: Any) -> bool:
     times = np.empty(256, np.int64)
     columns = kept = 0
     for f in range(len(share)):
-        mode = recent.tally(memory[f * c.MEMORY : f * c.MEMORY + held], times)
+        mode = recent.tally(memory, held, f, times)
         if share[f, mode] >= c.MIXED_COMMON:
             continue
         columns += 1

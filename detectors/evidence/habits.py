@@ -87,7 +87,7 @@ def is_coarser(memory: Any, held: int, share: Any) -> bool:
     times = np.empty(256, np.int64)
     columns = repeated = 0
     for f in range(len(share)):
-        mode = recent.tally(memory[f * c.MEMORY : f * c.MEMORY + held], times)
+        mode = recent.tally(memory, held, f, times)
         n, left = held - times[mode], 1.0 - share[f, mode]
         if n < c.LOOK_ROWS or left < c.COARSER_LEFT:
             continue

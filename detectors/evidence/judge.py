@@ -183,7 +183,7 @@ def judge(
                 s = s if trials.in_order(count, bins) else 0
         elif statistic == at.TWO_VALUED:
             if s > max(severity, reached):
-                _, ring, m = recent.latest(code, count, fields)
+                ring, m = recent.latest(code, count, fields)
                 s = s if distinct and not is_rounded(ring, m, y.look.share) else 0
         elif statistic == at.BISECTION:
             octaves = 0

@@ -146,14 +146,14 @@ def remembered(code: Any, count: Any, fields: int) -> Any:
 
 @njit
 def latest(code: Any, count: Any, fields: int) -> Any:
-    """The ring's values and their codes (field-major, `RING` a field), and how many rows are in it; called as `remembered`."""
-    return code[: c.RING * fields], code[c.RING * fields : 2 * c.RING * fields], min(count[at.DISTINCT], c.RING)
+    """The codes of the ring's rows (field-major, `RING` a field), and how many rows are in it."""
+    return code[c.RING * fields : 2 * c.RING * fields], min(count[at.DISTINCT], c.RING)
 
 
 @njit
-def tally(column: Any, times: Any) -> int:
-    """Counts how often each byte is in a column of remembered or latest rows, into times (256,); returns the most frequent one."""
+def tally(memory: Any, held: int, f: int, times: Any) -> int:
+    """Counts how often each code is in column f of the remembered rows, into times (256,); returns the most frequent one."""
     times[:] = 0
-    for byte in column:
-        times[byte] += 1
+    for i in range(held):
+        times[memory[f * c.MEMORY + i]] += 1
     return int(times.argmax())

@@ -115,7 +115,7 @@ def filled(memory: Any, held: int, look: Look, z: Any, kept: Any) -> None:
     times = np.empty(256, np.int64)
     decoded(memory, held, look, z)
     for f in range(len(look.step)):
-        mode = recent.tally(memory[f * c.MEMORY : f * c.MEMORY + held], times)
+        mode = recent.tally(memory, held, f, times)
         often = times[mode] >= max(c.LOOK_FILLED_LEAST, c.LOOK_FILLED * held) and times[mode] > 2 * look.share[f, mode] * held + 3
         for i in range(held):
             kept[i, f] = not (often and memory[f * c.MEMORY + i] == mode)
