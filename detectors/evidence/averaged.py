@@ -1,7 +1,8 @@
 """Pictures that are averages of two (mixup): where a page is allowed of those that are quieter than ordinary ones (E8).
 
-Cameras make quiet pictures, too: dimmed, hazy, out of focus. So E8 opens a ticket, and a page only where the remembered pictures, by their
-sampled pixels, are what an average ``w a + (1 - w) b`` of two ordinary ones is and no camera's picture was:
+Cameras make quiet pictures, too: dimmed, hazy, out of focus. So by its first limit E8 opens a ticket; a page, and anything by its second,
+only where the remembered pictures, by their sampled pixels, are what an average ``w a + (1 - w) b`` of two ordinary ones is and no
+camera's picture was:
 
 - *apart*, ``mean over pixels of (m - mu)^2 / var - scatter / n``: every pixel keeps its mean, apart is 0 to .02, and their sum stays within
   a twentieth. Dimmed by a fifth .05 to .18, haze on a dark background .1 and more;

@@ -17,14 +17,14 @@ from detectors.evidence.core import gains, room, stream, yardsticks
 from detectors.evidence.derive import derive
 from detectors.evidence.explainer import mixes_one_row
 from detectors.evidence.layout import STATISTICS, State
-from detectors.evidence.population import Population, forget, nobody
+from detectors.evidence.population import Population, factors_of, forget, nobody, stored
 from detectors.evidence.recent import remembered
 from detectors.evidence.reference import EvidenceReference
 from detectors.state import StateError, pack, unpack
 
 FAMILIES = ("extraction", "evasion")
 Ints = NDArray[np.signedinteger]
-_KIND, _VERSION = "evidence.clients", 7
+_KIND, _VERSION = "evidence.clients", 8
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class ClientEvidence:
             raise ValueError(f"capacity must be at least 1, got {capacity}")
         self.reference = reference
         self._yardsticks = yardsticks(reference, ln_page, ln_ticket)
-        self._population = nobody(gains(reference))
+        self._population = nobody(gains(reference), reference.middle)
         self._room = room()
         self._state = layout.empty(reference, capacity)
 
@@ -185,7 +185,7 @@ class ClientEvidence:
 
     def rest(self) -> dict[str, Any]:
         """What else the state holds; small."""
-        return dict(self._population._asdict())
+        return stored(self._population)
 
     def load_rest(self, body: dict[str, Any]) -> None:
         """Goes on from `rest` of another object with the same reference and thresholds.
@@ -193,15 +193,11 @@ class ClientEvidence:
         Raises:
             detectors.state.StateError: the body is none of this reference's; nothing has changed then.
         """
-        if body.keys() != set(Population._fields):
-            raise StateError(f"evidence: expected {sorted(Population._fields)}, got {sorted(map(str, body))[:20]}")
-        population = Population(**body)
-        _check(population, self._population)
-        self._population = population
+        self._population = self._going_on(body)
 
     def snapshot(self) -> bytes:
         """The state of all slots."""
-        return pack(_KIND, _VERSION, {"clients": self._state._asdict(), "population": self._population._asdict()})
+        return pack(_KIND, _VERSION, {"clients": self._state._asdict(), "population": self.rest()})
 
     def restore(self, blob: bytes) -> None:
         """Continues bit for bit where the snapshot was taken (same reference and thresholds).
@@ -210,10 +206,17 @@ class ClientEvidence:
             detectors.state.StateError: damaged bytes, or a state made with another reference layout.
         """
         body = unpack(blob, _KIND, _VERSION)
-        state, population = State(**body["clients"]), Population(**body["population"])
+        state = State(**body["clients"])
         _check(state, layout.empty(self.reference, len(state.counts)))
+        self._state, self._population = state, self._going_on(body["population"])
+
+    def _going_on(self, body: dict[str, Any]) -> Population:
+        expected = stored(self._population)
+        if body.keys() != expected.keys():
+            raise StateError(f"evidence: expected {sorted(expected)}, got {sorted(map(str, body))[:20]}")
+        population = self._population._replace(**body)
         _check(population, self._population)
-        self._state, self._population = state, population
+        return population._replace(factors=factors_of(self.reference.middle, population.usual))
 
 
 def _check(new: State | Population, expected: State | Population) -> None:

@@ -52,7 +52,7 @@ JOINT_EDGE_ROWS = 64  # rows with rare limit values that are not judged (integra
 JOINT_DEFAULT = 1_000  # weight of a row holding the reference's median, mean or zero where these are rare: never judged
 EDGE_RARE, DEFAULT_RARE = 0.03, 0.02  # share of reference rows below which a limit or default value is remarkable
 TEMPLATE_EXCESS = 0.15  # more equal fields than reference pairs have: the row continues the previous one, no fresh draw
-IMPUTED_EXCESS = 0.10  # repeated inner values above the reference's: imputed fields, so E1 can only open a ticket
+IMPUTED_EXCESS = 0.15  # repeated inner values above the reference's: imputed fields, so E8 is silent
 IMPUTED_REPEATS = 3  # of the ring's rows
 
 # --- E1 is looked at again before it speaks (`detectors.evidence.second_look`) ------------------------------------------------------
@@ -84,20 +84,28 @@ SMOOTH_MARGIN = 1.2  # the next client's cluster may be quieter than the quietes
 SMOOTH_Q = (0.25, 0.45, 0.75), (0.45, 0.6, 0.8)
 SMOOTH_MOVED = 0.5  # energy of the step over the row's own: less, and the row continues the last one (a quiet sensor)
 MOVED_LIMIT = 1  # ... unless the step has more than E1's second limit, as no sensor's: uniform draws lie on one side of skewed columns
-SMOOTH_MIN_ROWS = 48  # remembered
+SMOOTH_MIN_ROWS = 64  # remembered
 PART_CAUTION = 10  # rows' worth of the reference's own share that a part of it is given: a handful of rows says little
-MIDDLE_FLOOR, MIDDLE_CAP = 0.32, 0.8  # ordinary clients from everywhere .15 to .3; averages .4 to .8
-MIDDLE_MARGIN = 1.15  # over the worst part
-# How far apart from the middle; scatter from and to; a direction counts as no narrower above; share of these; how uneven the directions'
-# scatter is. Averages 0 to .06 (of a pool of twenty rows), .27 to .7, 0 to .12 (.2 in a table of five columns), .13 to .42; segments near
-# the middle .09 to .16 apart, or .2 to .5 of the directions wide, or .4 to .7 uneven; gaps and defaults .75 and more of the scatter once
-# what was filled is left out, sensors 0 to .1. The second is for parts of the reference; the third for rows whose residuals are small: no
-# sensor in a place of its own, whose scatter is its noise.
-MIDDLE_SHRUNK = 0.08, 0.2, 0.7, 0.9, 0.125, 0.42
-MIDDLE_NEARLY = 0.1, 0.2, 0.75, 0.9, 0.2, 0.45
-MIDDLE_QUIET = 0.5, 0.2, np.inf, np.inf, 1.0, np.inf
-MIDDLE_ORDER = 0.2  # correlation of each row with the one before: averages -.01 to .09, rows in the order of time or place .42 to .92
-MIDDLE_LOOKS = 2  # halvings of the distinct rows between two looks: four looks in each doubling
+# E8's second limit is many: a row's factor is the likelihood ratio of averages over ordinary rows between two of these quantiles.
+MIDDLE_QUANTILES = (0.03, 0.06, 0.1, 0.16, 0.25, 0.35, 0.5, 0.65, 0.8, 0.9, 0.96)
+MIDDLE_AVERAGES = 6_000  # of the reference's rows, that tell how often
+MIDDLE_RATE = 0.26  # tolerated share of rows within the 25 % quantile
+MIDDLE_WAYS = (1.0, 0.6, 0.35)  # alternatives, on the way from that to averages: an attacker's are of few rows, or rounded
+MIDDLE_FAR = 0.95  # of that way from which averages are as good as tolerated
+# How far from the middle; scatter from and to; correlation of each row with the one before. Averages 0 to .06 (of a pool of twenty rows),
+# .27 to .8, -.01 to .09; sensors have a scatter of 0 to .1, rows in the order of time or place a correlation of .42 to .92. The last is for
+# rows whose residuals are small: no sensor in a place of its own.
+MIDDLE_APART, MIDDLE_SCATTER, MIDDLE_ORDER, MIDDLE_QUIET = 0.08, (0.2, 0.85), 0.2, 0.5
+MIDDLE_LOOKS = 3  # halvings of the distinct rows between two looks: eight looks in each doubling
+# Averages or calm rows (`detectors.evidence.calm`):
+CALM_ROWS = (64, 96)  # of a window, from the first rows that E8 speaks of to a full memory
+CALM_AVERAGES, CALM_POOLS = 128, (30, 60)  # windows of averages, of so many rows each; rows that some are made of
+CALM_WINDOWS = 16  # of each of 20 calm kinds
+CALM_LEAST = 20  # rows of a part
+CALM_RIDGE = 0.01
+CALM_MARGIN = 0.5  # nats above the calmest window
+CALM_TIED = 0.06  # equal pairs of a column above the reference's: averages -.2 to .03, three gaps in ten filled with one value .09
+CALM_FLOOR = 0.05  # of the numbers that are taken the logarithm of
 # Pictures (`detectors.evidence.averaged`); what averages of two have, and nearest to it a camera:
 AVERAGED_LIVE = 0.05  # of the median pixel's variance; the others are always dark
 AVERAGED_BACKGROUND = 0.15  # digits .2 to .5, photographs .04

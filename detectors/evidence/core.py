@@ -34,7 +34,7 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
         float(np.exp(r.smooth_limit)) - 1e-4, r.smooth_halved, r.coarse,
         np.full(len(r.coarse), c.TWO_VALUED_BIG) if r.image else least_steps(r.look.share), _ordinary(r),
         float(np.exp(ln_page)), float(np.exp(ln_ticket)),
-        r.look, r.middle, r.bond, r.generated, bool(r.flip_rates[0] > c.FLIP_U[0]), bool(r.edit_flip_rate > c.EDIT_FLIPS),
+        r.look, r.middle, r.calm, r.bond, r.generated, bool(r.flip_rates[0] > c.FLIP_U[0]), bool(r.edit_flip_rate > c.EDIT_FLIPS),
         np.concatenate([np.zeros((len(r.look.share), 1), np.float32), r.look.share.cumsum(1)], axis=1),
     )  # fmt: skip
 
@@ -48,11 +48,11 @@ def _covered(reference: EvidenceReference) -> NDArray[np.float32]:
 
 def _ordinary(reference: EvidenceReference) -> Ordinary:
     nominal = np.concatenate([1 - np.array(c.JOINT_QUANTILES), np.array(c.SMOOTH_QUANTILES), reference.generated.nominal])
-    return Ordinary(np.concatenate([reference.joint_rates, _smooth(reference), reference.generated.rates]), nominal)
+    return Ordinary(np.concatenate([reference.joint_rates, _smooth(reference), reference.generated.rates]), nominal, reference.middle)
 
 
 def _smooth(reference: EvidenceReference) -> tuple[float, float]:
-    return reference.smooth_rate, reference.middle.rate
+    return reference.smooth_rate, c.MIDDLE_RATE
 
 
 def gains(reference: EvidenceReference) -> NDArray[np.float32]:
@@ -250,7 +250,7 @@ def stream(
         if fresh and not template and m > 0 and y.bond.factor > 0:
             trials.independent(real, count, code, gain, x, newest, y.bond, bond[:fields])
         if (fresh or (close and not edit)) and not template and count[at.BLOCK] & 1:
-            if trials.joint(real, count, word, gain, residual, y.energy, y.quiet, columns.inside[i], fresh):
+            if trials.joint(real, count, word, gain, residual, y.energy, y.quiet, columns.away[i], population.factors, fresh):
                 known = knows_made(population.usual)
                 trials.generated(real, count, gain, columns.level[i], known)
                 if known and columns.level[i] > 0 and count[at.GENERATED_TRIALS] % c.COMPOSED_EVERY == 0:

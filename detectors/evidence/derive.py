@@ -16,7 +16,7 @@ from detectors.evidence import constants as c
 from detectors.evidence.compiled import FINGERPRINT, STALE, call
 from detectors.evidence.generated import judge
 from detectors.evidence.hashing import hashed
-from detectors.evidence.middle import near_middle
+from detectors.evidence.middle import from_middle
 from detectors.evidence.reference import EvidenceReference
 from detectors.evidence.sampled import code_of, steps_per_unit
 
@@ -38,7 +38,7 @@ class Columns(NamedTuple):
     remarkable: NDArray[np.int32]  # (n,) rare limit values in the row; JOINT_DEFAULT when it holds a rare default
     missing: NDArray[np.int32]  # (n,) values that were not numbers
     level: NDArray[np.uint8]  # (n,) how many of E12's limits the row is above
-    inside: NDArray[np.uint8]  # (n,) whether it is near the middle (E8)
+    away: NDArray[np.uint8]  # (n,) how many of E8's limits it is from the middle
 
 
 def derive(reference: EvidenceReference, X: NDArray[np.float32]) -> Columns:
@@ -79,7 +79,7 @@ def derive(reference: EvidenceReference, X: NDArray[np.float32]) -> Columns:
         out.limit,
     )
     call(judge, X, r.sampled, out.code, r.look, r.generated, out.level)
-    call(near_middle, out.code, r.middle, out.inside)
+    call(from_middle, out.code, r.middle, out.away)
     return out
 
 

@@ -31,7 +31,7 @@ from detectors.evidence.boosting import BLOCK, Trees, fit_trees, no_trees, score
 from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.habits import habits, powers, shows, spread_of_pairs
 from detectors.evidence.residual import Floats, ledoit_wolf
-from detectors.evidence.sampled import Sampled, parts, shares_of
+from detectors.evidence.sampled import Sampled, parts, sendable, shares_of
 from detectors.evidence.second_look import Look, complete, decoded, filled, mapped
 from detectors.lean import allocating
 
@@ -133,7 +133,7 @@ def made(rows: Floats, columns: Sampled, k: int, rng: np.random.Generator) -> Fl
         some() + rng.choice([0.05, 0.1, 0.2], (m, 1)) * spread * rng.choice([-1, 1], (m, fields)),
         other * some() + (1 - other) * some() + rng.choice([0.03, 0.1], (m, 1)) * np.sqrt(fields) * sphere * sd,
     ]
-    return _sendable(np.concatenate(out), rows, columns, rng)
+    return sendable(np.concatenate(out), rows, columns, rng)
 
 
 def met(rows: Floats, columns: Sampled, k: int, rng: np.random.Generator) -> Floats:
@@ -162,13 +162,7 @@ def met(rows: Floats, columns: Sampled, k: int, rng: np.random.Generator) -> Flo
         some() + rng.choice([0.03, 0.1], (m, 1)) * sd * rng.normal(size=(m, fields)),
         some() + rng.choice([0.3, 0.6], (m, 1)) * sd * rng.choice([-1, 0, 1], (m, fields), p=[0.15, 0.7, 0.15]),
     ]
-    return _sendable(np.concatenate(out), rows, columns, rng)
-
-
-def _sendable(made: Floats, rows: Floats, columns: Sampled, rng: np.random.Generator) -> Floats:
-    whole = (rows == np.round(rows)).all(0)
-    inside: Floats = np.clip(made, columns.least, columns.most)
-    return np.where(whole & (rng.random((len(made), 1)) < c.GENERATED_ROUNDED), np.round(inside), inside)
+    return sendable(np.concatenate(out), rows, columns, rng)
 
 
 def _model(code: Bytes, columns: Sampled) -> tuple[Floats, Floats]:

@@ -12,6 +12,7 @@ from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 from detectors.evidence import recent, trials
 from detectors.evidence.averaged import are_averages
+from detectors.evidence.calm import Calm, are_calm
 from detectors.evidence.composed import confirms as looks_composed
 from detectors.evidence.explainer import mixes_one_row
 from detectors.evidence.generated import Generated
@@ -48,6 +49,7 @@ class Yardsticks(NamedTuple):
     ticket: float
     look: Look
     middle: Middle
+    calm: Calm
     bond: Bond
     generated: Generated
     rough: bool  # ordinary neighbours are answered differently, too
@@ -92,11 +94,13 @@ def _wide(bins: Any) -> int:
 
 @njit
 def _in_the_middle(count: Any, code: Any, y: Yardsticks, quiet: bool) -> bool:
-    """Whether the remembered rows confirm E8, by its first limit or (not ``quiet``) its second; asked four times a doubling of rows."""
+    """Whether the remembered rows confirm E8, by its first limit or (not ``quiet``) its second; asked eight times a doubling of rows."""
     if count[at.DISTINCT] % (1 << max(int(np.log2(count[at.DISTINCT])) - c.MIDDLE_LOOKS, 0)) != 0:
         return False
     memory, held = recent.remembered(code, count, len(y.look.step))
-    return bool(lies_in_the_middle(memory, held, y.look, y.middle, c.MIDDLE_QUIET if quiet else c.MIDDLE_SHRUNK))
+    if not lies_in_the_middle(memory, held, y.look, y.middle, quiet):
+        return False
+    return bool(y.image or not are_calm(memory, held, y.look, y.middle, y.calm))
 
 
 @njit
@@ -154,9 +158,10 @@ def judge(
             s = s if quiet else _alone(count, known, c.POPULATION_KNOWN, s)
             if s > max(severity, reached):
                 s = s if distinct and _in_the_middle(count, code, y, quiet) else 0
-                if s == 2 and y.image:  # dimmed pictures have less of everything, too
+                if y.image and (s == 2 or (s == 1 and not quiet)):  # dimmed pictures have less of everything, too
                     memory, held = recent.remembered(code, count, fields)
-                    s = 2 if are_averages(memory, held, count, y.look.share, y.halved) else 1
+                    if not are_averages(memory, held, count, y.look.share, y.halved):
+                        s = 1 if trials.quiet_alone(real) > y.ticket else 0
         elif statistic == at.LATTICE:
             s = min(s, _wide(bins))
             s = s if not (y.rough or y.rough_edits) or trials.in_order(count, bins) else 0

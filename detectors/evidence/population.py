@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
+from detectors.evidence.middle import Middle, set_factors
+from detectors.lean import allocating
 
 WRITES, REFRESHED, EPOCH, KNOWN = range(4)
 MOVING = 9
@@ -25,6 +27,8 @@ MOVING = 9
 MADE_RATES = MOVING - len(c.GENERATED_LIMITS)
 """The first of E12's."""
 _LIMITS = len(c.JOINT_QUANTILES)
+_MIDDLE = _LIMITS + 1
+_MOST = 0.98
 _FIRST = tuple(
     at.FIRST_ARM[statistic] + 3 * k for statistic, limits in ((at.JOINT, _LIMITS), (at.SMOOTH, 2), (at.GENERATED, 3)) for k in range(limits)
 )
@@ -36,6 +40,7 @@ class Ordinary(NamedTuple):
 
     rates: NDArray[np.float64]  # (9,) tolerated
     nominal: NDArray[np.float64]  # (9,) of its own rows
+    middle: Middle
 
 
 class Population(NamedTuple):
@@ -48,16 +53,30 @@ class Population(NamedTuple):
     usual: NDArray[np.float64]  # (9,) excess of the tolerated rates over the reference's
     clock: NDArray[np.int64]  # (4,) WRITES, REFRESHED, EPOCH, KNOWN
     gain: NDArray[np.float32]  # (arms, 2) factors of every arm: on a miss, on a hit
+    factors: NDArray[np.float32]  # (12, 3) of E8's second limit, by how far a row is from the middle
 
 
-def nobody(gain: NDArray[np.float32]) -> Population:
+def nobody(gain: NDArray[np.float32], middle: Middle) -> Population:
     """No client judged yet: the reference's rates hold."""
     n = c.POPULATION
+    usual = np.zeros(MOVING)
     return Population(
         np.full(n, -1, np.int32), np.zeros((n, 1 + MOVING), np.int32), np.zeros((n, MOVING), np.float32), np.zeros(n, np.int64),
-        np.zeros(MOVING),
-        np.zeros(4, np.int64), gain,
+        usual, np.zeros(4, np.int64), gain, factors_of(middle, usual),
     )  # fmt: skip
+
+
+def stored(population: Population) -> dict[str, Any]:
+    """What a snapshot holds of it: all but the factors, which follow from `usual`."""
+    return {name: array for name, array in population._asdict().items() if name != "factors"}
+
+
+@allocating
+def factors_of(middle: Middle, usual: Any) -> Any:
+    """The factors (12, 3) of E8's second limit where the rates are in excess of the reference's by ``usual`` (9,)."""
+    out = np.empty((len(middle.ordinary), len(c.MIDDLE_WAYS)), np.float32)
+    set_factors(out, middle, min(c.MIDDLE_RATE + usual[_MIDDLE], _MOST))
+    return out
 
 
 def forget(population: Population, slots: NDArray[np.signedinteger]) -> None:
@@ -133,7 +152,8 @@ def _refresh(population: Population, ordinary: Ordinary, room: Any) -> None:
     if moved:
         for k in range(MOVING):
             population.usual[k] = excess[k]
-            set_arms(population.gain, _FIRST[k], min(ordinary.rates[k] + excess[k], 0.98), _ALTERNATIVES[k])
+            set_arms(population.gain, _FIRST[k], min(ordinary.rates[k] + excess[k], _MOST), _ALTERNATIVES[k])
+        set_factors(population.factors, ordinary.middle, min(c.MIDDLE_RATE + excess[_MIDDLE], _MOST))
     if rose:
         clock[EPOCH] += 1
 
@@ -158,7 +178,10 @@ def _usual(population: Population, k: int, room: Any) -> float:
 
 @njit
 def reconsider(real: Any, count: Any, population: Population) -> None:
-    """After the tolerated rates rose: a client's evidence is at most the likelihood ratio of all its rows at the present rates."""
+    """After the tolerated rates rose: a client's evidence is at most the likelihood ratio of all its rows at the present rates.
+
+    Of E8's second limit by the rows within its 25 % quantile alone, since no more of them is counted.
+    """
     count[at.EPOCH] = population.clock[EPOCH]
     n = count[at.SCORED]
     for k in range(MOVING):

@@ -10,17 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from detectors.evidence import calibrate
 from detectors.evidence import constants as c
+from detectors.evidence.calm import Calm, fit_calm, no_calm
 from detectors.evidence.generated import Generated, fit_generated
 from detectors.evidence.hashing import occurring
 from detectors.evidence.independence import Bond, fit_bond
-from detectors.evidence.middle import Middle, fit_middle
+from detectors.evidence.middle import Middle, averages, fit_middle
 from detectors.evidence.residual import Floats, Residual, fit_residual
 from detectors.evidence.sampled import Sampled
 from detectors.evidence.second_look import Look, fit_look
 from detectors.evidence.sound import check
 from detectors.state import pack, reading, unpack
 
-_KIND, _VERSION = "evidence.reference", 11
+_KIND, _VERSION = "evidence.reference", 12
 Float32s = NDArray[np.float32]
 
 
@@ -77,6 +78,7 @@ class EvidenceReference:
     bisection_rate: float
     look: Look
     middle: Middle
+    calm: Calm
     bond: Bond
     generated: Generated
 
@@ -159,7 +161,9 @@ class EvidenceReference:
         look = fit_look(clipped[:, sampled], code, columns, bent, np.random.default_rng(seed))
         parts = np.random.default_rng(seed)
         clusterings = [calibrate.clusters(clipped[:, sampled], k, parts) for k in c.INDEPENDENT_CLUSTERS]
-        middle = fit_middle(code, clusterings, image is not None, np.random.default_rng(seed))
+        between = np.random.default_rng(seed)
+        middle = fit_middle(code, columns.coded(averages(H, columns, c.MIDDLE_AVERAGES, between)), between)
+        calm = no_calm(len(sampled)) if image is not None else fit_calm(H, clipped, columns, middle, look, between)
         bond = fit_bond(code, step, clusterings, image is not None, np.random.default_rng(seed))
         generated = fit_generated(H, columns, clusterings, image is not None, np.random.default_rng(seed))
         position = clipped @ projection if projection.size else clipped
@@ -195,6 +199,7 @@ class EvidenceReference:
             bisection_rate=calibrate.bisection_rate(position, np.random.default_rng(seed)),
             look=look,
             middle=middle,
+            calm=calm,
             bond=bond,
             generated=generated,
             **_as_float32(residual, d),
@@ -203,7 +208,9 @@ class EvidenceReference:
     def to_bytes(self) -> bytes:
         """A self-describing state; 50 KB at 20 columns, 270 KB at 784."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
-        parts = {name: getattr(self, name)._asdict() for name in ("look", "middle", "bond")} | {"generated": self.generated.to_dict()}
+        parts = {name: getattr(self, name)._asdict() for name in ("look", "middle", "calm", "bond")} | {
+            "generated": self.generated.to_dict()
+        }
         return pack(_KIND, _VERSION, own | parts)
 
     @classmethod
@@ -215,7 +222,8 @@ class EvidenceReference:
             detectors.state.StateError: damaged bytes, or of something else.
         """
         body = unpack(blob, _KIND, _VERSION)
-        parts: dict[str, Any] = {"look": Look(**body["look"]), "middle": Middle(**body["middle"]), "bond": Bond(**body["bond"])}
+        parts: dict[str, Any] = {"look": Look(**body["look"]), "middle": Middle(**body["middle"])}
+        parts |= {"calm": Calm(**body["calm"]), "bond": Bond(**body["bond"])}
         parts |= {"generated": Generated.from_dict(body["generated"])}
         return cls(**check(body | parts))
 

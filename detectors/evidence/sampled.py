@@ -70,3 +70,13 @@ def parts(code: NDArray[np.uint8], clusterings: list[NDArray[np.int64]]) -> list
         low, high = np.quantile(column, [c.JOINT_LEFT_OUT[0], 1 - c.JOINT_LEFT_OUT[0]])
         out += [column <= low, column >= high]
     return out
+
+
+def sendable(made: Floats, rows: Floats, columns: Sampled, rng: np.random.Generator) -> Floats:
+    """Rows ``made`` (m, F) of the reference's ``rows`` (n, F), as a caller sends them.
+
+    Within the schema's limits; columns of whole numbers are rounded in three of four rows.
+    """
+    whole = (rows == np.round(rows)).all(0)
+    inside: Floats = np.clip(made, columns.least, columns.most)
+    return np.where(whole & (rng.random((len(made), 1)) < c.GENERATED_ROUNDED), np.round(inside), inside)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from detectors.evidence import constants as c
+from detectors.evidence.calm import NUMBERS
 from detectors.state import StateError
 
 MAX_WIDTH = 10_000
@@ -62,6 +63,12 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
     expected |= {
         "middle.score": ("<f4", ((fields, 256),)),
         "middle.white": ("<f4", ((fields, fields),)),
+        "middle.limits": ("<f8", ((len(c.MIDDLE_QUANTILES),),)),
+        "middle.ordinary": ("<f8", ((len(c.MIDDLE_QUANTILES) + 1,),)),
+        "middle.excess": ("<f8", ((len(c.MIDDLE_QUANTILES) + 1,),)),
+        "calm.white": ("<f8", ((fields, fields),)),
+        "calm.weight": ("<f8", ((NUMBERS,),)),
+        "calm.limit": ("<f8", ((len(c.CALM_ROWS),),)),
         "bond.weights": ("<f4", ((fields, fields),)),
         "bond.own": ("<f4", ((fields,),)),
     }
@@ -87,9 +94,8 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
     numbers = {name: body[name] for name in ("nearest", "far", "equal_share", "edit_share", "repeated_share", "symmetric_rate")}
     numbers |= {name: body[name] for name in ("edit_flip_rate", "bisection_rate")}
     numbers |= {"look.limit": look.limit, "look.shuffled": look.shuffled}
-    bond, middle = body["bond"], body["middle"]
-    numbers |= {"middle.limit": middle.limit, "middle.rate": middle.rate, "smooth_rate": body["smooth_rate"]}
-    numbers |= {"smooth_halved": body["smooth_halved"]}
+    bond = body["bond"]
+    numbers |= {"smooth_rate": body["smooth_rate"], "smooth_halved": body["smooth_halved"]}
     numbers |= {"bond.factor": bond.factor, "bond.least": bond.least, "bond.rate": bond.rate}
     for name, number in numbers.items():
         if not isinstance(number, (int, float)) or not 0 <= number < 1e300:
@@ -110,7 +116,7 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
     ):
         raise StateError("evidence reference: a tree asks for a column that is not there, or a share is none")
     shares = np.concatenate(
-        [body["joint_rates"], [body["smooth_rate"], middle.rate], body["flip_rates"], generated["rates"], generated["composed"]]
+        [body["joint_rates"], [body["smooth_rate"]], body["flip_rates"], generated["rates"], generated["composed"]]
     )  # 1: tolerated always, so that limit is off
     rates = np.concatenate([shares, body["flat_rates"], [body["symmetric_rate"], body["bisection_rate"], bond.rate]])
     shares = np.append(shares, body["smooth_halved"])

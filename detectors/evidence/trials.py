@@ -16,6 +16,7 @@ from numba import njit
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 from detectors.evidence.derive import RESIDUAL_STEPS
+from detectors.evidence.middle import WITHIN
 from detectors.evidence.recent import nearest_remembered, remember
 from detectors.evidence.stride import stride
 
@@ -359,8 +360,10 @@ def bisection(real: Any, count: Any, gain: Any, g: Any, ring: int, distance: Any
 
 
 @njit
-def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low: float, inside: Any, fresh: bool) -> bool:
-    """E1: energy of the joint residual's difference to the client's last judged row. E8: too little of the row's own, or ``inside``.
+def joint(
+    real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low: float, away: Any, factors: Any, fresh: bool
+) -> bool:  # fmt: skip
+    """E1: energy of the joint residual's difference to the client's last judged row. E8: too little of the row's own; near the middle.
 
     Returns:
         Whether a fresh row is no continuation of the last one: the step between them has energy, measured by the row's own.
@@ -376,11 +379,13 @@ def joint(real: Any, count: Any, word: Any, gain: Any, r: Any, limits: Any, low:
     own_energy = own / (_ENERGY_UNIT // 2 * len(r))
     moved = fresh and (e > c.SMOOTH_MOVED * own_energy or e > limits[c.MOVED_LIMIT])
     first = at.FIRST_ARM[at.SMOOTH]
-    for k in range(2):
-        quiet = (moved and own_energy < low) if k == 0 else inside > 0
-        if fresh:  # rows around one place are as quiet as that place is
-            trial(real, first + 3 * k, 3, gain, quiet)
-            count[at.BELOW_1 + k] += quiet
+    if fresh:  # rows around one place are as quiet as that place is
+        quiet = moved and own_energy < low
+        trial(real, first, 3, gain, quiet)
+        for a in range(3):
+            real[first + 3 + a] = min((real[first + 3 + a] + np.float32(1)) * factors[away, a], c.SR_CAP)
+        count[at.BELOW_1] += quiet
+        count[at.BELOW_1 + 1] += away <= WITHIN
     first = at.FIRST_ARM[at.JOINT]
     for k in range(4):
         trial(real, first + 3 * k, 3, gain, e > limits[k])

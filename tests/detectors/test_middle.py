@@ -91,11 +91,6 @@ def test_averages_behind_a_benign_past_are_paged(reference: EvidenceReference) -
     assert (0, 2, SMOOTH) in crossings(reference, [np.concatenate([rows(400, 7), averages(500, 7)])])
 
 
-def test_pictures_have_no_middle() -> None:
-    X = np.random.default_rng(0).uniform(0, 255, (120, 64))
-    assert fitted(X, (8, 8)).middle.rate == 1
-
-
 def test_codes_of_a_reference_are_those_of_the_stream() -> None:
     """A column with a tail below once had its bulk between two codes, so that what occurs most did not occur in the reference; the last
     column has every second value exactly between two: its range is 250, a step is 3."""
