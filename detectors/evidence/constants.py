@@ -243,6 +243,7 @@ ROUNDED_GRID = 5  # from so many values on it is asked whether they lie on a gri
 ROUNDED_OFF = 2  # codes between two neighbours that no grid of three codes and more has, whose points are themselves rounded to codes
 ROUNDED_ALIKE = 0.03, 0.6  # divergence of each such column, and once: rounded rows have -.05 to .02 a column in the median, .1 to .2 where
 # two or four columns vary, Square .3 to 1.4 (.07 in a table of two-valued columns)
+ROUNDED_LUCK = 32, 0.2  # rows, and what each doubling of them adds: it is asked at every row, so the largest of many counts
 ROUNDED_LEAST = 1e-3  # share that a value of the reference has at least
 TWO_VALUED_BIG = 3  # quanta; changes of less are jitter (the camera noise of eight-bit pixels recurs too)
 TWO_VALUED_NEXT = 1.5  # distances of neighbouring values: below, a column has gone from one to the next, as a sensor's rounded reading does

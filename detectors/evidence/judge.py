@@ -189,7 +189,7 @@ def judge(
         elif statistic == at.TWO_VALUED:
             if s > max(severity, reached):
                 ring, m = recent.latest(code, count, fields)
-                s = s if distinct and not is_rounded(ring, m, y.look.share) else 0
+                s = s if distinct and not is_rounded(ring, m, y.look.share, count[at.DISTINCT]) else 0
         elif statistic == at.BISECTION:
             octaves = 0
             for k in range(32):

@@ -6,9 +6,10 @@ the k-th of a column's values and ``p_k`` the share of the reference that is nea
 
     sum_k n_k ln(n_k / (m p_k)) / m - (K - 1) / (2 m),
 
-about 0 for ordinary rows of K values. Its sum over the columns of two to eight values must be small. Or most columns have five values and
-more, and all of these lie on a grid: two neighbours are one code apart, since a code is rounded itself, or three and more. Rows that are
-not rounded nearly always have two values that are two codes apart, and the corners of a box have two or three values a column.
+about 0 for ordinary rows of K values. Its sum over the columns of two to eight values must be small; how small is less strict the longer
+the client sends, since the question comes with each of its rows. Or most columns have five values and more, and all of these lie on a
+grid: two neighbours are one code apart, since a code is rounded itself, or three and more. Rows that are not rounded nearly always have two
+values that are two codes apart, and the corners of a box have two or three values a column.
 
 A gate, not evidence: it can only keep an alert back. Runs at a crossing only.
 """
@@ -24,8 +25,15 @@ from detectors.lean import allocating
 
 
 @allocating
-def is_rounded(codes: Any, m: int, share: Any) -> bool:
-    """Whether the ring (codes, field-major, `RING` a field, m rows) holds rounded ordinary rows; share (F, 256) is the reference's."""
+def is_rounded(codes: Any, m: int, share: Any, rows: int) -> bool:
+    """Whether the ring holds rounded ordinary rows.
+
+    Args:
+        codes: of the ring, field-major, `RING` a field.
+        m: rows in it.
+        share: (F, 256) of each code, of the reference.
+        rows: of the client so far: as often this was asked.
+    """
     few, many, on_grid = 0, 0, True
     columns, total = 0, 0.0
     for f in range(len(share)):
@@ -42,7 +50,8 @@ def is_rounded(codes: Any, m: int, share: Any) -> bool:
             total += _divergence(column, values, share[f])
     if many > few and on_grid:
         return True
-    return columns > 0 and total <= c.ROUNDED_ALIKE[0] * columns + c.ROUNDED_ALIKE[1]
+    luck = c.ROUNDED_LUCK[1] * max(np.log2(max(rows, 1) / c.ROUNDED_LUCK[0]), 0.0)
+    return columns > 0 and total <= c.ROUNDED_ALIKE[0] * columns + c.ROUNDED_ALIKE[1] + luck
 
 
 @allocating

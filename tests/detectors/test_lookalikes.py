@@ -231,8 +231,16 @@ def test_coarsely_rounded_rows_come_as_often_as_in_the_reference_and_corners_of_
     step = 2.0 * X.std(0)
     rounded, centre = np.round(balances(RING, 50 + seed) / step) * step, X[rng.integers(len(X))]
     corners = centre + 0.15 * (X.max(0) - X.min(0)) * rng.choice([-1, 1], (RING, X.shape[1]))
-    assert is_rounded(ring(reference, rounded), RING, reference.look.share)
-    assert not is_rounded(ring(reference, corners), RING, reference.look.share)
+    assert is_rounded(ring(reference, rounded), RING, reference.look.share, RING)
+    assert not is_rounded(ring(reference, corners), RING, reference.look.share, RING)
+
+
+def test_a_client_that_rounds_coarsely_for_long_is_left_alone() -> None:
+    """Some sixteen of its rows look less ordinary than others by chance, and each row asks: ten of these 24 were paged."""
+    reference, step = fitted(balances(3000, 1)), balances(3000, 1).std(0)
+    asked = [np.round(balances(1000, 80 + k) / step) * step for k in range(24)]
+    found = beside(reference, [balances(60, 100 + k) for k in range(20)], asked)[1]
+    assert {who for who, severity, _ in found if severity == 2} == set()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -244,8 +252,8 @@ def test_rows_on_a_fine_grid_are_rounded_ones_and_rows_on_none_are_not(seed: int
     own, apart = rng.uniform(-2, 2, (RING, 8)), rng.permuted(np.tile(np.linspace(-2, 2, RING)[:, None], (1, 8)), axis=0)
     on_grid = ring(reference, np.round(apart / 0.18) * 0.18)
     assert min(len(np.unique(column)) for column in on_grid.reshape(8, RING)) > ROUNDED_VALUES
-    assert is_rounded(on_grid, RING, reference.look.share)
-    assert not is_rounded(ring(reference, own), RING, reference.look.share)
+    assert is_rounded(on_grid, RING, reference.look.share, RING)
+    assert not is_rounded(ring(reference, own), RING, reference.look.share, RING)
 
 
 @pytest.mark.parametrize("seed", range(3))
