@@ -81,6 +81,8 @@ def test_an_incident_is_one_page_and_another_service_another(alertmanager: Embed
     both: list[Notification] = pager.wait_for(lambda n: n.receiver == "webhook" and n.mentions("incident") and len(n.body["alerts"]) == 2)
     assert {one["labels"]["alertname"] for one in both[0].body["alerts"]} == {"InferwatchDrift", "InferwatchEvasion"}
     pager.wait_for(lambda n: n.receiver == "webhook" and n.mentions("incident") and n.body["groupLabels"].get("service") == "batch")
+    one = pager.wait_for(firing("incident", "pagerduty"))[0].body["dedup_key"]  # each receiver is told in its own time
+    pager.wait_for(lambda n: firing("incident", "pagerduty")(n) and n.body["dedup_key"] != one)
     assert len({n.body["dedup_key"] for n in pager.about("incident", "pagerduty")}) == 2
 
 
