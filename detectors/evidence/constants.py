@@ -100,7 +100,7 @@ MIDDLE_LOOKS = 3  # halvings of the distinct rows between two looks: eight looks
 # Averages or calm rows (`detectors.evidence.calm`):
 CALM_ROWS = (64, 96)  # of a window, from the first rows that E8 speaks of to a full memory
 CALM_AVERAGES, CALM_POOLS = 128, (30, 60)  # windows of averages, of so many rows each; rows that some are made of
-CALM_WINDOWS = 16  # of each of 20 calm kinds
+CALM_WINDOWS = 16  # of each of 21 calm kinds
 CALM_LEAST = 20  # rows of a part
 CALM_RIDGE = 0.01
 CALM_MARGIN = 0.5  # nats above the calmest window
