@@ -58,13 +58,13 @@ def fit_calm(rows: Floats, z: Floats, columns: Sampled, middle: Middle, look: Lo
         look: their standardised values.
         rng: draws the windows.
     """
-    calm = Calm(np.asarray(np.linalg.cholesky(look.precision), np.float64), np.zeros(NUMBERS), np.zeros(len(c.CALM_ROWS)))
+    white = np.asarray(np.linalg.cholesky(look.precision), np.float64)
 
     def numbers(window: Floats) -> Floats:
         memory = np.zeros((window.shape[1], c.MEMORY), np.uint8)
         memory[:, : len(window)] = columns.coded(window).T
         out = np.empty(NUMBERS)
-        describe(memory.ravel(), len(window), look, middle, calm, out)
+        describe(memory.ravel(), len(window), look, middle, white, out)
         return out
 
     made = [np.array([numbers(window) for window in _averages(rows, columns, held, rng)]) for held in c.CALM_ROWS]
@@ -77,7 +77,7 @@ def fit_calm(rows: Floats, z: Floats, columns: Sampled, middle: Middle, look: Lo
     for own in met:
         passes = (own[:, 0] <= c.MIDDLE_APART) & (own[:, 1] <= np.log(c.MIDDLE_SCATTER[1])) & (own[:, _TIED] <= c.CALM_TIED)
         limits.append((own[passes] @ weight).max(initial=float(mean @ weight - bias)) + c.CALM_MARGIN)
-    return calm._replace(weight=weight, limit=np.array(limits))
+    return Calm(white, weight, np.array(limits))
 
 
 def _averages(rows: Floats, columns: Sampled, held: int, rng: np.random.Generator) -> Iterator[Floats]:
@@ -146,7 +146,7 @@ def _logistic(made: Floats, met: Floats) -> tuple[Floats, float]:
 
 
 @allocating
-def describe(memory: Any, held: int, look: Look, middle: Middle, calm: Calm, out: Any) -> None:
+def describe(memory: Any, held: int, look: Look, middle: Middle, white: Any, out: Any) -> None:
     """Twelve numbers of the remembered rows (field-major, `MEMORY` a field), into out.
 
     Five of the whitened normal scores, and of the whitened values: how far their mean is from the middle (the mean square over directions,
@@ -163,7 +163,7 @@ def describe(memory: Any, held: int, look: Look, middle: Middle, calm: Calm, out
     decoded(memory, held, look, v)
     for f in range(fields):
         v[:, f] -= look.mean[f]
-    _five(v @ calm.white, out[_OF_EACH:_EXTREME])
+    _five(v @ white, out[_OF_EACH:_EXTREME])
     times, at_ends, tied = np.empty(256, np.int64), 0.0, 0.0
     for f in range(fields):
         recent.tally(memory, held, f, times)
@@ -210,5 +210,5 @@ def _five(y: Any, out: Any) -> None:
 def are_calm(memory: Any, held: int, look: Look, middle: Middle, calm: Calm) -> bool:
     """Whether the remembered rows are as likely a calm part of the reference as averages."""
     out = np.empty(NUMBERS)
-    describe(memory, held, look, middle, calm, out)
+    describe(memory, held, look, middle, calm.white, out)
     return bool(out[_TIED] > c.CALM_TIED or np.dot(out, calm.weight) <= np.interp(held, _ROWS, calm.limit))

@@ -208,10 +208,8 @@ class EvidenceReference:
     def to_bytes(self) -> bytes:
         """A self-describing state; 50 KB at 20 columns, 270 KB at 784."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
-        parts = {name: getattr(self, name)._asdict() for name in ("look", "middle", "calm", "bond")} | {
-            "generated": self.generated.to_dict()
-        }
-        return pack(_KIND, _VERSION, own | parts)
+        parts = {name: getattr(self, name)._asdict() for name in ("look", "middle", "calm", "bond")}
+        return pack(_KIND, _VERSION, own | parts | {"generated": self.generated.to_dict()})
 
     @classmethod
     @reading(_KIND)

@@ -50,7 +50,8 @@ def is_rounded(codes: Any, m: int, share: Any, rows: int) -> bool:
             total += _divergence(column, values, share[f])
     if many > few and on_grid:
         return True
-    luck = c.ROUNDED_LUCK[1] * max(np.log2(max(rows, 1) / c.ROUNDED_LUCK[0]), 0.0)
+    few_rows, each = c.ROUNDED_LUCK
+    luck = each * np.log2(max(rows, few_rows) / few_rows)
     return columns > 0 and total <= c.ROUNDED_ALIKE[0] * columns + c.ROUNDED_ALIKE[1] + luck
 
 

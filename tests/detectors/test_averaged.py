@@ -57,6 +57,12 @@ def test_averages_of_two_pictures_are_paged(reference: EvidenceReference) -> Non
     assert {0, 1} <= {who for who, severity, _ in client(reference, [averages(1200, 1), averages(1200, 2)]) if severity == 2}
 
 
+def test_a_hundred_and_twenty_averages_with_a_weight_of_three_tenths_are_enough(reference: EvidenceReference) -> None:
+    """By their distance from the middle: their residuals alone say nothing yet."""
+    asked = [averages(120, 1, 0.3), averages(120, 2, 0.3)]
+    assert {0, 1} <= {who for who, severity, _ in client(reference, asked) if severity == 2}
+
+
 @pytest.mark.parametrize("name", CAMERAS)
 def test_what_a_camera_does_is_a_ticket_at_most(reference: EvidenceReference, name: str) -> None:
     assert max((severity for _, severity, _ in client(reference, [CAMERAS[name](plain(500, 7))])), default=0) <= 1

@@ -96,9 +96,7 @@ def test_averages_are_paged(table: tuple[Callable[[int, int], Rows], EvidenceRef
     assert paged(table, [weight * one + (1 - weight) * other]) == {0}
 
 
-def test_without_the_look_calm_clients_would_be_paged(
-    table: tuple[Callable[[int, int], Rows], EvidenceReference],
-) -> None:  # what is left alone above is left alone by it
+def test_it_is_the_limit_that_tells_calm_rows(table: tuple[Callable[[int, int], Rows], EvidenceReference]) -> None:
     draw, reference = table
     memory = remembered(reference, nearest(draw(4000, 1), np.median(draw(4000, 1), axis=0), 0.5)[:96])
     assert calmness.are_calm(memory, 96, reference.look, reference.middle, reference.calm)
@@ -117,7 +115,7 @@ def test_where_calm_rows_go_as_far_as_averages_nothing_is_said() -> None:
 def test_the_numbers_of_gaussian_rows_are_those_of_the_reference_itself() -> None:
     X = np.random.default_rng(3).normal(size=(2000, 6))
     reference, out = fitted(X), np.empty(calmness.NUMBERS)
-    calmness.describe(remembered(reference, X[:96]), 96, reference.look, reference.middle, reference.calm, out)
+    calmness.describe(remembered(reference, X[:96]), 96, reference.look, reference.middle, reference.calm.white, out)
     assert np.abs(out[[0, 5]]).max() < 0.05, "around the middle"
     assert np.abs(out[[1, 6]]).max() < 0.15, "as wide as ever"
     assert np.abs(out[[3, 8]]).max() < 0.5, "distances of Gaussian rows"
