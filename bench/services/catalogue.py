@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.services import tables
+from bench.services import drawn, tables
 from bench.services.recording import record
 from bench.services.tables import AbsentError, Table
 from bench.services.world import build
@@ -52,6 +52,15 @@ SERVICES: dict[str, tuple[Callable[[], Table], str, int]] = {
     "patches_mlp": (tables.patches, "mlp_overfit", 4),
     "titles_lr": (tables.titles, "lr", 6),
     "sentences_mlp": (tables.sentences, "mlp_overfit", 6),
+    "amounts_gb": (drawn.amounts, "gb", 6),
+    "options_rf": (drawn.options, "rf", 3),
+    "words_lr": (drawn.words, "lr", 4),
+    "shares_lr": (drawn.shares, "lr", 4),
+    "lags_gb": (drawn.lags, "gb", 6),
+    "hours_rf": (drawn.hours, "rf", 3),
+    "sphere_mlp": (drawn.sphere, "mlp", 6),
+    "tiny_mlp": (drawn.tiny, "mlp", 6),
+    "kinds_knn": (drawn.kinds, "knn", 6),
 }
 """By name: the data, the victim, and to how many decimals the service rounds its answers."""
 

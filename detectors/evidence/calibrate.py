@@ -167,6 +167,21 @@ def repeated_share(H: Floats, low: Floats, high: Floats, rng: np.random.Generato
     return float(np.mean(shares))
 
 
+def fresh_share(H: Floats, edit_share: float, rng: np.random.Generator) -> float:
+    """Share of reference rows that are no edits of any of 16 other random ones: where few columns have few values, many are by chance.
+
+    Args:
+        H: (n, fields) sampled values.
+        edit_share: of equal fields from which a row is an edit.
+        rng: draws the rows.
+    """
+    n, fresh = len(H), 0
+    for _ in range(c.FRESH_DRAWS):
+        rows = H[rng.choice(n, min(c.RING + 1, n), replace=False)]
+        fresh += bool((rows[1:] == rows[0]).mean(1).max() < edit_share)
+    return fresh / c.FRESH_DRAWS
+
+
 def flip_rates(G: Floats, Z: Floats, scores: NDArray[np.float32], nearest: float) -> Floats:
     """E3's tolerated rates (3,): how often two ordinary rows within each radius of each other are answered differently.
 
@@ -245,7 +260,7 @@ def symmetric_rate(G: Floats, rng: np.random.Generator) -> float:
 
 
 def _pair_rate(path: Floats) -> float:
-    """Share of the steps of a path (n, coordinates) that `trials.consecutive` takes for probes in pairs."""
+    """Share of the steps of a path (n, coordinates) that `consecutive` takes for probes in pairs."""
     steps = np.diff(path, axis=0)
     steps = steps[(steps != 0).any(1)]
     if len(steps) < 3:

@@ -63,6 +63,8 @@ LOOK_SHARE = 0.2  # of the way from ordinary to shuffled reference rows: one att
 LOOK_REPAIRED = (0.5, 0.4)  # of the way, after the columns were mapped: from fewer rows than the next number, from more
 LOOK_REPAIRED_ROWS = 64  # of wrong units .23 to .40 are left with 30 rows and .17 to .24 with 96, of shuffled rows .87 and more
 LOOK_FILLED, LOOK_FILLED_LEAST = 0.12, 4  # share and number of rows in which one value marks a column as filled by a default
+# Share of the rows that such values fill in a column of templates, and of the columns that may be, at most.
+LOOK_TEMPLATE = 0.8, 0.8
 LOOK_ROWS = 12  # rows with half of their fields left; fewer say nothing
 LOOK_TIED_ROWS, LOOK_TIED_DRAWS = (12, 24, 48, 96), 20  # for so many rows, the mean of so many draws of the reference's
 LOOK_TIED = 0.9  # of that: rows of ranges that the reference has not have 1.1 to 1.3, made rows 0 to .85
@@ -72,7 +74,8 @@ LOOK_SWEEPS = 6  # of coordinate descent for the filled fields
 # paged.
 LOOK_AGAIN = (16, 1.25)
 LOOK_LEAST = 16  # remembered rows before the first: one with fewer confirms nothing, and the next is far
-JOINT_SCORED = 3  # E1 is silent where fewer than one distinct row in so many is a fresh one: somebody fills a form field by field
+JOINT_SCORED = 3  # E1 is silent where fewer than one distinct row in so many is a fresh one: somebody fills a form field by field ...
+FRESH_DRAWS = 400  # ... of the reference's own share of them, of so many draws
 
 # --- E8: rows between rows (mixup, averages, interpolation): their joint residuals are too small ----------------------------------
 # Of the reference's energy, undifferenced (a sorted export has small differences, not small residuals); of its distance from the middle.
@@ -189,7 +192,7 @@ SYMMETRIC_SORTS, SYMMETRIC_PATH = 12, 30  # sorted exports tried, and rows that 
 SYMMETRIC_MARGIN = 1.5  # of the worst path: a household budget of five columns has .06 in random order, .18 sorted, its clients .21 and .26
 OPPOSITES = 64  # remembered steps: a block of antithetic noise (x + u_1 .. x + u_m, then x - u_1 .. x - u_m) up to m = 64
 OPPOSITE_BITS = 15  # signs of random projections of a step; an exact opposite flips all of them ...
-# ... but one at most (fixed: `trials` tests for it by clearing one bit)
+# ... but one at most (fixed: `consecutive` tests for it by clearing one bit)
 OPPOSITE_OCTAVE = 8192  # the step's length, in this fraction of an octave, may differ by two: a sensor that drifts to and fro on a line
 # has directions that recur, so length must decide; chance matches stay below .03 there
 OPPOSITE_COSINE = 0.94  # the angle at which half of the pairs still flip that many signs
@@ -339,6 +342,7 @@ PLACE_PICTURES = 0.5, 2.7
 # Of the columns' own variance. Within: an instrument that hangs still has .25 by noise of half a standard deviation. From the middle:
 # ordinary rows have 1 on the average, averages of four .003.
 PLACE_ONE = 0.3, 0.05
+PLACE_FEW = 0.4  # of as many rows of the reference: two to eight instruments 0 to .4 (nine of ten), rows that extract .31 to 168
 PLACE_CLIP = 5.0  # standard deviations of a residual
 PLACE_APART = 0.25
 PLACE_SCATTER = 1.75  # those with more than .2: .5 to 1.5 (nine of ten); uniform draws 1.9 to 12

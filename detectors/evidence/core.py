@@ -13,6 +13,7 @@ from detectors.evidence import layout as at
 from detectors.evidence import recent, trials
 from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.composed import over_all
+from detectors.evidence.consecutive import consecutive
 from detectors.evidence.derive import Columns
 from detectors.evidence.judge import Yardsticks, judge
 from detectors.evidence.population import EPOCH, KNOWN, MOVING, Ordinary, Population, knows_made, reconsider, report, set_arms
@@ -32,7 +33,7 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
         max(c.LATTICE_EQUAL, r.equal_share + c.LATTICE_EXCESS), _covered(r), r.equal_share, r.edit_share, r.repeated_share,
         np.exp(r.joint_limits) - 1e-4,
         float(np.exp(r.smooth_limit)) - 1e-4, r.smooth_halved, r.coarse,
-        np.full(len(r.coarse), c.TWO_VALUED_BIG) if r.image else least_steps(r.look.share), _ordinary(r),
+        np.full(len(r.coarse), c.TWO_VALUED_BIG) if r.image else least_steps(r.look.share), r.fresh_share, _ordinary(r),
         float(np.exp(ln_page)), float(np.exp(ln_ticket)),
         r.look, r.middle, r.calm, r.bond, r.generated, bool(r.flip_rates[0] > c.FLIP_U[0]), bool(r.edit_flip_rate > c.EDIT_FLIPS),
         np.concatenate([np.zeros((len(r.look.share), 1), np.float32), r.look.share.cumsum(1)], axis=1),
@@ -199,7 +200,7 @@ def stream(
         if before >= 0:
             answer = count[at.LABEL] if before == last else word[targets + before]
             flip = bool(folded >= 0 and answer >= 0 and folded != answer)
-            trials.consecutive(
+            consecutive(
                 real, count, bins, gain, g, ring, before, distance[before], best, flip, equal[before] / fields,
                 fields - equal[before], exact >= 0, step, y.equal_share, y.far2, before != last, y.covered, code, x, y.below,
             )  # fmt: skip
@@ -230,13 +231,16 @@ def stream(
             other = word[targets + nearest]
             flip = bool(folded >= 0 and other >= 0 and folded != other)
             trials.near_flip(real, count, bins, gain, near, flip, edit)
+            turned = not y.image and equal[newest] >= fields - 1  # one field, from the last row
             cornered = (
                 m >= c.CORNER_ROWS
                 and most < fields
+                and not turned
                 and trials.corner(code, columns.value[i], x, limit, often, m, y.coarse, y.least, y.image)
             )
             if close or edit or cornered:
-                trials.two_valued(real, count, code, gain, x, limit, often, m, y.coarse, y.least, y.image, nearest, cornered)
+                walks = turned or (not y.image and nearest == newest)
+                trials.two_valued(real, count, code, gain, x, limit, often, m, y.coarse, y.least, y.image, nearest, cornered, walks)
 
         if m >= 2 and not edit and positions >= c.BISECTION_DIMENSIONS:
             trials.bisection(real, count, gain, g, ring, distance, m, nearest)

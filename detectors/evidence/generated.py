@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from detectors.evidence import constants as c
 from detectors.evidence.boosting import BLOCK, Trees, fit_trees, no_trees, score_block, scores
 from detectors.evidence.compiled import FINGERPRINT, STALE
-from detectors.evidence.habits import habits, powers, shows, spread_of_pairs
+from detectors.evidence.habits import habits, measured, powers, shows, spread_of_pairs
 from detectors.evidence.residual import Floats, ledoit_wolf
 from detectors.evidence.sampled import Sampled, parts, sendable, shares_of
 from detectors.evidence.second_look import Look, complete, decoded, filled, mapped
@@ -46,22 +46,23 @@ class Generated(NamedTuple):
     nominal: Floats  # (3,) the reference's own shares
     composed: Floats  # (3,) E13's tolerated shares over all of a client's rows
     hidden: Floats  # (F, 3) the reference's own shares when one column is unknown
+    noisy: Floats  # (3,) what remembered rows with an instrument's noise stay below
 
     def to_dict(self) -> dict[str, Any]:
         """Its arrays by name."""
-        return {**self.trees._asdict(), **{name: getattr(self, name) for name in ("rates", "nominal", "composed", "hidden")}}
+        return {**self.trees._asdict(), **{name: getattr(self, name) for name in ("rates", "nominal", "composed", "hidden", "noisy")}}
 
     @classmethod
     def from_dict(cls, body: dict[str, Any]) -> Generated:
         """From `to_dict`; TypeError or KeyError where something is missing or too much."""
         trees = dict(body)
-        own = {name: trees.pop(name) for name in ("rates", "nominal", "composed", "hidden")}
+        own = {name: trees.pop(name) for name in ("rates", "nominal", "composed", "hidden", "noisy")}
         return cls(trees=Trees(**trees), **own)
 
 
 def untaught(fields: int) -> Generated:
     """Where nothing can be learnt: E12 and E13 are off."""
-    return Generated(no_trees(c.GENERATED_DEPTH), np.ones(3), np.zeros(3), np.ones(3), np.ones((fields, 3)))
+    return Generated(no_trees(c.GENERATED_DEPTH), np.ones(3), np.zeros(3), np.ones(3), np.ones((fields, 3)), np.ones(3))
 
 
 def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.int64]], image: bool, rng: np.random.Generator) -> Generated:
@@ -79,7 +80,7 @@ def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.i
         return untaught(fields)
     code, fold = columns.coded(rows), rng.integers(0, c.GENERATED_FOLDS, n)
     share = shares_of(code)
-    above, changed, hidden = np.zeros((n, 3), np.bool_), [], np.zeros((fields, 3))
+    above, changed, hidden, noise = np.zeros((n, 3), np.bool_), [], np.zeros((fields, 3)), np.zeros(3)
     for k in range(c.GENERATED_FOLDS):
         out, model = fold == k, _model(code[fold != k], columns)
         trees = _learn(rows[fold != k], columns, c.GENERATED_LEARNT // 2, rng)
@@ -92,6 +93,7 @@ def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.i
         codes = [columns.coded(some) for some in habits(rows[out], chance)]
         shown = [shows(some, share, chance) for some in codes]
         changed.append([hits(some, None).mean(0) * out.mean() * (not seen) for some, seen in zip(codes, shown, strict=True)])
+        noise += hits(columns.coded(measured(rows[out], chance)), None).mean(0) * out.mean()
         for f in range(fields):
             hidden[f] += hits(code[out], np.broadcast_to(np.arange(fields) != f, code[out].shape).copy()).mean(0) * out.mean()
     nominal: Floats = above.mean(0)
@@ -100,10 +102,11 @@ def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.i
         c.COMPOSED_MARGIN[0] * habit + c.COMPOSED_MARGIN[1],
         nominal + np.maximum(c.COMPOSED_LUCK[0], c.COMPOSED_LUCK[1] * np.sqrt(nominal * (1 - nominal) / c.MEMORY)),
     )
+    noisy = np.minimum(noise + np.maximum(c.COMPOSED_LUCK[0], c.COMPOSED_LUCK[1] * np.sqrt(noise * (1 - noise) / c.MEMORY)), 1.0)
     least = max(c.INDEPENDENT_PART_ROWS, c.INDEPENDENT_PART * n)
     worst = np.max([nominal, *(above[part].mean(0) for part in parts(code, clusterings) if part.sum() >= least)], axis=0)
     rates = np.clip(c.GENERATED_MARGIN * worst, c.GENERATED_FLOOR, 1.0)
-    return Generated(_learn(rows, columns, c.GENERATED_LEARNT, rng), rates, nominal, np.minimum(composed, 1.0), hidden)
+    return Generated(_learn(rows, columns, c.GENERATED_LEARNT, rng), rates, nominal, np.minimum(composed, 1.0), hidden, noisy)
 
 
 def made(rows: Floats, columns: Sampled, k: int, rng: np.random.Generator) -> Floats:
@@ -282,7 +285,7 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
     z, kept = np.empty((held, fields)), np.ones((held, fields), np.bool_)
     filled(memory, held, look, z, kept)
     share, rates = shares(z, kept, look, generated), generated.rates
-    if share[1] < c.GENERATED_SURE or not (share > rates + c.GENERATED_WAY * (1 - rates)).any():
+    if share[1] < c.GENERATED_SURE or not (share > np.maximum(rates + c.GENERATED_WAY * (1 - rates), generated.noisy)).any():
         return False
     if _untied(memory, held, look, kept):
         return True

@@ -35,15 +35,21 @@ def habits(rows: Floats, rng: np.random.Generator) -> list[Floats]:
         (7, True, True)
     """
     sd, middle, other = np.maximum(rows.std(0), 1e-9), np.median(rows, axis=0), rows[rng.permutation(len(rows))]
-    whole = (rows == np.round(rows)).all(0)
-    measured = np.clip(rows + c.HABIT_NOISE * sd * rng.normal(size=rows.shape), rows.min(0), rows.max(0))
     return [
         rows,
-        np.where(whole, np.round(measured), measured),
+        np.clip(measured(rows, rng), rows.min(0), rows.max(0)),
         *(np.where(rng.random(rows.shape) < share, middle, rows) for share in c.HABIT_GAPS),
         np.where(rng.random(rows.shape) < c.HABIT_EDITS, other, rows),
         *(np.round(rows / (step * sd)) * step * sd for step in c.HABIT_ROUNDED),
     ]
+
+
+def measured(rows: Floats, rng: np.random.Generator) -> Floats:
+    """``rows`` (n, F) in raw units by an instrument with noise of a tenth of each column's standard deviation."""
+    sd = np.maximum(rows.std(0), 1e-9)
+    noisy = rows + c.HABIT_NOISE * sd * rng.normal(size=rows.shape)
+    out: Floats = np.where((rows == np.round(rows)).all(0), np.round(noisy), noisy)
+    return out
 
 
 def shows(code: NDArray[np.uint8], share: NDArray[np.float32], rng: np.random.Generator) -> bool:

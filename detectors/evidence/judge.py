@@ -14,6 +14,7 @@ from detectors.evidence import recent, trials
 from detectors.evidence.averaged import are_averages
 from detectors.evidence.calm import Calm, are_calm
 from detectors.evidence.composed import confirms as looks_composed
+from detectors.evidence.consecutive import in_order
 from detectors.evidence.explainer import mixes_one_row
 from detectors.evidence.generated import Generated
 from detectors.evidence.generated import confirms as looks_made
@@ -21,7 +22,7 @@ from detectors.evidence.habits import is_coarser
 from detectors.evidence.independence import Bond, could_be_bound, has_its_own_law
 from detectors.evidence.middle import Middle
 from detectors.evidence.middle import confirms as lies_in_the_middle
-from detectors.evidence.place import hangs_together, is_elsewhere, is_one_place
+from detectors.evidence.place import hangs_together, in_few_places, is_elsewhere, is_one_place
 from detectors.evidence.population import Ordinary
 from detectors.evidence.rounding import is_rounded
 from detectors.evidence.second_look import Look, confirms
@@ -44,6 +45,7 @@ class Yardsticks(NamedTuple):
     halved: float  # share of the reference's rows below it if their energy were halved
     coarse: NDArray[np.bool_]
     least: NDArray[np.int64]  # (F,) code steps from which a column has passed over one of its values
+    fresh: float  # share of ordinary rows that are no edits by chance
     ordinary: Ordinary
     page: float  # thresholds of the evidence itself, not of its logarithm
     ticket: float
@@ -67,7 +69,7 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int
     if count[at.DISTINCT] < count[looked] or count[at.REMEMBERED] < c.LOOK_LEAST:
         return False
     memory, held = recent.remembered(code, count, fields)
-    if is_one_place(memory, held, y.look):
+    if is_one_place(memory, held, y.look) or (family == 0 and in_few_places(memory, held, y.look)):
         sure = False
     elif statistic == at.JOINT and y.image:  # pictures have no units and defaults
         sure = not hangs_together(memory, held, y.look)
@@ -132,7 +134,7 @@ def judge(
             continue
         s = 2 if e > y.page else 1
         if statistic == at.JOINT:
-            if count[at.DISTINCT] < c.JOINT_MIN_ROWS or (not y.image and c.JOINT_SCORED * count[at.SCORED] < drawn):
+            if count[at.DISTINCT] < c.JOINT_MIN_ROWS or (not y.image and c.JOINT_SCORED * count[at.SCORED] < y.fresh * drawn):
                 s = 0
             s = _alone(count, known, c.POPULATION_KNOWN, s)
             if s > max(severity, reached):  # what raises nothing need not be looked at again
@@ -164,7 +166,7 @@ def judge(
                         s = 1 if trials.quiet_alone(real) > y.ticket else 0
         elif statistic == at.LATTICE:
             s = min(s, _wide(bins))
-            s = s if not (y.rough or y.rough_edits) or trials.in_order(count, bins) else 0
+            s = s if not (y.rough or y.rough_edits) or in_order(count, bins) else 0
         elif statistic in (at.FLIPS, at.CLOSING):
             edits = count[at.EDITS] > c.FLIP_EDITS * count[at.DISTINCT]
             filled = touched = total = lagged = largest = octaves = two = 0
@@ -185,7 +187,7 @@ def judge(
                 allowed = 0 if octaves < c.LAG_TICKET else (1 if octaves < c.LAG_PAGE else 2)
                 s = min(s, max(allowed, _wide(bins)) if edits else allowed)
             if s > 0 and (y.rough or (edits and statistic == at.CLOSING)):
-                s = s if trials.in_order(count, bins) else 0
+                s = s if in_order(count, bins) else 0
         elif statistic == at.TWO_VALUED:
             if s > max(severity, reached):
                 ring, m = recent.latest(code, count, fields)

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from detectors.evidence import constants as c
+from detectors.evidence.apart import to_neighbours
 from detectors.evidence.second_look import TIED_ROWS, Look, complete, decoded
 from detectors.evidence.tied import told_by_others
 from detectors.lean import allocating
@@ -123,3 +124,17 @@ def is_one_place(memory: Any, held: int, look: Look) -> bool:
         around += (square - mean**2) / look.sd[f] ** 2
         away += ((mean - look.mean[f]) / look.sd[f]) ** 2
     return bool(around < c.PLACE_ONE[0] * fields and away > c.PLACE_ONE[1] * fields)
+
+
+@allocating
+def in_few_places(memory: Any, held: int, look: Look) -> bool:
+    """Whether the remembered rows lie around a few rows, each time and again: instruments behind one account, whose noise says nothing.
+
+    Of the distance to their fourth-nearest other, compared with as many rows of the reference. Not around the middle alone.
+    """
+    z, around = np.empty((held, len(look.step))), 0.0
+    decoded(memory, held, look, z)
+    for f in range(z.shape[1]):
+        z[:, f] /= look.sd[f]
+        around += z[:, f].var()
+    return bool(around >= c.PLACE_ONE[0] * z.shape[1] and to_neighbours(z) < c.PLACE_FEW * np.interp(held, TIED_ROWS, look.alone))

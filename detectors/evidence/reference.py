@@ -21,7 +21,7 @@ from detectors.evidence.second_look import Look, fit_look
 from detectors.evidence.sound import check
 from detectors.state import pack, reading, unpack
 
-_KIND, _VERSION = "evidence.reference", 12
+_KIND, _VERSION = "evidence.reference", 13
 Float32s = NDArray[np.float32]
 
 
@@ -66,6 +66,7 @@ class EvidenceReference:
     equal_share: float
     edit_share: float
     repeated_share: float
+    fresh_share: float
     joint_limits: Floats  # (4,) log energy
     joint_rates: Floats  # (4,)
     smooth_limit: float  # log energy
@@ -187,6 +188,7 @@ class EvidenceReference:
             equal_share=equal_share,
             edit_share=2.0 if image is not None else edit_share,  # pictures are not edited field by field
             repeated_share=repeated_share,
+            fresh_share=calibrate.fresh_share(H, edit_share, np.random.default_rng(seed)),
             joint_limits=joint_limits,
             joint_rates=joint_rates,
             smooth_limit=smooth_limit,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from detectors.evidence import constants as c
 from detectors.evidence import recent
+from detectors.evidence.apart import to_neighbours
 from detectors.evidence.residual import Floats, fit_residual, ledoit_wolf
 from detectors.evidence.sampled import Sampled, shares_of
 from detectors.evidence.tied import told_by_others
@@ -45,6 +46,7 @@ class Look(NamedTuple):
     shuffled: float  # share of shuffled reference rows above it
     trimmed: NDArray[np.float64]  # (2,) that limit and share once each row's worst value is left out
     tied: NDArray[np.float64]  # how much its columns tell of each other, of `LOOK_TIED_ROWS` rows
+    alone: NDArray[np.float64]  # how far apart they lie (`apart.py`)
 
 
 def fit_look(z: Floats, code: NDArray[np.uint8], columns: Sampled, curved: NDArray[np.bool_], rng: np.random.Generator) -> Look:
@@ -67,7 +69,7 @@ def fit_look(z: Floats, code: NDArray[np.uint8], columns: Sampled, curved: NDArr
         k = fit_residual(rows, np.arange(fields), curved, knots).curved if curved.any() else None
         mean, sd = rows.mean(0), np.maximum(rows.std(0), 1e-3)
         bent = (none, np.empty((0, fields)), np.empty((0, 0)), np.empty(0)) if k is None else (k.columns, k.knots, k.coefficients, k.scale)
-        return Look(step, zero, mean, sd, precision, *bent, share, 0.0, 0.0, np.zeros(2), np.ones(len(c.LOOK_TIED_ROWS)))
+        return Look(step, zero, mean, sd, precision, *bent, share, 0.0, 0.0, np.zeros(2), *np.ones((2, len(c.LOOK_TIED_ROWS))))
 
     fold, back = rng.integers(0, 5, n), columns.decoded(code)
     shuffled = rng.permuted(back, axis=0)
@@ -82,11 +84,11 @@ def fit_look(z: Floats, code: NDArray[np.uint8], columns: Sampled, curved: NDArr
                 whole[out], trimmed[out] = _energies(rows, known, part), _trimmed(rows, known, part)
     limits = [max(np.nanquantile(own, c.LOOK_QUANTILE), np.nanquantile(measured, c.LOOK_NOISE_QUANTILE)) for own, _, measured in e]
     shares = [float(np.nanmean(mixed > limit)) for (_, mixed, _), limit in zip(e, limits, strict=True)]
-    drawn = [
-        [told_by_others(back[rng.choice(n, min(rows, n), replace=False)]) for _ in range(c.LOOK_TIED_DRAWS)] for rows in c.LOOK_TIED_ROWS
-    ]
-    return fitted(z)._replace(
-        limit=float(limits[0]), shuffled=shares[0], trimmed=np.array([limits[1], shares[1]]), tied=np.mean(drawn, axis=1)
+    draws = [[back[rng.choice(n, min(rows, n), replace=False)] for _ in range(c.LOOK_TIED_DRAWS)] for rows in c.LOOK_TIED_ROWS]
+    whole = fitted(z)._replace(limit=float(limits[0]), shuffled=shares[0], trimmed=np.array([limits[1], shares[1]]))
+    return whole._replace(
+        tied=np.array([np.mean([told_by_others(rows) for rows in some]) for some in draws]),
+        alone=np.array([np.mean([to_neighbours(rows / whole.sd) for rows in some]) for some in draws]),
     )
 
 
@@ -111,14 +113,27 @@ def confirms(memory: Any, held: int, look: Look) -> bool:
 
 @allocating
 def filled(memory: Any, held: int, look: Look, z: Any, kept: Any) -> None:
-    """Standardised values z (held, F) of remembered rows, and which were not filled: of a value that its column repeats far too often."""
-    times = np.empty(256, np.int64)
+    """Standardised values z (held, F) of remembered rows, and which were not filled: of a value that its column repeats far too often.
+
+    Or of a column with a handful of such values and next to no others: profiles and templates, with other fields put to them.
+    """
+    fields = len(look.step)
+    times, template = np.empty(256, np.int64), np.zeros(fields, np.bool_)
     decoded(memory, held, look, z)
-    for f in range(len(look.step)):
+    for f in range(fields):
         mode = recent.tally(memory, held, f, times)
+        repeated = 0
+        for k in range(256):
+            if times[k] >= c.LOOK_FILLED_LEAST and times[k] > 2 * look.share[f, k] * held + 3:
+                repeated += times[k]
+        template[f] = repeated >= c.LOOK_TEMPLATE[0] * held
         often = times[mode] >= max(c.LOOK_FILLED_LEAST, c.LOOK_FILLED * held) and times[mode] > 2 * look.share[f, mode] * held + 3
         for i in range(held):
             kept[i, f] = not (often and memory[f * c.MEMORY + i] == mode)
+    if template.sum() <= c.LOOK_TEMPLATE[1] * fields:  # not of rows that are combined of few values throughout
+        for f in range(fields):
+            if template[f]:
+                kept[:, f] = False
 
 
 @allocating

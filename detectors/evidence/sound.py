@@ -59,6 +59,7 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         "look.scale": ("<f8", ((bends,),)),
         "look.share": ("<f4", ((fields, 256),)),
         "look.trimmed": ("<f8", ((2,),)),
+        "look.alone": ("<f8", ((len(c.LOOK_TIED_ROWS),),)),
     }
     expected |= {
         "middle.score": ("<f4", ((fields, 256),)),
@@ -82,6 +83,7 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         "generated.nominal": ("<f8", ((3,),)),
         "generated.composed": ("<f8", ((3,),)),
         "generated.hidden": ("<f8", ((fields, 3),)),
+        "generated.noisy": ("<f8", ((3,),)),
     }
     for name, (dtype, shapes) in expected.items():
         part, _, field = name.rpartition(".")
@@ -92,7 +94,7 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         if name != "remarkable" and not np.isfinite(array).all():  # there NaN says that nothing is remarkable
             raise StateError(f"evidence reference: {name} is not finite")
     numbers = {name: body[name] for name in ("nearest", "far", "equal_share", "edit_share", "repeated_share", "symmetric_rate")}
-    numbers |= {name: body[name] for name in ("edit_flip_rate", "bisection_rate")}
+    numbers |= {name: body[name] for name in ("fresh_share", "edit_flip_rate", "bisection_rate")}
     numbers |= {"look.limit": look.limit, "look.shuffled": look.shuffled}
     bond = body["bond"]
     numbers |= {"smooth_rate": body["smooth_rate"], "smooth_halved": body["smooth_halved"]}

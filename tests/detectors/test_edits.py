@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from detectors.evidence import ClientEvidence
 from detectors.evidence import layout as at
+from detectors.evidence.consecutive import adjusts
 from detectors.evidence.constants import MEMORY, RING
 from detectors.evidence.core import gains
-from detectors.evidence.trials import adjusts, flat_step
+from detectors.evidence.trials import flat_step
 from tests.detectors.crowd import beside, fitted
 
 Rows = NDArray[np.float64]

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from detectors.evidence import EvidenceReference
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
+from detectors.evidence.consecutive import in_order
 from detectors.evidence.place import displaced, is_elsewhere, is_one_place
 from detectors.evidence.second_look import decoded
-from detectors.evidence.trials import in_order
 from tests.detectors.crowd import beside, fitted, remembered
 from tests.detectors.test_lookalikes import Rows, engine
 
