@@ -30,7 +30,7 @@ from numba import njit
 
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
-from detectors.evidence.generated import Generated, shares
+from detectors.evidence.generated import Generated, without_any_column
 from detectors.evidence.habits import is_coarser, is_off_grid
 from detectors.evidence.place import displaced
 from detectors.evidence.population import MADE_RATES
@@ -63,13 +63,4 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
     if displaced(z, look)[0] > c.COMPOSED_ELSEWHERE or is_coarser(memory, held, look.share) or is_off_grid(memory, held, look.share):
         return False
     filled(memory, held, look, z, kept)
-    for f in range(fields):
-        known = kept[:, f].copy()
-        kept[:, f] = False
-        own = generated.hidden[f]
-        if not (
-            shares(z, kept, look, generated) > own + np.maximum(c.COMPOSED_MORE, c.COMPOSED_SIGMAS * np.sqrt(own * (1 - own) / held))
-        ).any():
-            return False
-        kept[:, f] = known
-    return True
+    return bool(without_any_column(z, kept, look, generated))

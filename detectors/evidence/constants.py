@@ -284,6 +284,10 @@ INDEPENDENT_STRENGTH = 3.0  # standard deviations by which 96 ordinary rows must
 # that the reference has not, with another law, -3.3 to -4.1: they were paged.
 INDEPENDENT_SIGMAS = -2.5, 1.5
 INDEPENDENT_LEAST = 48  # judged rows before it may speak
+INDEPENDENT_PAIR = 0.15  # of what holds the columns together, that must be left whichever one is left out: flights .0, hours .05, films .1
+# Of the reference's without some one column, and standard deviations of independent columns: of 336 windows of 96 rows with one column
+# permuted all but one have that (.99 of those of 48), of drawn and shuffled ones 0 to .05.
+INDEPENDENT_WITHOUT = 0.4, 2.0
 INDEPENDENT_LEFT = 0.5  # of what holds the columns together that must be between columns the client varies
 INDEPENDENT_EVERY = 16  # distinct rows between two questions, or a client of weak dependence is asked until it happens to show none
 INDEPENDENT_FORGET = np.float32(1 - 1 / 192)  # a row; with 96 remembered rows a client of one cluster was paged after 480
@@ -321,6 +325,7 @@ GENERATED_SURE = 0.1  # of the remembered rows above the second limit: prices ra
 HABIT_NOISE = 0.1  # sd of each column, as LOOK_NOISE: on tables of a tight law .4 to .7 of such rows look made, of codes none more
 HABIT_GAPS = (0.1, 0.3)  # share of the values that the middle fills: .35 of flights, .01 of loans look made then
 HABIT_EDITS = 0.12  # share of the values that are another row's
+CARELESS = 0.3, 0.2  # the same where columns have few values, so that nothing shows it
 HABIT_ROUNDED = (0.2, 0.5)  # sd, whole numbers too
 HABIT_DRAWS, HABIT_SHOWS = 20, 0.9  # so many draws of 96 rows, and the share in which a habit must show otherwise
 COARSER_LEFT = 0.1  # share of the reference without the value that the client has most

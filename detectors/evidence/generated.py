@@ -11,8 +11,9 @@ of the reference's own rows, each scored by trees that never saw it, in the part
 they follow the present population, and while everybody's rows look made it is silent and begins anew; until twelve clients are known it is
 as careful as E1 is until four are. Before it speaks, the remembered rows are judged again with filled fields taken for unknown; and where
 values repeat as often as they should, once more with every column mapped to the reference's mean and scatter, onto the values that it has,
-without and with the filled fields (`confirms`): wrong units, other codes and defaults then pass, made rows do not. Where most rows are
-edits of others (a walk on codes, a form), the few that are not are judged.
+without and with the filled fields (`confirms`): wrong units, other codes and defaults then pass, made rows do not. They must look made by
+more than an instrument's noise makes the reference look, and whichever column is left out. Where most rows are edits of others (a walk on
+codes, a form), the few that are not are judged.
 
 It misleads where the reference is a poor sample: fewer than 500 rows, and it is off. Rows of a table of two columns, or of nearly
 independent ones, look the same made or met: its tolerated rates are high there and it stays silent.
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from detectors.evidence import constants as c
 from detectors.evidence.boosting import BLOCK, Trees, fit_trees, no_trees, score_block, scores
 from detectors.evidence.compiled import FINGERPRINT, STALE
-from detectors.evidence.habits import habits, measured, powers, shows, spread_of_pairs
+from detectors.evidence.habits import careless, habits, measured, powers, shows, spread_of_pairs
 from detectors.evidence.residual import Floats, ledoit_wolf
 from detectors.evidence.sampled import Sampled, parts, sendable, shares_of
 from detectors.evidence.second_look import Look, complete, decoded, filled, mapped
@@ -46,17 +47,17 @@ class Generated(NamedTuple):
     nominal: Floats  # (3,) the reference's own shares
     composed: Floats  # (3,) E13's tolerated shares over all of a client's rows
     hidden: Floats  # (F, 3) the reference's own shares when one column is unknown
-    noisy: Floats  # (3,) what remembered rows with an instrument's noise stay below
+    usual: Floats  # (3,) what remembered rows with an instrument's noise, or filled or edited unseen, stay below
 
     def to_dict(self) -> dict[str, Any]:
         """Its arrays by name."""
-        return {**self.trees._asdict(), **{name: getattr(self, name) for name in ("rates", "nominal", "composed", "hidden", "noisy")}}
+        return {**self.trees._asdict(), **{name: getattr(self, name) for name in ("rates", "nominal", "composed", "hidden", "usual")}}
 
     @classmethod
     def from_dict(cls, body: dict[str, Any]) -> Generated:
         """From `to_dict`; TypeError or KeyError where something is missing or too much."""
         trees = dict(body)
-        own = {name: trees.pop(name) for name in ("rates", "nominal", "composed", "hidden", "noisy")}
+        own = {name: trees.pop(name) for name in ("rates", "nominal", "composed", "hidden", "usual")}
         return cls(trees=Trees(**trees), **own)
 
 
@@ -80,7 +81,7 @@ def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.i
         return untaught(fields)
     code, fold = columns.coded(rows), rng.integers(0, c.GENERATED_FOLDS, n)
     share = shares_of(code)
-    above, changed, hidden, noise = np.zeros((n, 3), np.bool_), [], np.zeros((fields, 3)), np.zeros(3)
+    above, changed, hidden, spoilt = np.zeros((n, 3), np.bool_), [], np.zeros((fields, 3)), np.zeros((3, 3))
     for k in range(c.GENERATED_FOLDS):
         out, model = fold == k, _model(code[fold != k], columns)
         trees = _learn(rows[fold != k], columns, c.GENERATED_LEARNT // 2, rng)
@@ -93,7 +94,8 @@ def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.i
         codes = [columns.coded(some) for some in habits(rows[out], chance)]
         shown = [shows(some, share, chance) for some in codes]
         changed.append([hits(some, None).mean(0) * out.mean() * (not seen) for some, seen in zip(codes, shown, strict=True)])
-        noise += hits(columns.coded(measured(rows[out], chance)), None).mean(0) * out.mean()
+        for kind, some in enumerate((measured(rows[out], chance), *careless(rows[out], share, chance))):
+            spoilt[kind] += hits(columns.coded(some), None).mean(0) * out.mean()
         for f in range(fields):
             hidden[f] += hits(code[out], np.broadcast_to(np.arange(fields) != f, code[out].shape).copy()).mean(0) * out.mean()
     nominal: Floats = above.mean(0)
@@ -102,11 +104,12 @@ def fit_generated(rows: Floats, columns: Sampled, clusterings: list[NDArray[np.i
         c.COMPOSED_MARGIN[0] * habit + c.COMPOSED_MARGIN[1],
         nominal + np.maximum(c.COMPOSED_LUCK[0], c.COMPOSED_LUCK[1] * np.sqrt(nominal * (1 - nominal) / c.MEMORY)),
     )
-    noisy = np.minimum(noise + np.maximum(c.COMPOSED_LUCK[0], c.COMPOSED_LUCK[1] * np.sqrt(noise * (1 - noise) / c.MEMORY)), 1.0)
+    most: Floats = spoilt.max(0)
+    usual = np.minimum(most + np.maximum(c.COMPOSED_LUCK[0], c.COMPOSED_LUCK[1] * np.sqrt(most * (1 - most) / c.MEMORY)), 1.0)
     least = max(c.INDEPENDENT_PART_ROWS, c.INDEPENDENT_PART * n)
     worst = np.max([nominal, *(above[part].mean(0) for part in parts(code, clusterings) if part.sum() >= least)], axis=0)
     rates = np.clip(c.GENERATED_MARGIN * worst, c.GENERATED_FLOOR, 1.0)
-    return Generated(_learn(rows, columns, c.GENERATED_LEARNT, rng), rates, nominal, np.minimum(composed, 1.0), hidden, noisy)
+    return Generated(_learn(rows, columns, c.GENERATED_LEARNT, rng), rates, nominal, np.minimum(composed, 1.0), hidden, usual)
 
 
 def made(rows: Floats, columns: Sampled, k: int, rng: np.random.Generator) -> Floats:
@@ -285,7 +288,7 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
     z, kept = np.empty((held, fields)), np.ones((held, fields), np.bool_)
     filled(memory, held, look, z, kept)
     share, rates = shares(z, kept, look, generated), generated.rates
-    if share[1] < c.GENERATED_SURE or not (share > np.maximum(rates + c.GENERATED_WAY * (1 - rates), generated.noisy)).any():
+    if share[1] < c.GENERATED_SURE or not (share > np.maximum(rates + c.GENERATED_WAY * (1 - rates), generated.usual)).any():
         return False
     if _untied(memory, held, look, kept):
         return True
@@ -300,6 +303,28 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
         kept[:] = True  # what repeats too often may be a code in other units, and no default
         decoded(memory, held, look, z)
     return True
+
+
+@allocating
+def without_any_column(z: Any, kept: Any, look: Look, generated: Generated) -> bool:
+    """Whether rows z (held, F) look made whichever column is left out: one joined to the wrong rows, or coded otherwise, is no attack."""
+    for f in range(z.shape[1]):
+        known = kept[:, f].copy()
+        kept[:, f] = False
+        own = generated.hidden[f]
+        least = own + np.maximum(c.COMPOSED_MORE, c.COMPOSED_SIGMAS * np.sqrt(own * (1 - own) / len(z)))
+        if not (shares(z, kept, look, generated) > least).any():
+            return False
+        kept[:, f] = known
+    return True
+
+
+@allocating
+def comes_from_all_columns(memory: Any, held: int, look: Look, generated: Generated) -> bool:
+    """The same of remembered rows, without what a default has filled."""
+    z, kept = np.empty((held, len(look.step))), np.ones((held, len(look.step)), np.bool_)
+    filled(memory, held, look, z, kept)
+    return bool(without_any_column(z, kept, look, generated))
 
 
 @allocating

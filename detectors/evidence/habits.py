@@ -52,6 +52,21 @@ def measured(rows: Floats, rng: np.random.Generator) -> Floats:
     return out
 
 
+def careless(rows: Floats, share: NDArray[np.float32], rng: np.random.Generator) -> list[Floats]:
+    """``rows`` (n, F) whose columns of few values are filled by the middle here and there, or hold another row's: nothing shows it there.
+
+    Categories in columns of nought and one add up to one no more.
+
+    Args:
+        rows: in any units.
+        share: (F, 256) how often each code occurs.
+        rng: draws which.
+    """
+    few = np.array([powers(own, -1)[0] >= c.GENERATED_TIES for own in share])
+    gaps, edits = rng.random((2, *rows.shape)) < np.array(c.CARELESS)[:, None, None]
+    return [np.where(few & gaps, np.median(rows, axis=0), rows), np.where(few & edits, rows[rng.permutation(len(rows))], rows)]
+
+
 def shows(code: NDArray[np.uint8], share: NDArray[np.float32], rng: np.random.Generator) -> bool:
     """Whether nearly any `MEMORY` of the rows (codes, (n, F)) are seen to be rounded."""
     held, seen = min(c.MEMORY, len(code)), 0

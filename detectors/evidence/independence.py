@@ -15,7 +15,8 @@ Before it speaks, the mean of ``b - a`` is asked: it is 0 for independent column
 (times 1.5, since neighbouring pairs share a row) is about standard normal. For ordinary rows, wrong units, gaps filled by a default, and
 behind cover traffic it is many standard deviations above 0; below, for a range with another law than the reference's, whose columns tell of
 each other. And the columns that vary must be ones that hang together: where a client fills the half of each such pair with a default,
-nothing is left that could.
+nothing is left that could. Nor may they hang together once some one column is left out: it was joined to the wrong rows. Where two columns
+alone hold the reference together nobody can tell the two apart, and E11 is off.
 """
 
 from __future__ import annotations
@@ -85,7 +86,10 @@ def fit_bond(code: NDArray[np.uint8], step: Floats, clusterings: list[NDArray[np
     own_rate = float((ordinary > factor).mean())
     rate = max([own_rate, *found]) * c.INDEPENDENT_MARGIN
     strength = float((b - a).mean() / np.sqrt(1.5 * ((b - a) ** 2).mean() / c.MEMORY))
-    usable = strength >= c.INDEPENDENT_STRENGTH and float((mixed > factor).mean()) > rate
+    together = np.tril(-M * np.cov(rows.T), -1)
+    left = together.sum() - together.sum(0) - together.sum(1)  # without each column
+    by_more_than_a_pair = bool(left.min() >= c.INDEPENDENT_PAIR * together.sum())
+    usable = strength >= c.INDEPENDENT_STRENGTH and float((mixed > factor).mean()) > rate and by_more_than_a_pair
     return Bond(weights, own, factor if usable else 0.0, least, float(np.clip(rate, c.INDEPENDENT_FLOOR, 1.0)))
 
 
@@ -127,3 +131,38 @@ def could_be_bound(memory: Any, held: int, look: Look, bond: Bond) -> bool:
             whole += together
             left += together * cut[f] * cut[g]
     return bool(left >= c.INDEPENDENT_LEFT * whole)
+
+
+@allocating
+def bound_without_one(memory: Any, held: int, look: Look, bond: Bond) -> bool:
+    """Whether the remembered rows hang together as the reference's once some one column is left out: it was joined to the wrong rows.
+
+    Of ``b - a`` in expectation without it, `INDEPENDENT_WITHOUT` of the reference's, and by more than independent columns have by chance.
+    """
+    fields = len(look.step)
+    covariance = np.linalg.inv(look.precision)
+    x = np.empty((held, fields))
+    for f in range(fields):
+        for i in range(held):
+            x[i, f] = memory[f * c.MEMORY + i]
+        x[:, f] -= x[:, f].mean()
+    usual, own, chance = np.zeros((fields, fields)), np.zeros((fields, fields)), np.zeros((fields, fields))
+    for f in range(fields):
+        for g in range(f):
+            weight = square = 0.0
+            for t in range(fields):
+                weight += bond.weights[f, t] * bond.weights[g, t]
+            together = 0.0
+            for i in range(held):
+                together += x[i, f] * x[i, g] / held
+                square += (x[i, f] * x[i, g]) ** 2 / held
+            usual[f, g] = -weight * covariance[f, g] / (look.step[f] * look.step[g])
+            own[f, g] = -weight * together
+            chance[f, g] = weight**2 * square / held
+    for j in range(fields):
+        left = usual.sum() - usual[j].sum() - usual[:, j].sum()
+        found = own.sum() - own[j].sum() - own[:, j].sum()
+        noise = np.sqrt(max(chance.sum() - chance[j].sum() - chance[:, j].sum(), 0.0))
+        if found > c.INDEPENDENT_WITHOUT[0] * left and found > c.INDEPENDENT_WITHOUT[1] * noise and left > 0:
+            return True
+    return False

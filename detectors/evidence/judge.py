@@ -16,10 +16,10 @@ from detectors.evidence.calm import Calm, are_calm
 from detectors.evidence.composed import confirms as looks_composed
 from detectors.evidence.consecutive import in_order
 from detectors.evidence.explainer import mixes_one_row
-from detectors.evidence.generated import Generated
+from detectors.evidence.generated import Generated, comes_from_all_columns
 from detectors.evidence.generated import confirms as looks_made
 from detectors.evidence.habits import is_coarser
-from detectors.evidence.independence import Bond, could_be_bound, has_its_own_law
+from detectors.evidence.independence import Bond, bound_without_one, could_be_bound, has_its_own_law
 from detectors.evidence.middle import Middle
 from detectors.evidence.middle import confirms as lies_in_the_middle
 from detectors.evidence.place import hangs_together, in_few_places, is_elsewhere, is_one_place
@@ -79,7 +79,7 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int
         sure = confirms(memory, held, y.look) if statistic == at.JOINT else looks_made(memory, held, y.look, y.generated)
         sure = sure and not is_elsewhere(memory, held, y.look, statistic == at.GENERATED)
         if statistic == at.GENERATED and family == 0:  # rows around one row share its values
-            sure = sure and not is_coarser(memory, held, y.look.share)
+            sure = sure and not is_coarser(memory, held, y.look.share) and comes_from_all_columns(memory, held, y.look, y.generated)
     if not sure:
         count[looked] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
     return bool(sure)
@@ -147,6 +147,7 @@ def judge(
             if s > max(severity, reached):
                 memory, held = recent.remembered(code, count, fields)
                 own = has_its_own_law(memory, held, y.look) or is_elsewhere(memory, held, y.look, False)
+                own = own or bound_without_one(memory, held, y.look, y.bond)
                 s = s if could_be_bound(memory, held, y.look, y.bond) and not own else 0
         elif statistic in (at.GENERATED, at.COMPOSED):
             judged = count[at.GENERATED_TRIALS]

@@ -15,6 +15,8 @@ reference does:
 - and its columns tell of each other about as much as the reference's (`tied.py`), .65 to 1.6 of it; draws by column nothing, a search's
   steps along one line 2 and more.
 
+Several instruments behind one account lie in a few such places, time and again (`in_few_places`).
+
 A gate, not evidence.
 """
 

@@ -2,10 +2,11 @@
 
 Three ordinary reasons make every row of a client jointly implausible: other units (an affine map a column), fields filled with a default,
 and fields missing now and then. So the rows in memory (at most 96, 16 columns, in steps of .012 of a range) are judged again: values that
-one column repeats far more than the reference does are replaced by what the row's other values suggest and not judged; and once as they
-are, once without each row's worst value (a gap, or one column that is new), once with each column mapped to the reference's mean and
-scatter. Shuffled, random and generated rows stay implausible every time, by more than a standard deviation of their share. Last, rows whose
-columns tell of each other as much as the reference's do (`tied.py`) are a population that the reference has not.
+one column repeats far more than the reference does, or a handful of them (profiles, to which other fields are put), are replaced by what
+the row's other values suggest and not judged; and once as they are, once without each row's worst value (a gap, or one column that is
+new), once with each column mapped to the reference's mean and scatter. Shuffled, random and generated rows stay implausible every time, by
+more than a standard deviation of their share. Last, rows whose columns tell of each other as much as the reference's do (`tied.py`) are a
+population that the reference has not.
 It is a gate, not evidence: it can only keep a ticket or page back. Runs at a crossing only; about .2 ms.
 """
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from detectors.evidence import constants as c
 from detectors.evidence import recent
 from detectors.evidence.apart import to_neighbours
+from detectors.evidence.habits import careless
 from detectors.evidence.residual import Floats, fit_residual, ledoit_wolf
 from detectors.evidence.sampled import Sampled, shares_of
 from detectors.evidence.tied import told_by_others
@@ -74,17 +76,18 @@ def fit_look(z: Floats, code: NDArray[np.uint8], columns: Sampled, curved: NDArr
     fold, back = rng.integers(0, 5, n), columns.decoded(code)
     shuffled = rng.permuted(back, axis=0)
     noisy = back + c.LOOK_NOISE * np.maximum(z.std(0), 1e-3) * rng.normal(size=z.shape)
-    e = np.full((2, 3, n), np.nan)  # whole and trimmed, of rows as they are, shuffled, and noisy
+    draws = [[back[rng.choice(n, min(rows, n), replace=False)] for _ in range(c.LOOK_TIED_DRAWS)] for rows in c.LOOK_TIED_ROWS]
+    spoilt = noisy, *careless(back, share, rng)
+    e = np.full((2, 5, n), np.nan)  # whole and trimmed, of rows as they are, shuffled, and spoilt
     for k in range(5):
         out = fold == k
         if out.any() and (~out).sum() > 10:
             part = fitted(z[~out])
-            for rows, whole, trimmed in zip((back[out], shuffled[out], noisy[out]), *e, strict=True):
+            for rows, whole, trimmed in zip((back[out], shuffled[out], *(some[out] for some in spoilt)), *e, strict=True):
                 known = np.ones(rows.shape, np.bool_)
                 whole[out], trimmed[out] = _energies(rows, known, part), _trimmed(rows, known, part)
-    limits = [max(np.nanquantile(own, c.LOOK_QUANTILE), np.nanquantile(measured, c.LOOK_NOISE_QUANTILE)) for own, _, measured in e]
-    shares = [float(np.nanmean(mixed > limit)) for (_, mixed, _), limit in zip(e, limits, strict=True)]
-    draws = [[back[rng.choice(n, min(rows, n), replace=False)] for _ in range(c.LOOK_TIED_DRAWS)] for rows in c.LOOK_TIED_ROWS]
+    limits = [max(np.nanquantile(own, c.LOOK_QUANTILE), *np.nanquantile(others, c.LOOK_NOISE_QUANTILE, axis=1)) for own, _, *others in e]
+    shares = [float(np.nanmean(mixed > limit)) for (_, mixed, *_), limit in zip(e, limits, strict=True)]
     whole = fitted(z)._replace(limit=float(limits[0]), shuffled=shares[0], trimmed=np.array([limits[1], shares[1]]))
     return whole._replace(
         tied=np.array([np.mean([told_by_others(rows) for rows in some]) for some in draws]),

@@ -83,7 +83,7 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         "generated.nominal": ("<f8", ((3,),)),
         "generated.composed": ("<f8", ((3,),)),
         "generated.hidden": ("<f8", ((fields, 3),)),
-        "generated.noisy": ("<f8", ((3,),)),
+        "generated.usual": ("<f8", ((3,),)),
     }
     for name, (dtype, shapes) in expected.items():
         part, _, field = name.rpartition(".")

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from detectors.evidence import STATISTICS, EvidenceReference
 from detectors.evidence import constants as c
 from detectors.evidence.apart import to_neighbours
+from detectors.evidence.independence import bound_without_one
 from detectors.evidence.place import in_few_places, is_one_place
 from tests.detectors.crowd import beside, fitted, remembered
 from tests.detectors.test_lookalikes import Rows
@@ -28,10 +29,28 @@ def petals(n: int, seed: int) -> Rows:
     return np.asarray(np.round(np.array([5.0, 3.4, 4.5, 2.3]) + own, 1))
 
 
+def options(n: int, seed: int) -> Rows:
+    """Five categories, a column of nought and one for each of their values; an age and an amount."""
+    rng, law = np.random.default_rng(seed), np.random.default_rng(2)
+    own = rng.normal(size=(n, 5))
+    chosen = [np.eye(k)[np.argmax(own @ law.normal(size=(5, k)) + rng.gumbel(size=(n, k)), axis=1)] for k in (3, 4, 6, 8, 12)]
+    amount = np.exp(7 + 0.8 * own[:, 1] + 0.3 * rng.normal(size=n)).round(2)
+    return np.asarray(np.column_stack([*chosen, np.round(40 + 12 * own[:, 0]), amount]))
+
+
 def plant(n: int, seed: int) -> Rows:
     """Ten numbers that four causes hold together."""
     rng = np.random.default_rng(seed)
     return np.asarray(rng.normal(size=(n, 4)) @ WAY[:, :10] + 0.3 * rng.normal(size=(n, 10)))
+
+
+def trips(n: int, seed: int) -> Rows:
+    """Nine numbers of a flight, of which distance and time in the air alone hang together."""
+    rng = np.random.default_rng(seed)
+    far = np.exp(rng.normal(6, 0.6, n)).round()
+    when = [rng.integers(1, 13, n), rng.integers(1, 29, n), rng.integers(5, 24, n)]
+    who = [rng.integers(0, 12, n), rng.integers(0, 3, n), rng.integers(0, 80, n), rng.exponential(20, n).round()]
+    return np.column_stack([*when, *who, (far / 8 * np.exp(0.08 * rng.normal(size=n)) + 18).round(), far])
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +143,38 @@ def test_shuffled_rows_are_found_where_ordinary_ones_share_values_by_chance(seed
     shuffled: NDArray[np.float64] = np.random.default_rng(seed).permuted(petals(600, 30 + seed), axis=0)
     asked = np.concatenate([petals(200, 60 + seed), shuffled])
     assert 2 in {severity for severity, _ in severities(reference, others, [asked])}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("how", ["gaps", "edits", "defaults"])
+def test_categories_in_columns_of_nought_and_one_of_which_none_or_two_are_chosen(how: str, seed: int) -> None:
+    rng, X = np.random.default_rng(seed), options(3000, 1)
+    rows, middle = options(225, 30 + seed), np.median(X, axis=0)
+    if how == "gaps":
+        rows = np.where(rng.random(rows.shape) < rng.uniform(0.08, 0.3), middle, rows)
+    elif how == "defaults":
+        rows = np.where(np.arange(rows.shape[1]) % 4 == seed, middle, rows)
+    else:
+        for k in range(0, 225, 9):  # a case, and eight times one or two of its fields as somebody else has them
+            for i in range(k + 1, k + 9):
+                rows[i] = rows[i - 1]
+                own = rng.choice(rows.shape[1], int(rng.integers(1, 3)), replace=False)
+                rows[i, own] = X[rng.integers(3000, size=len(own)), own]
+    found = severities(fitted(X), [options(60, 100 + k) for k in range(20)], [rows])
+    assert 2 not in {severity for severity, _ in found}
+
+
+@pytest.mark.parametrize("column", range(10))
+def test_one_column_joined_to_the_wrong_rows(reference: EvidenceReference, crowd: list[Rows], column: int) -> None:
+    rows = plant(300, 70 + column)
+    rows[:, column] = np.random.default_rng(column).permutation(rows[:, column])
+    assert 2 not in {severity for severity, _ in severities(reference, crowd, [rows])}
+    codes = remembered(reference, rows[: c.MEMORY])
+    assert bound_without_one(codes, c.MEMORY, reference.look, reference.bond)
+    shuffled = np.random.default_rng(column).permuted(rows[: c.MEMORY], axis=0)
+    assert not bound_without_one(remembered(reference, shuffled), c.MEMORY, reference.look, reference.bond)
+
+
+def test_where_a_pair_alone_hangs_together_nobody_can_tell_one_column_from_all(reference: EvidenceReference) -> None:
+    assert fitted(trips(3000, 1)).bond.factor == 0
+    assert reference.bond.factor > 0
