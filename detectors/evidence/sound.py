@@ -114,7 +114,7 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         if np.any((places < 0) | (places >= end)):
             raise StateError(f"evidence reference: {name} points outside 0 to {end - 1}")
     if np.any(generated["feature"] >= 2 * fields) or any(
-        np.any((own < 0) | (own > 1)) for own in (generated["nominal"], generated["hidden"])
+        np.any((own < 0) | (own > 1)) for own in (generated["nominal"], generated["hidden"], generated["usual"])
     ):
         raise StateError("evidence reference: a tree asks for a column that is not there, or a share is none")
     shares = np.concatenate(
