@@ -60,6 +60,18 @@ class Yardsticks(NamedTuple):
 
 
 @njit
+def _postpone(count: Any, statistic: int) -> None:
+    """The rows are not looked through again for E1, E12 or E13 before a quarter more have come."""
+    again = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
+    if statistic == at.JOINT:
+        count[at.LOOKED] = again
+    elif statistic == at.GENERATED:
+        count[at.GENERATED_LOOKED] = again
+    elif statistic == at.COMPOSED:
+        count[at.COMPOSED_LOOKED] = again
+
+
+@njit
 def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int) -> bool:
     """Whether the remembered rows confirm E1, E12, or E13; not asked again soon after they did not."""
     fields = len(y.look.step)
@@ -81,7 +93,7 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int
         if statistic == at.GENERATED and family == 0:  # rows around one row share its values
             sure = sure and not is_coarser(memory, held, y.look.share) and comes_from_all_columns(memory, held, y.look, y.generated)
     if not sure:
-        count[looked] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
+        _postpone(count, statistic)
     return bool(sure)
 
 
@@ -198,8 +210,11 @@ def judge(
             for k in range(32):
                 octaves += (count[at.BISECTED] >> k) & 1
             s = s if octaves >= c.BISECTION_OCTAVES else 0
-        if s == 2 and max(severity, reached) < 2 and statistic in at.MADE:
-            s = 1 if mixes_one_row(*recent.remembered(code, count, fields), y.look.share) else 2
+        one = s == 2 and max(severity, reached) < 2 and statistic in at.MADE
+        if one and mixes_one_row(*recent.remembered(code, count, fields), y.look.share):
+            s = 1
+            if reached == 1:  # or every further row would be looked through
+                _postpone(count, statistic)
         if s > severity:
             severity, which, evidence = s, statistic, e
     return severity, which, evidence

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from detectors.evidence import EvidenceReference
+from detectors.evidence import layout as at
 from detectors.evidence.constants import FLIP_U, MEMORY, RING, ROUNDED_VALUES
 from detectors.evidence.derive import derive
 from detectors.evidence.independence import could_be_bound, has_its_own_law
@@ -267,6 +268,8 @@ def test_an_explainer_that_mixes_one_picture_with_others_opens_a_ticket_and_says
     assert max(severity for client, severity, _ in found if client == 1) == 2
     assert clients.mixes_one_row(20)
     assert not clients.mixes_one_row(21)
+    count = clients._state.counts[20]
+    assert count[at.LOOKED] > count[at.DISTINCT], "the rows were looked through again at the last one"
 
 
 @pytest.mark.parametrize("seed", range(4))
