@@ -106,6 +106,20 @@ def has_its_own_law(memory: Any, held: int, look: Look) -> bool:
 
 
 @allocating
+def _pairs(look: Look, bond: Bond) -> tuple[Any, Any]:
+    """Of pairs of columns (F, F), below the diagonal: weights per squared code step, and what each gives to the reference's ``b - a``."""
+    fields = len(look.step)
+    covariance = np.linalg.inv(look.precision)
+    weight, together = np.zeros((fields, fields)), np.zeros((fields, fields))
+    for f in range(fields):
+        for g in range(f):
+            for t in range(fields):
+                weight[f, g] += bond.weights[f, t] * bond.weights[g, t]
+            together[f, g] = -weight[f, g] * covariance[f, g] / (look.step[f] * look.step[g])
+    return weight, together
+
+
+@allocating
 def could_be_bound(memory: Any, held: int, look: Look, bond: Bond) -> bool:
     """Whether the remembered rows (field-major, `MEMORY` a field) vary in columns that hang together in the reference.
 
@@ -121,15 +135,12 @@ def could_be_bound(memory: Any, held: int, look: Look, bond: Bond) -> bool:
             total += value
             squares += value**2
         cut[f] = np.sqrt(min(max(squares - total**2 / held, 0.0) / held / covariance[f, f], 1.0))
+    _, together = _pairs(look, bond)
     whole = left = 0.0
     for f in range(fields):
         for g in range(f):
-            weight = 0.0
-            for t in range(fields):
-                weight += bond.weights[f, t] * bond.weights[g, t]
-            together = -weight * covariance[f, g] / (look.step[f] * look.step[g])
-            whole += together
-            left += together * cut[f] * cut[g]
+            whole += together[f, g]
+            left += together[f, g] * cut[f] * cut[g]
     return bool(left >= c.INDEPENDENT_LEFT * whole)
 
 
@@ -140,25 +151,21 @@ def bound_without_one(memory: Any, held: int, look: Look, bond: Bond) -> bool:
     Of ``b - a`` in expectation without it, `INDEPENDENT_WITHOUT` of the reference's, and by more than independent columns have by chance.
     """
     fields = len(look.step)
-    covariance = np.linalg.inv(look.precision)
+    weight, usual = _pairs(look, bond)
     x = np.empty((held, fields))
     for f in range(fields):
         for i in range(held):
             x[i, f] = memory[f * c.MEMORY + i]
         x[:, f] -= x[:, f].mean()
-    usual, own, chance = np.zeros((fields, fields)), np.zeros((fields, fields)), np.zeros((fields, fields))
+    own, chance = np.zeros((fields, fields)), np.zeros((fields, fields))
     for f in range(fields):
         for g in range(f):
-            weight = square = 0.0
-            for t in range(fields):
-                weight += bond.weights[f, t] * bond.weights[g, t]
-            together = 0.0
+            together = square = 0.0
             for i in range(held):
                 together += x[i, f] * x[i, g] / held
                 square += (x[i, f] * x[i, g]) ** 2 / held
-            usual[f, g] = -weight * covariance[f, g] / (look.step[f] * look.step[g])
-            own[f, g] = -weight * together
-            chance[f, g] = weight**2 * square / held
+            own[f, g] = -weight[f, g] * together
+            chance[f, g] = weight[f, g] ** 2 * square / held
     for j in range(fields):
         left = usual.sum() - usual[j].sum() - usual[:, j].sum()
         found = own.sum() - own[j].sum() - own[:, j].sum()

@@ -60,15 +60,21 @@ class Yardsticks(NamedTuple):
 
 
 @njit
+def _looked(statistic: int) -> Any:
+    """Where it is written from how many rows on the remembered ones are looked through again for a statistic; -1 where it is not."""
+    if statistic == at.JOINT:
+        return at.LOOKED
+    if statistic == at.GENERATED:
+        return at.GENERATED_LOOKED
+    return at.COMPOSED_LOOKED if statistic == at.COMPOSED else -1
+
+
+@njit
 def _postpone(count: Any, statistic: int) -> None:
     """The rows are not looked through again for E1, E12 or E13 before a quarter more have come."""
-    again = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
-    if statistic == at.JOINT:
-        count[at.LOOKED] = again
-    elif statistic == at.GENERATED:
-        count[at.GENERATED_LOOKED] = again
-    elif statistic == at.COMPOSED:
-        count[at.COMPOSED_LOOKED] = again
+    looked = _looked(statistic)
+    if looked >= 0:
+        count[looked] = int(c.LOOK_AGAIN[1] * count[at.DISTINCT]) + c.LOOK_AGAIN[0]
 
 
 @njit
@@ -77,8 +83,7 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int
     fields = len(y.look.step)
     if statistic == at.JOINT and fields < 3:
         return True
-    looked = at.LOOKED if statistic == at.JOINT else (at.GENERATED_LOOKED if statistic == at.GENERATED else at.COMPOSED_LOOKED)
-    if count[at.DISTINCT] < count[looked] or count[at.REMEMBERED] < c.LOOK_LEAST:
+    if count[at.DISTINCT] < count[_looked(statistic)] or count[at.REMEMBERED] < c.LOOK_LEAST:
         return False
     memory, held = recent.remembered(code, count, fields)
     if is_one_place(memory, held, y.look) or (family == 0 and in_few_places(memory, held, y.look)):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from detectors.evidence import STATISTICS, EvidenceReference
 from detectors.evidence import constants as c
@@ -140,7 +139,7 @@ def test_shuffled_rows_are_found_where_ordinary_ones_share_values_by_chance(seed
     reference, others = fitted(petals(300, 1)), [petals(60, 100 + k) for k in range(20)]
     assert reference.fresh_share < 0.4
     assert fitted(plant(300, 1)).fresh_share == 1
-    shuffled: NDArray[np.float64] = np.random.default_rng(seed).permuted(petals(600, 30 + seed), axis=0)
+    shuffled: Rows = np.random.default_rng(seed).permuted(petals(600, 30 + seed), axis=0)
     asked = np.concatenate([petals(200, 60 + seed), shuffled])
     assert 2 in {severity for severity, _ in severities(reference, others, [asked])}
 

@@ -8,7 +8,8 @@ from detectors.evidence import STATISTICS, ClientEvidence, EvidenceReference
 from detectors.evidence import constants as c
 from detectors.evidence.boosting import fit_trees, scores
 from detectors.evidence.derive import derive
-from detectors.evidence.generated import _untied, made, met
+from detectors.evidence.examples import made, met
+from detectors.evidence.generated import _untied
 from detectors.evidence.sampled import Sampled
 from tests.detectors.crowd import beside, fitted, remembered
 
