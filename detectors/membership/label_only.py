@@ -48,7 +48,7 @@ from detectors.membership.chains import (
     searched,
 )
 from detectors.membership.hits import HIT, REPEAT
-from detectors.membership.neighbours import RATIO2, describe, edit_limit, field_code
+from detectors.membership.neighbours import RATIO2, describe, edit_limit, field_code, is_edit
 from detectors.membership.slots import Layout
 from detectors.prefetch import prefetch_row
 from detectors.tiles import AXES, LANES, squares
@@ -85,17 +85,6 @@ def layout(fields: int) -> Layout:
         "copy_count": ("uint8", (COPIES,), 0),
         "copy_tick": ("uint16", (COPIES,), 0),
     }
-
-
-@njit(inline="always")
-def _edit(a: Any, b: Any, limit: int) -> bool:
-    """Whether at most ``limit`` fields differ; never for pictures, which have no fields."""
-    if a.shape[0] == 0:
-        return False
-    changed = 0
-    for k in range(a.shape[0]):
-        changed += a[k] != b[k]
-    return changed <= limit
 
 
 @njit(inline="always")
@@ -210,7 +199,7 @@ def update_copies(
         geometry: first six fields of `Neighbours`.
         index: of `neighbours.index_of`.
         fields: (f,) columns compared.
-        radii: (4,) of `Neighbours`.
+        radii: (3,) of `Neighbours`.
         rule: (u, ticket, page, whether the index holds every member).
         arrays: of `layout`, changed in place.
         work: of `room`, overwritten.
@@ -239,8 +228,8 @@ def update_copies(
             describe(rows[i], geometry, z, terms, place)
             for k in range(f):
                 codes[k] = field_code(bits[i, fields[k]])
-            edited = t[ROWS] > 0 and _edit(codes, recent[s, 0], limit)
-            edit = edited or (t[ROWS] > 1 and _edit(codes, recent[s, 1], limit))
+            edited = t[ROWS] > 0 and is_edit(codes, recent[s, 0], limit)
+            edit = edited or (t[ROWS] > 1 and is_edit(codes, recent[s, 1], limit))
             for k in range(f):
                 recent[s, 1, k], recent[s, 0, k] = recent[s, 0, k], codes[k]
             t[ROWS] += 1
@@ -270,7 +259,7 @@ def update_copies(
                 member, distance, second = two_nearest(place, cells, cap / RATIO2, -1, search)
                 if member >= 0 and distance > RATIO2 * second:
                     member = -1
-                copy = member >= 0 and not exact and not _edit(codes, member_codes[member], limit)
+                copy = member >= 0 and not exact and not is_edit(codes, member_codes[member], limit)
                 hit = exact or (copy and distance <= near2)
                 if exact and (member < 0 or distance > _SAME):
                     # All members are in the index: the filter was wrong, as it is of one row in a million; an evasion attack's many
@@ -304,7 +293,7 @@ def update_copies(
                 lead_spread[s, own] = 0
                 for k in range(f):
                     lead_codes[s, own, k] = codes[k]
-            elif not edit and not _edit(codes, lead_codes[s, own], limit):
+            elif not edit and not is_edit(codes, lead_codes[s, own], limit):
                 one = lead[s, own]
                 one[SIZE] += 1
                 for k in range(AXES):

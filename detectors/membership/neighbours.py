@@ -43,7 +43,7 @@ class Neighbours(NamedTuple):
         starts: (cells + 1,) int64, first member of each cell.
         centres: (cells, axes) where the cells lie.
         codes: (m, f) uint8, hashes of the members' fields.
-        radii: (4,) float64: near a member; the same for repeated copies; around a client's own row; near a member for copies by many.
+        radii: (3,) float64: near a member; the same for repeated copies; around a client's own row.
     """
 
     across: NDArray[np.float32]
@@ -133,22 +133,15 @@ def field_code(bits: Any) -> Any:
     return np.uint8((bits * np.uint32(2654435761)) >> np.uint32(24))
 
 
-@njit(cache=True)
-def _copied(rows: Any, geometry: Any, index: Any, fields: Any, radius2: Any) -> Any:
-    cells, codes = index
-    z, terms = np.empty(rows.shape[1], np.float32), np.empty(geometry[4].shape[0], np.float32)
-    place, bits, out = np.empty(AXES, np.float32), rows.view(np.uint32), np.full(rows.shape[0], -1, np.int64)
-    room = room_to_search()
-    for i in range(rows.shape[0]):
-        describe(rows[i], geometry, z, terms, place)
-        member, away, second = two_nearest(place, cells, radius2 / RATIO2, -1, room)
-        if member >= 0 and 1e-8 < away <= radius2 and away <= RATIO2 * second:
-            changed = 0
-            for k in range(fields.shape[0]):
-                changed += codes[member, k] != field_code(bits[i, fields[k]])
-            if changed > edit_limit(fields.shape[0]) or fields.shape[0] == 0:
-                out[i] = member
-    return out
+@njit(inline="always")
+def is_edit(a: Any, b: Any, limit: int) -> bool:
+    """Whether at most ``limit`` of the fields' codes differ; never for pictures, which have no fields."""
+    if a.shape[0] == 0:
+        return False
+    changed = 0
+    for k in range(a.shape[0]):
+        changed += a[k] != b[k]
+    return changed <= limit
 
 
 def _room_for_members(axes: int, fields: int) -> int:
@@ -164,12 +157,6 @@ def holds_every(near: Neighbours) -> bool:
 def index_of(near: Neighbours) -> tuple[Cells, NDArray[np.uint8]]:
     """What the kernels search: the members' cells and field codes."""
     return tiled(near.members, near.starts, near.centres), near.codes
-
-
-def copied_members(rows: NDArray[np.float32], near: Neighbours, index: Any, radius: float) -> NDArray[np.int64]:
-    """The member that each row (n, width) is a changed copy of, within a radius; -1 for none. ``index`` is `index_of` the members."""
-    out: NDArray[np.int64] = _copied(np.ascontiguousarray(rows), near[:6], index, near.fields, np.float32(radius**2))
-    return out
 
 
 @njit(cache=True)
@@ -235,7 +222,6 @@ def fit_neighbours(
         near = _quantile(to_member, 0.03)
         share = (3 / len(M)) ** (1 / 3) * len(M)
         repeated = max(near, _quantile(to_member, float(np.clip(share / 800, 0.01, 0.3))))
-        pooled = max(near, _quantile(to_member, float(np.clip(share / 3000, 0.005, 0.25))))
         around = []
         for i in rng.integers(0, len(place), 300):
             r = ((place[:4000] - place[i]) ** 2).sum(1)
@@ -243,10 +229,10 @@ def fit_neighbours(
             around.append(np.sqrt(r[rng.choice(similar, min(24, len(similar)))].min()))
         own_radius = max(_quantile(np.array(around), 0.2), near)
     else:
-        near = repeated = pooled = _quantile(to_member, 0.005)
+        near = repeated = _quantile(to_member, 0.005)
         a, b = rng.integers(0, len(place), (2, 2000))
         own_radius = _quantile(np.sqrt(((place[a] - place[b]) ** 2).sum(1)), 0.01)
-    radii = np.array([near, repeated, own_radius, pooled])
+    radii = np.array([near, repeated, own_radius])
     return Neighbours(across, down, raw[2], raw[3], origin.astype(np.float32), axes, fields, M, starts, centres, codes, radii)
 
 
@@ -266,7 +252,7 @@ def load_neighbours(body: Any, width: int) -> Neighbours | None:
             "across": ("<f4", (2, w, k)), "down": ("<f4", (2, h, 2 * k - 1)), "center": ("<f4", (width,)), "inverse": ("<f4", (width,)),
             "origin": ("<f4", (terms,)), "axes": ("<f4", (terms, axes)), "fields": ("<i8", (f,)), "members": ("<f4", (m, axes)),
             "starts": ("<i8", (len(n.centres) + 1,)), "centres": ("<f4", (len(n.centres), axes)),
-            "codes": ("|u1", (m, f)), "radii": ("<f8", (4,)),
+            "codes": ("|u1", (m, f)), "radii": ("<f8", (3,)),
         }  # fmt: skip
         wrong = [name for name, (dtype, shape) in expected.items() if (body[name].dtype.str, body[name].shape) != (dtype, shape)]
     except (TypeError, AttributeError, IndexError, ValueError) as error:

@@ -15,7 +15,7 @@ from detectors.membership.neighbours import Neighbours, fit_neighbours, load_nei
 from detectors.state import StateError, pack, reading, unpack
 
 _KIND = "membership.reference"
-_VERSION = 2
+_VERSION = 3
 # Honest rates: a fixed null for clients that are odd from the start, a prior worth ten queries for those that change (recipe 2).
 _U_FLOOR = 0.15
 _U_CAP = 0.6

@@ -48,3 +48,13 @@ def linked_groups(members: NDArray[np.int64], partner: NDArray[np.int32], bridge
     rest = [group for k, group in enumerate(groups) if k != largest]
     joined = np.sort(np.concatenate([groups[largest], *(group for group in rest if _SOME <= len(group) < few)]))
     return [joined, *(group for group in rest if len(group) >= few)]
+
+
+def linked(members: NDArray[np.int64], partner: NDArray[np.int32]) -> list[NDArray[np.int64]]:
+    """Groups of members (m,) connected by partners (capacity, links) who are members themselves; who has none is alone."""
+    of = partner[members]
+    inside = np.isin(of, members)
+    a, b = np.nonzero(inside)[0], np.searchsorted(members, of[inside])
+    n = len(members)
+    _, group = connected_components(coo_matrix((np.ones(len(a)), (a, b)), (n, n)), directed=False)
+    return [members[group == which] for which in np.unique(group).tolist()]
