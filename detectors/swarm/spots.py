@@ -179,7 +179,7 @@ def _link(a: Any, b: Any, partner: Any) -> None:
 @njit(cache=True)
 def spotted(
     row: Any, code: Any, codes: Any, limit: int, known: bool, s: int, at: float,
-    where: Places, spots: Spots, scratch: Any, asked: Any, partner: Any, of: Evidence,
+    where: Places, spots: Spots, scratch: Any, asked: Any, partner: Any, last: Any, of: Evidence,
 ) -> int:  # fmt: skip
     """Put a row to its spot. When that comes to be one of copies, its earlier rows are made flags, too.
 
@@ -196,11 +196,12 @@ def spotted(
         scratch: of `room`, overwritten.
         asked: (capacity, 4) float32 of `MEMBER` and following, changed in place.
         partner: (capacity, 8) slots in whose spots a client's rows lay last, changed in place.
+        last: (capacity,) int64 the spot of a client's last row, changed in place.
         of: changed in place.
 
     Returns:
         `COPY` for a row in a spot of three rows or more, or of a member and a copy, that is no member itself; `SEARCH` for one in a spot
-        of more than 12 rows of several clients; else `ALONE`.
+        of more than 12 rows of several clients, where the client's last row was, too; else `ALONE`.
     """
     z, terms, here, out, mean, to_cells, search = scratch
     describe(row, where.geometry, z, terms, here)
@@ -214,6 +215,7 @@ def spotted(
         lanes = spots.size.shape[0] // spots.next.shape[0]
         k = cell * lanes + spots.next[cell]
         spots.next[cell] = (spots.next[cell] + 1) % lanes
+        last[s] = k
         spots.middle[k // LANES, :, k % LANES] = here
         spots.within2[k] = within2
         spots.spread[k], spots.size[k], spots.state[k], spots.told[k], spots.shared[k] = 0, 1, _OPEN, False, False
@@ -226,6 +228,8 @@ def spotted(
             return ALONE
     if is_edit(codes, spots.codes[k], limit) or (known and n == _ROWS):
         return ALONE
+    stays = last[s] == k
+    last[s] = k
     spots.size[k] += 1
     spots.shared[k] |= spots.client[k, 0] != s
     for p in range(AXES):
@@ -258,7 +262,7 @@ def spotted(
             if c >= 0 and not spots.member[k, j]:
                 credit(c, COPIES, spots.at[k, j], of)
     if spots.size[k] > _SEARCHED:
-        return SEARCH if spots.shared[k] else ALONE
+        return SEARCH if spots.shared[k] and stays else ALONE
     return ALONE if is_member else COPY
 
 

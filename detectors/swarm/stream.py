@@ -157,6 +157,7 @@ def stream(
         copy_partner,
         asked,
         seen_at,
+        last_spot,
         ln,
         onset,
         spell,
@@ -244,7 +245,7 @@ def stream(
                 w[LINKED] += 1
         seen = 0
         if where.known and not edit:
-            seen = spotted(rows[i], code, codes, limit, repeated, s, at, where, spots, scratch, asked, copy_partner, of)
+            seen = spotted(rows[i], code, codes, limit, repeated, s, at, where, spots, scratch, asked, copy_partner, last_spot, of)
             cusum(s, COPIES, seen == COPY, at, of)
             stepped |= seen == SEARCH
         # Both rings forget their oldest; whoever sends much fills them no faster than the sparse share.

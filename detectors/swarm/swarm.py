@@ -41,6 +41,7 @@ def client_layout(fields: int, terms: int) -> Layout:
         "copy_partner": ("int32", (PARTNERS,), -1),
         "asked": ("float32", (4,), 0),
         "seen": ("float64", (), 0),
+        "spot": ("int64", (), -1),
         "ln": ("float64", (3,), 0),
         "onset": ("float64", (3,), 0),
         "spell": ("int32", (3, 2), 0),
@@ -216,16 +217,16 @@ class Swarm:
             if len(chain) < cusum.MIN_SEEDS:
                 continue
             between = candidates[(onset[candidates] >= onset[chain[0]]) & (onset[candidates] <= onset[chain[-1]] + _AFTER_S)]
-            if kind == cusum.ITERATE:
-                since, until = onset[chain[0]] - _AFTER_S, onset[chain[-1]] + _AFTER_S
-                between = np.union1d(between, self._groups.also(columns, since, until))
+            since, until = float(onset[chain[0]]) - _AFTER_S, float(onset[chain[-1]]) + _AFTER_S
+            also = self._groups.also(columns, since, until) if kind == cusum.ITERATE else between[:0]
             # Old chains stay; one whose clients sent nothing since the last look can say nothing new.
-            now = (between.tobytes(), int(columns["spell"][between].sum()), int(columns["named"][:, kind].sum()), self.calibrated)
+            together = np.concatenate([between, also])
+            now = (together.tobytes(), int(columns["spell"][together].sum()), int(columns["named"][:, kind].sum()), self.calibrated)
             first = float(onset[chain[0]])
             self._looked[kind][first] = now
             if before.get(first) == now:
                 continue
-            for group in self._groups.of(columns, kind, between):
+            for group in self._groups.of(columns, kind, between, also, since, until):
                 members = group[:MAX_MEMBERS]
                 strong = members[level[members] == cusum.SEED]
                 if len(strong) < cusum.MIN_SEEDS or columns["named"][members, kind].all():
