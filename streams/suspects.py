@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.arrays import plain
-from detectors.swarm.stream import SPARSE, YOUNG
+from detectors.swarm.cusum import YOUNG
+from detectors.swarm.stream import SPARSE
 from schemas.suspects import MAX_BYTES, SuspectRows
 from streams.kernels import number_clients
 from streams.owner import NS

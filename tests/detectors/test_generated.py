@@ -9,7 +9,7 @@ from detectors.evidence import constants as c
 from detectors.evidence.boosting import fit_trees, scores
 from detectors.evidence.derive import derive
 from detectors.evidence.examples import made, met
-from detectors.evidence.generated import _untied
+from detectors.evidence.generated import _untied, confirms
 from detectors.evidence.sampled import Sampled
 from tests.detectors.crowd import beside, fitted, remembered
 
@@ -263,3 +263,26 @@ def test_a_few_dozen_rows_that_repeat_values_less_by_chance_are_not_taken_for_ma
     a, b = orders(400 * 26, 10), orders(400 * 26, 11)
     averages = ((a + b) / 2).astype(np.float32).reshape(400, 26, D)
     assert sum(untied(reference, some) for some in averages) >= 300
+
+
+def curves(n: int, seed: int) -> Rows:
+    """An instrument's readings, most of them a curve over others."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(2, n))
+    wave, noise = np.sin(rng.uniform(0, 6, n)), 0.05 * rng.normal(size=(4, n))
+    return np.stack([a, wave + noise[0], a * b + noise[1], a**2 + 2 * noise[2], b, np.exp(0.5 * a) + noise[3]], axis=1).astype(np.float32)
+
+
+def test_a_few_rows_of_an_instrument_in_other_units_are_seldom_taken_for_made_ones_and_shuffled_ones_always_are() -> None:
+    reference, pool, rng = fitted(curves(3000, 1)), curves(3000, 7), np.random.default_rng(0)
+
+    def look_made(rows: NDArray[np.floating]) -> bool:
+        return bool(confirms(remembered(reference, rows.astype(float)), len(rows), reference.look, reference.generated))
+
+    def some(n: int) -> Rows:
+        return np.asarray(pool[rng.choice(len(pool), n)])
+
+    sizes, sd = np.repeat([27, 36, 45], 100), pool.std(0)
+    units = [look_made(some(n) * rng.normal(1, 0.15, 6) + 0.5 * sd * rng.normal(size=6)) for n in sizes]
+    assert sum(units) <= 6
+    assert all(look_made(rng.permuted(some(n), axis=0)) for n in sizes[::10])
