@@ -36,7 +36,7 @@ _TOGETHER = {
 _LINKS = {
     "iterate": "their rows are steps from each other's rows",
     "synthetic": "their rows lie all around the data and not in it",
-    "copies": "they ask for changed copies of the same training records",
+    "copies": "they ask for changed copies of records, many of which the model was trained on",
 }
 _MOVED = {
     "up": "moved up from the reference",
