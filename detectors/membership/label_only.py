@@ -48,7 +48,7 @@ from detectors.membership.chains import (
     searched,
 )
 from detectors.membership.hits import HIT, REPEAT
-from detectors.membership.neighbours import RATIO2, describe, edit_limit, field_code, is_edit
+from detectors.membership.neighbours import RATIO2, SAME, describe, edit_limit, field_code, in_middle, is_edit
 from detectors.membership.slots import Layout
 from detectors.prefetch import prefetch_row
 from detectors.tiles import AXES, LANES, squares
@@ -56,8 +56,6 @@ from detectors.tiles import AXES, LANES, squares
 LEADERS, COPIES = LANES, 128
 _VOTE = np.float32(0.72)
 _CLUSTER, _CHAIN, _FULL = 4, 12, 16
-_INSIDE = 0.6
-_SAME = np.float32(1e-8)
 _MOST_VERSIONS = 16.0
 _TICK_S, _WINDOW_TICKS, _SOON_TICKS = 512.0, 42, 2  # 6 hours; 9 to 26 minutes
 _COUNTED, _ASKED = 255, 254
@@ -261,7 +259,7 @@ def update_copies(
                     member = -1
                 copy = member >= 0 and not exact and not is_edit(codes, member_codes[member], limit)
                 hit = exact or (copy and distance <= near2)
-                if exact and (member < 0 or distance > _SAME):
+                if exact and (member < 0 or distance > SAME):
                     # All members are in the index: the filter was wrong, as it is of one row in a million; an evasion attack's many
                     # searches after that would be a page of membership.
                     if every:
@@ -312,12 +310,10 @@ def update_copies(
                         one[MEMBER] = one[VOTE]
                 if one[SIZE] == _CLUSTER:
                     if one[VOTES] != _SURE:
-                        # Rows around a record that lies near a member are near it, too; only their middle is not.
-                        inside = np.float32(_INSIDE) * lead_spread[s, own] / np.float32(_CLUSTER)
                         for k in range(AXES):
                             middle[k] = lead_mean[s, k, own]
-                        centre, away, second = two_nearest(middle, cells, inside / RATIO2, -1, search)
-                        if centre >= 0 and away <= RATIO2 * second and away <= inside:
+                        centre = in_middle(middle, lead_spread[s, own], _CLUSTER, cells, search)
+                        if centre >= 0:
                             one[MEMBER] = centre
                         elif f:
                             one[MEMBER] = -1

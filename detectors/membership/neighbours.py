@@ -26,6 +26,8 @@ _CLIP = 10.0
 _MIN_ROWS = 50
 _PROBES = 1500
 RATIO2 = np.float32(0.7**2)
+SAME = np.float32(1e-8)  # squared distance up to which a row is the member itself
+_INSIDE = np.float32(0.6)
 
 
 class Neighbours(NamedTuple):
@@ -142,6 +144,17 @@ def is_edit(a: Any, b: Any, limit: int) -> bool:
     for k in range(a.shape[0]):
         changed += a[k] != b[k]
     return changed <= limit
+
+
+@njit(cache=True)
+def in_middle(middle: Any, spread: Any, rows: int, cells: Any, search: Any) -> int:
+    """Which member is in the middle of a few rows, or -1: within .6 of their spread (sum of squares about it), and the second is not near.
+
+    Rows around a record that lies near a member are near it, too; only their middle is not.
+    """
+    inside = _INSIDE * spread / np.float32(rows)
+    index, away, second = two_nearest(middle, cells, inside / RATIO2, -1, search)
+    return index if index >= 0 and away <= RATIO2 * second and away <= inside else -1
 
 
 def _room_for_members(axes: int, fields: int) -> int:

@@ -59,14 +59,14 @@ class Groups:
             partner, now = columns["partner"], (columns["onset"] >= since) & (columns["onset"] <= until)
             bridges = columns["named"][:, kind] & now[:, kind]
             groups = linked_groups(between, partner, bridges, MIN_SEEDS)
-            if groups and self._surely(columns, kind, groups[0]).sum() >= MIN_SEEDS:
+            if groups and self._surely(columns, groups[0]).sum() >= MIN_SEEDS:
                 # Who works off a block alone may have few steps of its own, and no partner: evidence that ordinary clients never have is
                 # enough beside such ones.
                 bridges |= (columns["level"][:, SYNTHETIC] == SEED) & now[:, SYNTHETIC]
-                in_turn = self._in_turn(columns, kind, groups[0])
+                in_turn = self._in_turn(columns, groups[0])
                 groups = linked_groups(np.union1d(between, also), partner, bridges, MIN_SEEDS)
                 if in_turn:
-                    alone = np.setdiff1d(between[self._surely(columns, kind, between)], np.concatenate(groups))
+                    alone = np.setdiff1d(between[self._surely(columns, between)], np.concatenate(groups))
                     groups[0] = np.union1d(groups[0], alone)
             return groups
         if kind == SYNTHETIC:
@@ -99,15 +99,15 @@ class Groups:
         ratios = columns["link_ratio"][members][seen]
         return "evasion" if kind == ITERATE and len(ratios) and np.median(ratios) < _EVASION_RATIO else "extraction"
 
-    def _in_turn(self, columns: dict[str, NDArray[Any]], kind: int, members: Slots) -> bool:
+    def _in_turn(self, columns: dict[str, NDArray[Any]], members: Slots) -> bool:
         """Whether one works off its share after the other, and not all of them at the same time."""
-        begun, seen = columns["onset"][members, kind], columns["seen"][members]
+        begun, seen = columns["onset"][members, ITERATE], columns["seen"][members]
         return bool((seen - begun).sum() <= _AT_A_TIME * (seen.max() - begun.min()))
 
-    def _surely(self, columns: dict[str, NDArray[Any]], kind: int, members: Slots) -> NDArray[np.bool_]:
+    def _surely(self, columns: dict[str, NDArray[Any]], members: Slots) -> NDArray[np.bool_]:
         """Whose own evidence is beyond doubt, from half of all its rows."""
-        half = 2 * columns["spell"][members, kind, 0] >= columns["whole"][members, ROWS]
-        return np.asarray((columns["ln"][members, kind] >= _SURE) & half)
+        half = 2 * columns["spell"][members, ITERATE, 0] >= columns["whole"][members, ROWS]
+        return np.asarray((columns["ln"][members, ITERATE] >= _SURE) & half)
 
     def _mostly_odd(self, columns: dict[str, NDArray[Any]], members: Slots) -> NDArray[np.bool_]:
         """Whose odd rows are at least a quarter of the flags: who only steps belongs to those who step from each other, or to nobody."""

@@ -30,12 +30,7 @@ def linked_groups(members: NDArray[np.int64], partner: NDArray[np.int32], bridge
     """
     inside = bridges.copy()
     inside[members] = True
-    nodes = np.flatnonzero(inside)
-    of = partner[nodes]
-    edge = (of >= 0) & inside[np.maximum(of, 0)]
-    a, b = np.repeat(nodes, edge.sum(1)), of[edge]
-    size = len(inside)
-    _, group = connected_components(coo_matrix((np.ones(len(a)), (a, b)), (size, size)), directed=False)
+    group = _connected(inside, partner)
     theirs = partner[members]
     known = theirs >= 0
     same = known & inside[np.maximum(theirs, 0)] & (group[np.maximum(theirs, 0)] == group[members, None])
@@ -52,9 +47,17 @@ def linked_groups(members: NDArray[np.int64], partner: NDArray[np.int32], bridge
 
 def linked(members: NDArray[np.int64], partner: NDArray[np.int32]) -> list[NDArray[np.int64]]:
     """Groups of members (m,) connected by partners (capacity, links) who are members themselves; who has none is alone."""
-    of = partner[members]
-    inside = np.isin(of, members)
-    a, b = np.nonzero(inside)[0], np.searchsorted(members, of[inside])
-    n = len(members)
-    _, group = connected_components(coo_matrix((np.ones(len(a)), (a, b)), (n, n)), directed=False)
+    inside = np.zeros(len(partner), np.bool_)
+    inside[members] = True
+    group = _connected(inside, partner)[members]
     return [members[group == which] for which in np.unique(group).tolist()]
+
+
+def _connected(inside: NDArray[np.bool_], partner: NDArray[np.int32]) -> NDArray[np.int32]:
+    """(capacity,) the group that each client is connected to by partners, both of whom are inside; who is not is alone."""
+    nodes, size = np.flatnonzero(inside), len(inside)
+    of = partner[nodes]
+    edge = (of >= 0) & inside[np.maximum(of, 0)]
+    a, b = np.repeat(nodes, edge.sum(1)), of[edge]
+    group: NDArray[np.int32] = connected_components(coo_matrix((np.ones(len(a)), (a, b)), (size, size)), directed=False)[1]
+    return group

@@ -20,7 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from detectors.membership.cells import FAR, MOST_CELLS, Cells, room_to_search, tiled, two_nearest
-from detectors.membership.neighbours import RATIO2, Neighbours, describe, index_of, is_edit
+from detectors.membership.neighbours import RATIO2, SAME, Neighbours, describe, in_middle, index_of, is_edit
 from detectors.swarm.cusum import COPIES, Evidence, credit
 from detectors.tiles import AXES, LANES, squares
 
@@ -29,9 +29,7 @@ _ROWS = 6
 _JUDGED, _MANY, _SEARCHED = 2, 3, 12
 _PROBED = 3
 _WITHIN2 = np.float32(0.5**2)
-_INSIDE = np.float32(0.6)
-_SAME = np.float32(1e-8)
-_WINDOW_S = 6 * 3600.0
+WINDOW_S = 6 * 3600.0
 _U, _Q = 0.1, 0.5
 # What `spotted` says of a row.
 ALONE, COPY, SEARCH = range(3)
@@ -122,7 +120,7 @@ def no_spots(where: Places, fields: int) -> Spots:
     )
 
 
-def fit(spots: Spots, capacity: int) -> bool:
+def in_range(spots: Spots, capacity: int) -> bool:
     """Whether what the kernel indexes with is in range: it checks nothing."""
     lanes = len(spots.size) // max(1, len(spots.next))
     return bool(np.all((spots.next >= 0) & (spots.next < lanes)) and np.all(spots.client < capacity) and np.all(spots.size >= 0))
@@ -132,12 +130,6 @@ def room(width: int, where: Places) -> tuple[Any, ...]:
     """What `spotted` works in: scaled row, its terms, its place, distances, a middle, distances to the cells; then the search's."""
     own = np.zeros(width, np.float32), np.zeros(len(where.geometry[4]), np.float32), np.zeros(AXES, np.float32)
     return *own, np.zeros(LANES, np.float32), np.zeros(AXES, np.float32), np.zeros(MOST_CELLS, np.float32), room_to_search()
-
-
-@njit(cache=True)
-def _is_middle(middle: Any, inside: Any, cells: Any, search: Any) -> bool:
-    index, away, second = two_nearest(middle, cells, max(inside / RATIO2, np.float32(1e-12)), -1, search)
-    return bool(index >= 0 and away <= RATIO2 * second and away <= inside)
 
 
 @njit(cache=True)
@@ -164,7 +156,7 @@ def _nearest_spot(here: Any, at: float, spots: Spots, members: Cells, out: Any, 
         for first in range(cell * lanes, (cell + 1) * lanes, LANES):
             squares(here, spots.middle[first // LANES], out)
             for j in range(LANES):
-                if out[j] < best and out[j] < spots.within2[first + j] and abs(at - spots.at[first + j, 0]) <= _WINDOW_S:
+                if out[j] < best and out[j] < spots.within2[first + j] and abs(at - spots.at[first + j, 0]) <= WINDOW_S:
                     spot, best = first + j, out[j]
     return spot, own
 
@@ -206,7 +198,7 @@ def spotted(
     z, terms, here, out, mean, to_cells, search = scratch
     describe(row, where.geometry, z, terms, here)
     index, away, second = two_nearest(here, where.members, FAR, -1, search)
-    is_member = index >= 0 and away <= _SAME
+    is_member = index >= 0 and away <= SAME
     within2 = _WITHIN2 * (second if away < RATIO2 * second else away)
     asked[s, NEAR_MEMBER] += away <= within2
     asked[s, NEAR_HELD_OUT] += two_nearest(here, where.control, within2, -1, search)[0] >= 0
@@ -245,8 +237,7 @@ def spotted(
         _link(before, s, partner)
     has_member = spots.member[k].any()
     if spots.state[k] != _FOUND and spots.size[k] <= _ROWS:
-        inside = _INSIDE * spots.spread[k] / np.float32(spots.size[k])
-        found = has_member or _is_middle(mean, inside, where.members, search)
+        found = has_member or in_middle(mean, spots.spread[k], spots.size[k], where.members, search) >= 0
         if spots.state[k] == _OPEN:
             _count(spots.client[k], MEMBER if found else OTHER, 1, asked)
         elif found:

@@ -31,12 +31,11 @@ from detectors.swarm.cusum import (
     vote,
 )
 from detectors.swarm.reference import PROBES, apart, place, probe, to_reference
-from detectors.swarm.spots import COPY, SEARCH, spotted
+from detectors.swarm.spots import ALONE, COPY, SEARCH, WINDOW_S, spotted
 
 SPARSE, FLUSH_S = 8, 1.0
 RING, ODD_RING = 96, 1024
 LINKS = 8
-_WINDOW_S = 6 * 3600.0
 _LINK, _TIGHT2, _CROWD = 1.0, np.float32(0.04), 5
 _TIGHT_RATIO = 0.2
 # Columns of `whole`, one row a client.
@@ -135,7 +134,7 @@ def stream(
         steps: (3, 2) float64 ln likelihood ratio of a hit and of a miss by kind, changed in place.
         cast: (2,) float64 votes so far and the time of the last one, changed in place.
         votes: (3, 64) float64 the latest votes, changed in place.
-        clients: arrays by client, changed in place, in the order of `detectors.swarm.swarm.CLIENT_LAYOUT`.
+        clients: arrays by client, changed in place, in the order of `detectors.swarm.swarm.client_layout`.
         ring: (place, step, codes, client, at, hash, next) of remembered rows, changed in place.
         where: `detectors.swarm.spots.Places`.
         spots: `detectors.swarm.spots.Spots`, changed in place.
@@ -232,7 +231,7 @@ def stream(
                     if away2 < (mine2 if own else theirs2) and not is_edit(codes, ring_codes[j], limit):
                         if own:
                             mine, mine2 = j, away2
-                        elif abs(at - ring_at[j]) <= _WINDOW_S:
+                        elif abs(at - ring_at[j]) <= WINDOW_S:
                             theirs, theirs2 = j, away2
             ratio = math.sqrt(theirs2 / max(distance, np.float32(1e-12)))
             if theirs >= 0:
@@ -243,7 +242,7 @@ def stream(
                 link_ratio[s, w[LINKED] % LINKS] = ratio
                 partner[s, w[LINKED] % LINKS] = ring_client[theirs]
                 w[LINKED] += 1
-        seen = 0
+        seen = ALONE
         if where.known and not edit:
             seen = spotted(rows[i], code, codes, limit, repeated, s, at, where, spots, scratch, asked, copy_partner, last_spot, of)
             cusum(s, COPIES, seen == COPY, at, of)

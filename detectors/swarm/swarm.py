@@ -16,7 +16,7 @@ from detectors.swarm.cohort import KINDS, Cohort
 from detectors.swarm.groups import Groups
 from detectors.swarm.reference import MEAN_TERMS, SwarmReference
 from detectors.swarm.sides import unlike
-from detectors.swarm.spots import PARTNERS, Spots, fit, no_spots, places, room
+from detectors.swarm.spots import PARTNERS, Spots, in_range, no_spots, places, room
 
 _KIND = "swarm.clients"
 _VERSION = 4
@@ -217,13 +217,13 @@ class Swarm:
         for chain in np.split(seeds, np.flatnonzero(np.diff(onset[seeds]) > _GAP_S) + 1):
             if len(chain) < cusum.MIN_SEEDS:
                 continue
-            between = candidates[(onset[candidates] >= onset[chain[0]]) & (onset[candidates] <= onset[chain[-1]] + _AFTER_S)]
-            since, until = float(onset[chain[0]]) - _AFTER_S, float(onset[chain[-1]]) + _AFTER_S
+            first, until = float(onset[chain[0]]), float(onset[chain[-1]]) + _AFTER_S
+            since = first - _AFTER_S
+            between = candidates[(onset[candidates] >= first) & (onset[candidates] <= until)]
             also = self._groups.also(columns, since, until) if kind == cusum.ITERATE else between[:0]
             # Old chains stay; one whose clients sent nothing since the last look can say nothing new.
             together = np.concatenate([between, also])
             now = (together.tobytes(), int(columns["spell"][together].sum()), int(columns["named"][:, kind].sum()), self.calibrated)
-            first = float(onset[chain[0]])
             self._looked[kind][first] = now
             if before.get(first) == now:
                 continue
@@ -295,7 +295,7 @@ class Swarm:
         clients = Slots(self._layout, 1)
         clients.load(body.get("clients"))
         spots = Spots(**body["spots"])
-        if not fit(spots, clients.capacity):
+        if not in_range(spots, clients.capacity):
             raise StateError("a swarm snapshot has spots out of range")
         self._clients, self._spots = clients, spots
         self._ring, self._book, self._null = ({key: body[name][key] for key in body[name]} for name in ("ring", "book", "null"))

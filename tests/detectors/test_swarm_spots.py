@@ -11,16 +11,7 @@ from detectors.swarm.cusum import ITERATE, RATES, SEED, vote
 from detectors.swarm.groups import Groups
 from detectors.swarm.spots import TILES
 from detectors.tiles import LANES
-
-D = 10
-Rows = NDArray[np.float32]
-_MIX = np.random.default_rng(5).normal(size=(4, D))
-
-
-def natural(n: int, seed: int) -> Rows:
-    rng = np.random.default_rng(seed)
-    return (rng.normal(size=(n, 4)) @ _MIX + 0.15 * rng.normal(size=(n, D))).astype(np.float32)
-
+from tests.detectors.test_swarm import D, Rows, natural
 
 LOW, HIGH = np.full(D, -20.0), np.full(D, 20.0)
 MEMBERS, HELD_OUT = natural(600, 0), natural(400, 12)
