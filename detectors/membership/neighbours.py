@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from detectors.lean import allocating
 from detectors.membership.cells import Cells, group, room_to_search, tiled, two_nearest
+from detectors.membership.moved import MOVES, fit_limit, moved_by
 from detectors.state import StateError
 from detectors.tiles import AXES
 
@@ -45,7 +46,10 @@ class Neighbours(NamedTuple):
         starts: (cells + 1,) int64, first member of each cell.
         centres: (cells, axes) where the cells lie.
         codes: (m, f) uint8, hashes of the members' fields.
-        radii: (3,) float64: near a member; the same for repeated copies; around a client's own row.
+        moved: (8 k, axes) where k members lie as pictures moved by a pixel, cell by cell; empty for a table.
+        moved_starts: (cells + 1,) int64 of those.
+        moved_centres: (cells, axes) of those.
+        radii: (4,) float64: near a member; the same for repeated copies; around a client's own row; `moved_apart` of pictures that are one.
     """
 
     across: NDArray[np.float32]
@@ -59,6 +63,9 @@ class Neighbours(NamedTuple):
     starts: NDArray[np.int64]
     centres: NDArray[np.float32]
     codes: NDArray[np.uint8]
+    moved: NDArray[np.float32]
+    moved_starts: NDArray[np.int64]
+    moved_centres: NDArray[np.float32]
     radii: NDArray[np.float64]
 
 
@@ -172,6 +179,11 @@ def index_of(near: Neighbours) -> tuple[Cells, NDArray[np.uint8]]:
     return tiled(near.members, near.starts, near.centres), near.codes
 
 
+def moved_index_of(near: Neighbours) -> Cells:
+    """What the kernels search: the cells of moved members."""
+    return tiled(near.moved, near.moved_starts, near.moved_centres)
+
+
 @njit(cache=True)
 def _nearest_distances(points: Any, cells: Any, own: bool) -> Any:
     place, out, room = np.zeros(AXES, np.float32), np.empty(points.shape[0]), room_to_search()
@@ -188,11 +200,18 @@ def _quantile(distances: NDArray[Any], q: float) -> float:
 
 
 def fit_neighbours(
-    X: NDArray[np.float32], member: NDArray[np.bool_], low: NDArray[Any], high: NDArray[Any], image: tuple[int, int] | None, seed: int
+    X: NDArray[np.float32],
+    member: NDArray[np.bool_],
+    low: NDArray[Any],
+    high: NDArray[Any],
+    image: tuple[int, int] | None,
+    seed: int,
+    moves: bool = True,
 ) -> Neighbours | None:
     """The geometry of a reference, or None when there are too few members (50) to know what near means.
 
-    Of more members than 16,000, or than 2 MB hold, a random part is kept; copies of the others are then not seen.
+    Of more members than 16,000, or than 2 MB hold, a random part is kept; copies of the others are then not seen. Of pictures, with
+    ``moves``, up to 3,906 members are known moved by a pixel, too, in 2 MB more.
     """
     rng = np.random.default_rng(seed)
     d = X.shape[1]
@@ -225,6 +244,14 @@ def fit_neighbours(
     order, starts, centres = group(M, rng)
     M, first = np.ascontiguousarray(M[order]), first[order]
     codes = ((bits[first][:, fields].view(np.uint32) * np.uint32(2654435761)) >> np.uint32(24)).astype(np.uint8)
+    geometry = (across, down, raw[2], raw[3], origin.astype(np.float32), axes)
+    moved, moved_starts, one = np.zeros((0, axes.shape[1]), np.float32), np.zeros(1, np.int64), 0.0
+    moved_centres = moved
+    if image is not None and moves:
+        some = bits[first[: _MAX_BYTES // (4 * AXES * len(MOVES))]]
+        moved = np.concatenate([describe_all(moved_by(some, image, *move), geometry) for move in MOVES])
+        order, moved_starts, moved_centres = group(moved, rng)
+        moved, one = np.ascontiguousarray(moved[order]), fit_limit(bits, place, raw[3], image)
 
     others = place[~member]
     own = len(others) < _MIN_ROWS
@@ -245,8 +272,8 @@ def fit_neighbours(
         near = repeated = _quantile(to_member, 0.005)
         a, b = rng.integers(0, len(place), (2, 2000))
         own_radius = _quantile(np.sqrt(((place[a] - place[b]) ** 2).sum(1)), 0.01)
-    radii = np.array([near, repeated, own_radius])
-    return Neighbours(across, down, raw[2], raw[3], origin.astype(np.float32), axes, fields, M, starts, centres, codes, radii)
+    radii = np.array([near, repeated, own_radius, one])
+    return Neighbours(*geometry, fields, M, starts, centres, codes, moved, moved_starts, moved_centres, radii)
 
 
 def load_neighbours(body: Any, width: int) -> Neighbours | None:
@@ -265,13 +292,16 @@ def load_neighbours(body: Any, width: int) -> Neighbours | None:
             "across": ("<f4", (2, w, k)), "down": ("<f4", (2, h, 2 * k - 1)), "center": ("<f4", (width,)), "inverse": ("<f4", (width,)),
             "origin": ("<f4", (terms,)), "axes": ("<f4", (terms, axes)), "fields": ("<i8", (f,)), "members": ("<f4", (m, axes)),
             "starts": ("<i8", (len(n.centres) + 1,)), "centres": ("<f4", (len(n.centres), axes)),
-            "codes": ("|u1", (m, f)), "radii": ("<f8", (3,)),
+            "codes": ("|u1", (m, f)), "moved": ("<f4", (len(n.moved), axes)), "moved_starts": ("<i8", (len(n.moved_centres) + 1,)),
+            "moved_centres": ("<f4", (len(n.moved_centres), axes)), "radii": ("<f8", (4,)),
         }  # fmt: skip
         wrong = [name for name, (dtype, shape) in expected.items() if (body[name].dtype.str, body[name].shape) != (dtype, shape)]
     except (TypeError, AttributeError, IndexError, ValueError) as error:
         raise StateError(f"the members' places lack an array or have a wrong one: {error}") from error
     fits = not wrong and h * w in (0, width) and terms == (_PICTURE_TERMS if h * w else width) and 1 <= axes <= AXES and m > 0
     # The kernels index with these and check nothing.
-    if not fits or np.any((n.fields < 0) | (n.fields >= width)) or np.any(np.diff(n.starts) < 0) or n.starts[0] != 0 or n.starts[-1] != m:
+    cells = (n.starts, m), (n.moved_starts, len(n.moved))
+    fits = fits and not any(np.any(np.diff(starts) < 0) or starts[0] != 0 or starts[-1] != count for starts, count in cells)
+    if not fits or np.any((n.fields < 0) | (n.fields >= width)):
         raise StateError(f"the members' places do not fit each other or rows {width} wide: {wrong}")
     return n

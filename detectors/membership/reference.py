@@ -15,7 +15,7 @@ from detectors.membership.neighbours import Neighbours, fit_neighbours, load_nei
 from detectors.state import StateError, pack, reading, unpack
 
 _KIND = "membership.reference"
-_VERSION = 3
+_VERSION = 4
 # Honest rates: a fixed null for clients that are odd from the start, a prior worth ten queries for those that change (recipe 2).
 _U_FLOOR = 0.15
 _U_CAP = 0.6
@@ -125,7 +125,8 @@ class MembershipReference:
         codes = bloom.hashes(X)
         inside = np.unique(codes[member])
         base = float(np.isin(codes[~member], inside).mean()) if not member.all() else float("nan")
-        neighbours, control = (fit_neighbours(X.astype(np.float32), side, low, high, image, seed) for side in (member, ~member))
+        rows = X.astype(np.float32)
+        neighbours, control = (fit_neighbours(rows, side, low, high, image, seed, side is member) for side in (member, ~member))
         return cls(X.shape[1], len(inside), base, MembershipGauge.fit(scores, y, member), bloom, neighbours, control)
 
     def identity(self) -> str:

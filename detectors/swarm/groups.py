@@ -17,16 +17,18 @@ from detectors.swarm.stream import EQUAL_PAIRS, LINKED, LINKS, ODD, ROWS
 
 Slots = NDArray[np.int64]
 _BIAS, _BIAS_PAGE = 0.18, 0.14
-_DEFAULTS = 0.04
+_DEFAULTS, _DEFAULTS_OF_PAIR = 0.04, 0.12
 _EVASION_RATIO = 0.15
 _NEARER = 2.0
 # On 74 simulated services 23 of 11,662 ordinary clients had such evidence of steps from half of all their rows.
 _SURE = 5.0
 _SOME_LINKS = 2
 _AT_A_TIME = 2.0
-# Of who asks copies: the share of flagged rows, of so many at least; what speaks against a part of a cohort; what speaks for all of it.
+# Of who asks copies: the share of flagged rows, of so many at least; what speaks against a part of a cohort, against that without its
+# strongest client, and against one client; what speaks for all of it.
 _OFTEN, _FEW_ROWS = 0.2, 8
-_OTHERS, _LN_MEMBERS, _MEMBERS = -3.0, math.log(1e4), 8.0
+_OTHERS_OF_PART, _OTHERS_OF_REST, _OTHERS_OF_ONE = -1.0, -3.0, -2.0
+_LN_MEMBERS, _MEMBERS = math.log(1e4), 8.0
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,13 @@ class Groups:
         equal: share of equal fields between rows of the reference.
         members: how many places of members are known; 0 for none.
         held_out: the same of held-out rows.
+        apart: share of unlike pairs that rows of one end of the reference have at most (`detectors.swarm.sides.apart_at_ends`).
     """
 
     equal: float
     members: int
     held_out: int
+    apart: float = 0.0
 
     def also(self, columns: dict[str, NDArray[Any]], since: float, until: float) -> Slots:
         """Who may belong to those who step without steps enough of its own: odd rows, begun in that time, some of which are steps.
@@ -79,10 +83,8 @@ class Groups:
             return [between]
         flags, rows = columns["spell"][between, kind].T
         between = between[flags >= _OFTEN * np.where(rows >= _FEW_ROWS, rows, columns["whole"][between, ROWS])]
-        # A company whose accounts all measure again is told by whose copies those are, and left out as a whole.
-        parts = linked(between, columns["copy_partner"])
-        kept = [part for part in parts if ln_members(columns["asked"][part]).sum() > _OTHERS]
-        return [np.sort(np.concatenate([*kept, between[:0]]))]
+        parts = (self._asking_members(columns, part) for part in linked(between, columns["copy_partner"]))
+        return [np.sort(np.concatenate([*parts, between[:0]]))]
 
     def severity(self, columns: dict[str, NDArray[Any]], kind: int, members: Slots, calibrated: bool) -> int:
         """0 where there is an innocent explanation, 1 where one is near, 2 else."""
@@ -98,6 +100,16 @@ class Groups:
         seen = np.minimum(columns["whole"][members, LINKED], LINKS)[:, None] > np.arange(LINKS)
         ratios = columns["link_ratio"][members][seen]
         return "evasion" if kind == ITERATE and len(ratios) and np.median(ratios) < _EVASION_RATIO else "extraction"
+
+    def _asking_members(self, columns: dict[str, NDArray[Any]], part: Slots) -> Slots:
+        """Who of those who share spots is not told by these to ask others.
+
+        A company whose accounts all measure again is left out as a whole, also where one beside it is an attacker of its own, or where it
+        has just begun.
+        """
+        ln = ln_members(columns["asked"][part])
+        others = ln.sum() <= _OTHERS_OF_PART or ln.sum() - ln.max() <= _OTHERS_OF_REST
+        return part[:0] if others else part[ln > _OTHERS_OF_ONE]
 
     def _in_turn(self, columns: dict[str, NDArray[Any]], members: Slots) -> bool:
         """Whether one works off its share after the other, and not all of them at the same time."""
@@ -116,11 +128,12 @@ class Groups:
     def _fills_defaults(self, columns: dict[str, NDArray[Any]], members: Slots) -> NDArray[np.bool_]:
         """Who leaves fields at one value: more equal fields between its odd rows than between rows of the reference."""
         pairs = columns["whole"][members, EQUAL_PAIRS]
-        return np.asarray((pairs >= 2) & (columns["equal"][members] / np.maximum(pairs, 1) - self.equal >= _DEFAULTS))
+        more = columns["equal"][members] / np.maximum(pairs, 1) - self.equal
+        return np.asarray((pairs >= 1) & (more >= np.where(pairs < 2, _DEFAULTS_OF_PAIR, _DEFAULTS)))
 
     def _made(self, columns: dict[str, NDArray[Any]], members: Slots) -> NDArray[np.bool_]:
         """Who lies on one side because its rows are made up."""
-        return made(columns["differ"][members], columns["spell"][members, SYNTHETIC])
+        return made(columns["differ"][members], columns["spell"][members, SYNTHETIC], self.apart)
 
     def _bias(self, columns: dict[str, NDArray[Any]], members: Slots) -> float:
         """How far the odd rows lie in one direction: 0 around the reference, 1 all in one place, and below 8 rows."""

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from detectors.swarm.stream import differences
 
 _ROWS, _FEW = 5, 3
-_ASIDE, _TOGETHER, _ALIKE = 0.4, 0.28, 0.75
+_ASIDE, _TOGETHER, _ALIKE = (0.4, 0.6), 0.28, 0.75
 _MOST_SIDES = 4
 _PAIRS, _UNLIKE = 40_000, 0.995
 _OWN, _MADE, _SURE = 0.15, 0.27, 1.5
+_ENDS, _END, _END_ROWS, _END_PAIRS, _END_MARGIN = 64, 0.05, 40, 1000, 2.5
 
 
 def unlike(rows: NDArray[np.float32]) -> float:
@@ -22,21 +23,36 @@ def unlike(rows: NDArray[np.float32]) -> float:
     return float(np.quantile(differences(rows, a, b)[a != b], _UNLIKE))
 
 
-def made(differ: NDArray[np.int64], spell: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+def apart_at_ends(rows: NDArray[np.float32], unlike: float) -> float:
+    """Share of unlike pairs among the 5 % of reference rows (n, terms) that lie furthest in a direction: the largest of 64 random ones.
+
+    .01 to .1 on most services, .13 to .2 where columns are mostly nought (parts of pictures), .25 where they have long tails.
+    """
+    rng = np.random.default_rng(0)
+    n, most = min(len(rows), max(_END_ROWS, int(_END * len(rows)))), 0.0
+    for _ in range(_ENDS):
+        end = np.argsort(rows @ rng.normal(size=rows.shape[1]))[-n:]
+        a, b = end[rng.integers(0, n, (2, _END_PAIRS))]
+        most = max(most, float((differences(rows, a, b)[a != b] > unlike).mean()))
+    return most
+
+
+def made(differ: NDArray[np.int64], spell: NDArray[np.integer[Any]], at_ends: float = 0.0) -> NDArray[np.bool_]:
     """Who of one side is there because its rows are made up, not because it comes from elsewhere.
 
     What moves all rows of a client alike cancels between two of them: newcomers of one origin differ among themselves as reference rows do,
     or a little more. Of the pairs of such waves up to 20 % were unlike on sixteen services (on one, where columns hang together through
-    rounding, 26 %); of columns drawn between their bounds 31 to 100 % on nine of thirteen. On a service of skewed columns all that is drawn
-    evenly lies on one side.
+    rounding, 26 %; on parts of pictures 33 to 38 %); of columns drawn between their bounds 31 to 100 % on nine of thirteen. On a service of
+    skewed columns all that is drawn evenly lies on one side.
 
     Args:
         differ: (clients, 2) pairs of successive rows since the onset, and how many of them are unlike (`unlike`).
         spell: (clients, 2) flags since the onset, and rows.
+        at_ends: of `apart_at_ends`.
 
     Returns:
-        (clients,) those of whose rows half are flagged and of whose pairs .15 are unlike, if together more than .27 are, by 1.5
-        standard deviations; else nobody.
+        (clients,) those of whose rows half are flagged and of whose pairs .15 are unlike, if together more than .27 and 2.5 ``at_ends``
+        are, by 1.5 standard deviations; else nobody.
 
     Example:
         >>> spell = np.array([[20, 20]] * 3)
@@ -47,7 +63,8 @@ def made(differ: NDArray[np.int64], spell: NDArray[np.integer[Any]]) -> NDArray[
     """
     out: NDArray[np.bool_] = (2 * spell[:, 0] >= spell[:, 1]) & (differ[:, 0] > 0) & (differ[:, 1] >= _OWN * differ[:, 0])
     pairs, apart = differ[out].sum(0)
-    if apart <= _MADE * pairs + _SURE * np.sqrt(_MADE * (1 - _MADE) * pairs):
+    share = min(max(_MADE, _END_MARGIN * at_ends), 1.0)
+    if apart <= share * pairs + _SURE * np.sqrt(share * (1 - share) * pairs):
         out[:] = False
     return out
 
@@ -68,9 +85,10 @@ def on_one_side(total: NDArray[Any], n: NDArray[Any]) -> NDArray[np.bool_]:
     A wave of newcomers (another region, another camera) is odd in one direction, and each of its clients is as far aside as all of them
     together. Clients of a swarm differ from each other, or surround the reference.
 
-    A side: 3 or more clients with at least 5 odd rows, whose means lie beyond .4 along the widest axis of all means. Over pairs of them the
-    inner product of the means is .28 or more on average, and .75 or more of what it is between rows of one client. Whoever else is beyond
-    .4 along the mean of a side belongs to it. At most four sides are looked for.
+    A side: 3 or more clients with at least 5 odd rows, whose means lie beyond .4 along the widest axis of all means, or beyond .6 (of many
+    accounts of a swarm of the same minutes some are beyond .4 by chance). Over pairs of them the inner product of the means is .28 or more
+    on average, and .75 or more of what it is between rows of one client. Whoever else is as far along the mean of a side belongs to it. At
+    most four times sides are looked for.
 
     Args:
         total: (clients, d) sums of the unit vectors from the reference's middle to the odd rows.
@@ -96,13 +114,13 @@ def on_one_side(total: NDArray[Any], n: NDArray[Any]) -> NDArray[np.bool_]:
             break
         axis = np.linalg.eigh(mean[known].T @ mean[known])[1][:, -1]
         along = mean[known] @ axis
-        sides = [known[along > _ASIDE], known[along < -_ASIDE]]
-        found = [side for side in sides if _are_a_side(total[side], mean[side], n[side])]
+        sides = [(known[side * along > least], least) for least in _ASIDE for side in (1, -1)]
+        found = [(side, least) for side, least in sides if _are_a_side(total[side], mean[side], n[side])]
         if not found:
             break
-        for side in found:
+        for side, least in found:
             middle = mean[side].mean(0)
-            out |= mean @ (middle / np.linalg.norm(middle)) > _ASIDE
+            out |= mean @ (middle / np.linalg.norm(middle)) > least
             out[side] = True
     return out
 

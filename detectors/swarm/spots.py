@@ -9,6 +9,9 @@ A row belongs to the spot whose middle is nearer than half of what rows are apar
 nearest member, or to the second nearest where the nearest is nearer than .7 of it (the row is a copy of that one). With its second row a
 spot is judged: a member is in its middle when one of its rows is one, or when the mean of the rows lies within .6 of their spread of one
 and nearer than .7 of the second nearest; up to its sixth row it may still become one. Edits and rows that the spot has count nowhere.
+
+Small pictures lie far from their moved copies, since a move cuts pixels off. One belongs to a spot, too, when it is the spot's first
+picture moved (`detectors.membership.moved`), and a member is in the middle when one of the pictures is a member moved by a pixel.
 """
 
 from __future__ import annotations
@@ -20,14 +23,15 @@ from numba import njit
 from numpy.typing import NDArray
 
 from detectors.membership.cells import FAR, MOST_CELLS, Cells, room_to_search, tiled, two_nearest
-from detectors.membership.neighbours import RATIO2, SAME, Neighbours, describe, in_middle, index_of, is_edit
+from detectors.membership.moved import moved_apart, to_levels
+from detectors.membership.neighbours import RATIO2, SAME, Neighbours, describe, in_middle, index_of, is_edit, moved_index_of
 from detectors.swarm.cusum import COPIES, Evidence, credit
 from detectors.tiles import AXES, LANES, squares
 
 TILES, PARTNERS = 128, 8
 _ROWS = 6
 _JUDGED, _MANY, _SEARCHED = 2, 3, 12
-_PROBED = 3
+_PROBED, _CANDIDATES = 3, 16
 _WITHIN2 = np.float32(0.5**2)
 WINDOW_S = 6 * 3600.0
 _U, _Q = 0.1, 0.5
@@ -47,21 +51,32 @@ class Places(NamedTuple):
         geometry: first six fields of `Neighbours`.
         members: what to search.
         control: the same of held-out rows, or one place that is far from everything.
+        moved: members moved by a pixel, or one place that is far from everything.
+        picture: (2,) int64 height and width, or zeros.
+        one: `moved_apart` below which two pictures are one.
     """
 
     known: bool
     geometry: Any
     members: Cells
     control: Cells
+    moved: Cells
+    picture: NDArray[np.int64]
+    one: float
 
 
 def places(neighbours: Neighbours | None, control: Neighbours | None) -> Places:
     """Of a reference's members and held-out rows."""
+    none_at_all = np.zeros(2, np.int64)
     nowhere = tiled(np.full((1, AXES), FAR, np.float32), np.array([0, 1]), np.full((1, AXES), FAR, np.float32))
     if neighbours is None:
         none, flat = np.zeros(0, np.float32), np.zeros((0, 0), np.float32)
-        return Places(False, (np.zeros((2, 0, 5), np.float32), np.zeros((2, 0, 9), np.float32), none, none, none, flat), nowhere, nowhere)
-    return Places(True, neighbours[:6], index_of(neighbours)[0], index_of(control)[0] if control else nowhere)
+        geometry = (np.zeros((2, 0, 5), np.float32), np.zeros((2, 0, 9), np.float32), none, none, none, flat)
+        return Places(False, geometry, nowhere, nowhere, nowhere, none_at_all, 0.0)
+    held_out = index_of(control)[0] if control else nowhere
+    moved = moved_index_of(neighbours) if len(neighbours.moved) else nowhere
+    picture = np.array([neighbours.down.shape[1], neighbours.across.shape[1]])
+    return Places(True, neighbours[:6], index_of(neighbours)[0], held_out, moved, picture, float(neighbours.radii[3]))
 
 
 class Spots(NamedTuple):
@@ -80,6 +95,7 @@ class Spots(NamedTuple):
         member: (spots, 6) bool: the row is a member.
         at: (spots, 6) float64 event time, s.
         codes: (spots, f) uint8 fields of the first row.
+        levels: (spots, pixels) int8 of the first row, if it is a picture.
         next: (cells,) int64 which one gives way next.
     """
 
@@ -95,6 +111,7 @@ class Spots(NamedTuple):
     member: NDArray[np.bool_]
     at: NDArray[np.float64]
     codes: NDArray[np.uint8]
+    levels: NDArray[np.int8]
     next: NDArray[np.int64]
 
 
@@ -116,6 +133,7 @@ def no_spots(where: Places, fields: int) -> Spots:
         member=np.zeros((n, _ROWS), np.bool_),
         at=np.zeros((n, _ROWS)),
         codes=np.zeros((n, fields), np.uint8),
+        levels=np.zeros((n, int(where.picture.prod()) if where.one else 0), np.int8),
         next=np.zeros(cells, np.int64),
     )
 
@@ -129,7 +147,9 @@ def in_range(spots: Spots, capacity: int) -> bool:
 def room(width: int, where: Places) -> tuple[Any, ...]:
     """What `spotted` works in: scaled row, its terms, its place, distances, a middle, distances to the cells; then the search's."""
     own = np.zeros(width, np.float32), np.zeros(len(where.geometry[4]), np.float32), np.zeros(AXES, np.float32)
-    return *own, np.zeros(LANES, np.float32), np.zeros(AXES, np.float32), np.zeros(MOST_CELLS, np.float32), room_to_search()
+    search = np.zeros(MOST_CELLS, np.float32), room_to_search()
+    pictures = np.zeros(width, np.int8), np.zeros(_CANDIDATES, np.int64), np.zeros(_CANDIDATES, np.float32)
+    return *own, np.zeros(LANES, np.float32), np.zeros(AXES, np.float32), *search, pictures
 
 
 @njit(cache=True)
@@ -141,8 +161,13 @@ def _count(client: Any, column: int, times: int, asked: Any) -> None:
 
 
 @njit(cache=True)
-def _nearest_spot(here: Any, at: float, spots: Spots, members: Cells, out: Any, to_cells: Any) -> Any:
-    """The spot that a place belongs to, or -1; and the cell of the members that it lies in."""
+def _nearest_spot(here: Any, at: float, spots: Spots, where: Places, out: Any, to_cells: Any, pictures: Any) -> Any:
+    """The spot that a place belongs to, or -1; and the cell of the members that it lies in.
+
+    A picture in none of them may be the first row of one of the 16 nearest spots, moved.
+    """
+    members, (levels, candidate, away) = where.members, pictures
+    away[:] = FAR
     cells = spots.next.shape[0]
     lanes = spots.size.shape[0] // cells
     for g in range(len(members.centres)):
@@ -158,7 +183,19 @@ def _nearest_spot(here: Any, at: float, spots: Spots, members: Cells, out: Any, 
             for j in range(LANES):
                 if out[j] < best and out[j] < spots.within2[first + j] and abs(at - spots.at[first + j, 0]) <= WINDOW_S:
                     spot, best = first + j, out[j]
-    return spot, own
+                if where.one > 0 and out[j] < away[-1]:
+                    k = _CANDIDATES - 1
+                    while k > 0 and away[k - 1] > out[j]:
+                        candidate[k], away[k] = candidate[k - 1], away[k - 1]
+                        k -= 1
+                    candidate[k], away[k] = first + j, out[j]
+    if where.one > 0 and spot < 0:
+        height, width = where.picture
+        for k in range(_CANDIDATES):
+            now = away[k] < FAR and abs(at - spots.at[candidate[k], 0]) <= WINDOW_S
+            if now and moved_apart(levels, spots.levels[candidate[k]], height, width, where.one) < where.one:
+                return candidate[k], own, True
+    return spot, own, False
 
 
 @njit(cache=True)
@@ -195,14 +232,16 @@ def spotted(
         `COPY` for a row in a spot of three rows or more, or of a member and a copy, that is no member itself; `SEARCH` for one in a spot
         of more than 12 rows of several clients, where the client's last row was, too; else `ALONE`.
     """
-    z, terms, here, out, mean, to_cells, search = scratch
+    z, terms, here, out, mean, to_cells, search, pictures = scratch
     describe(row, where.geometry, z, terms, here)
+    if where.one > 0:
+        to_levels(z, pictures[0])
     index, away, second = two_nearest(here, where.members, FAR, -1, search)
     is_member = index >= 0 and away <= SAME
     within2 = _WITHIN2 * (second if away < RATIO2 * second else away)
     asked[s, NEAR_MEMBER] += away <= within2
     asked[s, NEAR_HELD_OUT] += two_nearest(here, where.control, within2, -1, search)[0] >= 0
-    k, cell = _nearest_spot(here, at, spots, where.members, out, to_cells)
+    k, cell, moved = _nearest_spot(here, at, spots, where, out, to_cells, pictures)
     if k < 0:
         lanes = spots.size.shape[0] // spots.next.shape[0]
         k = cell * lanes + spots.next[cell]
@@ -212,6 +251,8 @@ def spotted(
         spots.within2[k] = within2
         spots.spread[k], spots.size[k], spots.state[k], spots.told[k], spots.shared[k] = 0, 1, _OPEN, False, False
         spots.member[k] = False
+        if where.one > 0:
+            spots.levels[k] = pictures[0]
         spots.hash[k, 0], spots.client[k, 0], spots.member[k, 0], spots.at[k, 0], spots.codes[k] = code, s, is_member, at, codes
         return ALONE
     n = min(spots.size[k], _ROWS)
@@ -225,10 +266,12 @@ def spotted(
     spots.size[k] += 1
     spots.shared[k] |= spots.client[k, 0] != s
     for p in range(AXES):
-        step = here[p] - spots.middle[k // LANES, p, k % LANES]
-        mean[p] = spots.middle[k // LANES, p, k % LANES] + step / np.float32(spots.size[k])
-        spots.middle[k // LANES, p, k % LANES] = mean[p]
-        spots.spread[k] += step * (here[p] - mean[p])
+        mean[p] = spots.middle[k // LANES, p, k % LANES]
+        if not moved:  # moved copies lie anywhere
+            step = here[p] - mean[p]
+            mean[p] += step / np.float32(spots.size[k])
+            spots.middle[k // LANES, p, k % LANES] = mean[p]
+            spots.spread[k] += step * (here[p] - mean[p])
     if n < _ROWS:
         spots.hash[k, n], spots.client[k, n], spots.member[k, n], spots.at[k, n] = code, s, is_member, at
     before = spots.client[k, n - 1]
@@ -238,6 +281,7 @@ def spotted(
     has_member = spots.member[k].any()
     if spots.state[k] != _FOUND and spots.size[k] <= _ROWS:
         found = has_member or in_middle(mean, spots.spread[k], spots.size[k], where.members, search) >= 0
+        found = found or two_nearest(here, where.moved, SAME, -1, search)[0] >= 0
         if spots.state[k] == _OPEN:
             _count(spots.client[k], MEMBER if found else OTHER, 1, asked)
         elif found:

@@ -15,11 +15,11 @@ from detectors.swarm import stream as s
 from detectors.swarm.cohort import KINDS, Cohort
 from detectors.swarm.groups import Groups
 from detectors.swarm.reference import MEAN_TERMS, SwarmReference
-from detectors.swarm.sides import unlike
+from detectors.swarm.sides import apart_at_ends, unlike
 from detectors.swarm.spots import PARTNERS, Spots, in_range, no_spots, places, room
 
 _KIND = "swarm.clients"
-_VERSION = 4
+_VERSION = 5
 _GAP_S = 1800.0
 _AFTER_S = 300.0
 _FLAGS = 3
@@ -75,15 +75,15 @@ class Swarm:
     *Copies* (when ``neighbours`` are given): rows that lie together with those of others, closer than rows do there
     (`detectors.swarm.spots`), .05 against .50; who came first is credited then. Such a cohort must have members in the middle of 8 of its
     spots and with odds of 10,000 more often than once in ten, and twice as often as held-out rows, per row of either: a company at home in
-    a dense corner is near both. Parts of a cohort that share spots and ask others than members are left out.
+    a dense corner is near both. Parts of a cohort that share spots and ask others than members are left out, and clients who do.
 
     Clients beyond 400 rows without evidence are looked at every 8th row. It misses swarms that register slower than one onset in 30
     minutes, fresh ids before they have sent two or three such rows, and natural rows. No bound on false pages is proved: null rates are
     assumed.
 
     Cost: 10 to 20 us an event looked at on tables of 9 to 30 columns, 45 on pictures of 64 pixels, looks at the cohorts 5 to 25 us (where
-    swarms send most of the rows); 1 to 4 MB for a model and 390 to 690 bytes a client. It sees what it is given: clients of one swarm are
-    spread over partitions, so it belongs where all events of a model come together.
+    swarms send most of the rows); 1 to 4 MB for a model, 2 KB more for each pixel, and 390 to 690 bytes a client. It sees what it is
+    given: clients of one swarm are spread over partitions, so it belongs where all events of a model come together.
 
     Args:
         reference: of the model version.
@@ -117,13 +117,13 @@ class Swarm:
         self.reference = reference
         self._where = places(neighbours, control)
         self._scratch = room(reference.width, self._where)
-        sizes = (len(side.members) if side else 0 for side in (neighbours, control))
-        self._groups = Groups(reference.equal, *sizes)
         self._identity = reference.identity()
         map_, cells = reference.map, reference.cells
         self._layout = client_layout(len(map_.fields), map_.whiten.shape[1])
         self._clients = Slots(self._layout, capacity)
         self._unlike = np.inf if map_.picture.any() else unlike(cells.rows)
+        members, held_out = (len(side.members) if side else 0 for side in (neighbours, control))
+        self._groups = Groups(reference.equal, members, held_out, apart_at_ends(cells.rows, self._unlike))
         entries = len(cells.centres) * s.RING + s.ODD_RING
         self._ring: dict[str, NDArray[Any]] = {
             "place": np.zeros((entries, map_.whiten.shape[1]), np.float32),

@@ -344,10 +344,10 @@ def _missing(body: dict[str, NDArray[np.float32]]) -> None:
 
 @pytest.mark.parametrize("spoil", [_no_starts, _narrow, _missing])
 def test_a_damaged_index_is_refused(spoil: Callable[[dict[str, NDArray[np.float32]]], None]) -> None:
-    body = unpack(TABLE.to_bytes(), "membership.reference", 3)
+    body = unpack(TABLE.to_bytes(), "membership.reference", 4)
     spoil(body["neighbours"])
     with pytest.raises(StateError, match="places"):
-        MembershipReference.from_bytes(pack("membership.reference", 3, body), KEY)
+        MembershipReference.from_bytes(pack("membership.reference", 4, body), KEY)
 
 
 def test_the_index_comes_back_as_it_was() -> None:

@@ -192,6 +192,19 @@ def test_a_wave_that_leaves_fields_at_a_default_is_not_a_swarm() -> None:
     assert [c for c in send(swarm(), rows, 30) if c.kind == "synthetic"] == []
 
 
+def test_a_client_with_a_default_in_two_rows_is_not_named_with_a_swarm_of_the_same_minutes() -> None:
+    of = calibrated(swarm())
+    odd = natural(2, 8) + np.float32(6) * np.array([1, -1] * 5, np.float32)
+    odd[:, 2:5] = 4.0
+    rows = shuffled(402)
+    slot = 30 + np.arange(402) % 20
+    slot[[200, 220]], rows[[200, 220]] = 60, odd
+    found = named(of.update(slot.astype(np.int32), 1200.0 + np.arange(402.0), rows, np.zeros(402, np.int32)))
+    assert of.log_evidence(np.array([60]))[0, 1] > 2.5, "or it would not be named anyway"
+    assert set(range(30, 50)) <= found
+    assert 60 not in found
+
+
 def test_four_clients_are_too_few_and_slow_arrivals_do_not_chain() -> None:
     assert send(swarm(), shuffled(400), 4) == []
     of, found = swarm(), []
@@ -301,10 +314,10 @@ def test_references_and_snapshots_come_back_and_damaged_ones_are_refused() -> No
     other = Swarm(SwarmReference.fit(natural(200, 1), low=np.full(D, -20.0), high=np.full(D, 20.0)))
     with pytest.raises(StateError, match="another swarm reference"):
         swarm().restore(other.snapshot())
-    state = unpack(swarm().snapshot(), "swarm.clients", 4)
+    state = unpack(swarm().snapshot(), "swarm.clients", 5)
     state["ring"]["next"][0] = RING
     with pytest.raises(StateError, match="out of range"):
-        swarm().restore(pack("swarm.clients", 4, state))
+        swarm().restore(pack("swarm.clients", 5, state))
 
 
 def test_a_picture_moved_by_a_pixel_is_not_strange() -> None:

@@ -60,6 +60,7 @@ def test_made_up_rows_are_told_from_moved_ones_by_how_far_they_are_from_each_oth
         "who is ordinary in part is kept apart"
     )
     assert not made(np.array([[400, 104]] * 12), flagged).any(), "a wave of newcomers had 26 %"
+    assert not made(np.array([[40, 14]] * 10), flagged[:10], 0.15).any(), "and one at the end of a service of mostly noughts 35 %"
     assert not made(np.array([[4, 2], [4, 2]]), flagged[:2]).any(), "half of eight pairs may be chance"
     assert not made(np.zeros((3, 2), np.int64), flagged[:3]).any()
     assert made(np.zeros((0, 2), np.int64), flagged[:0]).shape == (0,)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from detectors.membership.neighbours import fit_neighbours
 from detectors.state import StateError, pack, unpack
 from detectors.swarm import Cohort, Swarm, SwarmReference
-from detectors.swarm.cusum import ITERATE, RATES, SEED, vote
+from detectors.swarm.cusum import COPIES, ITERATE, RATES, SEED, vote
 from detectors.swarm.groups import Groups
 from detectors.swarm.spots import TILES
 from detectors.tiles import LANES
@@ -69,6 +69,26 @@ def test_a_company_that_measures_records_of_its_own_again_is_no_swarm_not_even_b
     found = named(send(ordinary(), slot, both, pace=0.5), "copies")
     assert len(found & set(range(30, 70))) >= 36
     assert not found & set(range(80, 100))
+
+
+def test_of_a_cohort_only_parts_that_ask_members_themselves_are_told() -> None:
+    of = ordinary()
+    send(of, 30 + np.arange(600) % 60, copies(targets(50, 50), 6, 1))
+    columns, members = of._clients.arrays, np.arange(30, 90)
+    groups = Groups(equal=0.0, members=600, held_out=400)
+
+    def told() -> set[int]:
+        return set(groups.of(columns, COPIES, members, members[:0], 0.0, 9000.0)[0].tolist())
+
+    assert len(told()) >= 54
+    partner, few = columns["copy_partner"], np.arange(40, 46)
+    partner[np.isin(partner, few)] = -1
+    columns["asked"][few], partner[few] = [0, 1, 0, 0], 40 + (few[:, None] + 1) % 6
+    assert not told() & set(range(40, 46)), "who shares spots of others than members rides along with nobody"
+    columns["asked"][few, 1], columns["asked"][40, 0] = 5, 60
+    assert not told() & set(range(40, 46)), "nor is a company told for one attacker beside it"
+    columns["asked"][50] = [0, 4, 0, 0]
+    assert 50 not in told(), "nor who asks none but others"
 
 
 def test_rows_that_are_asked_again_and_edits_are_no_copies() -> None:
@@ -148,9 +168,9 @@ def test_forgotten_clients_are_nobody_in_the_spots_either() -> None:
 @pytest.mark.parametrize(("field", "value"), [("next", 10_000), ("client", 500), ("size", -1)])
 def test_a_snapshot_whose_spots_point_elsewhere_is_refused(field: str, value: int) -> None:
     of = ordinary()
-    state = unpack(of.snapshot(), "swarm.clients", 4)
+    state = unpack(of.snapshot(), "swarm.clients", 5)
     state["spots"][field].flat[0] = value
     before = of.snapshot()
     with pytest.raises(StateError, match="spots out of range"):
-        of.restore(pack("swarm.clients", 4, state))
+        of.restore(pack("swarm.clients", 5, state))
     assert of.snapshot() == before
