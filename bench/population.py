@@ -11,7 +11,8 @@ reference is not told. The variants:
   direction;
 - *season*: such amounts come and go with a sine of one period over the recording, in 48 steps; a row that is sent
   again stays as it was the first time;
-- *waves*: three waves of 30 new clients within an hour each, every one with 15 to 80 resampled rows, those of the last wave shifted.
+- *waves*: three waves of 30 new clients within an hour each, every one with 15 to 80 rows, each a row of some ordinary client (of all clients
+  alike: by rows most would be of a few sensors, and all newcomers would ask copies of the same readings), those of the last wave shifted.
 
 A recording holds no model, so a moved row gets the mean answer of its five nearest recorded rows. Whole numbers stay whole, bounds hold.
 """
@@ -122,14 +123,16 @@ def region(of: Recording, folder: Path, rng: np.random.Generator) -> Path:
 
 def waves(of: Recording, folder: Path, rng: np.random.Generator) -> Path:
     """Three waves of newcomers; the last one is of another kind."""
-    rows = of.X[of.benign]
+    _, whose, many = np.unique(of.client[of.benign], return_inverse=True, return_counts=True)
+    rows, first = of.X[of.benign][np.argsort(whose, kind="stable")], np.cumsum(many) - many
     by = (rng.normal(size=of.X.shape[1]) * SHIFT_SD * of.scale).astype(np.float32)
     X, ts, client = [], [], []
     for wave in range(WAVES):
         begin = of.ts.min() + np.ptp(of.ts) * rng.uniform(0.1, 0.8)
         for k in range(NEWCOMERS):
             n = int(rng.integers(15, 80))
-            own = rows[rng.integers(0, len(rows), n)]
+            of_client = rng.integers(0, len(many), n)
+            own = rows[first[of_client] + rng.integers(0, many[of_client])]
             X.append(of.legal(own + by) if wave == WAVES - 1 else own)
             ts.append(begin + rng.uniform(0, 3600) + np.cumsum(rng.exponential(20, n)))
             client += [f"wave{wave}-{k}"] * n
