@@ -11,8 +11,9 @@ reference is not told. The variants:
   direction;
 - *season*: such amounts come and go with a sine of one period over the recording, in 48 steps; a row that is sent
   again stays as it was the first time;
-- *waves*: three waves of 30 new clients within an hour each, every one with 15 to 80 rows, each a row of some ordinary client (of all clients
-  alike: by rows most would be of a few sensors, and all newcomers would ask copies of the same readings), those of the last wave shifted.
+- *waves*: three waves of 30 new clients within an hour each, every one with 15 to 80 rows, each a row of some ordinary client, those of
+  the last wave shifted. Clients are drawn, then their rows: by rows alone most would be of a few sensors, and newcomers would all ask
+  copies of the same readings.
 
 A recording holds no model, so a moved row gets the mean answer of its five nearest recorded rows. Whole numbers stay whole, bounds hold.
 """

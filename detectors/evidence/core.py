@@ -236,7 +236,7 @@ def stream(
                 m >= c.CORNER_ROWS
                 and most < fields
                 and not turned
-                and trials.corner(code, columns.value[i], x, limit, often, m, y.coarse, y.least, y.image)
+                and trials.corner(code, columns.value[i], x, limit, often, m, y.coarse, y.least, y.image, newest, bond, y.below)
             )
             if close or edit or cornered:
                 walks = turned or (not y.image and nearest == newest)

@@ -98,25 +98,52 @@ def _passes(step: Any, limit: Any, least: Any) -> bool:
 
 
 @njit
-def corner(code: Any, value: Any, x: Any, limit: Any, often: Any, m: int, coarse: Any, least: Any, image: bool) -> bool:
-    """Whether a new row is one more corner of a box: each column has one of two values that it had before, three or more have both."""
+def corner(
+    code: Any, value: Any, x: Any, limit: Any, often: Any, m: int, coarse: Any, least: Any, image: bool, newest: int, other: Any, below: Any
+) -> bool:  # fmt: skip
+    """Whether a new row is one more corner of a box: each column has one of two values that it had before, three or more have both.
+
+    The box is that of the row and of the newest other value of each column. All remembered rows are in it; or, of tables, `CORNER_INSIDE`
+    of the last `CORNER_LATEST` (the first of a search are around another row still), if of four columns three have both values time and
+    again: who compares a few choices leaves the other fields alone. There columns of few values count where one of the two is none that
+    the reference has (``below``). ``other`` (F,) is overwritten.
+    """
     n = len(x)
-    two: Any = 0
     for f in range(n):
         if often[f] == 0:
             return False
     for f in range(n):
-        other = -1
-        for k in range(m):
+        other[f] = -1
+        for back in range(m):
+            k = (newest - back) % c.RING
             if code[f * c.RING + k] != value[f]:
-                if other < 0:
-                    other = k
-                elif code[f * c.RING + k] != code[f * c.RING + other]:
-                    return False
-        if other >= 0 and (not coarse[f] or limit[f] & 2):
-            step = abs(np.int64(x[f]) - np.int64(code[(n + f) * c.RING + other]))
-            two += _passes(step, limit[f], least[f]) and (not image or step <= c.CORNER_PICTURE_STEP)
-    return bool(two >= c.CORNER_COLUMNS)
+                other[f] = k
+                break
+    outside = 0
+    for back in range(m):
+        k = (newest - back) % c.RING
+        for f in range(n):
+            mine = code[f * c.RING + k]
+            if mine != value[f] and mine != code[f * c.RING + int(other[f])]:
+                outside += 1
+                break
+        if outside > 0 and (image or (back < c.CORNER_LATEST and outside > c.CORNER_LATEST - c.CORNER_INSIDE)):
+            return False
+    two: Any = 0
+    for f in range(n):
+        if other[f] < 0:
+            continue
+        old = np.int64(code[(n + f) * c.RING + int(other[f])])
+        step = abs(np.int64(x[f]) - old)
+        counts = not coarse[f] or limit[f] & 2
+        if outside > 0:
+            mine = 0
+            for back in range(c.CORNER_LATEST):
+                mine += code[f * c.RING + (newest - back) % c.RING] == value[f]
+            counts = counts or below[f, old + 1] == below[f, old]
+            counts = counts and 1 <= mine <= c.CORNER_LATEST - c.CORNER_RECUR
+        two += counts and _passes(step, limit[f], least[f]) and (not image or step <= c.CORNER_PICTURE_STEP)
+    return bool(two >= (c.CORNER_COLUMNS if outside == 0 else max(c.CORNER_COLUMNS, n - n // 4)))
 
 
 @njit
