@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from detectors.swarm.cusum import COPIES, HURRY, ITERATE, MIN_SEEDS, SEED, SYNTHETIC
 from detectors.swarm.links import linked, linked_groups
 from detectors.swarm.sides import bias, made, on_one_side
-from detectors.swarm.spots import MEMBER, NEAR_HELD_OUT, NEAR_MEMBER, ln_members
+from detectors.swarm.spots import ALL, HELD_OUT, MEMBER, ln_members
 from detectors.swarm.stream import EQUAL_PAIRS, LINKED, LINKS, ODD, ROWS
 
 Slots = NDArray[np.int64]
 _BIAS, _BIAS_PAGE = 0.18, 0.14
 _DEFAULTS, _DEFAULTS_OF_PAIR = 0.04, 0.12
 _EVASION_RATIO = 0.15
-_NEARER = 2.0
+_MORE = 2.0
 # On 74 simulated services 23 of 11,662 ordinary clients had such evidence of steps from half of all their rows.
 _SURE = 5.0
 _SOME_LINKS = 2
@@ -107,8 +107,9 @@ class Groups:
         A company whose accounts all measure again is left out as a whole, also where one beside it is an attacker of its own, or where it
         has just begun.
         """
-        ln = ln_members(columns["asked"][part])
-        others = ln.sum() <= _OTHERS_OF_PART or ln.sum() - ln.max() <= _OTHERS_OF_REST
+        asked = columns["asked"][part]
+        together, ln = asked.sum(0), ln_members(asked)
+        others = ln_members(together) <= _OTHERS_OF_PART or ln_members(together - asked[ln.argmax()]) <= _OTHERS_OF_REST
         return part[:0] if others else part[ln > _OTHERS_OF_ONE]
 
     def _in_turn(self, columns: dict[str, NDArray[Any]], members: Slots) -> bool:
@@ -141,9 +142,9 @@ class Groups:
         return float(bias(columns["mean"][members].astype(float).sum(0), n)) if n >= HURRY else 1.0
 
     def _asks_members(self, columns: dict[str, NDArray[Any]], members: Slots) -> bool:
-        """Whether members are in the middle of spots more often than by chance, and rows are near members more than held-out rows."""
-        asked = columns["asked"][members]
-        spots, near, near_held_out = asked[:, [MEMBER, NEAR_MEMBER, NEAR_HELD_OUT]].sum(0).tolist()
-        if not self.members or spots < _MEMBERS or ln_members(asked).sum() < _LN_MEMBERS:
+        """Whether members are in the middle of spots more often than by chance, and more often than held-out rows."""
+        asked = columns["asked"][members].sum(0)
+        if not self.members or asked[ALL, MEMBER] < _MEMBERS or ln_members(asked) < _LN_MEMBERS:
             return False
-        return not self.held_out or near / self.members > _NEARER * (near_held_out + 1) / self.held_out
+        spots, held_out = asked[ALL, MEMBER] / self.members, (asked[ALL, HELD_OUT] + 1) / max(1, self.held_out)
+        return not self.held_out or bool(spots > _MORE * held_out)

@@ -37,8 +37,10 @@ WINDOW_S = 6 * 3600.0
 _U, _Q = 0.1, 0.5
 # What `spotted` says of a row.
 ALONE, COPY, SEARCH = range(3)
-# Columns of `asked`, one row a client: spots of its rows with a member in the middle and with none; rows near a member, a held-out row.
-MEMBER, OTHER, NEAR_MEMBER, NEAR_HELD_OUT = range(4)
+# Of `asked`, by client: spots of its rows with a member in the middle, with none, with a held-out row in the middle. First of all spots;
+# then, but for held-out rows, of those of three rows and more: in cover traffic rows meet by two.
+ALL, OF_THREE = range(2)
+MEMBER, OTHER, HELD_OUT = range(3)
 # States of a spot.
 _OPEN, _NONE, _FOUND = range(3)
 
@@ -88,6 +90,7 @@ class Spots(NamedTuple):
         spread: (spots,) float32 sum of squares about the mean.
         size: (spots,) int64 rows.
         state: (spots,) int64: not judged; nobody in the middle, or a member.
+        held_out: (spots,) bool: a held-out row is in the middle.
         told: (spots,) bool: its rows are copies.
         shared: (spots,) bool: rows of several clients.
         hash: (spots, 6) uint64 of the rows.
@@ -104,6 +107,7 @@ class Spots(NamedTuple):
     spread: NDArray[np.float32]
     size: NDArray[np.int64]
     state: NDArray[np.int64]
+    held_out: NDArray[np.bool_]
     told: NDArray[np.bool_]
     shared: NDArray[np.bool_]
     hash: NDArray[np.uint64]
@@ -126,6 +130,7 @@ def no_spots(where: Places, fields: int) -> Spots:
         spread=np.zeros(n, np.float32),
         size=np.zeros(n, np.int64),
         state=np.zeros(n, np.int64),
+        held_out=np.zeros(n, np.bool_),
         told=np.zeros(n, np.bool_),
         shared=np.zeros(n, np.bool_),
         hash=np.zeros((n, _ROWS), np.uint64),
@@ -153,11 +158,11 @@ def room(width: int, where: Places) -> tuple[Any, ...]:
 
 
 @njit(cache=True)
-def _count(client: Any, column: int, times: int, asked: Any) -> None:
+def _count(client: Any, column: int, times: int, of: int, asked: Any) -> None:
     """Count a spot to those whose first two rows it has, half to each of two."""
     for k in range(_JUDGED):
         if client[k] >= 0:
-            asked[client[k], column] += np.float32(times) / np.float32(_JUDGED)
+            asked[client[k], of, column] += np.float32(times) / np.float32(_JUDGED)
 
 
 @njit(cache=True)
@@ -223,7 +228,7 @@ def spotted(
         where: where members lie.
         spots: changed in place.
         scratch: of `room`, overwritten.
-        asked: (capacity, 4) float32 of `MEMBER` and following, changed in place.
+        asked: (capacity, 2, 3) float32 of `ALL` and `MEMBER` and following, changed in place.
         partner: (capacity, 8) slots in whose spots a client's rows lay last, changed in place.
         last: (capacity,) int64 the spot of a client's last row, changed in place.
         of: changed in place.
@@ -239,8 +244,7 @@ def spotted(
     index, away, second = two_nearest(here, where.members, FAR, -1, search)
     is_member = index >= 0 and away <= SAME
     within2 = _WITHIN2 * (second if away < RATIO2 * second else away)
-    asked[s, NEAR_MEMBER] += away <= within2
-    asked[s, NEAR_HELD_OUT] += two_nearest(here, where.control, within2, -1, search)[0] >= 0
+    held_out = two_nearest(here, where.control, SAME, -1, search)[0] >= 0
     k, cell, moved = _nearest_spot(here, at, spots, where, out, to_cells, pictures)
     if k < 0:
         lanes = spots.size.shape[0] // spots.next.shape[0]
@@ -250,7 +254,7 @@ def spotted(
         spots.middle[k // LANES, :, k % LANES] = here
         spots.within2[k] = within2
         spots.spread[k], spots.size[k], spots.state[k], spots.told[k], spots.shared[k] = 0, 1, _OPEN, False, False
-        spots.member[k] = False
+        spots.member[k], spots.held_out[k] = False, held_out
         if where.one > 0:
             spots.levels[k] = pictures[0]
         spots.hash[k, 0], spots.client[k, 0], spots.member[k, 0], spots.at[k, 0], spots.codes[k] = code, s, is_member, at, codes
@@ -283,11 +287,19 @@ def spotted(
         found = has_member or in_middle(mean, spots.spread[k], spots.size[k], where.members, search) >= 0
         found = found or two_nearest(here, where.moved, SAME, -1, search)[0] >= 0
         if spots.state[k] == _OPEN:
-            _count(spots.client[k], MEMBER if found else OTHER, 1, asked)
+            _count(spots.client[k], MEMBER if found else OTHER, 1, ALL, asked)
         elif found:
-            _count(spots.client[k], MEMBER, 1, asked)
-            _count(spots.client[k], OTHER, -1, asked)
+            for of_rows in range(ALL, OF_THREE + 1 if spots.size[k] > _MANY else OF_THREE):
+                _count(spots.client[k], MEMBER, 1, of_rows, asked)
+                _count(spots.client[k], OTHER, -1, of_rows, asked)
         spots.state[k] = _FOUND if found else _NONE
+    if spots.size[k] == _MANY:
+        _count(spots.client[k], MEMBER if spots.state[k] == _FOUND else OTHER, 1, OF_THREE, asked)
+    if spots.size[k] <= _ROWS:
+        counted = spots.held_out[k] and spots.size[k] > _JUDGED
+        spots.held_out[k] |= held_out or in_middle(mean, spots.spread[k], spots.size[k], where.control, search) >= 0
+        if spots.held_out[k] and not counted:
+            _count(spots.client[k], HELD_OUT, 1, ALL, asked)
     if spots.size[k] < _MANY and not has_member:
         return ALONE
     if not spots.told[k]:
@@ -302,10 +314,14 @@ def spotted(
 
 
 def ln_members(asked: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Evidence (ln) of each of clients (n, 4) that half of the spots have a member in the middle, against one in ten.
+    """Evidence (ln) of counts (..., 2, 3) that half of the spots have a member in the middle, against one in ten.
+
+    Where spots of three rows speak for it, theirs or that of all spots, whichever is more: cover traffic adds spots of two.
 
     Example:
-        >>> ln_members(np.array([[1, 0, 3, 0], [0, 1, 0, 0], [8, 8, 20, 1]], np.float32)).round(1).tolist()
-        [1.6, -0.6, 8.2]
+        >>> alone, covered = [[1, 0, 0], [0, 0, 0]], [[8, 20, 9], [8, 8, 1]]
+        >>> ln_members(np.array([alone, covered], np.float32)).round(1).tolist()
+        [1.6, 8.2]
     """
-    return np.asarray(asked[:, MEMBER] * np.log(_Q / _U) + asked[:, OTHER] * np.log((1 - _Q) / (1 - _U)), np.float64)
+    of_all, of_three = np.moveaxis(asked[..., MEMBER] * np.log(_Q / _U) + asked[..., OTHER] * np.log((1 - _Q) / (1 - _U)), -1, 0)
+    return np.asarray(np.where(of_three > 0, np.maximum(of_all, of_three), of_all), np.float64)

@@ -28,7 +28,7 @@ MAX_MEMBERS = 1024
 
 
 def client_layout(fields: int, terms: int) -> Layout:
-    """State of a client, about 390 bytes, 4 for each of at most 64 terms, and 3 for each field."""
+    """State of a client, about 410 bytes, 4 for each of at most 64 terms, and 3 for each field."""
     return {
         "whole": ("int64", (4,), 0),
         "hashes": ("uint64", (4,), 0),
@@ -39,7 +39,7 @@ def client_layout(fields: int, terms: int) -> Layout:
         "link_ratio": ("float32", (s.LINKS,), 0),
         "partner": ("int32", (s.LINKS,), -1),
         "copy_partner": ("int32", (PARTNERS,), -1),
-        "asked": ("float32", (4,), 0),
+        "asked": ("float32", (2, 3), 0),
         "seen": ("float64", (), 0),
         "spot": ("int64", (), -1),
         "ln": ("float64", (3,), 0),
@@ -82,7 +82,7 @@ class Swarm:
     assumed.
 
     Cost: 10 to 20 us an event looked at on tables of 9 to 30 columns, 45 on pictures of 64 pixels, looks at the cohorts 5 to 25 us (where
-    swarms send most of the rows); 1 to 4 MB for a model, 2 KB more for each pixel, and 390 to 690 bytes a client. It sees what it is
+    swarms send most of the rows); 1 to 4 MB for a model, 2 KB more for each pixel, and 410 to 710 bytes a client. It sees what it is
     given: clients of one swarm are spread over partitions, so it belongs where all events of a model come together.
 
     Args:

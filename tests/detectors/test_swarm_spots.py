@@ -9,7 +9,7 @@ from detectors.state import StateError, pack, unpack
 from detectors.swarm import Cohort, Swarm, SwarmReference
 from detectors.swarm.cusum import COPIES, ITERATE, RATES, SEED, vote
 from detectors.swarm.groups import Groups
-from detectors.swarm.spots import TILES
+from detectors.swarm.spots import ALL, MEMBER, OTHER, TILES
 from detectors.tiles import LANES
 from tests.detectors.test_swarm import D, Rows, natural
 
@@ -83,12 +83,34 @@ def test_of_a_cohort_only_parts_that_ask_members_themselves_are_told() -> None:
     assert len(told()) >= 54
     partner, few = columns["copy_partner"], np.arange(40, 46)
     partner[np.isin(partner, few)] = -1
-    columns["asked"][few], partner[few] = [0, 1, 0, 0], 40 + (few[:, None] + 1) % 6
+    columns["asked"][few], partner[few] = [[0, 1, 0], [0, 0, 0]], 40 + (few[:, None] + 1) % 6
     assert not told() & set(range(40, 46)), "who shares spots of others than members rides along with nobody"
-    columns["asked"][few, 1], columns["asked"][40, 0] = 5, 60
+    columns["asked"][few, ALL, OTHER], columns["asked"][40, ALL, MEMBER] = 5, 60
     assert not told() & set(range(40, 46)), "nor is a company told for one attacker beside it"
-    columns["asked"][50] = [0, 4, 0, 0]
+    columns["asked"][50] = [[0, 4, 0], [0, 0, 0]]
     assert 50 not in told(), "nor who asks none but others"
+
+
+def test_a_test_of_members_is_named_behind_cover_where_ordinary_rows_meet_by_two() -> None:
+    rng, mix = np.random.default_rng(7), np.random.default_rng(9).normal(size=(2, D))
+
+    def dense(n: int, seed: int) -> Rows:
+        of = np.random.default_rng(seed)
+        return np.asarray(of.normal(size=(n, 2)) @ mix + 0.03 * of.normal(size=(n, D)), np.float32)
+
+    members, member = dense(2000, 0), np.arange(3000) < 2000
+    both = np.concatenate([members, dense(1000, 12)])
+    places, control = (fit_neighbours(both, side, LOW, HIGH, None, 0) for side in (member, ~member))
+    of = Swarm(SwarmReference.fit(members, low=LOW, high=HIGH), neighbours=places, control=control, capacity=128)
+    send(of, np.arange(1500) % 20, dense(1500, 3), start=-9000.0, pace=6.0)
+    asked = np.concatenate([members[rng.permutation(2000)[:50]], dense(50, 107)])[rng.permutation(100)]
+    rows = np.asarray((asked[:, None] + 0.01 * members.std(0) * rng.normal(size=(100, 6, D))).reshape(-1, D), np.float32)
+    at = np.concatenate([np.arange(600.0), rng.uniform(0, 600, 900)])
+    slot, order = 30 + np.concatenate([np.arange(600) % 60, rng.integers(0, 60, 900)]), np.argsort(at, kind="stable")
+    every = np.concatenate([rows, dense(900, 200)])
+    found = of.update(slot[order].astype(np.int32), 1200 + at[order], every[order], np.zeros(1500, np.int32))
+    assert len(named(found, "copies")) >= 45
+    assert named(found, "copies") <= set(range(30, 90))
 
 
 def test_rows_that_are_asked_again_and_edits_are_no_copies() -> None:
