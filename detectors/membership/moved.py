@@ -71,6 +71,8 @@ def moved_apart(a: Any, b: Any, height: int, width: int, limit: float) -> float:
         for across in range(-FURTHEST, FURTHEST + 1):
             left, right = max(0, across), width + min(0, across)
             first, end = max(0, down), height + min(0, down)
+            if first >= end or left >= right:
+                continue
             pixels = (end - first) * (right - left)
             cap, total = best * pixels, 0.0
             middle = (first + end) // 2
@@ -92,13 +94,13 @@ def fit_limit(X: NDArray[np.float32], place: NDArray[np.float32], inverse: NDArr
     """Below which `moved_apart` says that two pictures are one: half of the distance that 2 % of the reference's have to another.
 
     Args:
-        X: (n, d) pictures, without missing values.
+        X: (n, d) pictures; a missing pixel counts as 0.
         place: (n, axes) where `detectors.membership.neighbours` puts them.
         inverse: (d,) multiplied to a row.
         image: height and width.
     """
     levels, nearest = np.empty(X.shape, np.int8), []
-    for z, out in zip(X * inverse, levels, strict=True):
+    for z, out in zip(np.nan_to_num(X * inverse), levels, strict=True):
         to_levels(z, out)
     for i in np.random.default_rng(0).permutation(len(X))[:_PROBES]:
         away = ((place - place[i]) ** 2).sum(1)

@@ -126,7 +126,8 @@ class MembershipReference:
         inside = np.unique(codes[member])
         base = float(np.isin(codes[~member], inside).mean()) if not member.all() else float("nan")
         rows = X.astype(np.float32)
-        neighbours, control = (fit_neighbours(rows, side, low, high, image, seed, side is member) for side in (member, ~member))
+        neighbours = fit_neighbours(rows, member, low, high, image, seed)
+        control = fit_neighbours(rows, ~member, low, high, image, seed, moves=False)
         return cls(X.shape[1], len(inside), base, MembershipGauge.fit(scores, y, member), bloom, neighbours, control)
 
     def identity(self) -> str:

@@ -69,12 +69,11 @@ class Places(NamedTuple):
 
 def places(neighbours: Neighbours | None, control: Neighbours | None) -> Places:
     """Of a reference's members and held-out rows."""
-    none_at_all = np.zeros(2, np.int64)
     nowhere = tiled(np.full((1, AXES), FAR, np.float32), np.array([0, 1]), np.full((1, AXES), FAR, np.float32))
     if neighbours is None:
         none, flat = np.zeros(0, np.float32), np.zeros((0, 0), np.float32)
         geometry = (np.zeros((2, 0, 5), np.float32), np.zeros((2, 0, 9), np.float32), none, none, none, flat)
-        return Places(False, geometry, nowhere, nowhere, nowhere, none_at_all, 0.0)
+        return Places(False, geometry, nowhere, nowhere, nowhere, np.zeros(2, np.int64), 0.0)
     held_out = index_of(control)[0] if control else nowhere
     moved = moved_index_of(neighbours) if len(neighbours.moved) else nowhere
     picture = np.array([neighbours.down.shape[1], neighbours.across.shape[1]])

@@ -556,6 +556,35 @@ def test_a_walk_over_the_corners_of_a_box_is_paged_within_a_hundred_queries(refe
     assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("two_valued")] > LN_PAGE
 
 
+def test_boxes_around_one_record_after_the_other_are_seen_in_four_columns_of_few_values() -> None:
+    def flowers(n: int, seed: int) -> Rows:
+        rng = np.random.default_rng(seed)
+        size = rng.normal(size=(n, 1))
+        return np.asarray(
+            (np.array([5.8, 3.0, 3.7, 1.2]) + size * [0.7, 0.2, 1.6, 0.7] + 0.3 * rng.normal(size=(n, 4))).round(1), np.float32
+        )
+
+    known = flowers(300, 1)
+    reference = EvidenceReference.fit(known, nothing(300), None, low=known.min(0), high=known.max(0))
+    rng, asked = np.random.default_rng(4), []
+    for row in flowers(8, 2):
+        sides = rng.choice([-1.0, 1.0], (30, 4))
+        asked += [row, *np.clip(row + sides * [0.287, 0.326, 0.802, 0.325], known.min(0), known.max(0))]
+    clients = make(reference, capacity=1)
+    feed(clients, np.zeros(len(asked), np.int32), np.array(asked, np.float32), [])
+    assert severities(clients)[0] == 2
+    assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("two_valued")] > LN_PAGE
+
+
+def test_who_compares_two_choices_in_three_fields_walks_over_no_box(reference: EvidenceReference) -> None:
+    rng, asked = np.random.default_rng(5), []
+    for base, other in zip(rows(12, 30), rows(12, 31), strict=True):
+        fields = np.isin(np.arange(D), rng.permutation(D)[:3])
+        asked += [np.where(fields & (rng.random(D) < 0.5), other, base) for _ in range(20)]
+    clients = many(np.array(asked, np.float32), reference)
+    assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("two_valued")] < LN_TICKET
+
+
 def test_two_columns_that_go_to_and_fro_are_no_box(reference: EvidenceReference) -> None:
     clients = many(corners(300, 61, columns=2), reference)
     assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("two_valued")] < LN_TICKET

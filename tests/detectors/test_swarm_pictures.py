@@ -71,6 +71,12 @@ def test_two_moved_copies_of_a_picture_are_one_and_two_pictures_are_not(which: i
     assert 0 < one < moved_apart(levels[0], np.round(MEMBERS[which % 500]).astype(np.int8), 8, 8, 1e9)
 
 
+def test_pictures_of_a_line_have_nothing_in_common_once_moved_off() -> None:
+    a, b = np.array([[9, 0, 0]], np.int8), np.array([[0, 0, 9]], np.int8)
+    assert moved_apart(a[0], b[0], 1, 3, 20.0) == 0.0, "the first one, two to the right, is the second"
+    assert moved_apart(a[0, :1], b[0, :1], 1, 1, 200.0) == 81.0
+
+
 def test_where_many_pictures_are_nearly_alike_none_are_taken_for_one() -> None:
     flat = np.repeat(OTHERS[:30], 20, axis=0) + np.arange(600, dtype=np.float32)[:, None] % 20 * 1e-4
     places = fit_neighbours(flat, np.ones(600, bool), LOW, HIGH, IMAGE, 0)
