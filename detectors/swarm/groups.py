@@ -134,7 +134,9 @@ class Groups:
 
     def _made(self, columns: dict[str, NDArray[Any]], members: Slots) -> NDArray[np.bool_]:
         """Who lies on one side because its rows are made up."""
-        return made(columns["differ"][members], columns["spell"][members, SYNTHETIC], self.apart)
+        flags, rows = columns["spell"][members, SYNTHETIC].T
+        odd = np.minimum(flags, columns["whole"][members, ODD])  # who measures again has steps enough, and few odd rows
+        return made(columns["differ"][members], np.stack([odd, rows], axis=1), self.apart)
 
     def _bias(self, columns: dict[str, NDArray[Any]], members: Slots) -> float:
         """How far the odd rows lie in one direction: 0 around the reference, 1 all in one place, and below 8 rows."""

@@ -4,7 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.swarm import Cohort, Swarm, SwarmReference
+from detectors.swarm.cusum import SYNTHETIC
 from detectors.swarm.sides import made, on_one_side
+from detectors.swarm.stream import ODD
 
 D = 8
 Rows = NDArray[np.float32]
@@ -44,6 +46,15 @@ def test_columns_drawn_evenly_between_their_bounds_are_a_swarm_also_where_they_a
     assert found <= set(range(30, 42))
     assert len(found) >= 10
     assert {(c.kind, c.severity) for c in cohorts} == {("synthetic", 1)}, "of one-sided rows a ticket"
+
+
+def test_rows_are_made_up_only_of_who_sends_mostly_odd_ones_not_of_who_measures_again() -> None:
+    of, _ = dealt(np.asarray(np.random.default_rng(1).uniform(0, RANGE, (60, D)), np.float32), 12)
+    columns, members = of._clients.arrays, np.arange(30, 42)
+    columns["differ"][members], columns["spell"][members, SYNTHETIC], columns["whole"][members, ODD] = [5, 3], 5, 5
+    assert of._groups._made(columns, members).all()
+    columns["whole"][members, ODD] = 2
+    assert not of._groups._made(columns, members).any(), "most of its flags are steps"
 
 
 def test_newcomers_whose_amounts_are_all_higher_are_no_swarm_of_a_skewed_service() -> None:
