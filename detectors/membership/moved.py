@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 
 MOVES = tuple((down, across) for down in (-1, 0, 1) for across in (-1, 0, 1) if down or across)
 FURTHEST = 2
-_LEVELS = 12.0
-_MOST_LEVEL = 120
-_CLOSER = 0.5
-_RARE = 0.02
-_CANDIDATES, _PROBES = 24, 300
+_LEVELS, _MOST_LEVEL = 12.0, 120  # ten standard deviations, where pixels are cut anyway, fit into eight bits
+_CLOSER, _RARE = 0.5, 0.02
+_CANDIDATES, _PROBES = 24, 300  # pictures whose nearest is looked for, among so many whose magnitudes are nearest
 
 
 def moved_by(X: NDArray[np.float32], image: tuple[int, int], down: int, across: int) -> NDArray[np.float32]:

@@ -26,8 +26,11 @@ def unlike(rows: NDArray[np.float32]) -> float:
 def apart_at_ends(rows: NDArray[np.float32], unlike: float) -> float:
     """Share of unlike pairs among the 5 % of reference rows (n, terms) that lie furthest in a direction: the largest of 64 random ones.
 
-    .01 to .1 on most services, .13 to .2 where columns are mostly nought (parts of pictures), .25 where they have long tails.
+    .01 to .1 on most services, .13 to .2 where columns are mostly nought (parts of pictures), .25 where they have long tails; 0 where
+    ``unlike`` is not finite, so that no pair counts.
     """
+    if not np.isfinite(unlike):
+        return 0.0
     rng = np.random.default_rng(0)
     n, most = min(len(rows), max(_END_ROWS, int(_END * len(rows)))), 0.0
     for _ in range(_ENDS):

@@ -54,7 +54,6 @@ class Places(NamedTuple):
         members: what to search.
         control: the same of held-out rows, or one place that is far from everything.
         moved: members moved by a pixel, or one place that is far from everything.
-        picture: (2,) int64 height and width, or zeros.
         one: `moved_apart` below which two pictures are one.
     """
 
@@ -63,7 +62,6 @@ class Places(NamedTuple):
     members: Cells
     control: Cells
     moved: Cells
-    picture: NDArray[np.int64]
     one: float
 
 
@@ -73,11 +71,10 @@ def places(neighbours: Neighbours | None, control: Neighbours | None) -> Places:
     if neighbours is None:
         none, flat = np.zeros(0, np.float32), np.zeros((0, 0), np.float32)
         geometry = (np.zeros((2, 0, 5), np.float32), np.zeros((2, 0, 9), np.float32), none, none, none, flat)
-        return Places(False, geometry, nowhere, nowhere, nowhere, np.zeros(2, np.int64), 0.0)
+        return Places(False, geometry, nowhere, nowhere, nowhere, 0.0)
     held_out = index_of(control)[0] if control else nowhere
     moved = moved_index_of(neighbours) if len(neighbours.moved) else nowhere
-    picture = np.array([neighbours.down.shape[1], neighbours.across.shape[1]])
-    return Places(True, neighbours[:6], index_of(neighbours)[0], held_out, moved, picture, float(neighbours.radii[3]))
+    return Places(True, neighbours[:6], index_of(neighbours)[0], held_out, moved, float(neighbours.radii[3]))
 
 
 class Spots(NamedTuple):
@@ -137,7 +134,7 @@ def no_spots(where: Places, fields: int) -> Spots:
         member=np.zeros((n, _ROWS), np.bool_),
         at=np.zeros((n, _ROWS)),
         codes=np.zeros((n, fields), np.uint8),
-        levels=np.zeros((n, int(where.picture.prod()) if where.one else 0), np.int8),
+        levels=np.zeros((n, where.geometry[0].shape[1] * where.geometry[1].shape[1] if where.one else 0), np.int8),
         next=np.zeros(cells, np.int64),
     )
 
@@ -194,7 +191,7 @@ def _nearest_spot(here: Any, at: float, spots: Spots, where: Places, out: Any, t
                         k -= 1
                     candidate[k], away[k] = first + j, out[j]
     if where.one > 0 and spot < 0:
-        height, width = where.picture
+        height, width = where.geometry[1].shape[1], where.geometry[0].shape[1]
         for k in range(_CANDIDATES):
             now = away[k] < FAR and abs(at - spots.at[candidate[k], 0]) <= WINDOW_S
             if now and moved_apart(levels, spots.levels[candidate[k]], height, width, where.one) < where.one:

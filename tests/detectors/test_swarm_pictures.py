@@ -14,9 +14,8 @@ from tests.detectors.test_swarm_spots import named, send
 
 IMAGE = (8, 8)
 _ALL = load_digits().data[np.random.default_rng(0).permutation(1797)].astype(np.float32)
-MEMBERS, HELD_OUT, OTHERS = _ALL[:500], _ALL[500:900], _ALL[900:]
+_BOTH, MEMBERS, OTHERS = _ALL[:900], _ALL[:500], _ALL[900:]
 LOW, HIGH = np.zeros(64), np.full(64, 16.0)
-_BOTH = _ALL[:900]
 PLACES, CONTROL = (fit_neighbours(_BOTH, side, LOW, HIGH, IMAGE, 0) for side in (np.arange(900) < 500, np.arange(900) >= 500))
 REFERENCE = SwarmReference.fit(_BOTH, low=LOW, high=HIGH, image=IMAGE)
 
