@@ -74,6 +74,7 @@ def recorded() -> tuple[list[Any], int]:
                 assert client.label(model="tumour", event_id=f"visit-{i}", truth=truth)
             if i % 500 == 0:
                 sent += client.denied(model="tumour", version="1", client="nobody", status="forbidden", at_ns=int(at_ns[i]))
+                assert client.flush(30.0) == 0  # labels among events, as in service: how busy this machine is does not order them
         assert client.loaded(model="tumour", version="1", digest="sha256:1", signature="valid", key_id="k1")
         assert client.flush(30.0) == 0
     return transport.records, sent
