@@ -140,7 +140,9 @@ FLATNESS = (0.90, 0.95, 0.98)  # mean / rms of abs(delta): 1 for a sign step, .8
 FLAT_U = 0.05
 FLAT_UNSURE = 2  # over the number of reference rows looked at: few trials say little about how often it happens by chance
 FLAT_FEW = 8  # columns; of fewer more than half must move: three of six are as flat by chance, where a client leaves three at a default
-FLAT_LEAST = 32  # remembered rows before a step is a trial: the nearest of a handful is any row
+FLAT_LEAST = (
+    16  # remembered rows before a step is a trial: the nearest of a handful is any row; with 8 as many ordinary clients are told as with 32
+)
 FLAT_OFF = 0.7  # a reference rate above which flatness means nothing on this service (few three-valued columns)
 FLAT_Q = (0.15, 0.4, 0.8)
 FLAT_MIXED = 0.7  # pictures: share of one sign above which the step is a change of exposure
@@ -229,7 +231,8 @@ TWO_VALUED_FLAT = 0.97
 TWO_VALUED_STEP = 0.03  # of the range; rounding noise is flat too
 TWO_VALUED_DISTINCT = 34  # columns with fewer values move by whole steps anyway
 TWO_VALUED_RECURRING = 0.2  # chance of two equal rows from which a column counts as one of these: visits to a doctor are mostly 0, 1 or 2
-TWO_VALUED_U = 0.08  # edits of two fields .02 to .06 of a few dozen rows
+# Tables: edits of two fields .02 to .06 of a few dozen rows. Pictures: on nine services no ordinary client has more evidence than three hits.
+TWO_VALUED_U = 0.08, 0.04
 TWO_VALUED_Q = (0.25, 0.55, 0.9)
 
 TWO_VALUED_RECUR = 3  # ring rows that hold a value before it counts as one of the few the client combines anew

@@ -80,7 +80,7 @@ def gains(reference: EvidenceReference) -> NDArray[np.float32]:
         set_arms.py_func(out, at.FIRST_ARM[at.SYMMETRIC], reference.symmetric_rate, c.SYMMETRIC_Q)
     if not reference.image and len(reference.sampled) >= c.LATTICE_FIELDS:
         set_arms.py_func(out, at.FIRST_ARM[at.LATTICE], c.LATTICE_U, c.LATTICE_Q)
-    set_arms.py_func(out, at.FIRST_ARM[at.TWO_VALUED], c.TWO_VALUED_U, c.TWO_VALUED_Q)
+    set_arms.py_func(out, at.FIRST_ARM[at.TWO_VALUED], c.TWO_VALUED_U[bool(reference.image)], c.TWO_VALUED_Q)
     return out
 
 

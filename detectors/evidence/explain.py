@@ -77,7 +77,7 @@ def explain(clients: ClientEvidence, crossings: Crossings, k: int) -> dict[str, 
         "generated": (count["generated_rows"], count["generated_scored"], float(reference.generated.rates[0])),
         "composed": (count["generated_rows"], count["generated_scored"], float(reference.generated.composed[0])),
         "bisection": (count["bisections"], count["distinct_rows"], reference.bisection_rate),
-        "two_valued": (count["two_valued"], count["two_valued_scored"], c.TWO_VALUED_U),
+        "two_valued": (count["two_valued"], count["two_valued_scored"], c.TWO_VALUED_U[bool(reference.image)]),
     }[statistic]
     out |= {"hits": hits, "judged": trials, "rate": round(hits / max(trials, 1), 3), "tolerated": round(tolerated, 3)}
     if crossings.statistic[k] in MADE and clients.mixes_one_row(int(crossings.slot[k])):

@@ -156,7 +156,8 @@ def two_valued(
     By the same amount, some up and some down; or each moved column goes from one value to another that both recur, while three or more
     columns vary and the recent rows share many values; or the row is one more corner of a box (``cornered``).
     A search tries changes of the best row it has; who turns one field after the other by steps goes on from the last row (``walks``), and
-    meets values again, too: no trial of recurring values. Columns of few values are left out unless the reference does not have this one.
+    meets values again, too: no trial of recurring values. In pictures these are trials that miss: marks put here and there have them, too.
+    Columns of few values are left out unless the reference does not have this one.
     Every step is at least ``least`` (F,) codes: to the next value of its column a sensor's reading flickers, too.
     """
     n = len(x)
@@ -184,7 +185,7 @@ def two_valued(
     if anew or flat_trial or cornered:
         mean = total / max(moved, 1)
         hit = cornered or (flat_trial and big == moved and mean > _TWO_STEP and mean > c.TWO_VALUED_FLAT * np.sqrt(squares / moved))
-        hit = hit or (anew and big == moved and recurring == moved and (image or _left_often(code, x, limit, coarse, k)))
+        hit = hit or (anew and not image and big == moved and recurring == moved and _left_often(code, x, limit, coarse, k))
         trial(real, at.FIRST_ARM[at.TWO_VALUED], at.ARMS[at.TWO_VALUED], gain, hit)
         count[at.TWO_TRIALS] += 1
         count[at.TWO_HITS] += hit

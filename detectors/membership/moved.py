@@ -44,6 +44,16 @@ def to_levels(z: Any, out: Any) -> None:
 
 
 @njit(cache=True)
+def differ(a: Any, b: Any) -> float:
+    """Mean squared difference of two pictures (d,) int8 as they are, levels squared."""
+    total = 0.0
+    for j in range(a.shape[0]):
+        t = np.int32(a[j]) - np.int32(b[j])
+        total += t * t
+    return float(total / a.shape[0])
+
+
+@njit(cache=True)
 def moved_apart(a: Any, b: Any, height: int, width: int, limit: float) -> float:
     """Smallest mean squared difference of what two pictures (d,) int8 both have, over moves by up to two pixels each way.
 

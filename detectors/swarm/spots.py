@@ -23,7 +23,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from detectors.membership.cells import FAR, MOST_CELLS, Cells, room_to_search, tiled, two_nearest
-from detectors.membership.moved import moved_apart, to_levels
+from detectors.membership.moved import differ, moved_apart, to_levels
 from detectors.membership.neighbours import RATIO2, SAME, Neighbours, describe, in_middle, index_of, is_edit, moved_index_of
 from detectors.swarm.cusum import COPIES, Evidence, credit
 from detectors.tiles import AXES, LANES, squares
@@ -87,6 +87,7 @@ class Spots(NamedTuple):
         size: (spots,) int64 rows.
         state: (spots,) int64: not judged; nobody in the middle, or a member.
         held_out: (spots,) bool: a held-out row is in the middle.
+        odd: (spots,) bool: the first row is odd.
         told: (spots,) bool: its rows are copies.
         shared: (spots,) bool: rows of several clients.
         hash: (spots, 6) uint64 of the rows.
@@ -104,6 +105,7 @@ class Spots(NamedTuple):
     size: NDArray[np.int64]
     state: NDArray[np.int64]
     held_out: NDArray[np.bool_]
+    odd: NDArray[np.bool_]
     told: NDArray[np.bool_]
     shared: NDArray[np.bool_]
     hash: NDArray[np.uint64]
@@ -127,6 +129,7 @@ def no_spots(where: Places, fields: int) -> Spots:
         size=np.zeros(n, np.int64),
         state=np.zeros(n, np.int64),
         held_out=np.zeros(n, np.bool_),
+        odd=np.zeros(n, np.bool_),
         told=np.zeros(n, np.bool_),
         shared=np.zeros(n, np.bool_),
         hash=np.zeros((n, _ROWS), np.uint64),
@@ -208,9 +211,9 @@ def _link(a: Any, b: Any, partner: Any) -> None:
 
 @njit(cache=True)
 def spotted(
-    row: Any, code: Any, codes: Any, limit: int, known: bool, s: int, at: float,
+    row: Any, code: Any, codes: Any, limit: int, known: bool, odd: bool, s: int, at: float,
     where: Places, spots: Spots, scratch: Any, asked: Any, partner: Any, last: Any, of: Evidence,
-) -> int:  # fmt: skip
+) -> tuple[int, bool]:  # fmt: skip
     """Put a row to its spot. When that comes to be one of copies, its earlier rows are made flags, too.
 
     Args:
@@ -219,6 +222,7 @@ def spotted(
         codes: (f,) of its fields.
         limit: fields that an edit changes at most.
         known: whether somebody asked this very row before.
+        odd: whether it is far from the reference.
         s: whose it is.
         at: event time, s.
         where: where members lie.
@@ -231,7 +235,8 @@ def spotted(
 
     Returns:
         `COPY` for a row in a spot of three rows or more, or of a member and a copy, that is no member itself; `SEARCH` for one in a spot
-        of more than 12 rows of several clients, where the client's last row was, too; else `ALONE`.
+        of more than 12 rows of several clients, where the client's last row was, too; else `ALONE`. And whether it is the first picture of
+        its spot, which is not odd, moved.
     """
     z, terms, here, out, mean, to_cells, search, pictures = scratch
     describe(row, where.geometry, z, terms, here)
@@ -250,17 +255,18 @@ def spotted(
         spots.middle[k // LANES, :, k % LANES] = here
         spots.within2[k] = within2
         spots.spread[k], spots.size[k], spots.state[k], spots.told[k], spots.shared[k] = 0, 1, _OPEN, False, False
-        spots.member[k], spots.held_out[k] = False, held_out
+        spots.member[k], spots.held_out[k], spots.odd[k] = False, held_out, odd
         if where.one > 0:
             spots.levels[k] = pictures[0]
         spots.hash[k, 0], spots.client[k, 0], spots.member[k, 0], spots.at[k, 0], spots.codes[k] = code, s, is_member, at, codes
-        return ALONE
+        return ALONE, False
     n = min(spots.size[k], _ROWS)
     for j in range(n):
         if spots.hash[k, j] == code:
-            return ALONE
+            return ALONE, False
     if is_edit(codes, spots.codes[k], limit) or (known and n == _ROWS):
-        return ALONE
+        return ALONE, False
+    excused = moved and not spots.odd[k] and differ(pictures[0], spots.levels[k]) >= where.one
     stays = last[s] == k
     last[s] = k
     spots.size[k] += 1
@@ -297,7 +303,7 @@ def spotted(
         if spots.held_out[k] and not counted:
             _count(spots.client[k], HELD_OUT, 1, ALL, asked)
     if spots.size[k] < _MANY and not has_member:
-        return ALONE
+        return ALONE, excused
     if not spots.told[k]:
         spots.told[k] = True
         for j in range(n):
@@ -305,8 +311,8 @@ def spotted(
             if c >= 0 and not spots.member[k, j]:
                 credit(c, COPIES, spots.at[k, j], of)
     if spots.size[k] > _SEARCHED:
-        return SEARCH if spots.shared[k] and stays else ALONE
-    return ALONE if is_member else COPY
+        return SEARCH if spots.shared[k] and stays else ALONE, excused
+    return ALONE if is_member else COPY, excused
 
 
 def ln_members(asked: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -242,9 +242,10 @@ def stream(
                 link_ratio[s, w[LINKED] % LINKS] = ratio
                 partner[s, w[LINKED] % LINKS] = ring_client[theirs]
                 w[LINKED] += 1
-        seen = ALONE
+        seen, excused = ALONE, False
         if where.known and not edit:
-            seen = spotted(rows[i], code, codes, limit, repeated, s, at, where, spots, scratch, asked, copy_partner, last_spot, of)
+            about = code, codes, limit, repeated, odd, s, at
+            seen, excused = spotted(rows[i], *about, where, spots, scratch, asked, copy_partner, last_spot, of)
             cusum(s, COPIES, seen == COPY, at, of)
             stepped |= seen == SEARCH
         # Both rings forget their oldest; whoever sends much fills them no faster than the sparse share.
@@ -257,7 +258,7 @@ def stream(
                 ring_place[j], ring_step[j], ring_codes[j] = y, step, codes
                 ring_client[j], ring_at[j], ring_hash[j] = s, at, code
 
-        strange = odd and not edit
+        strange = odd and not edit and not excused  # a move cuts off what no move of the reference brings back
         if strange:
             w[ODD] += 1
             if w[ODD] > 1 and f:

@@ -19,7 +19,7 @@ from detectors.swarm.sides import apart_at_ends, unlike
 from detectors.swarm.spots import PARTNERS, Spots, in_range, no_spots, places, room
 
 _KIND = "swarm.clients"
-_VERSION = 5
+_VERSION = 6
 _GAP_S = 1800.0
 _AFTER_S = 300.0
 _FLAGS = 3

@@ -550,6 +550,15 @@ def corners(n: int, seed: int, columns: int = D) -> Rows:
     return np.array(out, np.float32)
 
 
+def test_jacobian_steps_from_a_dozen_records_are_paged_within_forty_queries(reference: EvidenceReference) -> None:
+    rng, seen = np.random.default_rng(9), rows(12, 71)
+    while len(seen) < 40:
+        seen = np.concatenate([seen, seen + (0.15 * rows(500, 72).std(0) * rng.choice([-1, 1], seen.shape)).astype(np.float32)])
+    clients = many(seen[:40], reference)
+    assert severities(clients)[0] == 2
+    assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("flat")] > LN_PAGE
+
+
 def test_a_walk_over_the_corners_of_a_box_is_paged_within_a_hundred_queries(reference: EvidenceReference) -> None:
     clients = many(corners(100, 60), reference)
     assert severities(clients)[0] == 2

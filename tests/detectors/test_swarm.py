@@ -314,10 +314,10 @@ def test_references_and_snapshots_come_back_and_damaged_ones_are_refused() -> No
     other = Swarm(SwarmReference.fit(natural(200, 1), low=np.full(D, -20.0), high=np.full(D, 20.0)))
     with pytest.raises(StateError, match="another swarm reference"):
         swarm().restore(other.snapshot())
-    state = unpack(swarm().snapshot(), "swarm.clients", 5)
+    state = unpack(swarm().snapshot(), "swarm.clients", 6)
     state["ring"]["next"][0] = RING
     with pytest.raises(StateError, match="out of range"):
-        swarm().restore(pack("swarm.clients", 5, state))
+        swarm().restore(pack("swarm.clients", 6, state))
 
 
 def test_a_picture_moved_by_a_pixel_is_not_strange() -> None:

@@ -10,6 +10,8 @@ from sklearn.datasets import load_digits
 from detectors.membership.moved import MOVES, fit_limit, moved_apart, moved_by
 from detectors.membership.neighbours import describe_all, fit_neighbours
 from detectors.swarm import Cohort, Swarm, SwarmReference
+from detectors.swarm.cohort import KINDS
+from detectors.swarm.cusum import LN_SEED
 from tests.detectors.test_swarm_spots import named, send
 
 IMAGE = (8, 8)
@@ -58,6 +60,13 @@ def test_a_company_that_moves_pictures_of_its_own_is_not_named_not_even_beside_s
     found = named(send(ordinary(), slot, both, pace=0.5), "copies")
     assert len(found & set(range(30, 70))) >= 32
     assert not found & set(range(80, 100))
+
+
+def test_what_a_move_cuts_off_makes_no_picture_odd() -> None:
+    """Twenty accounts in turn, five rows a picture: each always has one move, eight of them one that cuts most off."""
+    of, synthetic = ordinary(), KINDS.index("synthetic")
+    send(of, 30 + np.arange(750) % 20, copies(OTHERS[150:300], True), pace=0.5)
+    assert (of.log_evidence(np.arange(30, 50))[:, synthetic] >= LN_SEED).sum() <= 2
 
 
 @given(st.integers(0, 896), st.sampled_from(MOVES), st.sampled_from(MOVES))

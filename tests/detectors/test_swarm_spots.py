@@ -190,9 +190,9 @@ def test_forgotten_clients_are_nobody_in_the_spots_either() -> None:
 @pytest.mark.parametrize(("field", "value"), [("next", 10_000), ("client", 500), ("size", -1)])
 def test_a_snapshot_whose_spots_point_elsewhere_is_refused(field: str, value: int) -> None:
     of = ordinary()
-    state = unpack(of.snapshot(), "swarm.clients", 5)
+    state = unpack(of.snapshot(), "swarm.clients", 6)
     state["spots"][field].flat[0] = value
     before = of.snapshot()
     with pytest.raises(StateError, match="spots out of range"):
-        of.restore(pack("swarm.clients", 5, state))
+        of.restore(pack("swarm.clients", 6, state))
     assert of.snapshot() == before
