@@ -231,7 +231,7 @@ TWO_VALUED_FLAT = 0.97
 TWO_VALUED_STEP = 0.03  # of the range; rounding noise is flat too
 TWO_VALUED_DISTINCT = 34  # columns with fewer values move by whole steps anyway
 TWO_VALUED_RECURRING = 0.2  # chance of two equal rows from which a column counts as one of these: visits to a doctor are mostly 0, 1 or 2
-# Tables: edits of two fields .02 to .06 of a few dozen rows. Pictures: on nine services no ordinary client has more evidence than three hits.
+# Tables: edits of two fields .02 to .06 of a few dozen rows. Pictures: on nine services no ordinary client has more than three hits.
 TWO_VALUED_U = 0.08, 0.04
 TWO_VALUED_Q = (0.25, 0.55, 0.9)
 
