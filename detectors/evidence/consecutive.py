@@ -115,13 +115,14 @@ def consecutive(
     """
     n = len(g)
     one, two = at.STEP_1, at.STEP_1 + n
-    v2 = n2 = vd = dd = dn = db = 0.0
+    v2 = n2 = vd = dd = dn = db = back2 = 0.0
     step = scratch[0, :n]
     for f in range(n):
         step[f] = g[f] - real[ring + f * c.RING + k]
         before, earlier = real[one + f], real[two + f]
         v = before + 0.5 * step[f]
         v2 += v * v
+        back2 += (step[f] + 0.5 * before) ** 2
         n2 += earlier * earlier
         vd += v * earlier
         dd += step[f] * earlier
@@ -141,6 +142,7 @@ def consecutive(
         hit = (
             opposite
             or v2 < c.SYMMETRIC_CENTRE**2 * d2
+            or (moved <= 1 and not repeat and dn < c.SYMMETRIC_PROBE**2 * far2 and back2 < c.SYMMETRIC_CENTRE**2 * dn)
             or (abs(vd) > c.SYMMETRIC_COSINE * np.sqrt(v2 * n2) and abs(dd) < c.SYMMETRIC_TURN * np.sqrt(n2 * d2))
         )
         if not hit or best >= c.SYMMETRIC_RETURN**2 * d2:

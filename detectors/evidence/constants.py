@@ -186,6 +186,7 @@ CLOSING_OUTSIDE = 4  # flips outside the two fullest neighbouring bins
 SYMMETRIC_CENTRE = 0.1  # the pair's centre is the previous row, within this share of the step
 SYMMETRIC_COSINE = 0.97  # or the centre moved along the previous step only
 SYMMETRIC_TURN = 0.7
+SYMMETRIC_PROBE = 0.02  # of the median random-pair distance: a step of one field so small may come back by half, from x - h to x
 SYMMETRIC_RETURN = 0.12  # of the step, from its end to the nearest recent row: it has come back; noise of an instrument .03 to .1
 SYMMETRIC_U = 0.12
 SYMMETRIC_OFF = 0.6  # a reference rate above which pairs mean nothing on this service (few fields with few values: steps recur by chance)
