@@ -24,7 +24,7 @@ from detectors.state import StateError, pack, unpack
 
 FAMILIES = ("extraction", "evasion")
 Ints = NDArray[np.signedinteger]
-_KIND, _VERSION = "evidence.clients", 8
+_KIND, _VERSION = "evidence.clients", 9
 
 
 @dataclass(frozen=True)

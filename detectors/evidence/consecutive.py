@@ -104,6 +104,18 @@ def adjusts(code: Any, x: Any, k: int, below: Any) -> bool:
 
 
 @njit
+def _elsewhere(count: Any, step: Any) -> bool:
+    """Whether a tiny step is of another column than the last one of which this was asked: by the coordinate that it changes most."""
+    most = 0
+    for f in range(len(step)):
+        if abs(step[f]) > abs(step[most]):
+            most = f
+    last = (count[at.IN_ORDER] >> 4) & 15
+    count[at.IN_ORDER] += (most - last) << 4
+    return bool(most != last)
+
+
+@njit
 def consecutive(
     real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, k: int, d2: float, best: float, flip: bool, equal: float, moved: int,
     repeat: bool, scratch: Any, equal_share: float, far2: float, covered: bool, covered_gain: Any, code: Any, x: Any, below: Any,
@@ -111,7 +123,9 @@ def consecutive(
     """E5 and E6: what the step from the row in slot k, d2 its square, in ``moved`` fields, says; ``scratch`` (2, 16) is overwritten.
 
     That is the previous row; or, behind cover (``covered``), the newest near one, whose flips have factors of their own (3, 2). A step that
-    ends much nearer to some recent row, ``best`` the square of that, has come back: several instruments behind one account.
+    ends much nearer to some recent row, ``best`` the square of that, has come back: several instruments behind one account. A tiny step of
+    one field that goes back by half ends in the centre of two probes; that of another field than the last time (ZOO): one field alone may
+    tick up and down by whole numbers.
     """
     n = len(g)
     one, two = at.STEP_1, at.STEP_1 + n
@@ -142,13 +156,15 @@ def consecutive(
         hit = (
             opposite
             or v2 < c.SYMMETRIC_CENTRE**2 * d2
-            or (moved <= 1 and not repeat and dn < c.SYMMETRIC_PROBE**2 * far2 and back2 < c.SYMMETRIC_CENTRE**2 * dn)
             or (abs(vd) > c.SYMMETRIC_COSINE * np.sqrt(v2 * n2) and abs(dd) < c.SYMMETRIC_TURN * np.sqrt(n2 * d2))
         )
-        if not hit or best >= c.SYMMETRIC_RETURN**2 * d2:
-            trial(real, at.FIRST_ARM[at.SYMMETRIC], at.ARMS[at.SYMMETRIC], gain, hit)
+        back = moved <= 1 and not repeat and dn < c.SYMMETRIC_PROBE**2 * far2 and back2 < c.SYMMETRIC_CENTRE**2 * dn
+        times = 2 if back and _elsewhere(count, step) else int(hit)
+        if times == 0 or best >= c.SYMMETRIC_RETURN**2 * d2:
+            for _ in range(max(times, 1)):
+                trial(real, at.FIRST_ARM[at.SYMMETRIC], at.ARMS[at.SYMMETRIC], gain, times > 0)
             count[at.PAIRS] += 1
-            count[at.PAIR_HITS] += hit
+            count[at.PAIR_HITS] += times > 0
     count[at.LATTICE_TRIALS] += 1
     if again:
         return
@@ -166,9 +182,9 @@ def consecutive(
         octave = octave if moved >= c.LATTICE_FIELDS else max(octave, c.LAG_WIDE)  # one noisy column is never far
         before = bins[c.OCTAVES + octave]
         add(bins[c.OCTAVES :], octave)
-        like, last = count[at.IN_ORDER] >> 4, count[at.IN_ORDER] & 15
+        like, last = count[at.IN_ORDER] >> 8, count[at.IN_ORDER] & 15
         like = like // 2 if bins[c.OCTAVES + octave] < before else like + (abs(octave - last) <= 1)
-        count[at.IN_ORDER] = (like << 4) | octave
+        count[at.IN_ORDER] = (like << 8) | (count[at.IN_ORDER] & 240) | octave
 
 
 @njit
@@ -187,4 +203,4 @@ def in_order(count: Any, bins: Any) -> bool:
     if total < c.FLIP_ORDER_LEAST:
         return False
     p, n = alike / total**2, total - 1
-    return bool((count[at.IN_ORDER] >> 4) > n * p + c.FLIP_ORDER * np.sqrt(n * p * (1 - p)))
+    return bool((count[at.IN_ORDER] >> 8) > n * p + c.FLIP_ORDER * np.sqrt(n * p * (1 - p)))

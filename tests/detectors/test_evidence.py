@@ -397,6 +397,38 @@ def test_antithetic_noise_is_found_where_rows_are_rounded_or_cut_at_limits(block
     assert (1, 2, STATISTICS.index("symmetric")) in {(family, severity, statistic) for _, _, family, severity, statistic, _ in found}
 
 
+def coordinates(n: int, seed: int, updated: float) -> Rows:
+    """What ZOO asks: x + h, x - h in one column after the other, then x, or x moved in that column, of which the next probe begins."""
+    rng, h = np.random.default_rng(seed), 5e-4
+    out: list[NDArray[np.float64]] = []
+    for target in rows(n // 18 + 1, seed):
+        x = target.astype(np.float64)
+        for _ in range(6):
+            step = np.where(np.arange(D) == rng.integers(D), h, 0.0)
+            out += [x + step, x - step]
+            if rng.random() < updated:
+                x = x + 100 * step
+            else:
+                out.append(x)
+    return np.array(out[:n], np.float32)
+
+
+@pytest.mark.parametrize("updated", [0.3, 0.5, 0.7])
+def test_probes_of_one_column_after_the_other_are_paged_within_a_hundred_and_forty_queries(
+    reference: EvidenceReference, updated: float
+) -> None:
+    found = feed(make(reference), np.zeros(140, np.int32), coordinates(140, 4, updated), [])
+    assert (1, 2, STATISTICS.index("symmetric")) in {(family, severity, statistic) for _, _, family, severity, statistic, _ in found}
+
+
+def test_one_column_that_ticks_or_trembles_is_no_probe(reference: EvidenceReference) -> None:
+    rng, one = np.random.default_rng(0), np.arange(D) == 2
+    clients = make(reference)
+    for k, moves in enumerate((np.arange(1000) * 1e-3, 1e-3 * rng.normal(size=1000), 1e-3 * rng.integers(-2, 3, 1000).cumsum())):
+        feed(clients, np.full(1000, k, np.int32), (rows(1, 9 + k) + moves[:, None] * one).astype(np.float32), [])
+    assert (clients.log_evidence(np.arange(3))[:, STATISTICS.index("symmetric")] < LN_TICKET).all()
+
+
 def rounded(X: Rows) -> Rows:
     """To a twentieth, within limits; the noise is .3."""
     out: Rows = (np.round(20 * X.clip(-3, 3)) / 20).astype(np.float32)

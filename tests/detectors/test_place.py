@@ -74,8 +74,8 @@ def of_octaves(octaves: NDArray[np.int64]) -> bool:
     last = 0
     for k, octave in enumerate(octaves.tolist()):
         bins[c.OCTAVES + octave] += 1
-        like = (count[at.IN_ORDER] >> 4) + int(k > 0 and abs(octave - last) <= 1)
-        count[at.IN_ORDER], last = (like << 4) | octave, octave
+        like = (count[at.IN_ORDER] >> 8) + int(k > 0 and abs(octave - last) <= 1)
+        count[at.IN_ORDER], last = (like << 8) | octave, octave
     return bool(in_order(count, bins))
 
 
