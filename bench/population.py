@@ -7,13 +7,14 @@ reference is not told. The variants:
 
 - *shift*: deployment months after training: each feature of each ordinary row moves by its own amount, normal with .35 sd, and spreads
   by a tenth;
-- *region*: other people: each ordinary row is replaced by one of the fifth of all ordinary rows that lies furthest along a random
-  direction;
+- *region*: other people: each ordinary row is replaced by one of the fifth of ordinary rows that lies furthest along a random direction;
 - *season*: such amounts come and go with a sine of one period over the recording, in 48 steps; a row that is sent
   again stays as it was the first time;
 - *waves*: three waves of 30 new clients within an hour each, every one with 15 to 80 rows, each a row of some ordinary client, those of
-  the last wave shifted. Clients are drawn, then their rows: by rows alone most would be of a few sensors, and newcomers would all ask
-  copies of the same readings.
+  the last wave shifted.
+
+Where ordinary rows are drawn (*region*, *waves*), clients are, then their rows: by rows alone most would be of a few sensors, and everybody
+would ask copies of the same readings.
 
 A recording holds no model, so a moved row gets the mean answer of its five nearest recorded rows. Whole numbers stay whole, bounds hold.
 """
@@ -55,6 +56,13 @@ class Recording:
         self.scale = np.where(reference.X.std(0) > 0, reference.X.std(0), 1).astype(np.float32)
         self.integer = np.array(self.meta.integer_features or [False] * self.X.shape[1])
         self.low, self.high = np.minimum(reference.X.min(0), self.X.min(0)), np.maximum(reference.X.max(0), self.X.max(0))
+
+    def draw(self, n: int, rng: np.random.Generator) -> Any:
+        """Rows of ordinary clients, each client as often as another."""
+        _, whose, many = np.unique(self.client[self.benign], return_inverse=True, return_counts=True)
+        rows, first = self.X[self.benign][np.argsort(whose, kind="stable")], np.cumsum(many) - many
+        client = rng.integers(0, len(many), n)
+        return rows[first[client] + rng.integers(0, many[client])]
 
     def legal(self, X: Any) -> Any:
         """Within what was seen of each feature; whole numbers whole."""
@@ -115,7 +123,7 @@ def season(of: Recording, folder: Path, rng: np.random.Generator) -> Path:
 
 def region(of: Recording, folder: Path, rng: np.random.Generator) -> Path:
     """Other people: rows of one end of the population; who repeated a row repeats its replacement."""
-    rows = of.X[of.benign]
+    rows = of.draw(int(of.benign.sum()), rng)
     along = (rows / of.scale) @ rng.normal(size=of.X.shape[1])
     end = rows[np.argsort(along)[-max(50, int(REGION * len(rows))) :]]
     _, first = np.unique(of.X, axis=0, return_inverse=True)
@@ -124,16 +132,13 @@ def region(of: Recording, folder: Path, rng: np.random.Generator) -> Path:
 
 def waves(of: Recording, folder: Path, rng: np.random.Generator) -> Path:
     """Three waves of newcomers; the last one is of another kind."""
-    _, whose, many = np.unique(of.client[of.benign], return_inverse=True, return_counts=True)
-    rows, first = of.X[of.benign][np.argsort(whose, kind="stable")], np.cumsum(many) - many
     by = (rng.normal(size=of.X.shape[1]) * SHIFT_SD * of.scale).astype(np.float32)
     X, ts, client = [], [], []
     for wave in range(WAVES):
         begin = of.ts.min() + np.ptp(of.ts) * rng.uniform(0.1, 0.8)
         for k in range(NEWCOMERS):
             n = int(rng.integers(15, 80))
-            of_client = rng.integers(0, len(many), n)
-            own = rows[first[of_client] + rng.integers(0, many[of_client])]
+            own = of.draw(n, rng)
             X.append(of.legal(own + by) if wave == WAVES - 1 else own)
             ts.append(begin + rng.uniform(0, 3600) + np.cumsum(rng.exponential(20, n)))
             client += [f"wave{wave}-{k}"] * n
