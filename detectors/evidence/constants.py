@@ -317,6 +317,9 @@ GENERATED_Q = (0.42, 0.6, 0.85), (0.24, 0.45, 0.8), (0.12, 0.27, 0.6)
 GENERATED_MIN_ROWS = 32
 # Of them judged, or one in `JOINT_SCORED`: walks on codes are edits but for one row in ten, which is made; a form's is not.
 GENERATED_FRESH = 16
+# Shares above the last two limits, of which a page needs one: of 202 clients paged by E12 198 had one, most both. An account of its own
+# units whose columns a season moved had .18 and .02.
+GENERATED_LITTLE = 0.25, 0.05
 GENERATED_WAY = 0.15  # of the way from the tolerated rate to 1 that the remembered rows must reach
 GENERATED_MAPPED = np.array([[0.5, 0.2, 0.1], [0.4, 0.15, 0.06]])  # and these once units are mapped, from few and from LOOK_REPAIRED_ROWS:
 # other units in all columns leave at most .41, .09, 0 and .22, .03, 0; averages .3 to .7, .1 to .5, 0 to .3, fitted draws more. Where some

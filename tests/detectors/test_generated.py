@@ -6,10 +6,13 @@ from numpy.typing import NDArray
 
 from detectors.evidence import STATISTICS, ClientEvidence, EvidenceReference
 from detectors.evidence import constants as c
+from detectors.evidence import layout as at
 from detectors.evidence.boosting import fit_trees, scores
+from detectors.evidence.core import yardsticks
 from detectors.evidence.derive import derive
 from detectors.evidence.examples import made, met
 from detectors.evidence.generated import _untied, confirms
+from detectors.evidence.judge import judge
 from detectors.evidence.sampled import Sampled
 from tests.detectors.crowd import beside, fitted, remembered
 
@@ -72,6 +75,22 @@ def test_rows_made_from_other_rows_are_paged(reference: EvidenceReference, how: 
         "one in four uniform": np.where(np.arange(len(pool))[:, None] % 4 == 0, rng.uniform(pool.min(0), pool.max(0), pool.shape), pool),
     }[how]
     assert 2 in {severity for severity, _ in named(reference, np.rint(rows)[: 1600 if "four" in how else 400])}
+
+
+def test_rows_that_look_made_by_little_alone_are_a_ticket(reference: EvidenceReference) -> None:
+    """As an account's do whose columns are in other units of its own while a season moves everybody's."""
+    clients = beside(reference, ordinary(), [np.rint((orders(400, 50) + orders(400, 80)) / 2)])[0]
+    real, code, _, count = (array[len(ordinary())].copy() for array in clients._state)
+    y, bins = yardsticks(reference, 16.1, 11.5), code[at.bins_at(len(reference.sampled)) :]
+
+    def severity(second: float, third: float) -> int:
+        count[[at.MADE_2, at.MADE_3]] = np.rint(count[at.GENERATED_TRIALS] * np.array([second, third]))
+        count[[at.SEVERITY, at.GENERATED_LOOKED]] = 0
+        found, statistic, _ = judge.py_func(real, count, code, bins, 0, 20, 0.0, True, y)
+        assert statistic == at.GENERATED
+        return int(found)
+
+    assert [severity(0.4, 0.0), severity(0.2, 0.1), severity(0.2, 0.02)] == [2, 2, 1]
 
 
 @pytest.mark.parametrize("seed", range(4))
