@@ -140,9 +140,8 @@ FLATNESS = (0.90, 0.95, 0.98)  # mean / rms of abs(delta): 1 for a sign step, .8
 FLAT_U = 0.05
 FLAT_UNSURE = 2  # over the number of reference rows looked at: few trials say little about how often it happens by chance
 FLAT_FEW = 8  # columns; of fewer more than half must move: three of six are as flat by chance, where a client leaves three at a default
-FLAT_LEAST = (
-    16  # remembered rows before a step is a trial: the nearest of a handful is any row; with 8 as many ordinary clients are told as with 32
-)
+# Remembered rows before a step is a trial: the nearest of a handful is any row. With 16 no ordinary client is told that 32 spare.
+FLAT_LEAST = 16
 FLAT_OFF = 0.7  # a reference rate above which flatness means nothing on this service (few three-valued columns)
 FLAT_Q = (0.15, 0.4, 0.8)
 FLAT_MIXED = 0.7  # pictures: share of one sign above which the step is a change of exposure
@@ -317,9 +316,9 @@ GENERATED_Q = (0.42, 0.6, 0.85), (0.24, 0.45, 0.8), (0.12, 0.27, 0.6)
 GENERATED_MIN_ROWS = 32
 # Of them judged, or one in `JOINT_SCORED`: walks on codes are edits but for one row in ten, which is made; a form's is not.
 GENERATED_FRESH = 16
-# Shares above the last two limits, of which a page needs one: of 202 clients paged by E12 198 had one, most both. An account of its own
-# units whose columns a season moved had .18 and .02.
-GENERATED_LITTLE = 0.25, 0.05
+# Shares above its limits, of which a page needs one: of 202 clients paged by E12 198 had. An account of its own units whose columns a
+# season moved had .58, .18 and .02.
+GENERATED_LITTLE = 0.65, 0.25, 0.05
 GENERATED_WAY = 0.15  # of the way from the tolerated rate to 1 that the remembered rows must reach
 GENERATED_MAPPED = np.array([[0.5, 0.2, 0.1], [0.4, 0.15, 0.06]])  # and these once units are mapped, from few and from LOOK_REPAIRED_ROWS:
 # other units in all columns leave at most .41, .09, 0 and .22, .03, 0; averages .3 to .7, .1 to .5, 0 to .3, fitted draws more. Where some

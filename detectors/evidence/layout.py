@@ -50,9 +50,8 @@ BISECTIONS, STRIDE_TRIALS, STRIDES, REMEMBERED, LAST, LABEL, EDGED, BLOCK, SEVER
 # BLOCK: whether there is a last residual (bit 0), how many steps ago E5's opposites were (seven bits), and how sure that is
 BISECTED, LOOKED, INDEPENDENT_TRIALS, INDEPENDENT_HITS, GENERATED_TRIALS, GENERATED_LOOKED, COMPOSED_LOOKED = range(35, 42)
 # LAST: slot of the previous row, whether it was a stranger (`constants.STRANGER`), and how covered the client is (`recent.before`)
-IN_ORDER = (
-    42  # consecutive flips at like distances, times 256; which coordinate the last tiny step changed most (four bits); the last octave
-)
+# IN_ORDER: the octave of the last flip (bits 0 to 3), which coordinate E5's last tiny step changed most (4 to 7), flips at like distances
+IN_ORDER = 42
 INT_COUNT = 43  # then the remembered steps
 COUNTS = {
     "queries": QUERIES, "distinct_rows": DISTINCT, "exact_repeats": EXACT, "near": NEAR, "edits": EDITS, "near_flips": FLIPPED,

@@ -83,14 +83,14 @@ def test_rows_that_look_made_by_little_alone_are_a_ticket(reference: EvidenceRef
     real, code, _, count = (array[len(ordinary())].copy() for array in clients._state)
     y, bins = yardsticks(reference, 16.1, 11.5), code[at.bins_at(len(reference.sampled)) :]
 
-    def severity(second: float, third: float) -> int:
-        count[[at.MADE_2, at.MADE_3]] = np.rint(count[at.GENERATED_TRIALS] * np.array([second, third]))
+    def severity(first: float, second: float, third: float) -> int:
+        count[[at.MADE_1, at.MADE_2, at.MADE_3]] = np.rint(count[at.GENERATED_TRIALS] * np.array([first, second, third]))
         count[[at.SEVERITY, at.GENERATED_LOOKED]] = 0
         found, statistic, _ = judge.py_func(real, count, code, bins, 0, 20, 0.0, True, y)
         assert statistic == at.GENERATED
         return int(found)
 
-    assert [severity(0.4, 0.0), severity(0.2, 0.1), severity(0.2, 0.02)] == [2, 2, 1]
+    assert [severity(*shares) for shares in ((0.8, 0.2, 0), (0.6, 0.4, 0), (0.6, 0.2, 0.1), (0.6, 0.2, 0.02))] == [2, 2, 2, 1]
 
 
 @pytest.mark.parametrize("seed", range(4))
