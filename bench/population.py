@@ -25,6 +25,7 @@ import argparse
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,15 @@ class Recording:
         self.integer = np.array(self.meta.integer_features or [False] * self.X.shape[1])
         self.low, self.high = np.minimum(reference.X.min(0), self.X.min(0)), np.maximum(reference.X.max(0), self.X.max(0))
 
+    @cached_property
+    def _by_client(self) -> tuple[Any, Any, Any]:
+        """Ordinary rows client by client, where each one's begin, and how many they are."""
+        _, whose, many = np.unique(self.client[self.benign], return_inverse=True, return_counts=True)
+        return self.X[self.benign][np.argsort(whose, kind="stable")], np.cumsum(many) - many, many
+
     def draw(self, n: int, rng: np.random.Generator) -> Any:
         """Rows of ordinary clients, each client as often as another."""
-        _, whose, many = np.unique(self.client[self.benign], return_inverse=True, return_counts=True)
-        rows, first = self.X[self.benign][np.argsort(whose, kind="stable")], np.cumsum(many) - many
+        rows, first, many = self._by_client
         client = rng.integers(0, len(many), n)
         return rows[first[client] + rng.integers(0, many[client])]
 

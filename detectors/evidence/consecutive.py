@@ -124,8 +124,8 @@ def consecutive(
 
     That is the previous row; or, behind cover (``covered``), the newest near one, whose flips have factors of their own (3, 2). A step that
     ends much nearer to some recent row, ``best`` the square of that, has come back: several instruments behind one account. A tiny step of
-    one field that goes back by half ends in the centre of two probes; that of another field than the last time (ZOO): one field alone may
-    tick up and down by whole numbers.
+    one field that goes back by half ends in the centre of two probes. It counts twice, if it is of another field than the last one (ZOO):
+    one field alone may tick up and down by whole numbers.
     """
     n = len(g)
     one, two = at.STEP_1, at.STEP_1 + n
@@ -159,12 +159,14 @@ def consecutive(
             or (abs(vd) > c.SYMMETRIC_COSINE * np.sqrt(v2 * n2) and abs(dd) < c.SYMMETRIC_TURN * np.sqrt(n2 * d2))
         )
         back = moved <= 1 and not repeat and dn < c.SYMMETRIC_PROBE**2 * far2 and back2 < c.SYMMETRIC_CENTRE**2 * dn
-        times = 2 if back and _elsewhere(count, step) else int(hit)
-        if times == 0 or best >= c.SYMMETRIC_RETURN**2 * d2:
-            for _ in range(max(times, 1)):
-                trial(real, at.FIRST_ARM[at.SYMMETRIC], at.ARMS[at.SYMMETRIC], gain, times > 0)
+        back = back and _elsewhere(count, step)
+        hit = hit or back
+        if not hit or best >= c.SYMMETRIC_RETURN**2 * d2:
+            trial(real, at.FIRST_ARM[at.SYMMETRIC], at.ARMS[at.SYMMETRIC], gain, hit)
+            if back:  # by chance rarer than the square of the tolerated rate
+                trial(real, at.FIRST_ARM[at.SYMMETRIC], at.ARMS[at.SYMMETRIC], gain, True)
             count[at.PAIRS] += 1
-            count[at.PAIR_HITS] += times > 0
+            count[at.PAIR_HITS] += hit
     count[at.LATTICE_TRIALS] += 1
     if again:
         return

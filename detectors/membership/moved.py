@@ -44,18 +44,8 @@ def to_levels(z: Any, out: Any) -> None:
 
 
 @njit(cache=True)
-def differ(a: Any, b: Any) -> float:
-    """Mean squared difference of two pictures (d,) int8 as they are, levels squared."""
-    total = 0.0
-    for j in range(a.shape[0]):
-        t = np.int32(a[j]) - np.int32(b[j])
-        total += t * t
-    return float(total / a.shape[0])
-
-
-@njit(cache=True)
-def moved_apart(a: Any, b: Any, height: int, width: int, limit: float) -> float:
-    """Smallest mean squared difference of what two pictures (d,) int8 both have, over moves by up to two pixels each way.
+def moved_apart(a: Any, b: Any, height: int, width: int, limit: float, furthest: int = FURTHEST) -> float:
+    """Smallest mean squared difference of what two pictures (d,) int8 both have, over moves by up to ``furthest`` pixels each way.
 
     Args:
         a: of `to_levels`.
@@ -63,6 +53,7 @@ def moved_apart(a: Any, b: Any, height: int, width: int, limit: float) -> float:
         height: lines.
         width: pixels of a line.
         limit: differences from here on are not told apart.
+        furthest: 0 for the pictures as they are.
 
     Returns:
         Levels squared, or ``limit`` when no move has less.
@@ -75,8 +66,8 @@ def moved_apart(a: Any, b: Any, height: int, width: int, limit: float) -> float:
         50.0
     """
     best = limit
-    for down in range(-FURTHEST, FURTHEST + 1):
-        for across in range(-FURTHEST, FURTHEST + 1):
+    for down in range(-furthest, furthest + 1):
+        for across in range(-furthest, furthest + 1):
             left, right = max(0, across), width + min(0, across)
             first, end = max(0, down), height + min(0, down)
             if first >= end or left >= right:

@@ -23,7 +23,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from detectors.membership.cells import FAR, MOST_CELLS, Cells, room_to_search, tiled, two_nearest
-from detectors.membership.moved import differ, moved_apart, to_levels
+from detectors.membership.moved import moved_apart, to_levels
 from detectors.membership.neighbours import RATIO2, SAME, Neighbours, describe, in_middle, index_of, is_edit, moved_index_of
 from detectors.swarm.cusum import COPIES, Evidence, credit
 from detectors.tiles import AXES, LANES, squares
@@ -165,6 +165,12 @@ def _count(client: Any, column: int, times: int, of: int, asked: Any) -> None:
 
 
 @njit(cache=True)
+def _size(where: Places) -> tuple[int, int]:
+    """Height and width of the pictures."""
+    return where.geometry[1].shape[1], where.geometry[0].shape[1]
+
+
+@njit(cache=True)
 def _nearest_spot(here: Any, at: float, spots: Spots, where: Places, out: Any, to_cells: Any, pictures: Any) -> Any:
     """The spot that a place belongs to, or -1; and the cell of the members that it lies in.
 
@@ -194,7 +200,7 @@ def _nearest_spot(here: Any, at: float, spots: Spots, where: Places, out: Any, t
                         k -= 1
                     candidate[k], away[k] = first + j, out[j]
     if where.one > 0 and spot < 0:
-        height, width = where.geometry[1].shape[1], where.geometry[0].shape[1]
+        height, width = _size(where)
         for k in range(_CANDIDATES):
             now = away[k] < FAR and abs(at - spots.at[candidate[k], 0]) <= WINDOW_S
             if now and moved_apart(levels, spots.levels[candidate[k]], height, width, where.one) < where.one:
@@ -266,7 +272,8 @@ def spotted(
             return ALONE, False
     if is_edit(codes, spots.codes[k], limit) or (known and n == _ROWS):
         return ALONE, False
-    excused = moved and not spots.odd[k] and differ(pictures[0], spots.levels[k]) >= where.one
+    height, width = _size(where)
+    excused = moved and not spots.odd[k] and moved_apart(pictures[0], spots.levels[k], height, width, where.one, 0) >= where.one
     stays = last[s] == k
     last[s] = k
     spots.size[k] += 1

@@ -7,6 +7,7 @@ from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_digits
 
 from detectors.evidence import STATISTICS, ClientEvidence, EvidenceReference
+from tests.detectors.crowd import fitted
 
 SIDE, MOST = 24, 16.0
 LN_PAGE, LN_TICKET = float(np.log(1e7)), float(np.log(1e5))
@@ -18,23 +19,14 @@ Pictures = NDArray[np.float64]
 
 @pytest.fixture(scope="module")
 def reference() -> EvidenceReference:
-    X = PICTURES[:900].reshape(900, -1).astype(np.float32)
-    return EvidenceReference.fit(X, nobody(900), None, low=np.zeros(SIDE**2), high=np.full(SIDE**2, MOST), image=(SIDE, SIDE))
-
-
-def nobody(n: int) -> NDArray[np.float32]:
-    return np.full((n, 2), 0.5, np.float32)
+    return fitted(PICTURES[:900].reshape(900, -1), (SIDE, SIDE))
 
 
 def most_evidence(reference: EvidenceReference, asked: Pictures) -> float:
     """The most that E7 ever has, ln."""
-    clients, X = (
-        ClientEvidence(reference, ln_page=LN_PAGE, ln_ticket=LN_TICKET, capacity=1),
-        asked.reshape(len(asked), -1).astype(np.float32),
-    )
-    most = 0.0
-    for row in X:
-        clients.update(np.zeros(1, np.int32), row[None], nobody(1), np.zeros(1, np.int32))
+    clients, most = ClientEvidence(reference, ln_page=LN_PAGE, ln_ticket=LN_TICKET, capacity=1), 0.0
+    for row in asked.reshape(len(asked), 1, -1).astype(np.float32):
+        clients.update(np.zeros(1, np.int32), row, np.empty((1, 0), np.float32), np.zeros(1, np.int32))
         most = max(most, float(clients.log_evidence(np.arange(1))[0, E7]))
     return most
 
