@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,6 +38,23 @@ class Client(Oracle):
             middle = (low + high) / 2
             low, high = (low, middle) if self.label(row + middle * way) != label else (middle, high)
         return row + high * way
+
+
+def victims(client: Client, world: World, rng: np.random.Generator) -> Iterator[tuple[Rows, int]]:
+    """Rows whose class is to be changed, and that class, as long as the client may ask."""
+    while True:
+        row = world.pick(rng, 1, world.own)[0]
+        client.aim(row)
+        yield row, client.label(row)
+
+
+def targets(client: Client, world: World, rng: np.random.Generator) -> Iterator[tuple[Rows, int, NDArray[np.floating]]]:
+    """The same, each with a row of another class."""
+    for row, label in victims(client, world, rng):
+        for other in world.pick(rng, 25, world.own):
+            if client.label(other) != label:
+                yield row, label, other
+                break
 
 
 Attack = Callable[[Client, World, np.random.Generator], None]

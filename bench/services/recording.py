@@ -15,13 +15,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bench.services import benign, evasion, extraction, membership, pace
+from bench.services import (
+    benign,
+    evasion_by_decisions,
+    evasion_by_scores,
+    extraction_adaptive,
+    extraction_drawn,
+    membership,
+    pace,
+)
 from bench.services.client import Attack, Client
 from bench.services.tables import Rows
 from bench.services.world import World
 from streams.gameday.oracle import EnoughError
 
-SUITES: dict[str, dict[str, Attack]] = {"evasion": evasion.ATTACKS, "extraction": extraction.ATTACKS, "membership": membership.ATTACKS}
+SUITES: dict[str, dict[str, Attack]] = {
+    "evasion": evasion_by_decisions.ATTACKS | evasion_by_scores.ATTACKS,
+    "extraction": extraction_drawn.ATTACKS | extraction_adaptive.ATTACKS,
+    "membership": membership.ATTACKS,
+}
 VARIANTS = (
     ("evasion", "hopskipjump", "cover"),
     ("evasion", "hopskipjump", "slow"),

@@ -56,7 +56,7 @@ def test_a_recording_is_what_replay_and_score_read(folder: Path) -> None:
     assert all(name.startswith(("benign:", "attack:evasion:", "attack:extraction:", "attack:membership:")) for name in truth)
     found = score("tiny", ts, events["client_id"].to_pylist(), truth, [])
     assert found.benign >= 25
-    assert len(found.ids) >= 33
+    assert len(found.ids) >= 50
     assert max(one.queries for one in found.ids) == 24
 
 
