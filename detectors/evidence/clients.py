@@ -24,7 +24,7 @@ from detectors.state import StateError, pack, unpack
 
 FAMILIES = ("extraction", "evasion")
 Ints = NDArray[np.signedinteger]
-_KIND, _VERSION = "evidence.clients", 9
+_KIND, _VERSION = "evidence.clients", 10
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Crossings:
 class ClientEvidence:
     """Evidence per client that its queries are made by an extraction or evasion program, in at most 4 KB a client.
 
-    Thirteen statistics of the order, spacing and joint plausibility of a client's rows (`detectors.evidence.core`), each a mixture of
+    Fourteen statistics of the order, spacing and joint plausibility of a client's rows (`detectors.evidence.core`), each a mixture of
     Shiryaev-Roberts recursions, so that false crossings of threshold A are at most one per A rows at the tolerated rates. A family
     rises when its strongest statistic passes its gate; it never falls: `clear` starts a client anew.
 

@@ -1,4 +1,4 @@
-"""The streaming kernel: rows in arrival order, one client's state touched per row, thirteen statistics updated, families judged."""
+"""The streaming kernel: rows in arrival order, one client's state touched per row, fourteen statistics updated, families judged."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from detectors.evidence.judge import Yardsticks, judge
 from detectors.evidence.population import EPOCH, KNOWN, MOVING, Ordinary, Population, knows_made, reconsider, report, set_arms
 from detectors.evidence.reference import EvidenceReference
 from detectors.evidence.sampled import least_steps
+from detectors.evidence.stopping import stopping
 from detectors.lean import lean
 from detectors.prefetch import prefetch_row
 
@@ -57,7 +58,7 @@ def _smooth(reference: EvidenceReference) -> tuple[float, float]:
 
 
 def gains(reference: EvidenceReference) -> NDArray[np.float32]:
-    """Factors of every arm (69, 2): on a miss, on a hit."""
+    """Factors of every arm (71, 2): on a miss, on a hit."""
     out = np.zeros((at.ARM_COUNT, 2), np.float32)
     for k in range(len(c.JOINT_QUANTILES)):
         set_arms.py_func(out, at.FIRST_ARM[at.JOINT] + 3 * k, float(reference.joint_rates[k]), c.JOINT_Q)
@@ -176,7 +177,7 @@ def stream(
             prefetch_row(state.words, slot[i + 1])
             prefetch_row(state.counts, slot[i + 1])
         real, code, word, count = state.reals[slot[i]], state.codes[slot[i]], state.words[slot[i]], state.counts[slot[i]]
-        bins = code[bins_at:]
+        bins, answers = code[bins_at:], code[bins_at - c.RING : bins_at]
         g, x, limit, residual = columns.position[i], columns.code[i], columns.limit[i], columns.residual[i]
         count[at.QUERIES] += 1
         count[at.MISSING] += columns.missing[i]
@@ -194,17 +195,17 @@ def stream(
             elif distance[k] <= best:
                 best = distance[k]
                 nearest = k
-        folded = np.int16(label[i] & 0x7FFF) if label[i] >= 0 else np.int16(-1)
+        answer = 1 + label[i] % c.ANSWERS if label[i] >= 0 else 0
         last = count[at.LAST] & c.SLOT
         before = recent.before(count, distance, equal, m, best, y.near2, c.LOCAL_STEP**2 * y.far2, y.like * fields)
         if before >= 0:
-            answer = count[at.LABEL] if before == last else word[targets + before]
-            flip = bool(folded >= 0 and answer >= 0 and folded != answer)
+            other = count[at.LAST] >> c.ANSWER_SHIFT if before == last else answers[before]
+            flip = bool(answer > 0 and other > 0 and answer != other)
             consecutive(
                 real, count, bins, gain, g, ring, before, distance[before], best, flip, equal[before] / fields,
                 fields - equal[before], exact >= 0, step, y.equal_share, y.far2, before != last, y.covered, code, x, y.below,
             )  # fmt: skip
-        count[at.LABEL] = folded
+        count[at.LAST] = count[at.LAST] & (1 << c.ANSWER_SHIFT) - 1 | answer << c.ANSWER_SHIFT
         if exact >= 0:
             count[at.EXACT] += 1
             count[at.LAST] = count[at.LAST] >> c.COVER_SHIFT << c.COVER_SHIFT | exact
@@ -228,8 +229,7 @@ def stream(
             rate = max(0.05, 1.0 / (count[at.DISTINCT] - 4))
             real[at.REPEATED] += rate * (repeated / fields - y.repeated_share - real[at.REPEATED])
         if m > 0:
-            other = word[targets + nearest]
-            flip = bool(folded >= 0 and other >= 0 and folded != other)
+            flip = bool(answer > 0 and answers[nearest] > 0 and answer != answers[nearest])
             trials.near_flip(real, count, bins, gain, near, flip, edit)
             turned = not y.image and equal[newest] >= fields - 1  # one field, from the last row
             cornered = (
@@ -242,8 +242,11 @@ def stream(
                 walks = turned or (not y.image and nearest == newest)
                 trials.two_valued(real, count, code, gain, x, limit, often, m, y.coarse, y.least, y.image, nearest, cornered, walks)
 
-        if m >= 2 and not edit and positions >= c.BISECTION_DIMENSIONS:
-            trials.bisection(real, count, gain, g, ring, distance, m, nearest)
+        if m >= 2 and positions >= c.BISECTION_DIMENSIONS:
+            trials.bisection(real, count, gain, g, ring, distance, m, nearest, edit, code, columns.value[i])
+
+        stays = m > 0 and (distance[newest] < c.LOCAL_STEP**2 * y.far2 or equal[newest] >= min(y.like, y.edit_share) * fields)
+        stopping(real, count, code, newest, fields, stays, answer)
 
         composed = 0.0
         apart = fresh = not edit and not close
@@ -269,12 +272,25 @@ def stream(
             for t in range(targets):
                 word[t] = residual[t]
         if apart and fields >= 3:
-            trials.steps(real, count, code[memory_at:stride_at], code[stride_at:bins_at], gain, x, limit, y.image, fresh, away, plus, minus)
+            trials.steps(
+                real,
+                count,
+                code[memory_at:stride_at],
+                code[stride_at : bins_at - c.RING],
+                gain,
+                x,
+                limit,
+                y.image,
+                fresh,
+                away,
+                plus,
+                minus,
+            )
 
         k = count[at.DISTINCT] % c.RING
         count[at.DISTINCT] += 1
         count[at.LAST] = count[at.LAST] >> c.COVER_SHIFT << c.COVER_SHIFT | (c.STRANGER if apart else 0) | k
-        word[targets + k] = folded
+        answers[k] = answer
         for f in range(positions):
             real[ring + f * c.RING + k] = g[f]
         for f in range(fields):

@@ -20,6 +20,7 @@ _SEEN = {
     "lattice": "rows a little off the one they follow in a few fields, where the answer flips (a boundary walk on whole numbers)",
     "two_valued": "several columns moved by plus or minus one fixed amount, or the same few values combined anew (Square)",
     "bisection": "rows halfway between two recent ones, at half the distance every time (a bisection towards the decision boundary)",
+    "stopping": "sittings around one row after another, each of which ends as soon as the answer has changed",
 }
 _NOT_SAID = {
     "joint": "intent: an explainer (LIME, SHAP), a client with wrong units or imputed fields, or drift of everybody can look the same",
@@ -34,7 +35,8 @@ _NOT_SAID = {
     "symmetric": "intent: a numerical sensitivity analysis looks the same",
     "lattice": "intent: a person who turns a form's values step by step near a decision looks the same when it is done often enough",
     "two_valued": "success: whether an adversarial example was found or used",
-    "bisection": "intent: a goal seek over several inputs at once looks the same",
+    "bisection": "intent: a goal seek over several inputs looks the same",
+    "stopping": "intent: whoever works on one case after another until the answer is the wanted one looks the same",
 }
 
 
@@ -77,6 +79,7 @@ def explain(clients: ClientEvidence, crossings: Crossings, k: int) -> dict[str, 
         "generated": (count["generated_rows"], count["generated_scored"], float(reference.generated.rates[0])),
         "composed": (count["generated_rows"], count["generated_scored"], float(reference.generated.composed[0])),
         "bisection": (count["bisections"], count["distinct_rows"], reference.bisection_rate),
+        "stopping": (count["stopped_sittings"], count["sittings"], 1 / c.STOPPING_LEAST),
         "two_valued": (count["two_valued"], count["two_valued_scored"], c.TWO_VALUED_U[bool(reference.image)]),
     }[statistic]
     out |= {"hits": hits, "judged": trials, "rate": round(hits / max(trials, 1), 3), "tolerated": round(tolerated, 3)}

@@ -22,7 +22,7 @@ from detectors.evidence.habits import is_coarser
 from detectors.evidence.independence import Bond, bound_without_one, could_be_bound, has_its_own_law
 from detectors.evidence.middle import Middle
 from detectors.evidence.middle import confirms as lies_in_the_middle
-from detectors.evidence.place import hangs_together, in_few_places, is_elsewhere, is_one_place
+from detectors.evidence.place import hangs_together, in_few_places, is_another_population, is_elsewhere, is_one_place
 from detectors.evidence.population import Ordinary
 from detectors.evidence.rounding import is_rounded
 from detectors.evidence.second_look import Look, confirms
@@ -93,7 +93,10 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int
     elif statistic == at.COMPOSED:
         sure = looks_composed(memory, held, y.look, y.generated)
     else:
-        sure = confirms(memory, held, y.look) if statistic == at.JOINT else looks_made(memory, held, y.look, y.generated)
+        if statistic == at.JOINT:
+            sure = confirms(memory, held, y.look) and not is_another_population(memory, held, y.look)
+        else:
+            sure = looks_made(memory, held, y.look, y.generated)
         sure = sure and not is_elsewhere(memory, held, y.look, statistic == at.GENERATED)
         if statistic == at.GENERATED and family == 0:  # rows around one row share its values
             sure = sure and not is_coarser(memory, held, y.look.share) and comes_from_all_columns(memory, held, y.look, y.generated)
@@ -131,6 +134,13 @@ def _alone(count: Any, known: int, needed: int, s: int) -> int:
 
 
 @njit
+def _beside(real: Any, e: float) -> float:
+    """E14 with E5 or E7, each with enough evidence of its own; else 0."""
+    other = max(trials.mixture(real, at.SYMMETRIC), trials.mixture(real, at.TWO_VALUED))
+    return e * other if min(e, other) >= c.STOPPING_BESIDE else 0.0
+
+
+@njit
 def judge(
     real: Any, count: Any, code: Any, bins: Any, family: int, known: int, composed: float, distinct: bool, y: Yardsticks
 ) -> tuple[int, int, float]:  # fmt: skip
@@ -147,7 +157,8 @@ def judge(
         if local != (family == 1):
             continue
         e = composed if statistic == at.COMPOSED else trials.mixture(real, statistic)
-        if e <= y.ticket:
+        both = statistic == at.STOPPING and _beside(real, e) > y.page
+        if e <= y.ticket and not both:
             continue
         s = 2 if e > y.page else 1
         if statistic == at.JOINT:
@@ -215,11 +226,17 @@ def judge(
             if s > max(severity, reached):
                 ring, m = recent.latest(code, count, fields)
                 s = s if distinct and not is_rounded(ring, m, y.look.share, count[at.DISTINCT]) else 0
+        elif statistic == at.STOPPING:
+            s = 2 if both else 1
+            if both and max(severity, reached) < 2:
+                ring, m = recent.latest(code, count, fields)
+                s = 1 if is_rounded(ring, m, y.look.share, count[at.DISTINCT]) else 2
         elif statistic == at.BISECTION:
-            octaves = 0
-            for k in range(32):
+            octaves = halved = 0
+            for k in range(16):
                 octaves += (count[at.BISECTED] >> k) & 1
-            s = s if octaves >= c.BISECTION_OCTAVES else 0
+                halved += (count[at.BISECTED] >> 16 + k) & 1
+            s = s if octaves >= c.BISECTION_OCTAVES and halved >= c.BISECTION_FIELDS else 0
         one = s == 2 and max(severity, reached) < 2 and statistic in at.MADE
         if one and mixes_one_row(*recent.remembered(code, count, fields), y.look.share):
             s = 1

@@ -29,12 +29,15 @@ STATISTICS = (
     "lattice",
     "two_valued",
     "bisection",
+    "stopping",
 )
-JOINT, FLAT, SMOOTH, STRIDE, INDEPENDENT, GENERATED, COMPOSED, FLIPS, CLOSING, SYMMETRIC, LATTICE, TWO_VALUED, BISECTION = range(13)
+JOINT, FLAT, SMOOTH, STRIDE, INDEPENDENT, GENERATED, COMPOSED, FLIPS, CLOSING, SYMMETRIC, LATTICE, TWO_VALUED, BISECTION, STOPPING = range(
+    14
+)
 MADE = (JOINT, SMOOTH, INDEPENDENT, GENERATED, COMPOSED)  # that call single rows implausible or made
-ARMS = (12, 9, 6, 3, 3, 9, 0, 12, 3, 3, 3, 3, 3)  # E13 is reckoned from E12's counts
-FIRST_ARM = (0, 12, 21, 27, 30, 33, 42, 42, 54, 57, 60, 63, 66)
-ARM_COUNT = 69
+ARMS = (12, 9, 6, 3, 3, 9, 0, 12, 3, 3, 3, 3, 3, 2)  # E13 is reckoned from E12's counts
+FIRST_ARM = (0, 12, 21, 27, 30, 33, 42, 42, 54, 57, 60, 63, 66, 69)
+ARM_COUNT = 71
 
 # float32 row: arms, then these, then D1, D2, ring
 REPEATED = ARM_COUNT  # smoothed share of repeated inner values, above the reference's
@@ -46,13 +49,14 @@ STEP_1 = BOUND_SQUARES + 1  # last difference of consecutive rows, then the one 
 # int32 row
 QUERIES, DISTINCT, EXACT, NEAR, EDITS, FLIPPED, SCORED, ABOVE_1, ABOVE_2, ABOVE_3, ABOVE_4, BELOW_1, BELOW_2 = range(13)
 MADE_1, MADE_2, MADE_3, STEPS, FLAT_STEPS, PAIRS, PAIR_HITS, LATTICE_TRIALS, LATTICE_FLIPS, TWO_TRIALS, TWO_HITS, MISSING = range(13, 25)
-BISECTIONS, STRIDE_TRIALS, STRIDES, REMEMBERED, LAST, LABEL, EDGED, BLOCK, SEVERITY, EPOCH = range(25, 35)
+BISECTIONS, STRIDE_TRIALS, STRIDES, REMEMBERED, LAST, EDGED, BLOCK, SEVERITY, EPOCH = range(25, 34)
 # BLOCK: whether there is a last residual (bit 0), how many steps ago E5's opposites were (seven bits), and how sure that is
-BISECTED, LOOKED, INDEPENDENT_TRIALS, INDEPENDENT_HITS, GENERATED_TRIALS, GENERATED_LOOKED, COMPOSED_LOOKED = range(35, 42)
-# LAST: slot of the previous row, whether it was a stranger (`constants.STRANGER`), and how covered the client is (`recent.before`)
+BISECTED, LOOKED, INDEPENDENT_TRIALS, INDEPENDENT_HITS, GENERATED_TRIALS, GENERATED_LOOKED, COMPOSED_LOOKED = range(34, 41)
+# LAST: slot of the previous row, whether it was a stranger (`constants.STRANGER`), how covered the client is (`recent.before`), its answer
 # IN_ORDER: the octave of the last flip (bits 0 to 3), which coordinate E5's last tiny step changed most (4 to 7), flips at like distances
-IN_ORDER = 42
-INT_COUNT = 43  # then the remembered steps
+# SITTING: of E14 (`stopping.stopping`)
+IN_ORDER, SITTING, SITTINGS, STOPPED = range(41, 45)
+INT_COUNT = 45  # then the remembered steps
 COUNTS = {
     "queries": QUERIES, "distinct_rows": DISTINCT, "exact_repeats": EXACT, "near": NEAR, "edits": EDITS, "near_flips": FLIPPED,
     "joint_scored": SCORED, "joint_above_75": ABOVE_1, "joint_above_95": ABOVE_2, "joint_above_99": ABOVE_3,
@@ -64,6 +68,7 @@ COUNTS = {
     "consecutive_edit_flips": LATTICE_FLIPS, "two_valued_scored": TWO_TRIALS, "two_valued": TWO_HITS, "missing_values": MISSING,
     "bisections": BISECTIONS, "stride_scored": STRIDE_TRIALS, "strides": STRIDES,
     "independent_scored": INDEPENDENT_TRIALS, "independent_rows": INDEPENDENT_HITS,
+    "sittings": SITTINGS, "stopped_sittings": STOPPED,
 }  # fmt: skip
 
 
@@ -71,14 +76,14 @@ class State(NamedTuple):
     """All clients; row = slot."""
 
     reals: NDArray[np.float32]
-    codes: NDArray[np.uint8]  # hashes ring, codes ring, codes memory, last stride, then two rows of distance bins
-    words: NDArray[np.int16]  # last residual, labels ring
+    codes: NDArray[np.uint8]  # hashes ring, codes ring, codes memory, last stride, answers ring, then two rows of distance bins
+    words: NDArray[np.int16]  # last residual
     counts: NDArray[np.int32]
 
 
 def bins_at(fields: int) -> int:
-    """Where the distance bins begin."""
-    return (2 * c.RING + c.MEMORY) * fields + stride.width(fields)
+    """Where the distance bins begin; the answers of the ring's rows are before them."""
+    return (2 * c.RING + c.MEMORY) * fields + stride.width(fields) + c.RING
 
 
 def widths(reference: EvidenceReference) -> tuple[int, int, int, int]:
@@ -88,7 +93,7 @@ def widths(reference: EvidenceReference) -> tuple[int, int, int, int]:
     return (
         STEP_1 + (2 + c.RING) * positions,
         bins_at(fields) + 2 * c.OCTAVES,
-        len(reference.residual_weights) + c.RING,
+        len(reference.residual_weights),
         INT_COUNT + c.OPPOSITES,
     )
 
@@ -98,7 +103,7 @@ def bytes_per_client(reference: EvidenceReference) -> int:
 
     Example:
         >>> # 16 projections, 16 fields, 48 targets; reals + codes + words + counts
-        >>> 4 * (73 + 18 * 16) + (128 * 16 + 24 + 24) + 2 * 64 + 4 * 107
+        >>> 4 * (75 + 18 * 16) + (128 * 16 + 24 + 16 + 24) + 2 * 48 + 4 * 109
         4096
     """
     reals, codes, words, counts = widths(reference)

@@ -28,7 +28,7 @@ import numpy as np
 
 from detectors.evidence import constants as c
 from detectors.evidence.apart import to_neighbours
-from detectors.evidence.second_look import TIED_ROWS, Look, complete, decoded
+from detectors.evidence.second_look import TIED_ROWS, Look, complete, decoded, filled
 from detectors.evidence.tied import told_by_others
 from detectors.lean import allocating
 
@@ -94,6 +94,21 @@ def is_elsewhere(memory: Any, held: int, look: Look, either: bool) -> bool:
         return True
     told, usual = told_of_each_other(z, look)
     return bool(usual >= c.LOOK_TIED_LEAST and c.PLACE_TIED[0] * usual <= told <= c.PLACE_TIED[1] * usual)
+
+
+@allocating
+def is_another_population(memory: Any, held: int, look: Look) -> bool:
+    """Whether the columns of the remembered rows tell of each other as much as the reference's (`tied.py`): one that it has not.
+
+    Not where they lie all around the reference, far from it: so does what a generator makes of a few numbers, by a law of its own.
+    """
+    z, kept = np.empty((held, len(look.step))), np.ones((held, len(look.step)), np.bool_)
+    filled(memory, held, look, z, kept)
+    if told_by_others(z) < max(c.LOOK_TIED * np.interp(held, TIED_ROWS, look.tied), c.LOOK_TIED_LEAST):
+        return False
+    decoded(memory, held, look, z)
+    apart, scatter, _ = displaced(z, look)
+    return bool(apart > c.PLACE_APART or scatter < c.PLACE_AROUND)
 
 
 @allocating

@@ -83,7 +83,7 @@ def before(count: Any, distance: Any, equal: Any, m: int, best: float, near2: fl
     last = count[at.LAST] & c.SLOT
     if m == 0 or distance[last] == 0:
         return -1
-    stranger, cover = count[at.LAST] & c.STRANGER != 0, count[at.LAST] >> c.COVER_SHIFT
+    stranger, cover = count[at.LAST] & c.STRANGER != 0, count[at.LAST] >> c.COVER_SHIFT & c.COVER_MOST
     here = distance[last] < here2 or equal[last] >= like
     found, skip = last, False
     covered = cover > c.COVER_ROWS
@@ -101,7 +101,7 @@ def before(count: Any, distance: Any, equal: Any, m: int, best: float, near2: fl
                         break
         else:
             skip = covered
-    count[at.LAST] = count[at.LAST] & (1 << c.COVER_SHIFT) - 1 | cover << c.COVER_SHIFT
+    count[at.LAST] = count[at.LAST] & ~(c.COVER_MOST << c.COVER_SHIFT) | cover << c.COVER_SHIFT
     return -1 if skip else found
 
 

@@ -5,8 +5,7 @@ and fields missing now and then. So the rows in memory (at most 96, 16 columns, 
 one column repeats far more than the reference does, or a handful of them (profiles, to which other fields are put), are replaced by what
 the row's other values suggest and not judged; and once as they are, once without each row's worst value (a gap, or one column that is
 new), once with each column mapped to the reference's mean and scatter. Shuffled, random and generated rows stay implausible every time, by
-more than a standard deviation of their share. Last, rows whose columns tell of each other as much as the reference's do (`tied.py`) are a
-population that the reference has not.
+more than a standard deviation of their share.
 It is a gate, not evidence: it can only keep a ticket or page back. Runs at a crossing only; about .2 ms.
 """
 
@@ -106,12 +105,9 @@ def confirms(memory: Any, held: int, look: Look) -> bool:
         return False
     if not _implausible(_trimmed(z, kept, look), look.trimmed[0], _needed(look.trimmed[1], c.LOOK_SHARE)):
         return False
-    own = told_by_others(z)
     mapped(z, kept, look)
     way = c.LOOK_REPAIRED[0] if held < c.LOOK_REPAIRED_ROWS else c.LOOK_REPAIRED[1]
-    if not _implausible(_energies(z, kept, look), look.limit, _needed(look.shuffled, way)):
-        return False
-    return bool(own < max(c.LOOK_TIED * np.interp(held, TIED_ROWS, look.tied), c.LOOK_TIED_LEAST))
+    return bool(_implausible(_energies(z, kept, look), look.limit, _needed(look.shuffled, way)))
 
 
 @allocating

@@ -13,6 +13,7 @@ from detectors.evidence import layout as at
 from detectors.evidence.constants import FLIP_U, MEMORY, RING, ROUNDED_VALUES
 from detectors.evidence.derive import derive
 from detectors.evidence.independence import could_be_bound, has_its_own_law
+from detectors.evidence.place import is_another_population
 from detectors.evidence.rounding import is_rounded
 from detectors.evidence.second_look import Look, confirms
 from tests.detectors.crowd import beside, fitted, remembered
@@ -191,11 +192,23 @@ def test_a_range_that_the_reference_has_not_is_not_called_implausible_while_its_
     rows = engine(MEMORY, 30 + seed, (0.8, 1.6))
 
     def implausible(X: Rows, look: Look) -> bool:
-        return bool(confirms(remembered(reference, X), MEMORY, look))
+        memory = remembered(reference, X)
+        return bool(confirms(memory, MEMORY, look) and not is_another_population(memory, MEMORY, look))
 
     assert not implausible(rows, reference.look)
     assert implausible(np.random.default_rng(seed).permuted(rows, axis=0), reference.look)
     assert implausible(rows, reference.look._replace(tied=np.full_like(reference.look.tied, 2.0))), "only this held it back"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_a_generator_makes_of_a_few_numbers_has_a_law_of_its_own_and_lies_all_around(seed: int) -> None:
+    reference = fitted(engine(3000, 1))
+    rng = np.random.default_rng(seed)
+    hidden = np.tanh(rng.normal(size=(MEMORY, 3)) @ rng.normal(size=(3, 6)))
+    low, high = engine(3000, 1).min(axis=0), engine(3000, 1).max(axis=0)
+    memory = remembered(reference, (low + high) / 2 + 0.45 * (high - low) * hidden)
+    assert confirms(memory, MEMORY, reference.look)
+    assert not is_another_population(memory, MEMORY, reference.look)
 
 
 def journeys(n: int, seed: int) -> Rows:
