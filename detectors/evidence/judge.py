@@ -182,9 +182,7 @@ def judge(
             few = count[at.DISTINCT] < c.GENERATED_MIN_ROWS or (judged < c.GENERATED_FRESH and c.JOINT_SCORED * judged < drawn)
             s = 0 if few else _alone(count, known, c.GENERATED_KNOWN, s)
             if statistic == at.GENERATED:
-                much = False
-                for k in range(3):
-                    much |= count[at.MADE_1 + k] >= c.GENERATED_LITTLE[k] * judged
+                much = count[at.MADE_2] >= c.GENERATED_LITTLE[0] * judged or count[at.MADE_3] >= c.GENERATED_LITTLE[1] * judged
                 s = s if much else min(s, 1)
             if s > max(severity, reached):
                 s = s if _confirmed(count, code, y, statistic, family) else 0
