@@ -319,9 +319,11 @@ GENERATED_Q = (0.42, 0.6, 0.85), (0.24, 0.45, 0.8), (0.12, 0.27, 0.6)
 GENERATED_MIN_ROWS = 32
 # Of them judged, or one in `JOINT_SCORED`: walks on codes are edits but for one row in ten, which is made; a form's is not.
 GENERATED_FRESH = 16
-# Shares above its second and third limit, of which a page needs one: of 548 attackers paged by E12 (seeds 45, 70, 71, 102) 547 had. An account
-# of its own units whose columns a season moved had .18 and .02, two of a range between clusters .12 and .01, .17 and .01.
-GENERATED_LITTLE = 0.2, 0.05
+# Shares above its limits, of which a page needs one: of 202 clients paged by E12 198 had. An account of its own units whose columns a
+# season moved had .58, .18 and .02. With the first alone rows must lie around the reference: two clients of a range between clusters had
+# .90, .12, .01 and .79, .17, .01, and were `displaced` by .23 and .25; averages of codes are by up to .2, else made rows by 0 to .05.
+GENERATED_LITTLE = 0.65, 0.25, 0.05
+GENERATED_AROUND = 0.21
 GENERATED_WAY = 0.15  # of the way from the tolerated rate to 1 that the remembered rows must reach
 GENERATED_MAPPED = np.array([[0.5, 0.2, 0.1], [0.4, 0.15, 0.06]])  # and these once units are mapped, from few and from LOOK_REPAIRED_ROWS:
 # other units in all columns leave at most .41, .09, 0 and .22, .03, 0; averages .3 to .7, .1 to .5, 0 to .3, fitted draws more. Where some
@@ -357,6 +359,7 @@ COMPOSED_SIGMAS, COMPOSED_MORE = 2.0, 0.03  # by which each share without one co
 # ones .1 to .4, a tenth of noise .6 to .95, other cameras' .85 and more; and loose, at most: these .3 to 2.4, pictures made of two 3.1 to
 # 5, shuffled ones 6 to 8.
 PLACE_PICTURES = 0.5, 2.7
+PLACE_FILM = 0.25  # correlation of each picture with the one before: films .32 to .88, made ones -.2 to .04, Knockoff's .3 to .6
 # Of the columns' own variance. Within: an instrument that hangs still has .25 by noise of half a standard deviation. From the middle:
 # ordinary rows have 1 on the average, averages of four .003.
 PLACE_ONE = 0.3, 0.05
@@ -371,8 +374,8 @@ PLACE_TIED = 0.65, 1.6  # unseen ranges of tight tables .7 to 1.5; uniform draws
 
 # --- E14: sittings that end when the answer has changed (`detectors.evidence.stopping`) ---------------------------------------------
 STOPPING_LEAST = 3  # rows that follow the first
-# Of 1,390 sittings of ordinary clients in which the answer changes (seed 69) .04 are hits, of no kind with thirty or more .1 (of exposures .16
-# would be without the second exception); of searches by scores .6 to 1. One has 3.5 nats, of 5,700; tickets begin at 11.5.
+# Of 1,390 sittings of ordinary clients in which the answer changes (seed 69) .04 are hits, of no kind with thirty or more .1 (of exposures
+# .16 would be without the second exception); of searches by scores .6 to 1. One has 3.5 nats, of 5,700; tickets begin at 11.5.
 STOPPING_U = 0.05
 STOPPING_Q = (0.6, 0.95)
 STOPPING_FIELDS = 5  # with more than one value, or more than half of them

@@ -22,7 +22,15 @@ from detectors.evidence.habits import is_coarser
 from detectors.evidence.independence import Bond, bound_without_one, could_be_bound, has_its_own_law
 from detectors.evidence.middle import Middle
 from detectors.evidence.middle import confirms as lies_in_the_middle
-from detectors.evidence.place import hangs_together, in_few_places, is_another_population, is_elsewhere, is_one_place
+from detectors.evidence.place import (
+    hangs_together,
+    in_few_places,
+    is_a_film,
+    is_another_population,
+    is_elsewhere,
+    is_one_place,
+    lies_around,
+)
 from detectors.evidence.population import Ordinary
 from detectors.evidence.rounding import is_rounded
 from detectors.evidence.second_look import Look, confirms
@@ -89,7 +97,7 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int
     if is_one_place(memory, held, y.look) or (family == 0 and in_few_places(memory, held, y.look)):
         sure = False
     elif statistic == at.JOINT and y.image:  # pictures have no units and defaults
-        sure = not hangs_together(memory, held, y.look)
+        sure = not hangs_together(memory, held, y.look) and (family == 1 or not is_a_film(memory, held, y.look))
     elif statistic == at.COMPOSED:
         sure = looks_composed(memory, held, y.look, y.generated)
     else:
@@ -179,13 +187,19 @@ def judge(
                 s = s if could_be_bound(memory, held, y.look, y.bond) and not own else 0
         elif statistic in (at.GENERATED, at.COMPOSED):
             judged = count[at.GENERATED_TRIALS]
+            much = True
             few = count[at.DISTINCT] < c.GENERATED_MIN_ROWS or (judged < c.GENERATED_FRESH and c.JOINT_SCORED * judged < drawn)
             s = 0 if few else _alone(count, known, c.GENERATED_KNOWN, s)
             if statistic == at.GENERATED:
-                much = count[at.MADE_2] >= c.GENERATED_LITTLE[0] * judged or count[at.MADE_3] >= c.GENERATED_LITTLE[1] * judged
-                s = s if much else min(s, 1)
+                much = count[at.MADE_2] >= c.GENERATED_LITTLE[1] * judged or count[at.MADE_3] >= c.GENERATED_LITTLE[2] * judged
+                s = s if much or count[at.MADE_1] >= c.GENERATED_LITTLE[0] * judged else min(s, 1)
             if s > max(severity, reached):
                 s = s if _confirmed(count, code, y, statistic, family) else 0
+                if s == 2 and statistic == at.GENERATED and not much:
+                    memory, held = recent.remembered(code, count, fields)
+                    if not lies_around(memory, held, y.look):
+                        s = 1
+                        _postpone(count, statistic)
         elif statistic == at.SMOOTH:
             s = 0 if local or count[at.REMEMBERED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS else s
             quiet = known >= c.SMOOTH_KNOWN and trials.quiet_alone(real) > (y.page if s == 2 else y.ticket)

@@ -76,6 +76,14 @@ def told_of_each_other(z: Any, look: Look) -> Any:
 
 
 @allocating
+def lies_around(memory: Any, held: int, look: Look) -> bool:
+    """Whether the remembered rows (field-major, `MEMORY` a field) are not apart from the reference, as made ones are not."""
+    z = np.empty((held, len(look.step)))
+    decoded(memory, held, look, z)
+    return bool(displaced(z, look)[0] <= c.GENERATED_AROUND)
+
+
+@allocating
 def is_elsewhere(memory: Any, held: int, look: Look, either: bool) -> bool:
     """Whether the remembered rows (field-major, `MEMORY` a field) are a population with a place and a law of its own.
 
@@ -123,6 +131,19 @@ def hangs_together(memory: Any, held: int, look: Look) -> bool:
         return False
     told, usual = told_of_each_other(z, look)
     return bool(usual >= c.LOOK_TIED_LEAST and told >= min(c.PLACE_PICTURES[0], held / c.MEMORY) * usual)
+
+
+@allocating
+def is_a_film(memory: Any, held: int, look: Look) -> bool:
+    """Whether each remembered picture is like the one before: what moves in a film varies little beside a camera's noise."""
+    z, along, total = np.empty((held, len(look.step))), 0.0, 0.0
+    decoded(memory, held, look, z)
+    for f in range(z.shape[1]):
+        z[:, f] -= z[:, f].mean()
+        for i in range(held):
+            total += z[i, f] ** 2
+            along += z[i, f] * z[i - 1, f] if i > 0 else 0.0
+    return bool(along > c.PLACE_FILM * total)
 
 
 @allocating

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 from detectors.evidence import EvidenceReference
 from detectors.evidence.constants import MEMORY
-from detectors.evidence.place import hangs_together
+from detectors.evidence.place import hangs_together, is_a_film
 from tests.detectors.crowd import beside, fitted, remembered
 
 Rows = NDArray[np.float64]
@@ -67,3 +67,22 @@ def test_the_remembered_pixels_tell_which(reference: EvidenceReference, seed: in
 
     assert all(together(way) for way in CAMERAS.values())
     assert not any(together(MADE[name]) for name in ("shuffled", "uniform"))
+
+
+def film(seed: int, n: int = 160) -> Rows:
+    """One picture after another, each dissolved into the next in six steps, by a noisy camera."""
+    rng = np.random.default_rng(seed)
+    scenes = PICTURES[rng.choice(np.arange(900, len(PICTURES)), n // 6 + 2, replace=False)]
+    share = (np.arange(n) % 6 / 6)[:, None, None]
+    frames = (1 - share) * scenes[np.arange(n) // 6] + share * scenes[np.arange(n) // 6 + 1]
+    return np.asarray(np.clip(frames + 0.08 * MOST * rng.normal(size=frames.shape), 0, MOST).round().reshape(n, -1))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_picture_of_a_film_is_like_the_one_before_and_made_ones_are_not(reference: EvidenceReference, seed: int) -> None:
+    def like(X: Rows) -> bool:
+        return bool(is_a_film(remembered(reference, X[:MEMORY]), MEMORY, reference.look))
+
+    assert like(film(50 + seed))
+    assert not like(np.random.default_rng(seed).permutation(film(50 + seed)))
+    assert not any(like(asked(way, 60 + seed)) for way in MADE.values())
