@@ -168,6 +168,7 @@ def stream(
     positions, fields, targets = columns.position.shape[1], columns.code.shape[1], columns.residual.shape[1]
     ring = at.STEP_1 + 2 * positions
     memory_at, stride_at, bins_at = 2 * c.RING * fields, (2 * c.RING + c.MEMORY) * fields, state.codes.shape[1] - 2 * c.OCTAVES
+    answers_at = bins_at - c.RING
     distance, equal, away, step, sorted_rates, all_often, plus, minus, bond = room
     often = all_often[:fields]
     for i in range(len(slot)):
@@ -177,7 +178,7 @@ def stream(
             prefetch_row(state.words, slot[i + 1])
             prefetch_row(state.counts, slot[i + 1])
         real, code, word, count = state.reals[slot[i]], state.codes[slot[i]], state.words[slot[i]], state.counts[slot[i]]
-        bins, answers = code[bins_at:], code[bins_at - c.RING : bins_at]
+        bins, answers = code[bins_at:], code[answers_at:bins_at]
         g, x, limit, residual = columns.position[i], columns.code[i], columns.limit[i], columns.residual[i]
         count[at.QUERIES] += 1
         count[at.MISSING] += columns.missing[i]
@@ -273,18 +274,7 @@ def stream(
                 word[t] = residual[t]
         if apart and fields >= 3:
             trials.steps(
-                real,
-                count,
-                code[memory_at:stride_at],
-                code[stride_at : bins_at - c.RING],
-                gain,
-                x,
-                limit,
-                y.image,
-                fresh,
-                away,
-                plus,
-                minus,
+                real, count, code[memory_at:stride_at], code[stride_at:answers_at], gain, x, limit, y.image, fresh, away, plus, minus
             )
 
         k = count[at.DISTINCT] % c.RING

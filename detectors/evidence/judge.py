@@ -239,10 +239,10 @@ def judge(
                 ring, m = recent.latest(code, count, fields)
                 s = s if distinct and not is_rounded(ring, m, y.look.share, count[at.DISTINCT]) else 0
         elif statistic == at.STOPPING:
-            s = 2 if both else 1
-            if both and max(severity, reached) < 2:
+            s = 1 if e > y.ticket else 0
+            if both and distinct and max(severity, reached) < 2:
                 ring, m = recent.latest(code, count, fields)
-                s = 1 if is_rounded(ring, m, y.look.share, count[at.DISTINCT]) else 2
+                s = s if is_rounded(ring, m, y.look.share, count[at.DISTINCT]) else 2
         elif statistic == at.BISECTION:
             octaves = halved = 0
             for k in range(16):
