@@ -219,7 +219,7 @@ def _predictions(predictions: Sequence[Any], *, whole: bool | None = None) -> di
             if kind is None or kind in columns:
                 continue
             values = [one.get(name) if isinstance(one, Mapping) else None for one in predictions]
-            columns |= _scores(values) if kind == "scores" else {kind: values} if kind == "prediction" else _values(values)
+            columns |= _scores(values) if kind == "scores" else _labels(values) if kind == "prediction" else _values(values)
         return columns
     if isinstance(first, list):
         if all(isinstance(one, list) and len(one) == 1 for one in predictions):
@@ -227,7 +227,11 @@ def _predictions(predictions: Sequence[Any], *, whole: bool | None = None) -> di
         return _rows(np.asarray(predictions, float))
     if whole is None:
         whole = not any(type(one) is float for one in predictions)
-    return {"prediction": [one if isinstance(one, (str, int, float)) else None for one in predictions]} if whole else _values(predictions)
+    return _labels(predictions) if whole else _values(predictions)
+
+
+def _labels(values: Sequence[Any]) -> dict[str, Any]:
+    return {"prediction": [one if isinstance(one, (str, int, float)) else None for one in values]}
 
 
 def _values(values: Sequence[Any]) -> dict[str, Any]:

@@ -114,6 +114,13 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int
 
 
 @njit
+def _around(count: Any, code: Any, y: Yardsticks) -> bool:
+    """Whether the remembered rows lie around the reference."""
+    memory, held = recent.remembered(code, count, len(y.look.step))
+    return bool(lies_around(memory, held, y.look))
+
+
+@njit
 def _wide(bins: Any) -> int:
     """The severity that flips of consecutive rows allow which lie further apart than a sensor's noise reaches."""
     far = 0
@@ -195,11 +202,9 @@ def judge(
                 s = s if much or count[at.MADE_1] >= c.GENERATED_LITTLE[0] * judged else min(s, 1)
             if s > max(severity, reached):
                 s = s if _confirmed(count, code, y, statistic, family) else 0
-                if s == 2 and statistic == at.GENERATED and not much:
-                    memory, held = recent.remembered(code, count, fields)
-                    if not lies_around(memory, held, y.look):
-                        s = 1
-                        _postpone(count, statistic)
+                if s == 2 and statistic == at.GENERATED and not much and not _around(count, code, y):
+                    s = 1
+                    _postpone(count, statistic)
         elif statistic == at.SMOOTH:
             s = 0 if local or count[at.REMEMBERED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS else s
             quiet = known >= c.SMOOTH_KNOWN and trials.quiet_alone(real) > (y.page if s == 2 else y.ticket)

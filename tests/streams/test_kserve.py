@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 from confluent_kafka import Consumer, Producer
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inferwatch import Client, MemoryTransport, decode, rows_of
@@ -245,6 +245,7 @@ _JSON = st.recursive(
 )
 
 
+@example(asked=[None] * 4, answered=[{"label": None}, None, None, {"label": []}], second=True)
 @given(asked=_JSON, answered=_JSON, second=st.booleans())
 def test_whatever_json_comes_is_recorded_or_counted(asked: Any, answered: Any, second: bool) -> None:
     stage = Stage()
