@@ -203,7 +203,9 @@ def _named(name: str, array: Any) -> dict[str, Any]:
     kind = _KIND.get(name.lower())
     if flat.shape[1] == 1:
         column = flat[:, 0].tolist()
-        return {kind: column} if kind in ("prediction", "value") else _predictions(column, whole=array.dtype.kind != "f")
+        if kind in ("prediction", "value"):
+            return _labels(column) if kind == "prediction" else _values(column)
+        return _predictions(column, whole=array.dtype.kind != "f")
     return {"scores": flat.astype(float)} if kind == "scores" else _rows(flat) if array.dtype.kind == "f" else {}
 
 

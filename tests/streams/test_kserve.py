@@ -200,6 +200,7 @@ def test_requests_of_both_protocols_become_columns(body: bytes, rows: int, colum
         (b'{"predictions": []}', {}),
         (b'{"outputs": [{"name": "predict", "shape": [2], "datatype": "INT64", "data": [1, 0]}]}', {"prediction": [1, 0]}),
         (b'{"outputs": [{"name": "y", "shape": [2, 1], "datatype": "FP32", "data": [1, 0]}]}', {"value": [1, 0]}),
+        (b'{"outputs": [{"name": "label", "shape": [2], "datatype": "BYTES", "data": ["a", [1]]}]}', {"prediction": ["a", None]}),
         (
             (
                 b'{"outputs": [{"name": "label", "shape": [1], "datatype": "BYTES", "data": ["a"]},'
