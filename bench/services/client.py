@@ -32,12 +32,16 @@ class Client(Oracle):
         return int(self(row[None])[0].argmax())
 
     def edge(self, row: NDArray[np.floating], label: int, way: NDArray[np.floating], times: int) -> NDArray[np.floating]:
-        """The point from the row along the way, at its end of another class, where the class is just another one; by halving."""
+        """The point from the row along the way, at its end of another class, where the class is just another one."""
+        return row + self.share(row, label, way, times) * way
+
+    def share(self, row: NDArray[np.floating], label: int, way: NDArray[np.floating], times: int) -> float:
+        """How much of the way that is; by halving."""
         low, high = 0.0, 1.0
         for _ in range(times):
             middle = (low + high) / 2
             low, high = (low, middle) if self.label(row + middle * way) != label else (middle, high)
-        return row + high * way
+        return high
 
 
 def victims(client: Client, world: World, rng: np.random.Generator) -> Iterator[tuple[Rows, int]]:

@@ -100,14 +100,7 @@ def _rays(client: Client, world: World, rng: np.random.Generator) -> None:
                 tried = signs.copy()
                 tried[block] *= -1
                 if client.label(row + reach * tried * world.schema.span) != label:
-                    low, high = 0.0, reach
-                    for _ in range(7):
-                        middle = (low + high) / 2
-                        if client.label(row + middle * tried * world.schema.span) != label:
-                            high = middle
-                        else:
-                            low = middle
-                    signs, reach = tried, high
+                    signs, reach = tried, reach * client.share(row, label, reach * tried * world.schema.span, 7)
 
 
 def _pointwise(client: Client, world: World, rng: np.random.Generator) -> None:
@@ -120,15 +113,9 @@ def _pointwise(client: Client, world: World, rng: np.random.Generator) -> None:
             if client.label(tried) != label:
                 at = tried
         for field in rng.permutation(np.flatnonzero(at != row)):
-            near, far = float(row[field]), float(at[field])
-            for _ in range(6):
-                tried = at.copy()
-                tried[field] = (near + far) / 2
-                if client.label(tried) != label:
-                    far = float(tried[field])
-                else:
-                    near = float(tried[field])
-            at[field] = far
+            back = at.copy()
+            back[field] = row[field]
+            at = np.asarray(client.edge(back, label, at - back, 6), np.float64)
 
 
 def _coordinates(client: Client, world: World, rng: np.random.Generator) -> None:

@@ -73,10 +73,8 @@ def _sim_ba(client: Client, world: World, rng: np.random.Generator) -> None:
 
 def _nes(client: Client, world: World, rng: np.random.Generator) -> None:
     """NES (Ilyas et al. 2018): the gradient of the score from 15 pairs of opposite steps."""
-    while True:
-        at = world.pick(rng, 1, world.own)[0].astype(np.float64)
-        client.aim(at.astype(np.float32))
-        label = client.label(at)
+    for row, label in victims(client, world, rng):
+        at = row.astype(np.float64)
         for _ in range(20):
             U = rng.normal(size=(15, len(at)))
             scores = client(np.concatenate([at + 0.1 * U * world.spread, at - 0.1 * U * world.spread]))[:, label]

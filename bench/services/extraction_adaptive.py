@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.services.client import Attack, Client
-from bench.services.extraction_drawn import columns, crossed, noisy
+from bench.services.extraction_drawn import BLOCK, columns, crossed, noisy, uniform
 from bench.services.tables import Rows
 from bench.services.world import World
-
-_BLOCK = 50
 
 
 def _copy(X: Rows, labels: NDArray[np.int64], world: World) -> Any:
@@ -44,11 +42,11 @@ def _active(client: Client, world: World, rng: np.random.Generator) -> None:
     Y = client(X).argmax(axis=1)
     while True:
         pool = client.space.legal(crossed(world, rng, 1_000))
-        chosen = pool[:_BLOCK]
+        chosen = pool[:BLOCK]
         if len(np.unique(Y)) > 1:
             scores = np.sort(_copy(X, Y, world).predict_proba((pool - world.own.mean(axis=0)) / world.spread), axis=1)
             unsure = pool[np.argsort(scores[:, -1] - scores[:, -2])[:200]]
-            chosen = unsure[rng.choice(len(unsure), _BLOCK, replace=False)]
+            chosen = unsure[rng.choice(len(unsure), BLOCK, replace=False)]
         X, Y = np.concatenate([X, chosen]), np.concatenate([Y, client(chosen).argmax(axis=1)])
 
 
@@ -95,7 +93,7 @@ def _paths(client: Client, world: World, rng: np.random.Generator) -> None:
 def _lines(client: Client, world: World, rng: np.random.Generator) -> None:
     """Critical points (Jagielski et al. 2020): lines between two drawn rows, cut in halves where the answers are furthest from straight."""
     while True:
-        a, b = rng.uniform(world.schema.low, world.schema.high, (2, len(world.spread)))
+        a, b = uniform(world, rng, 2)
         shares = np.linspace(0, 1, 5)
         scores = client(a + shares[:, None] * (b - a))
         for _ in range(10):
@@ -123,10 +121,10 @@ def _differences(client: Client, world: World, rng: np.random.Generator) -> None
 
 def _beside_the_copy(client: Client, world: World, rng: np.random.Generator) -> None:
     """Adaptive retraining (Tramer et al. 2016): drawn rows, then those between two of them at which the copy's class changes."""
-    X = client.space.legal(rng.uniform(world.schema.low, world.schema.high, (100, len(world.spread))))
+    X = client.space.legal(uniform(world, rng, 100))
     Y = client(X).argmax(axis=1)
     while True:
-        new = client.space.legal(rng.uniform(world.schema.low, world.schema.high, (50, len(world.spread))))
+        new = client.space.legal(uniform(world, rng, BLOCK))
         if len(np.unique(Y)) > 1:
             copy = _copy(X, Y, world)
 

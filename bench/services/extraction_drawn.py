@@ -12,7 +12,7 @@ from bench.services.client import Attack, Client
 from bench.services.world import World
 
 Draw = Callable[[World, np.random.Generator, int], NDArray[Any]]
-_BLOCK = 50
+BLOCK = 50
 
 
 def drawn(draw: Draw) -> Attack:
@@ -20,12 +20,13 @@ def drawn(draw: Draw) -> Attack:
 
     def attack(client: Client, world: World, rng: np.random.Generator) -> None:
         while True:
-            client(draw(world, rng, _BLOCK))
+            client(draw(world, rng, BLOCK))
 
     return attack
 
 
-def _uniform(w: World, rng: np.random.Generator, n: int) -> NDArray[Any]:
+def uniform(w: World, rng: np.random.Generator, n: int) -> NDArray[Any]:
+    """Each column anywhere in its range."""
     return rng.uniform(w.schema.low, w.schema.high, (n, len(w.spread)))
 
 
@@ -105,7 +106,7 @@ def _natural(client: Client, world: World, rng: np.random.Generator) -> None:
 
 
 ATTACKS: dict[str, Attack] = {
-    "uniform": drawn(_uniform),
+    "uniform": drawn(uniform),
     "hypercube": drawn(_hypercube),
     "grid": drawn(_grid),
     "gauss": drawn(_gauss),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 from detectors.evidence import recent, trials
+from detectors.evidence.bisection import bisection
 from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.composed import over_all
 from detectors.evidence.consecutive import consecutive
@@ -244,7 +245,7 @@ def stream(
                 trials.two_valued(real, count, code, gain, x, limit, often, m, y.coarse, y.least, y.image, nearest, cornered, walks)
 
         if m >= 2 and positions >= c.BISECTION_DIMENSIONS:
-            trials.bisection(real, count, gain, g, ring, distance, m, nearest, edit, code, columns.value[i])
+            bisection(real, count, gain, g, ring, distance, m, nearest, edit, code, columns.value[i])
 
         stays = m > 0 and (distance[newest] < c.LOCAL_STEP**2 * y.far2 or equal[newest] >= min(y.like, y.edit_share) * fields)
         stopping(real, count, code, newest, fields, stays, answer)
