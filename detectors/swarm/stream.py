@@ -235,7 +235,7 @@ def stream(
                             theirs, theirs2 = j, away2
             ratio = math.sqrt(theirs2 / max(distance, np.float32(1e-12)))
             if theirs >= 0:
-                stepped = _even(step, ring_step[theirs], limits[3]) or (ratio < _TIGHT_RATIO and crowd >= _CROWD)
+                stepped = _even(step, ring_step[theirs], limits[3]) or (ratio < _TIGHT_RATIO and crowd >= _CROWD and not repeated)
             if mine >= 0 and not stepped:
                 stepped = _even(step, ring_step[mine], limits[3])
             if stepped and theirs >= 0:

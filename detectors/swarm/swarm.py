@@ -60,9 +60,9 @@ class Swarm:
     Per event: *odd* = further from the reference than 99 % of its rows are from each other (pictures: over nine shifts, and none that is a
     moved one which is not odd). *Stepped* = the nearest earlier row of another client in 6 hours (or of the client itself) is nearer than
     the reference, and either all changed columns changed alike (coefficient of variation below the 4 % quantile of the reference, at most
-    .5) or it is within a fifth with 5 such neighbours, or it lies in one spot with 12 rows of several clients and the last one of its own.
-    CUSUMs a client: .08 against .45 stepped, .10 against .70 odd or stepped. A null is higher where more is usual, 2.5 times the median of
-    64 clients' rates (`detectors.swarm.cusum`); cohorts are tickets until 8 clients have shown theirs.
+    .5) or it is within a fifth with 5 such neighbours and nobody asked it before, or it lies in one spot with 12 rows of several clients
+    and the last one of its own. CUSUMs a client: .08 against .45 stepped, .10 against .70 odd or stepped. A null is higher where more is
+    usual, 2.5 times the median of 64 clients' rates (`detectors.swarm.cusum`); cohorts are tickets until 8 clients have shown theirs.
 
     Seeds have ln >= 5, candidates ln >= 2.5, both 3 flags within 400 events of their onset; in the first half hour 2 are enough for a
     client that sent no more before its onset than since. Five seeds whose onsets chain with gaps up to 30 minutes are a cohort, with the

@@ -185,6 +185,16 @@ def test_two_flags_are_enough_for_who_is_new_and_not_for_who_is_known() -> None:
     assert not joins(0, pace=4000.0), "two flags more than an hour apart"
 
 
+def test_newcomers_who_all_ask_the_same_few_rows_do_not_search_around_them() -> None:
+    rng = np.random.default_rng(8)
+    rows = natural(12, 51) + 1.2 * natural(500, 9).std(0)
+    same = np.concatenate([rows, rows + 0.01 * rng.normal(size=rows.shape)]).astype(np.float32)  # some lie next to each other
+    asked = same[rng.integers(0, len(same), 800)]
+    assert send(calibrated(swarm()), asked, 20, first=30, start=1200.0) == []
+    searched_there = asked + 0.01 * rng.normal(size=asked.shape).astype(np.float32)
+    assert len(named(send(calibrated(swarm()), searched_there, 20, first=30, start=1200.0))) >= 16
+
+
 def test_a_wave_that_leaves_fields_at_a_default_is_not_a_swarm() -> None:
     rng = np.random.default_rng(0)
     rows = natural(1500, 6)
