@@ -236,8 +236,7 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
     if _untied(memory, held, look, kept):
         return True
     least = np.maximum(rates, c.GENERATED_MAPPED[0 if held < c.LOOK_REPAIRED_ROWS else 1])
-    if held < c.LOOK_REPAIRED_ROWS:
-        least += np.sqrt(least * (1 - least) / held)
+    least += np.sqrt(least * (1 - least) / held)
     for _ in range(2):
         mapped(z, kept, look)
         _snap(z, look)
