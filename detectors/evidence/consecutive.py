@@ -190,12 +190,12 @@ def consecutive(
 
 
 @njit
-def in_order(count: Any, bins: Any) -> bool:
+def in_order(count: Any, bins: Any, sigmas: float) -> bool:
     """Whether consecutive flips come at like distances, as a search's do: it halves a step, or keeps a radius for a while.
 
     A sensor's noise is the same at all times. Whether its rows are close depends on which columns happened to move, so the distances of its
     flips come in random order. Of n pairs of flips, independent ones with the client's own octaves are alike (an octave apart at most) with
-    probability p; the number is compared with n p + `FLIP_ORDER` sqrt(n p (1 - p)).
+    probability p; the number is compared with n p + ``sigmas`` sqrt(n p (1 - p)).
     """
     total = alike = 0.0
     for a in range(c.OCTAVES):
@@ -205,4 +205,4 @@ def in_order(count: Any, bins: Any) -> bool:
     if total < c.FLIP_ORDER_LEAST:
         return False
     p, n = alike / total**2, total - 1
-    return bool((count[at.IN_ORDER] >> 8) > n * p + c.FLIP_ORDER * np.sqrt(n * p * (1 - p)))
+    return bool((count[at.IN_ORDER] >> 8) > n * p + sigmas * np.sqrt(n * p * (1 - p)))

@@ -225,6 +225,7 @@ LATTICE_U = 0.12
 EDIT_FLIP_ROWS = 1_000  # of the reference, all pairs of which tell how often edits flip: 0 to .25 on half of the services, .36 to .71 on
 EDIT_FLIPS = 0.3  # seven; there flips of edits must come in order, since a person who fills a form flips as often as a search
 POLLED = 4  # (E5, too) exact repeats a distinct row beyond which they are polling; a search on whole numbers repeats itself 1 to 3 times
+LATTICE_ORDER = 2.5  # instead of `FLIP_ORDER`
 LATTICE_Q = (0.4, 0.55, 0.7)
 
 # --- E7: plus or minus eps in several fields (Square) -----------------------------------------------------------------------------

@@ -217,7 +217,7 @@ def judge(
                         s = 1 if trials.quiet_alone(real) > y.ticket else 0
         elif statistic == at.LATTICE:
             s = min(s, _wide(bins))
-            s = s if not (y.rough or y.rough_edits) or in_order(count, bins) else 0
+            s = s if not (y.rough or y.rough_edits) or in_order(count, bins, c.LATTICE_ORDER) else 0
         elif statistic in (at.FLIPS, at.CLOSING):
             edits = count[at.EDITS] > c.FLIP_EDITS * count[at.DISTINCT]
             filled = touched = total = lagged = largest = octaves = two = 0
@@ -238,7 +238,7 @@ def judge(
                 allowed = 0 if octaves < c.LAG_TICKET else (1 if octaves < c.LAG_PAGE else 2)
                 s = min(s, max(allowed, _wide(bins)) if edits else allowed)
             if s > 0 and (y.rough or (edits and statistic == at.CLOSING)):
-                s = s if in_order(count, bins) else 0
+                s = s if in_order(count, bins, c.FLIP_ORDER) else 0
         elif statistic == at.TWO_VALUED:
             if s > max(severity, reached):
                 ring, m = recent.latest(code, count, fields)
