@@ -216,27 +216,6 @@ def flip_rates(G: Floats, Z: Floats, scores: NDArray[np.float32], nearest: float
     return np.asarray(np.minimum(least, 1.0), np.float64)
 
 
-def edit_flip_rate(H: Floats, scores: NDArray[np.float32], equal_share: float) -> float:
-    """How often two ordinary rows are answered differently that share as many fields as an edit that E6 counts; 0 where too few do.
-
-    Args:
-        H: (n, fields) sampled values.
-        scores: (n, classes), or fewer than two classes where the answers are unknown.
-        equal_share: of fields that two ordinary rows share.
-    """
-    if scores.shape[1] < 2:
-        return 0.0
-    known = np.flatnonzero(np.isfinite(scores).all(1))[: c.EDIT_FLIP_ROWS]
-    rows, answer = H[known], scores[known].argmax(1)
-    pairs = flips = 0
-    for i in range(1, len(rows)):
-        equal = (rows[:i] == rows[i]).mean(1)
-        near = (equal >= c.LATTICE_EQUAL) & (equal > equal_share + c.LATTICE_EXCESS) & (equal < 1)
-        pairs += int(near.sum())
-        flips += int((near & (answer[:i] != answer[i])).sum())
-    return flips / pairs if pairs >= c.FLIP_KNOWN else 0.0
-
-
 def symmetric_rate(G: Floats, rng: np.random.Generator) -> float:
     """E5's tolerated rate: how often ordinary rows, one after the other, look like probes in pairs by chance.
 

@@ -173,8 +173,8 @@ LAG_BIN_MIN = 3
 LAG_BIN_EDITS = 0.08  # and this share of them, of a client whose rows are edits: one noisy column at a boundary flips a quarter as often
 # an octave down, a search as often
 LAG_WIDE = 4  # octaves from a random pair's distance down: further than a sensor's noise reaches (it flips at octaves 5 to 8)
-# So many flips there, in three fields or more (a single noisy column reaches them by one large value), open E6's gate, and E3's where rows
-# are edits. Of 24 sensors that flip between edits most have none there, one has 5; searches 12 within 20 to 80 rows.
+# So many flips there, in three fields or more (a single noisy column reaches them by one large value), open E3's gate where rows are edits.
+# Of 24 sensors that flip between edits most have none there, one has 5; searches 12 within 20 to 80 rows.
 LAG_WIDE_TICKET, LAG_WIDE_PAGE = 8, 12
 
 # --- E4: the same flips, rarer but over more scales: a search hidden in cover traffic -----------------------------------------------
@@ -219,13 +219,12 @@ LATTICE_EXCESS = 0.1
 # Share of the reference's other values that lie as near to the one before as the new one. So near in every column they change are .98 of a
 # search's flips in the median (.36 one in ten, on tables of few values), of people's at forms .07 (.39 one in twenty).
 LATTICE_NEAR = 0.4
-# Of 4,842 clients who edit rows, and 6,840 sensors, most of them at a boundary, 4 are paged; 15 and 16 where flips on rough services need
-# not come in order, 402 and 110 with .25 for steps of any size.
 LATTICE_U = 0.12
-EDIT_FLIP_ROWS = 1_000  # of the reference, all pairs of which tell how often edits flip: 0 to .25 on half of the services, .36 to .71 on
-EDIT_FLIPS = 0.3  # seven; there flips of edits must come in order, since a person who fills a form flips as often as a search
 POLLED = 4  # (E5, too) exact repeats a distinct row beyond which they are polling; a search on whole numbers repeats itself 1 to 3 times
-LATTICE_ORDER = 2.5  # instead of `FLIP_ORDER`
+# So many flips as `LAG_WIDE` says, and `FLIP_ORDER` then: few in good order, or more. Of 6,960 clients who edit rows, or hang at a boundary, 5
+# are paged, and of 1,214 searches 156 by E6, 53 before a fifth; with 12 and 4 standard deviations, and those on rough services alone, 15, 140
+# and 29. Of 11,700 earlier clients 512 were where steps might be of any size, with .25 tolerated.
+LATTICE_WIDE, LATTICE_ORDER = (6, 12), (2.5, 2.0)
 LATTICE_Q = (0.4, 0.55, 0.7)
 
 # --- E7: plus or minus eps in several fields (Square) -----------------------------------------------------------------------------

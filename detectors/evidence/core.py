@@ -37,7 +37,7 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
         float(np.exp(r.smooth_limit)) - 1e-4, r.smooth_halved, r.coarse,
         np.full(len(r.coarse), c.TWO_VALUED_BIG) if r.image else least_steps(r.look.share), r.fresh_share, _ordinary(r),
         float(np.exp(ln_page)), float(np.exp(ln_ticket)),
-        r.look, r.middle, r.calm, r.bond, r.generated, bool(r.flip_rates[0] > c.FLIP_U[0]), bool(r.edit_flip_rate > c.EDIT_FLIPS),
+        r.look, r.middle, r.calm, r.bond, r.generated, bool(r.flip_rates[0] > c.FLIP_U[0]),
         np.concatenate([np.zeros((len(r.look.share), 1), np.float32), r.look.share.cumsum(1)], axis=1),
     )  # fmt: skip
 

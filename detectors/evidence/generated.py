@@ -236,7 +236,8 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
     if _untied(memory, held, look, kept):
         return True
     least = np.maximum(rates, c.GENERATED_MAPPED[0 if held < c.LOOK_REPAIRED_ROWS else 1])
-    least += np.sqrt(least * (1 - least) / held)
+    if held < c.LOOK_REPAIRED_ROWS or len(look.curved):  # maps of curves err, whatever the number of rows
+        least += np.sqrt(least * (1 - least) / held)
     for _ in range(2):
         mapped(z, kept, look)
         _snap(z, look)

@@ -63,7 +63,6 @@ class Yardsticks(NamedTuple):
     bond: Bond
     generated: Generated
     rough: bool  # ordinary neighbours are answered differently, too
-    rough_edits: bool  # and ordinary rows that share most fields
     below: NDArray[np.float32]  # (F, 257) share of the reference's rows below each code
 
 
@@ -121,12 +120,29 @@ def _around(count: Any, code: Any, y: Yardsticks) -> bool:
 
 
 @njit
-def _wide(bins: Any) -> int:
-    """The severity that flips of consecutive rows allow which lie further apart than a sensor's noise reaches."""
+def _far(bins: Any) -> int:
+    """How many flips of consecutive rows lie further apart than a sensor's noise reaches."""
     far = 0
     for k in range(c.LAG_WIDE):
         far += bins[c.OCTAVES + k]
+    return far
+
+
+@njit
+def _wide(bins: Any) -> int:
+    """The severity that these allow."""
+    far = _far(bins)
     return 0 if far < c.LAG_WIDE_TICKET else (1 if far < c.LAG_WIDE_PAGE else 2)
+
+
+@njit
+def _adjusts_at_all_scales(count: Any, bins: Any) -> bool:
+    """Whether some of E6's flips lie further apart than a sensor's noise reaches, and all come in order; the surer where they are few."""
+    far = _far(bins)
+    for k in range(len(c.LATTICE_WIDE)):
+        if far >= c.LATTICE_WIDE[k] and in_order(count, bins, c.LATTICE_ORDER[k]):
+            return True
+    return False
 
 
 @njit
@@ -216,8 +232,7 @@ def judge(
                     if not are_averages(memory, held, count, y.look.share, y.halved):
                         s = 1 if trials.quiet_alone(real) > y.ticket else 0
         elif statistic == at.LATTICE:
-            s = min(s, _wide(bins))
-            s = s if not (y.rough or y.rough_edits) or in_order(count, bins, c.LATTICE_ORDER) else 0
+            s = s if _adjusts_at_all_scales(count, bins) else 0
         elif statistic in (at.FLIPS, at.CLOSING):
             edits = count[at.EDITS] > c.FLIP_EDITS * count[at.DISTINCT]
             filled = touched = total = lagged = largest = octaves = two = 0

@@ -21,7 +21,7 @@ from detectors.evidence.second_look import Look, fit_look
 from detectors.evidence.sound import check
 from detectors.state import pack, reading, unpack
 
-_KIND, _VERSION = "evidence.reference", 13
+_KIND, _VERSION = "evidence.reference", 14
 Float32s = NDArray[np.float32]
 
 
@@ -74,7 +74,6 @@ class EvidenceReference:
     smooth_halved: float  # share of the reference's rows below the limit if their energy were halved
     flat_rates: Floats  # (3,)
     flip_rates: Floats  # (3,)
-    edit_flip_rate: float
     symmetric_rate: float
     bisection_rate: float
     look: Look
@@ -196,7 +195,6 @@ class EvidenceReference:
             smooth_halved=smooth_halved,
             flat_rates=flat_rates,
             flip_rates=calibrate.flip_rates(position, clipped, scores, nearest),
-            edit_flip_rate=calibrate.edit_flip_rate(H, scores, equal_share),
             symmetric_rate=calibrate.symmetric_rate(position, rng),
             bisection_rate=calibrate.bisection_rate(position, np.random.default_rng(seed)),
             look=look,

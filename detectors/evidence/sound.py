@@ -94,7 +94,7 @@ def check(body: dict[str, Any]) -> dict[str, Any]:
         if name != "remarkable" and not np.isfinite(array).all():  # there NaN says that nothing is remarkable
             raise StateError(f"evidence reference: {name} is not finite")
     numbers = {name: body[name] for name in ("nearest", "far", "equal_share", "edit_share", "repeated_share", "symmetric_rate")}
-    numbers |= {name: body[name] for name in ("fresh_share", "edit_flip_rate", "bisection_rate")}
+    numbers |= {name: body[name] for name in ("fresh_share", "bisection_rate")}
     numbers |= {"look.limit": look.limit, "look.shuffled": look.shuffled}
     bond = body["bond"]
     numbers |= {"smooth_rate": body["smooth_rate"], "smooth_halved": body["smooth_halved"]}
