@@ -139,10 +139,8 @@ def _wide(bins: Any) -> int:
 def _adjusts_at_all_scales(count: Any, bins: Any) -> bool:
     """Whether some of E6's flips lie further apart than a sensor's noise reaches, and all come in order; the surer where they are few."""
     far = _far(bins)
-    for k in range(len(c.LATTICE_WIDE)):
-        if far >= c.LATTICE_WIDE[k] and in_order(count, bins, c.LATTICE_ORDER[k]):
-            return True
-    return False
+    well, often = c.LATTICE_ORDER
+    return bool((far >= c.LATTICE_WIDE[0] and in_order(count, bins, well)) or (far >= c.LATTICE_WIDE[1] and in_order(count, bins, often)))
 
 
 @njit
