@@ -221,8 +221,8 @@ LATTICE_EXCESS = 0.1
 LATTICE_NEAR = 0.4
 LATTICE_U = 0.12
 POLLED = 4  # (E5, too) exact repeats a distinct row beyond which they are polling; a search on whole numbers repeats itself 1 to 3 times
-# So many flips as `LAG_WIDE` says, and `FLIP_ORDER` then: few in good order, or more. Of 6,960 clients who edit rows or hang at a boundary 5
-# are paged, and of 1,214 searches 156 by E6, 53 before a fifth; with 12 and 4 standard deviations, and those on rough services alone, 15,
+# So many flips as `LAG_WIDE` says, and `FLIP_ORDER` then: few in good order, or more. Of 6,960 people at forms and sensors at boundaries
+# 5 are paged, and of 1,214 searches 156 by E6, 53 before a fifth; with 12 and 4 standard deviations, on rough services alone, 15,
 # 140 and 29. Of 11,700 earlier clients 512 were where steps might be of any size, with .25 tolerated.
 LATTICE_WIDE, LATTICE_ORDER = (6, 12), (2.5, 2.0)
 LATTICE_Q = (0.4, 0.55, 0.7)
