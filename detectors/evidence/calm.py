@@ -92,7 +92,8 @@ def _averages(rows: Floats, columns: Sampled, held: int, rng: np.random.Generato
 def _calm(rows: Floats, z: Floats, columns: Sampled, middle: Middle, held: int, rng: np.random.Generator) -> Iterator[Floats]:
     """Windows of ordinary clients whose rows lie nearer to the middle than others' do, and of what mends or spoils rows.
 
-    The typical nine, seven, five of ten rows; those nearest to the most typical one, or to any; outliers cut at quantiles; the low or
+    The typical nine, seven, five of ten rows; those nearest to the most typical one, or to any; a few
+    cases and those most like each; outliers cut at quantiles; the low or
     high fifth of a column; gaps filled with middles; columns that are a default; other units; noise; coarse rounding; and as they are.
     """
     n, fields = rows.shape
@@ -114,6 +115,8 @@ def _calm(rows: Floats, z: Floats, columns: Sampled, middle: Middle, held: int, 
             yield some(part)
         for part in around(rng.integers(n), 0.5, 0.3, 0.1):
             yield some(part)
+        cases = rng.integers(n, size=c.CALM_CASES[k % len(c.CALM_CASES)])
+        yield some(np.concatenate([part for row in cases for part in around(row, 0.0)]))
         for least, most in cuts:
             yield np.clip(some(rows), least, most)
         f = rng.integers(fields)

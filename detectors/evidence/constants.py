@@ -64,9 +64,13 @@ LOOK_NOISE, LOOK_NOISE_QUANTILE = 0.1, 0.9  # sd of each column: an instrument's
 LOOK_SHARE = 0.2  # of the way from ordinary to shuffled reference rows: one attack row in four, behind cover traffic, is still confirmed
 LOOK_REPAIRED = (0.5, 0.4)  # of the way, after the columns were mapped: from fewer rows than the next number, from more
 LOOK_REPAIRED_ROWS = 64  # of wrong units .23 to .40 are left with 30 rows and .17 to .24 with 96, of shuffled rows .87 and more
-LOOK_FILLED, LOOK_FILLED_LEAST = 0.12, 4  # share and number of rows in which one value marks a column as filled by a default
+LOOK_FILLED, LOOK_FILLED_LEAST = 0.12, 4  # share and number of rows in which one value marks a column as filled by a default; the
+# number is enough for one that the reference has not: of 36 clients who sent codes for what is missing 33 were paged, none is
 # Share of the rows that such values fill in a column of templates, and of the columns that may be, at most.
 LOOK_TEMPLATE = 0.8, 0.8
+# Correlation with what the others say below which a column is turned, and how many are: 10 of 10 clients who had one of another sign, made
+# rows 8 of 320 (by luck -.2 to .2).
+LOOK_TURNED, LOOK_TURNED_COLUMNS = -0.5, 2
 LOOK_ROWS = 12  # rows with half of their fields left; fewer say nothing
 LOOK_TIED_ROWS, LOOK_TIED_DRAWS = (12, 24, 48, 96), 20  # for so many rows, the mean of so many draws of the reference's
 LOOK_TIED = 0.9  # of that: rows of ranges that the reference has not have 1.1 to 1.3, made rows 0 to .85
@@ -105,8 +109,9 @@ MIDDLE_LOOKS = 3  # halvings of the distinct rows between two looks: eight looks
 # Averages or calm rows (`detectors.evidence.calm`):
 CALM_ROWS = (64, 96)  # of a window, from the first rows that E8 speaks of to a full memory
 CALM_AVERAGES, CALM_POOLS = 128, (30, 60)  # windows of averages, of so many rows each; rows that some are made of
-CALM_WINDOWS = 16  # of each of 21 calm kinds
+CALM_WINDOWS = 16  # of each of 22 calm kinds
 CALM_LEAST = 20  # rows of a part
+CALM_CASES = (2, 4, 8, 12)  # cases, each with so many rows that are most like it
 CALM_RIDGE = 0.01
 CALM_MARGIN = 0.5  # nats above the calmest window
 CALM_TIED = 0.06  # equal pairs of a column above the reference's: averages -.2 to .03, three gaps in ten filled with one value .09
@@ -332,6 +337,8 @@ GENERATED_TIES = 0.05  # chance of two equal codes from which a column counts as
 # Share of the reference's equal pairs; columns with fewer; and standard deviations. No change of units does that: of newcomers of another
 # kind, 26 to 42 rows each, the second column is .7 to 2.2 below by chance, of made rows 2.7 to 9.
 GENERATED_TIED = 0.7, 2, 2.5
+# Of the rows above the second limit, that say so as well: noise, prices that have moved, two sources .3 to .48, nine of ten made ones more.
+GENERATED_UNTIED = 0.5
 GENERATED_KNOWN = 12  # clients before it may speak without `POPULATION_ALONE`: 9 of 1,302 extraction ids of three seeds came before
 GENERATED_MOVED = 0.1  # excess of the population's tolerated rates above which the trees do not know it, and begin anew
 GENERATED_SURE = 0.1  # of the remembered rows above the second limit: prices raised by some percent reach .38 and .01

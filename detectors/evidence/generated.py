@@ -34,7 +34,7 @@ from detectors.evidence.examples import made, met
 from detectors.evidence.habits import careless, habits, measured, powers, shows, spread_of_pairs
 from detectors.evidence.residual import Floats, ledoit_wolf
 from detectors.evidence.sampled import Sampled, parts, shares_of
-from detectors.evidence.second_look import Look, complete, decoded, filled, mapped
+from detectors.evidence.second_look import Look, complete, decoded, filled, mapped, turned
 from detectors.lean import allocating
 
 Bytes = NDArray[np.uint8]
@@ -233,13 +233,14 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
     share, rates = shares(z, kept, look, generated), generated.rates
     if share[1] < c.GENERATED_SURE or not (share > np.maximum(rates + c.GENERATED_WAY * (1 - rates), generated.usual)).any():
         return False
-    if _untied(memory, held, look, kept):
+    if share[1] >= c.GENERATED_UNTIED and _untied(memory, held, look, kept):
         return True
     least = np.maximum(rates, c.GENERATED_MAPPED[0 if held < c.LOOK_REPAIRED_ROWS else 1])
     if held < c.LOOK_REPAIRED_ROWS or len(look.curved):  # maps of curves err, whatever the number of rows
         least += np.sqrt(least * (1 - least) / held)
     for _ in range(2):
         mapped(z, kept, look)
+        turned(z, kept, look)
         _snap(z, look)
         if not (shares(z, kept, look, generated) > least).any():
             return False

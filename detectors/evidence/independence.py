@@ -30,7 +30,7 @@ from detectors.evidence import constants as c
 from detectors.evidence.place import told_of_each_other
 from detectors.evidence.residual import Floats, ledoit_wolf
 from detectors.evidence.sampled import parts
-from detectors.evidence.second_look import Look, decoded
+from detectors.evidence.second_look import Look, decoded, filled
 from detectors.lean import allocating
 
 
@@ -148,24 +148,31 @@ def could_be_bound(memory: Any, held: int, look: Look, bond: Bond) -> bool:
 def bound_without_one(memory: Any, held: int, look: Look, bond: Bond) -> bool:
     """Whether the remembered rows hang together as the reference's once some one column is left out: it was joined to the wrong rows.
 
-    Of ``b - a`` in expectation without it, `INDEPENDENT_WITHOUT` of the reference's, and by more than independent columns have by chance.
+    Filled values are left out, too. Of ``b - a`` in expectation without it, `INDEPENDENT_WITHOUT` of the reference's, and by more than
+    independent columns have by chance.
     """
     fields = len(look.step)
     weight, usual = _pairs(look, bond)
-    x = np.empty((held, fields))
+    z, kept, x = np.empty((held, fields)), np.ones((held, fields), np.bool_), np.zeros((held, fields))
+    filled(memory, held, look, z, kept)
     for f in range(fields):
+        known = mean = 0.0
         for i in range(held):
-            x[i, f] = memory[f * c.MEMORY + i]
-        x[:, f] -= x[:, f].mean()
+            known += kept[i, f]
+            mean += memory[f * c.MEMORY + i] if kept[i, f] else 0.0
+        for i in range(held):
+            x[i, f] = memory[f * c.MEMORY + i] - mean / max(known, 1.0) if kept[i, f] else 0.0
     own, chance = np.zeros((fields, fields)), np.zeros((fields, fields))
     for f in range(fields):
         for g in range(f):
-            together = square = 0.0
+            together = square = both = 0.0
             for i in range(held):
-                together += x[i, f] * x[i, g] / held
-                square += (x[i, f] * x[i, g]) ** 2 / held
-            own[f, g] = -weight[f, g] * together
-            chance[f, g] = weight[f, g] ** 2 * square / held
+                both += kept[i, f] and kept[i, g]
+                together += x[i, f] * x[i, g]
+                square += (x[i, f] * x[i, g]) ** 2
+            if both >= c.LOOK_ROWS:
+                own[f, g] = -weight[f, g] * together / both
+                chance[f, g] = weight[f, g] ** 2 * square / both**2
     for j in range(fields):
         left = usual.sum() - usual[j].sum() - usual[:, j].sum()
         found = own.sum() - own[j].sum() - own[:, j].sum()

@@ -1,11 +1,12 @@
 """Before E1 speaks: are the client's remembered rows still implausible once the ordinary reasons are allowed for?
 
-Three ordinary reasons make every row of a client jointly implausible: other units (an affine map a column), fields filled with a default,
-and fields missing now and then. So the rows in memory (at most 96, 16 columns, in steps of .012 of a range) are judged again: values that
-one column repeats far more than the reference does, or a handful of them (profiles, to which other fields are put), are replaced by what
-the row's other values suggest and not judged; and once as they are, once without each row's worst value (a gap, or one column that is
-new), once with each column mapped to the reference's mean and scatter. Shuffled, random and generated rows stay implausible every time, by
-more than a standard deviation of their share.
+Four ordinary reasons make every row of a client jointly implausible: other units (an affine map a column), a column of the other sign,
+fields filled with a default or a code for what is missing, and fields missing now and then. So the rows in memory (at most 96, 16 columns,
+in steps of .012 of a range) are judged again: values that one column repeats far more than the reference does, or a handful of them
+(profiles, to which other fields are put), are replaced by what the row's other values suggest and not judged; and once as they are, once
+without each row's worst value (a gap, or one column that is new), once with each column mapped to the reference's mean and scatter, and
+turned where it runs against the others. Shuffled, random and generated rows stay implausible every time, by more than a standard
+deviation of their share.
 It is a gate, not evidence: it can only keep a ticket or page back. Runs at a crossing only; about .2 ms.
 """
 
@@ -106,6 +107,7 @@ def confirms(memory: Any, held: int, look: Look) -> bool:
     if not _implausible(_trimmed(z, kept, look), look.trimmed[0], _needed(look.trimmed[1], c.LOOK_SHARE)):
         return False
     mapped(z, kept, look)
+    turned(z, kept, look)
     way = c.LOOK_REPAIRED[0] if held < c.LOOK_REPAIRED_ROWS else c.LOOK_REPAIRED[1]
     return bool(_implausible(_energies(z, kept, look), look.limit, _needed(look.shuffled, way)))
 
@@ -114,21 +116,25 @@ def confirms(memory: Any, held: int, look: Look) -> bool:
 def filled(memory: Any, held: int, look: Look, z: Any, kept: Any) -> None:
     """Standardised values z (held, F) of remembered rows, and which were not filled: of a value that its column repeats far too often.
 
-    Or of a column with a handful of such values and next to no others: profiles and templates, with other fields put to them.
+    That is a column's most frequent value, or one that no row of the reference has, or that is out of range: a code for what is missing.
+    Or all of a column with a handful of such values and next to no others: profiles and templates, with other fields put to them.
     """
     fields = len(look.step)
     times, template = np.empty(256, np.int64), np.zeros(fields, np.bool_)
     decoded(memory, held, look, z)
     for f in range(fields):
-        mode = recent.tally(memory, held, f, times)
-        repeated = 0
+        value = recent.tally(memory, held, f, times)
+        repeated = missing = 0
         for k in range(256):
             if times[k] >= c.LOOK_FILLED_LEAST and times[k] > 2 * look.share[f, k] * held + 3:
                 repeated += times[k]
+                if times[k] > missing and (look.share[f, k] == 0 or k in (0, c.CODE_LAST)):
+                    value, missing = k, times[k]
         template[f] = repeated >= c.LOOK_TEMPLATE[0] * held
-        often = times[mode] >= max(c.LOOK_FILLED_LEAST, c.LOOK_FILLED * held) and times[mode] > 2 * look.share[f, mode] * held + 3
+        least = c.LOOK_FILLED_LEAST if missing else max(c.LOOK_FILLED_LEAST, c.LOOK_FILLED * held)
+        often = times[value] >= least and times[value] > 2 * look.share[f, value] * held + 3
         for i in range(held):
-            kept[i, f] = not (often and memory[f * c.MEMORY + i] == mode)
+            kept[i, f] = not (often and memory[f * c.MEMORY + i] == value)
     if template.sum() <= c.LOOK_TEMPLATE[1] * fields:  # not of rows that are combined of few values throughout
         for f in range(fields):
             if template[f]:
@@ -160,6 +166,31 @@ def mapped(z: Any, kept: Any, look: Look) -> None:
             if sd > 0:
                 for i in range(held):
                     z[i, f] = look.mean[f] + (z[i, f] - mean) / sd * look.sd[f]
+
+
+@allocating
+def turned(z: Any, kept: Any, look: Look) -> None:
+    """Turns columns of z (held, F) about the reference's mean whose values go against what the others say: of another sign, two at most."""
+    held, fields = z.shape
+    for _ in range(c.LOOK_TURNED_COLUMNS):
+        least, which = c.LOOK_TURNED, -1
+        for f in range(fields):
+            own = said = both = 0.0
+            for i in range(held):
+                if kept[i, f]:
+                    x, others = z[i, f] - look.mean[f], 0.0
+                    for t in range(fields):
+                        if t != f and kept[i, t]:
+                            others -= look.precision[f, t] * (z[i, t] - look.mean[t])
+                    own += x * x
+                    said += others * others
+                    both += x * others
+            if both < least * np.sqrt(own * said):
+                least, which = both / np.sqrt(own * said), f
+        if which < 0:
+            return
+        for i in range(held):
+            z[i, which] = 2 * look.mean[which] - z[i, which]
 
 
 @njit

@@ -104,6 +104,14 @@ def test_ordinary_rows_in_other_units_with_defaults_or_rounded_are_not_named(ref
         assert named(reference, rows) == []
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_client_whose_noise_hides_that_values_recur_is_not_named(reference: EvidenceReference, seed: int) -> None:
+    """Numbers blurred for privacy are whole still, and repeat less; what is made looks made by more."""
+    rng, X = np.random.default_rng(seed), orders(300, 50 + seed)
+    assert named(reference, np.round(X + 0.15 * X.std(0) * rng.laplace(size=X.shape))) == []
+    assert 2 in {severity for severity, _ in named(reference, np.round(rng.uniform(X.min(0), X.max(0), X.shape)))}
+
+
 def service(reference: EvidenceReference, asked: list[Rows]) -> tuple[ClientEvidence, set[tuple[int, int]]]:
     """Twenty ordinary clients, then these; who of them was named by E12, and how severely."""
     clients, found = beside(reference, ordinary(), asked)

@@ -73,6 +73,14 @@ def test_fields_filled_by_a_default_now_and_then_are_ordinary(reference: Evidenc
     assert not [one for one in crossings(reference, [X]) if one[2] == INDEPENDENT]
 
 
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3])
+@pytest.mark.parametrize("code", [99, -9])
+def test_a_code_for_what_is_missing_is_no_extraction(reference: EvidenceReference, code: int, share: float) -> None:
+    X = counts(600, 9)
+    X = np.where(np.random.default_rng(8).random(X.shape) < share, code, X).astype(np.float32)
+    assert crossings(reference, [X]) == []
+
+
 def test_rows_that_still_hang_together_hold_it_back_whatever_its_evidence() -> None:
     rng = np.random.default_rng(0)
     X = strong.rows(3000, 1)

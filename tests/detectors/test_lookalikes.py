@@ -211,6 +211,22 @@ def test_what_a_generator_makes_of_a_few_numbers_has_a_law_of_its_own_and_lies_a
     assert not is_another_population(memory, MEMORY, reference.look)
 
 
+def twins(n: int, seed: int) -> Rows:
+    """Two causes, each read twice, and their sum."""
+    rng = np.random.default_rng(seed)
+    u, v, *noise = rng.normal(size=(6, n))
+    return np.stack([u, u + 0.3 * noise[0], v, v + 0.3 * noise[1], u + v + 0.3 * noise[2], noise[3]], axis=1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("column", [1, 3])
+def test_a_column_of_the_other_sign_is_no_extraction_and_shuffled_ones_are(column: int, seed: int) -> None:
+    asked = twins(300, 60 + seed)
+    asked[:, column] *= -1
+    assert severity(twins, asked, first) == 0
+    assert severity(twins, np.random.default_rng(seed).permuted(asked, axis=0), first) == 2
+
+
 def journeys(n: int, seed: int) -> Rows:
     """Leaving as planned and in fact, duration and distance, day, month, carrier: two pairs that hang together, three columns alone."""
     rng = np.random.default_rng(seed)
