@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench.services import (
     benign,
+    careless,
     evasion_by_decisions,
     evasion_by_scores,
     extraction_adaptive,
@@ -64,7 +65,7 @@ def _sent(how: pace.Pace, rng: np.random.Generator, rows: Rows, truth: str, begi
 
 def _ordinary(world: World, seed: int, share: float) -> list[Traffic]:
     out = []
-    for kind in benign.KINDS:
+    for kind in (*benign.KINDS, *careless.KINDS):
         if kind.pictures is not None and kind.pictures != (world.table.image is not None):
             continue
         start = float(_rng(world, seed, kind.name).uniform(0.1, 0.5) * pace.SPAN) if kind.wave else None
