@@ -116,7 +116,7 @@ def confirms(memory: Any, held: int, look: Look) -> bool:
 def filled(memory: Any, held: int, look: Look, z: Any, kept: Any) -> None:
     """Standardised values z (held, F) of remembered rows, and which were not filled: of a value that its column repeats far too often.
 
-    That is a column's most frequent value, or one that no row of the reference has, or that is out of range: a code for what is missing.
+    That is a column's most frequent value, or one beyond all of the reference's: a code for what is missing.
     Or all of a column with a handful of such values and next to no others: profiles and templates, with other fields put to them.
     """
     fields = len(look.step)
@@ -124,11 +124,13 @@ def filled(memory: Any, held: int, look: Look, z: Any, kept: Any) -> None:
     decoded(memory, held, look, z)
     for f in range(fields):
         value = recent.tally(memory, held, f, times)
+        seen = np.flatnonzero(look.share[f])
+        first, last = max(seen[0], 1), min(seen[-1], c.CODE_LAST - 1)
         repeated = missing = 0
         for k in range(256):
             if times[k] >= c.LOOK_FILLED_LEAST and times[k] > 2 * look.share[f, k] * held + 3:
                 repeated += times[k]
-                if times[k] > missing and (look.share[f, k] == 0 or k in (0, c.CODE_LAST)):
+                if times[k] > missing and not first <= k <= last:
                     value, missing = k, times[k]
         template[f] = repeated >= c.LOOK_TEMPLATE[0] * held
         least = c.LOOK_FILLED_LEAST if missing else max(c.LOOK_FILLED_LEAST, c.LOOK_FILLED * held)
