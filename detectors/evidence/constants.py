@@ -337,8 +337,9 @@ GENERATED_TIES = 0.05  # chance of two equal codes from which a column counts as
 # Share of the reference's equal pairs; columns with fewer; and standard deviations. No change of units does that: of newcomers of another
 # kind, 26 to 42 rows each, the second column is .7 to 2.2 below by chance, of made rows 2.7 to 9.
 GENERATED_TIED = 0.7, 2, 2.5
-# Of the rows above the second limit, that say so as well: noise, prices that have moved, two sources .3 to .48, nine of ten made ones more.
-GENERATED_UNTIED = 0.5
+# Of the rows above the first limit or the second, that say so as well: noise, prices that have moved and two sources less in 14 of 22
+# clients, made ones in 8 of 75.
+GENERATED_UNTIED = np.array([0.78, 0.45])
 GENERATED_KNOWN = 12  # clients before it may speak without `POPULATION_ALONE`: 9 of 1,302 extraction ids of three seeds came before
 GENERATED_MOVED = 0.1  # excess of the population's tolerated rates above which the trees do not know it, and begin anew
 GENERATED_SURE = 0.1  # of the remembered rows above the second limit: prices raised by some percent reach .38 and .01

@@ -233,7 +233,7 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
     share, rates = shares(z, kept, look, generated), generated.rates
     if share[1] < c.GENERATED_SURE or not (share > np.maximum(rates + c.GENERATED_WAY * (1 - rates), generated.usual)).any():
         return False
-    if share[1] >= c.GENERATED_UNTIED and _untied(memory, held, look, kept):
+    if (share[:2] >= c.GENERATED_UNTIED).any() and _untied(memory, held, look, kept):
         return True
     least = np.maximum(rates, c.GENERATED_MAPPED[0 if held < c.LOOK_REPAIRED_ROWS else 1])
     if held < c.LOOK_REPAIRED_ROWS or len(look.curved):  # maps of curves err, whatever the number of rows
