@@ -65,7 +65,7 @@ LOOK_SHARE = 0.2  # of the way from ordinary to shuffled reference rows: one att
 LOOK_REPAIRED = (0.5, 0.4)  # of the way, after the columns were mapped: from fewer rows than the next number, from more
 LOOK_REPAIRED_ROWS = 64  # of wrong units .23 to .40 are left with 30 rows and .17 to .24 with 96, of shuffled rows .87 and more
 LOOK_FILLED, LOOK_FILLED_LEAST = 0.12, 4  # share and number of rows in which one value marks a column as filled by a default; the
-# number is enough for one beyond the reference's: of 36 clients who sent codes for what is missing 33 were paged, none is
+# number is enough for one beyond the reference's: of 36 clients who sent codes for what is missing 32 were paged, none is
 # Share of the rows that such values fill in a column of templates, and of the columns that may be, at most.
 LOOK_TEMPLATE = 0.8, 0.8
 # Correlation with what the others say below which a column is turned, and how many are: 10 of 10 clients who had one of another sign, made
