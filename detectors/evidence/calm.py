@@ -92,9 +92,9 @@ def _averages(rows: Floats, columns: Sampled, held: int, rng: np.random.Generato
 def _calm(rows: Floats, z: Floats, columns: Sampled, middle: Middle, held: int, rng: np.random.Generator) -> Iterator[Floats]:
     """Windows of ordinary clients whose rows lie nearer to the middle than others' do, and of what mends or spoils rows.
 
-    The typical nine, seven, five of ten rows; those nearest to the most typical one, or to any; a few
-    cases and those most like each; outliers cut at quantiles; the low or
-    high fifth of a column; gaps filled with middles; columns that are a default; other units; noise; coarse rounding; and as they are.
+    The typical nine, seven, five of ten rows; those nearest to the most typical one, or to any; a few cases and those most like each;
+    outliers cut at quantiles; the low or high fifth of a column; gaps filled with middles; columns that are a default; other units; noise;
+    coarse rounding; and as they are.
     """
     n, fields = rows.shape
     sd, mean, median = np.maximum(rows.std(0), 1e-9), rows.mean(0), np.median(rows, axis=0)

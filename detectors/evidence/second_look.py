@@ -124,8 +124,9 @@ def filled(memory: Any, held: int, look: Look, z: Any, kept: Any) -> None:
     decoded(memory, held, look, z)
     for f in range(fields):
         value = recent.tally(memory, held, f, times)
-        seen = np.flatnonzero(look.share[f])
-        first, last = max(seen[0], 1), min(seen[-1], c.CODE_LAST - 1)
+        first, last = c.CODE_LAST, 0
+        for k in range(1, c.CODE_LAST):
+            first, last = (min(first, k), k) if look.share[f, k] > 0 else (first, last)
         repeated = missing = 0
         for k in range(256):
             if times[k] >= c.LOOK_FILLED_LEAST and times[k] > 2 * look.share[f, k] * held + 3:
