@@ -125,8 +125,9 @@ def filled(memory: Any, held: int, look: Look, z: Any, kept: Any) -> None:
     for f in range(fields):
         value = recent.tally(memory, held, f, times)
         first, last = c.CODE_LAST, 0
-        for k in range(1, c.CODE_LAST):
+        for k in range(256):
             first, last = (min(first, k), k) if look.share[f, k] > 0 else (first, last)
+        first, last = max(first, 1), min(last, c.CODE_LAST - 1)  # at the ends of the codes anything may lie
         repeated = missing = 0
         for k in range(256):
             if times[k] >= c.LOOK_FILLED_LEAST and times[k] > 2 * look.share[f, k] * held + 3:
