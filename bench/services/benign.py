@@ -138,7 +138,7 @@ def _gaps(w: World, rng: np.random.Generator) -> Rows:
 def _rounded(w: World, rng: np.random.Generator) -> Rows:
     """Numbers are rounded to a fifth to a half of a standard deviation; names are not."""
     rows, step = w.pick(rng, 180), rng.choice([0.2, 0.5]) * w.spread
-    return np.asarray(np.where(w.table.codes, rows, np.round(rows / step) * step), np.float32)
+    return w.numbers(rows, np.round(rows / step) * step)
 
 
 def _drifting(w: World, rng: np.random.Generator) -> Rows:
@@ -146,13 +146,13 @@ def _drifting(w: World, rng: np.random.Generator) -> Rows:
     a, b = w.pick(rng, 2)
     way = np.clip(np.cumsum(rng.normal(0.0025, 0.01, 400)), 0, 1)[:, None]
     rows = a * (1 - way) + b * way + 0.01 * w.spread * rng.normal(size=(400, len(a)))
-    return np.asarray(np.where(w.table.codes, a, rows), np.float32)
+    return w.numbers(a, rows)
 
 
 def _still(w: World, rng: np.random.Generator) -> Rows:
     """A sensor that hangs near one row, a little noisy."""
     a = w.pick(rng, 1)[0]
-    return np.asarray(np.where(w.table.codes, a, a + 0.04 * w.spread * rng.normal(size=(300, len(a)))), np.float32)
+    return w.numbers(a, a + 0.04 * w.spread * rng.normal(size=(300, len(a))))
 
 
 def _sequence(w: World, rng: np.random.Generator) -> Rows:
@@ -169,7 +169,7 @@ def _sequence(w: World, rng: np.random.Generator) -> Rows:
     return rows[order]
 
 
-def _in_order(w: World, rng: np.random.Generator) -> Rows:
+def in_order(w: World, rng: np.random.Generator) -> Rows:
     """Rows as they follow each other in the source."""
     begin = int(rng.integers(0, max(1, len(w.benign) - 250)))
     return w.benign[begin : begin + 250]
@@ -276,7 +276,7 @@ KINDS = (
     Kind("sensor_drift", 2, _drifting, pace.clockwork(60.0)),
     Kind("sensor_still", 2, _still, pace.clockwork(60.0)),
     Kind("sequence", 2, _sequence, pace.sitting),
-    Kind("in_order", 2, _in_order, pace.batch),
+    Kind("in_order", 2, in_order, pace.batch),
     Kind("portfolio", 2, _portfolio, pace.spread_over(4 * pace.DAY), pictures=False),
     Kind("known_customers", 2, _known, pace.sessions),
     Kind("edge_tester", 1, _edges, pace.sitting),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.services import pace
-from bench.services.benign import Kind
+from bench.services.benign import Kind, in_order
 from bench.services.tables import Rows
 from bench.services.world import World
 
@@ -20,14 +20,10 @@ def _numbers(w: World) -> NDArray[np.int64]:
     return measured if len(measured) else np.arange(len(w.spread))
 
 
-def _where_numbers(w: World, rows: Rows, changed: NDArray[np.floating]) -> Rows:
-    return np.asarray(np.where(w.table.codes, rows, changed), np.float32)
-
-
 def _blurred(w: World, rng: np.random.Generator) -> Rows:
     """Noise for privacy, of one scale for all columns."""
     rows = w.pick(rng, 200)
-    return _where_numbers(w, rows, rows + rng.choice([0.05, 0.1, 0.2]) * w.spread * rng.laplace(size=rows.shape))
+    return w.numbers(rows, rows + rng.choice([0.05, 0.1, 0.2]) * w.spread * rng.laplace(size=rows.shape))
 
 
 def _missing(w: World, rng: np.random.Generator) -> Rows:
@@ -41,7 +37,7 @@ def _two_sources(w: World, rng: np.random.Generator) -> Rows:
     """Every second row comes from an instrument with a gain and an offset of its own."""
     rows, d = w.pick(rng, 240), len(w.spread)
     other = rows * (1 + 0.15 * rng.normal(size=d)) + 0.3 * w.spread * rng.normal(size=d)
-    return np.where(np.arange(240)[:, None] % 2 == 0, rows, _where_numbers(w, rows, other))
+    return np.where(np.arange(240)[:, None] % 2 == 0, rows, w.numbers(rows, other))
 
 
 def _other_sign(w: World, rng: np.random.Generator) -> Rows:
@@ -54,7 +50,7 @@ def _other_sign(w: World, rng: np.random.Generator) -> Rows:
 def _trend(w: World, rng: np.random.Generator) -> Rows:
     """Prices rise, parts wear: each column drifts by its own pace while the client asks."""
     rows = w.pick(rng, 300)
-    return _where_numbers(w, rows, rows + np.linspace(0, 0.6, 300)[:, None] * w.spread * rng.normal(size=len(w.spread)))
+    return w.numbers(rows, rows + np.linspace(0, 0.6, 300)[:, None] * w.spread * rng.normal(size=len(w.spread)))
 
 
 def _swapped(w: World, rng: np.random.Generator) -> Rows:
@@ -69,8 +65,7 @@ def _swapped(w: World, rng: np.random.Generator) -> Rows:
 
 def _lagged(w: World, rng: np.random.Generator) -> Rows:
     """One column arrives a row late."""
-    begin, j = int(rng.integers(0, max(1, len(w.benign) - 250))), int(rng.integers(len(w.spread)))
-    rows = w.benign[begin : begin + 250].copy()
+    rows, j = in_order(w, rng).copy(), int(rng.integers(len(w.spread)))
     rows[:, j] = np.roll(rows[:, j], 1)
     return rows
 
@@ -99,16 +94,17 @@ def _imputed(w: World, rng: np.random.Generator) -> Rows:
 def _ensemble(w: World, rng: np.random.Generator) -> Rows:
     """A forecast's members: ten of each row, a little apart."""
     rows = np.repeat(w.pick(rng, 25), 10, axis=0)
-    return _where_numbers(w, rows, rows + rng.choice([0.03, 0.1, 0.2]) * w.spread * rng.normal(size=rows.shape))
+    return w.numbers(rows, rows + rng.choice([0.03, 0.1, 0.2]) * w.spread * rng.normal(size=rows.shape))
 
 
 def _scenario(w: World, rng: np.random.Generator) -> Rows:
     """Stress tests: forty rows as they are, then with some columns a tenth or a fifth up or down, five times."""
-    rows, out = w.pick(rng, 40), []
-    for _ in range(6):
-        out.append(rows.copy())
-        for j in rng.choice(_numbers(w), min(len(_numbers(w)), int(rng.integers(1, 5))), replace=False) if len(out) > 1 else ():
-            out[-1][:, j] *= rng.choice([0.8, 0.9, 1.1, 1.2])
+    out, numbers = [w.pick(rng, 40)], _numbers(w)
+    for _ in range(5):
+        changed = out[0].copy()
+        for j in rng.choice(numbers, min(len(numbers), int(rng.integers(1, 5))), replace=False):
+            changed[:, j] *= rng.choice([0.8, 0.9, 1.1, 1.2])
+        out.append(changed)
     return np.concatenate(out)
 
 

@@ -74,6 +74,10 @@ class World:
         of = self.benign if rows is None else rows
         return of[rng.choice(len(of), n, replace=n > len(of))]
 
+    def numbers(self, rows: Rows, changed: NDArray[np.floating]) -> Rows:
+        """Rows with their numbers changed; codes stay."""
+        return np.asarray(np.where(self.table.codes, rows, changed), np.float32)
+
 
 def build(name: str, table: Table, model: Any, decimals: int, seed: int) -> World:
     """Splits the rows, trains the model, and puts the schema before it.

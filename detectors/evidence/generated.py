@@ -34,7 +34,7 @@ from detectors.evidence.examples import made, met
 from detectors.evidence.habits import careless, habits, measured, powers, shows, spread_of_pairs
 from detectors.evidence.residual import Floats, ledoit_wolf
 from detectors.evidence.sampled import Sampled, parts, shares_of
-from detectors.evidence.second_look import Look, complete, decoded, filled, mapped, turned
+from detectors.evidence.second_look import Look, complete, decoded, filled, mapped
 from detectors.lean import allocating
 
 Bytes = NDArray[np.uint8]
@@ -240,7 +240,6 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
         least += np.sqrt(least * (1 - least) / held)
     for _ in range(2):
         mapped(z, kept, look)
-        turned(z, kept, look)
         _snap(z, look)
         if not (shares(z, kept, look, generated) > least).any():
             return False

@@ -130,7 +130,7 @@ def _far(bins: Any) -> int:
 
 @njit
 def _wide(bins: Any) -> int:
-    """The severity that these allow."""
+    """The severity that so many of them allow."""
     far = _far(bins)
     return 0 if far < c.LAG_WIDE_TICKET else (1 if far < c.LAG_WIDE_PAGE else 2)
 

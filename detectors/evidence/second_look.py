@@ -107,7 +107,6 @@ def confirms(memory: Any, held: int, look: Look) -> bool:
     if not _implausible(_trimmed(z, kept, look), look.trimmed[0], _needed(look.trimmed[1], c.LOOK_SHARE)):
         return False
     mapped(z, kept, look)
-    turned(z, kept, look)
     way = c.LOOK_REPAIRED[0] if held < c.LOOK_REPAIRED_ROWS else c.LOOK_REPAIRED[1]
     return bool(_implausible(_energies(z, kept, look), look.limit, _needed(look.shuffled, way)))
 
@@ -155,7 +154,7 @@ def decoded(memory: Any, held: int, look: Look, z: Any) -> None:
 
 @allocating
 def mapped(z: Any, kept: Any, look: Look) -> None:
-    """Gives each column of z (held, F) the reference's mean and scatter, by the kept values."""
+    """Gives each column of z (held, F) the reference's mean and scatter, by the kept values, and its sign (`_turned`)."""
     held, fields = z.shape
     for f in range(fields):
         n, total, square = 0, 0.0, 0.0
@@ -170,10 +169,11 @@ def mapped(z: Any, kept: Any, look: Look) -> None:
             if sd > 0:
                 for i in range(held):
                     z[i, f] = look.mean[f] + (z[i, f] - mean) / sd * look.sd[f]
+    _turned(z, kept, look)
 
 
 @allocating
-def turned(z: Any, kept: Any, look: Look) -> None:
+def _turned(z: Any, kept: Any, look: Look) -> None:
     """Turns columns of z (held, F) about the reference's mean whose values go against what the others say: of another sign, two at most."""
     held, fields = z.shape
     for _ in range(c.LOOK_TURNED_COLUMNS):
