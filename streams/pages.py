@@ -28,6 +28,10 @@ _WHAT = {
     "membership": "tests which records the model was trained on",
     "cost": "uses far more of the service than it ever did",
 }
+_LOOKS = {
+    "explainer": " Looks like an explainer (SHAP): one row mixed with others. A ticket at most.",
+    "sensitivity": " Looks like a sensitivity study: one column of a row after the other, up and down. A ticket while the row stays.",
+}
 _TOGETHER = {
     "extraction": "ask the model the way one copying program does",
     "evasion": "search for an input that the model gets wrong",
@@ -86,7 +90,7 @@ def finding(found: Finding, in_doubt: str = "") -> str:
     return (
         f"{who} {_WHAT[found.family]}: {which} e^{found.log_evidence:.1f} "
         f"after {found.n_events:,} events on {_short(found.model)} {_short(found.version)}."
-        + (" Looks like an explainer (SHAP): one row mixed with others. A ticket at most." if found.evidence.get("looks_like") else "")
+        + _LOOKS.get(str(found.evidence.get("looks_like")), "")
         + (f" Or the model's doing: {_CHANGED.get(in_doubt, in_doubt)}. No page before that is over." if in_doubt else "")
     )
 

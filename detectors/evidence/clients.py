@@ -15,7 +15,7 @@ from detectors.evidence.composed import over_all
 from detectors.evidence.constants import SR_CAP
 from detectors.evidence.core import gains, room, stream, yardsticks
 from detectors.evidence.derive import derive
-from detectors.evidence.explainer import mixes_one_row
+from detectors.evidence.explainer import mixes_one_row, turns_one_column
 from detectors.evidence.layout import STATISTICS, State
 from detectors.evidence.population import Population, factors_of, forget, nobody, stored
 from detectors.evidence.recent import remembered
@@ -178,6 +178,11 @@ class ClientEvidence:
         """Whether a client's remembered rows look like an explainer's: one row mixed with others."""
         memory, held = remembered.py_func(self._state.codes[slot], self._state.counts[slot], len(self.reference.sampled))
         return bool(mixes_one_row(memory, held, self.reference.look.share))
+
+    def turns_one_column(self, slot: int) -> bool:
+        """Whether a client's latest rows look like a sensitivity study's: single columns of a still row turned up and down."""
+        real, count, code = self._state.reals[slot], self._state.counts[slot], self._state.codes[slot]
+        return bool(turns_one_column(real, count, code, len(self.reference.sampled), float(self.reference.far**2)))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The state of the slots themselves, by name: row = slot. To copy rows from, and to put them back; good until the next `resize`."""

@@ -15,7 +15,7 @@ from detectors.evidence.averaged import are_averages
 from detectors.evidence.calm import Calm, are_calm
 from detectors.evidence.composed import confirms as looks_composed
 from detectors.evidence.consecutive import in_order
-from detectors.evidence.explainer import mixes_one_row
+from detectors.evidence.explainer import mixes_one_row, turns_one_column
 from detectors.evidence.generated import Generated, comes_from_all_columns
 from detectors.evidence.generated import confirms as looks_made
 from detectors.evidence.habits import is_coarser
@@ -229,6 +229,10 @@ def judge(
                     memory, held = recent.remembered(code, count, fields)
                     if not are_averages(memory, held, count, y.look.share, y.halved):
                         s = 1 if trials.quiet_alone(real) > y.ticket else 0
+        elif statistic == at.SYMMETRIC:
+            once = s == 2 and max(severity, reached) < 2 and count[at.EXACT] <= count[at.DISTINCT]  # a study asks nothing twice
+            if once and (not distinct or turns_one_column(real, count, code, fields, y.far2)):
+                s = 1
         elif statistic == at.LATTICE:
             s = s if _adjusts_at_all_scales(count, bins) else 0
         elif statistic in (at.FLIPS, at.CLOSING):

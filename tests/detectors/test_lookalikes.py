@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
 from detectors.evidence import EvidenceReference
 from detectors.evidence import layout as at
@@ -284,21 +283,6 @@ def test_rows_on_a_fine_grid_are_rounded_ones_and_rows_on_none_are_not(seed: int
     assert min(len(np.unique(column)) for column in on_grid.reshape(8, RING)) > ROUNDED_VALUES
     assert is_rounded(on_grid, RING, reference.look.share, RING)
     assert not is_rounded(ring(reference, own), RING, reference.look.share, RING)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_an_explainer_that_mixes_one_picture_with_others_opens_a_ticket_and_says_so(seed: int) -> None:
-    X = load_digits().data.astype(np.float32)
-    reference = EvidenceReference.fit(X[:900], np.empty((900, 0), np.float32), None, low=np.zeros(64), high=np.full(64, 16.0), image=(8, 8))
-    rng, others = np.random.default_rng(seed), X[1300:1700]
-    mixed, shuffled = np.where(rng.random(others.shape) < 0.5, X[1700 + seed], others), rng.permuted(others, axis=0)
-    clients, found = beside(reference, [X[900 + 20 * k : 920 + 20 * k] for k in range(20)], [mixed, shuffled])
-    assert max(severity for client, severity, _ in found if client == 0) == 1
-    assert max(severity for client, severity, _ in found if client == 1) == 2
-    assert clients.mixes_one_row(20)
-    assert not clients.mixes_one_row(21)
-    count = clients._state.counts[20]
-    assert count[at.LOOKED] > count[at.DISTINCT], "the rows were looked through again at the last one"
 
 
 @pytest.mark.parametrize("seed", range(4))
