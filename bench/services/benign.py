@@ -237,9 +237,9 @@ def _exposure(w: World, rng: np.random.Generator) -> Rows:
 
 def _lime(w: World, rng: np.random.Generator) -> Rows:
     """LIME on numbers: normal rows around the middle of the training data, the explained row first."""
-    out = [w.pick(rng, 1)]
-    out.append(w.members.mean(axis=0) + w.spread * rng.normal(size=(400, len(w.spread))))
-    return np.concatenate(out)
+    explained = w.pick(rng, 1)
+    around = w.members.mean(axis=0) + w.spread * rng.normal(size=(400, len(w.spread)))
+    return np.concatenate([explained, around])
 
 
 def _shap(w: World, rng: np.random.Generator) -> Rows:

@@ -64,7 +64,7 @@ def wander_of(
     """
     low, high, _ = ranges(np.array([0, blocks.shape[1]]), (kind,))
     cumulative = np.concatenate([np.zeros((len(blocks), 1)), np.cumsum(blocks, axis=1)], axis=1)
-    n = blocks.sum(axis=1)
+    n: NDArray[np.float64] = np.asarray(blocks.sum(axis=1), np.float64)
     busy = n > 0.5
     hits, n = (cumulative[:, high] - cumulative[:, low])[busy], n[busy]
     return between(hits, n, _binomial(hits, n) if variances is None else variances[busy])

@@ -32,9 +32,8 @@ class Columns(NamedTuple):
     residual: NDArray[np.int16]  # (n, targets) joint residual in steps of 1/256
     value: NDArray[np.uint8]  # (n, fields) hash of each sampled value, to compare for equality
     code: NDArray[np.uint8]  # (n, fields) sampled value in steps of .012 of its range
-    limit: NDArray[
-        np.uint8
-    ]  # (n, fields) bit 0: at the reference's minimum or maximum, or beyond; bit 1: a column of few values, and not this one
+    # (n, fields) bit 0: at the reference's minimum or maximum, or beyond; of a column of few values bit 1: not this one, bit 2: beyond
+    limit: NDArray[np.uint8]
     remarkable: NDArray[np.int32]  # (n,) rare limit values in the row; JOINT_DEFAULT when it holds a rare default
     missing: NDArray[np.int32]  # (n,) values that were not numbers
     level: NDArray[np.uint8]  # (n,) how many of E12's limits the row is above
@@ -179,5 +178,5 @@ def _sample(
             code[i, f] = np.uint8(code_of(np.float64(x), anchor[f], steps[f]))
             limit[i, f] = (x <= low[f]) | (x >= high[f])
             if coarse[f]:
-                limit[i, f] += 2 * (occurring[f, h] == 0)
+                limit[i, f] += 2 * (occurring[f, h] == 0) + 4 * ((x < low[f]) | (x > high[f]))
     return len(X)

@@ -76,7 +76,7 @@ def turns_one_column(real: Any, count: Any, code: Any, fields: int, far2: float)
             middle[pairs, f] = (x + y) / 2
             step2 += (x - y) ** 2
         same2[pairs] = c.STUDY_SAME**2 * step2
-        pairs += changed <= 1 and step2 >= c.STUDY_STEP**2
+        pairs += int(changed <= 1 and step2 >= c.STUDY_STEP**2)
     apart2 = np.empty((pairs, pairs), np.float32)
     shared = np.zeros(pairs, np.bool_)
     for p in range(pairs):

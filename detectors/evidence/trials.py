@@ -269,10 +269,13 @@ def flat_step(real: Any, count: Any, memory: Any, gain: Any, x: Any, limit: Any,
     n = len(x)
     total: Any = 0
     moved = signs = 0
+    bound = 1  # a column stuck at its limit could not move, unless others go beyond theirs
+    for f in range(n):
+        bound &= limit[f] & 4 == 0
     for f in range(n):
         t: Any = np.int64(x[f]) - np.int64(memory[f * c.MEMORY + parent])
         total += abs(t)
-        moved += t != 0 or limit[f] & 1 == 0  # a column stuck at its limit could not move
+        moved += t != 0 or limit[f] & bound == 0
         signs += 1 if t > 0 else (-1 if t < 0 else 0)
     usable = moved >= max(n // 2 + (n < c.FLAT_FEW), 3) and not (image and abs(signs) > c.FLAT_MIXED * moved)
     flatness = total / np.sqrt(np.float64(distance2) * moved) if usable else 0.0

@@ -288,17 +288,21 @@ def _evenness(Y: NDArray[np.float32], steps: NDArray[Any]) -> float:
     return float(min(_EVEN, np.quantile(np.nanstd(change, 1) / np.nanmean(change, 1), _EVEN_SHARE)))
 
 
+def _nearest(Y: NDArray[np.float32], centres: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Number of the centre next to each row."""
+    return np.asarray(((centres**2).sum(1)[None] - 2 * Y @ centres.T).argmin(1))
+
+
 def _cells(Y: NDArray[np.float32], rng: np.random.Generator) -> Cells:
     """Sqrt(n) cells by two rounds of Lloyd's algorithm."""
     number = max(1, min(MAX_CELLS, int(np.sqrt(len(Y)))))
     centres = Y[rng.choice(len(Y), number, replace=False)].astype(np.float64)
     for _ in range(3):
-        owner = (centres**2).sum(1)[None] - 2 * Y @ centres.T
-        owner = owner.argmin(1)
+        owner = _nearest(Y, centres)
         for c in range(number):
             if (owner == c).any():
                 centres[c] = Y[owner == c].mean(0)
-    owner = ((centres**2).sum(1)[None] - 2 * Y @ centres.T).argmin(1)
+    owner = _nearest(Y, centres)
     order = np.argsort(owner, kind="stable")
     starts = np.searchsorted(owner[order], np.arange(number + 1)).astype(np.int64)
     return Cells(centres.astype(np.float32), starts, np.ascontiguousarray(Y[order]))

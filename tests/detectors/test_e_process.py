@@ -56,7 +56,7 @@ def test_the_recursion_in_logarithms_equals_the_plain_one(values: list[float]) -
 def test_a_mixture_of_many_is_what_its_definition_says(components: int, dtype: type[np.float32 | np.float64]) -> None:
     """Also where most components are far from everything: what is skipped there must change nothing."""
     rng = np.random.default_rng(components)
-    weights = rng.choice([1.0, 2.0, 7.0], components)
+    weights = rng.choice(np.array([1.0, 2.0, 7.0]), components)
     weights /= weights.sum()
     sr, log_a = ShiryaevRoberts(np.log(weights), 8640.0, dtype), math.log(8640.0)
     log_r, began, cusum, is_open, seen = np.full(components, -np.inf), np.zeros(components, int), np.zeros(components), False, set()

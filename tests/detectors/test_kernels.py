@@ -4,8 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.evidence import EvidenceReference
 from detectors.kernels import KEPT, digest, keep_in
+from tests.detectors.crowd import fitted
 
 
 def sources(folder: Path, text: str = "x = 1\n") -> Path:
@@ -47,3 +53,22 @@ def test_the_users_choice_is_respected(tmp_path: Path) -> None:
     ):
         done = subprocess.run([sys.executable, "-c", told], env=environment | extra, capture_output=True, text=True, check=True)
         assert done.stdout.startswith(expected)
+
+
+def _arrays(value: object) -> list[NDArray[Any]]:
+    """All arrays in a reference, however deep."""
+    if isinstance(value, np.ndarray):
+        return [value]
+    parts = vars(value).values() if isinstance(value, EvidenceReference) else value if isinstance(value, tuple) else ()
+    return [array for part in parts for array in _arrays(part)]
+
+
+def test_references_hold_their_arrays_in_one_order_so_that_one_kernel_is_compiled_for_all() -> None:
+    """Two processes that keep different kernels of one function at the same time overwrite each other's."""
+    a, b = np.random.default_rng(0).normal(size=(2, 2000))
+    bent = np.column_stack([a, b, a * b + 0.05 * a, np.maximum(a, 0) + b**2, a**2 - b, np.abs(a + b)])
+    reference = fitted(bent)
+    assert reference.look.coefficients.shape[1] > 1
+    for one in (reference, EvidenceReference.from_bytes(reference.to_bytes())):
+        assert len(_arrays(one)) > 40
+        assert all(array.flags.c_contiguous for array in _arrays(one))

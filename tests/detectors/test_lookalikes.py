@@ -412,3 +412,21 @@ def test_a_daily_round_is_no_pair_of_opposite_steps(together: bool) -> None:
         phase = 0 if together else rng.uniform(0, 6, 12)
         asked.append(weather(1, period) + 0.5 * np.sin(2 * np.pi * np.arange(500)[:, None] / period + phase))
     assert beside(reference, crowd, asked)[1] == []
+
+
+@pytest.mark.parametrize("code", [2.0, 9.0])
+def test_a_code_for_what_is_missing_in_a_table_of_yes_and_no_is_no_step_of_equal_amounts(code: float) -> None:
+    """Fields go to the code and back by the same amount each; the others are at one of their limits, where nothing else can move."""
+
+    def answers(n: int, seed: int) -> Rows:
+        rng = np.random.default_rng(seed)
+        kind = rng.integers(0, 20, n)
+        likely = np.random.default_rng(0).choice([0.05, 0.95], (20, 12))
+        return (rng.random((n, 12)) < likely[kind]).astype(float)
+
+    asked = []
+    for seed in range(6):
+        rows = answers(220, 50 + seed)
+        asked.append(np.where(np.random.default_rng(seed).random(rows.shape) < 0.3, code, rows))
+    _, found = beside(fitted(answers(3000, 1)), [answers(60, 100 + k) for k in range(20)], asked)
+    assert {who for who, severity, _ in found if severity == 2} == set()

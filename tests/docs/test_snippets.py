@@ -21,6 +21,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from confluent_kafka import Producer
+from numpy.typing import NDArray
 
 import inferwatch
 from inferwatch import CONTENT_TYPE_JSON, Client, MemoryTransport, decode
@@ -230,7 +231,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clickhouse: ClickHouse
     """Somebody's working folder, with the files that the documents name, and a store in which the documents' alert is."""
     rng = np.random.default_rng(0)
     n = 2_400
-    columns = {"amount": rng.gamma(2, 20, n), "age": rng.normal(40, 9, n), "country": rng.choice(["NO", "SE", "DK"], n)}
+    amount, age, country = rng.gamma(2, 20, n), rng.normal(40, 9, n), rng.choice(["NO", "SE", "DK"], n)
+    columns: dict[str, NDArray[Any]] = {"amount": amount, "age": age, "country": country}
     p = 1 / (1 + np.exp(columns["amount"] / 40 - 1))
     columns |= {"prob_ok": p, "prob_fraud": 1 - p, "y": np.where(rng.random(n) < p, "ok", "fraud"), "member": np.arange(n) < n // 2}
     pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
