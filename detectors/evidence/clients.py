@@ -13,13 +13,14 @@ from detectors.evidence import layout
 from detectors.evidence.compiled import call
 from detectors.evidence.composed import over_all
 from detectors.evidence.constants import SR_CAP
-from detectors.evidence.core import gains, room, stream, yardsticks
+from detectors.evidence.core import room, stream
 from detectors.evidence.derive import derive
 from detectors.evidence.explainer import mixes_one_row, turns_one_column
 from detectors.evidence.layout import STATISTICS, State
 from detectors.evidence.population import Population, factors_of, forget, nobody, stored
 from detectors.evidence.recent import remembered
 from detectors.evidence.reference import EvidenceReference
+from detectors.evidence.yardsticks import gains, yardsticks
 from detectors.state import StateError, pack, unpack
 
 FAMILIES = ("extraction", "evasion")

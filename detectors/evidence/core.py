@@ -16,74 +16,14 @@ from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.composed import over_all
 from detectors.evidence.consecutive import consecutive
 from detectors.evidence.derive import Columns
-from detectors.evidence.judge import Yardsticks, judge
-from detectors.evidence.population import EPOCH, KNOWN, MOVING, Ordinary, Population, knows_made, reconsider, report, set_arms
-from detectors.evidence.reference import EvidenceReference
-from detectors.evidence.sampled import least_steps
+from detectors.evidence.judge import judge
+from detectors.evidence.population import EPOCH, KNOWN, MOVING, Population, knows_made, reconsider, report
 from detectors.evidence.stopping import stopping
+from detectors.evidence.yardsticks import Yardsticks
 from detectors.lean import lean
 from detectors.prefetch import prefetch_row
 
 _COUNT_LIMIT = 1 << 30
-
-
-def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -> Yardsticks:
-    """Plain numbers for the kernel."""
-    r = reference
-    return Yardsticks(
-        r.image, r.nearest, (c.FLIP_RADII[0] * r.nearest) ** 2, r.far**2,
-        max(c.LATTICE_EQUAL, r.equal_share + c.LATTICE_EXCESS), _covered(r), r.equal_share, r.edit_share, r.repeated_share,
-        np.exp(r.joint_limits) - 1e-4,
-        float(np.exp(r.smooth_limit)) - 1e-4, r.smooth_halved, r.coarse,
-        np.full(len(r.coarse), c.TWO_VALUED_BIG) if r.image else least_steps(r.look.share), r.fresh_share, _ordinary(r),
-        float(np.exp(ln_page)), float(np.exp(ln_ticket)),
-        r.look, r.middle, r.calm, r.bond, r.generated, bool(r.flip_rates[0] > c.FLIP_U[0]),
-        np.concatenate([np.zeros((len(r.look.share), 1), np.float32), r.look.share.cumsum(1)], axis=1),
-    )  # fmt: skip
-
-
-def _covered(reference: EvidenceReference) -> NDArray[np.float32]:
-    """E6's factors behind cover, where only neighbours are trials: as often as they flip is tolerated."""
-    out = np.zeros((len(c.LATTICE_Q), 2), np.float32)
-    set_arms.py_func(out, 0, max(c.LATTICE_U, float(reference.flip_rates[0])), c.LATTICE_Q)
-    return out
-
-
-def _ordinary(reference: EvidenceReference) -> Ordinary:
-    nominal = np.concatenate([1 - np.array(c.JOINT_QUANTILES), np.array(c.SMOOTH_QUANTILES), reference.generated.nominal])
-    return Ordinary(np.concatenate([reference.joint_rates, _smooth(reference), reference.generated.rates]), nominal, reference.middle)
-
-
-def _smooth(reference: EvidenceReference) -> tuple[float, float]:
-    return reference.smooth_rate, c.MIDDLE_RATE
-
-
-def gains(reference: EvidenceReference) -> NDArray[np.float32]:
-    """Factors of every arm (71, 2): on a miss, on a hit."""
-    out = np.zeros((at.ARM_COUNT, 2), np.float32)
-    for k in range(len(c.JOINT_QUANTILES)):
-        set_arms.py_func(out, at.FIRST_ARM[at.JOINT] + 3 * k, float(reference.joint_rates[k]), c.JOINT_Q)
-    for k in range(3):
-        if reference.flat_rates[k] < c.FLAT_OFF:
-            set_arms.py_func(out, at.FIRST_ARM[at.FLAT] + 3 * k, float(reference.flat_rates[k]), c.FLAT_Q)
-        set_arms.py_func(out, at.FIRST_ARM[at.FLIPS] + 4 * k, float(reference.flip_rates[k]), c.FLIP_Q)
-    for k in range(2):
-        set_arms.py_func(out, at.FIRST_ARM[at.SMOOTH] + 3 * k, _smooth(reference)[k], c.SMOOTH_Q[k])
-    if len(reference.generated.trees.feature):
-        for k in range(len(c.GENERATED_LIMITS)):
-            set_arms.py_func(out, at.FIRST_ARM[at.GENERATED] + 3 * k, float(reference.generated.rates[k]), c.GENERATED_Q[k])
-    set_arms.py_func(out, at.FIRST_ARM[at.CLOSING], c.CLOSING_U, c.CLOSING_Q)
-    set_arms.py_func(out, at.FIRST_ARM[at.STRIDE], c.STRIDE_U, c.STRIDE_Q)
-    if reference.bond.factor > 0:
-        set_arms.py_func(out, at.FIRST_ARM[at.INDEPENDENT], reference.bond.rate, c.INDEPENDENT_Q)
-    if reference.bisection_rate < c.BISECTION_OFF:
-        set_arms.py_func(out, at.FIRST_ARM[at.BISECTION], reference.bisection_rate, c.BISECTION_Q)
-    if reference.symmetric_rate < c.SYMMETRIC_OFF:
-        set_arms.py_func(out, at.FIRST_ARM[at.SYMMETRIC], reference.symmetric_rate, c.SYMMETRIC_Q)
-    if not reference.image and len(reference.sampled) >= c.LATTICE_FIELDS:
-        set_arms.py_func(out, at.FIRST_ARM[at.LATTICE], c.LATTICE_U, c.LATTICE_Q)
-    set_arms.py_func(out, at.FIRST_ARM[at.TWO_VALUED], c.TWO_VALUED_U[bool(reference.image)], c.TWO_VALUED_Q)
-    return out
 
 
 @njit

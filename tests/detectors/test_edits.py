@@ -10,8 +10,8 @@ from detectors.evidence import ClientEvidence
 from detectors.evidence import layout as at
 from detectors.evidence.consecutive import adjusts
 from detectors.evidence.constants import MEMORY, RING
-from detectors.evidence.core import gains
 from detectors.evidence.trials import flat_step
+from detectors.evidence.yardsticks import gains
 from tests.detectors.crowd import beside, fitted
 
 Rows = NDArray[np.float64]

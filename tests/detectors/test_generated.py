@@ -8,12 +8,12 @@ from detectors.evidence import STATISTICS, ClientEvidence, EvidenceReference
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 from detectors.evidence.boosting import fit_trees, scores
-from detectors.evidence.core import yardsticks
 from detectors.evidence.derive import derive
 from detectors.evidence.examples import made, met
 from detectors.evidence.generated import _untied, confirms
 from detectors.evidence.judge import judge
 from detectors.evidence.sampled import Sampled
+from detectors.evidence.yardsticks import yardsticks
 from tests.detectors.crowd import beside, fitted, remembered
 
 Rows = NDArray[np.float32]

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detectors.evidence import STATISTICS, EvidenceReference
+from detectors.evidence import STATISTICS, EvidenceReference, gates
 from detectors.evidence import constants as c
-from detectors.evidence import judge as judging
 from detectors.evidence import layout as at
 from detectors.evidence.calibrate import flip_rates
-from detectors.evidence.core import yardsticks
 from detectors.evidence.derive import derive
 from detectors.evidence.sampled import shares_of
+from detectors.evidence.yardsticks import yardsticks
 from tests.detectors.crowd import beside, fitted
 
 Rows = NDArray[np.float64]
@@ -124,8 +123,9 @@ def test_remembered_rows_are_not_looked_through_at_every_repeat(
         return False
 
     for name in ("lies_in_the_middle", "could_be_bound", "is_rounded"):
-        monkeypatch.setattr(judging, name, look)
-    monkeypatch.setattr(judging, "_in_the_middle", judging._in_the_middle.py_func)
+        monkeypatch.setattr(gates, name, look)
+    for name in ("_in_the_middle", "_smooth", "_independent", "_two_valued"):
+        monkeypatch.setattr(gates, name, getattr(gates, name).py_func)
     real, code, _, count = (array[20].copy() for array in clients._state)
     real[at.FIRST_ARM[statistic] : at.FIRST_ARM[statistic] + at.ARMS[statistic]] = 1e30
     real[at.BOUND], real[at.BOUND_SQUARES], real[at.NEAR_SHARE] = 0, 1, 0
@@ -133,7 +133,7 @@ def test_remembered_rows_are_not_looked_through_at_every_repeat(
 
     def asked(distinct: bool) -> int:
         looks.clear()
-        judging.judge.py_func(real, count, code, code[at.bins_at(D) :], family, 20, 0.0, distinct, y)
+        gates.allowed.py_func(statistic, 1e30, 0, real, count, code, code[at.bins_at(D) :], family, False, 20, distinct, y)
         return len(looks)
 
     assert count[at.DISTINCT] == 256
