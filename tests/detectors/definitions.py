@@ -70,4 +70,4 @@ def raw_ks(past: Values, now: Values) -> float:
 def _ks(x: NDArray[Any], y: NDArray[Any]) -> float:
     with warnings.catch_warnings():  # of its p-value, which nobody asks for
         warnings.simplefilter("ignore")
-        return float(ks_2samp(x, y, method="asymp").statistic)
+        return float(ks_2samp(x.astype(np.float64), y.astype(np.float64), method="asymp").statistic)
