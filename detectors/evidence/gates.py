@@ -2,7 +2,7 @@
 
 A gate gives the severity it allows (0, 1 ticket, 2 page), ``s`` at most. What looks through a client's rows is asked only where the answer
 would raise something (more than ``worth``), and never at a repeat (not ``distinct``): who repeats a row a million times would have them
-looked through as often. Compiled, as `trials`.
+looked through as often. Compiled, as `trials`; into `judge` itself, since passing the yardsticks on costs more than most questions.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _drawn(count: Any) -> int:
     return int(count[at.DISTINCT] - min(count[at.EDGED], c.JOINT_EDGE_ROWS))
 
 
-@njit
+@njit(inline="always")
 def _joint(s: int, worth: int, count: Any, code: Any, family: int, known: int, y: Yardsticks) -> int:
     """E1: enough rows judged, and they confirm it."""
     if count[at.DISTINCT] < c.JOINT_MIN_ROWS or (not y.image and c.JOINT_SCORED * count[at.SCORED] < y.fresh * _drawn(count)):
@@ -150,7 +150,7 @@ def _joint(s: int, worth: int, count: Any, code: Any, family: int, known: int, y
     return s if s <= worth or _confirmed(count, code, y, at.JOINT, family) else 0
 
 
-@njit
+@njit(inline="always")
 def _independent(s: int, worth: int, real: Any, count: Any, code: Any, known: int, distinct: bool, y: Yardsticks) -> int:
     """E11: what binds the columns is not there, in rows that could show it, and that no law of their own binds."""
     asked = distinct and count[at.INDEPENDENT_TRIALS] >= c.INDEPENDENT_LEAST and count[at.DISTINCT] % c.INDEPENDENT_EVERY == 0
@@ -166,7 +166,7 @@ def _independent(s: int, worth: int, real: Any, count: Any, code: Any, known: in
     return s
 
 
-@njit
+@njit(inline="always")
 def _made(statistic: int, s: int, worth: int, count: Any, code: Any, family: int, known: int, y: Yardsticks) -> int:
     """E12 and E13: enough rows judged, and they confirm it; E12 by its first limit alone pages only rows around the reference."""
     judged = count[at.GENERATED_TRIALS]
@@ -186,7 +186,7 @@ def _made(statistic: int, s: int, worth: int, count: Any, code: Any, family: int
     return s
 
 
-@njit
+@njit(inline="always")
 def _smooth(s: int, worth: int, real: Any, count: Any, code: Any, local: bool, known: int, distinct: bool, y: Yardsticks) -> int:
     """E8: rows near the middle that are none of the exceptions; of pictures, averages."""
     if local or count[at.REMEMBERED] < c.SMOOTH_MIN_ROWS or real[at.REPEATED] > c.IMPUTED_EXCESS:
@@ -203,7 +203,7 @@ def _smooth(s: int, worth: int, real: Any, count: Any, code: Any, local: bool, k
     return s
 
 
-@njit
+@njit(inline="always")
 def _symmetric(s: int, worth: int, real: Any, count: Any, code: Any, distinct: bool, y: Yardsticks) -> int:
     """E5: no page of a sensitivity study, which asks nothing twice."""
     if s == 2 and worth < 2 and count[at.EXACT] <= count[at.DISTINCT]:
@@ -237,7 +237,7 @@ def _flips(statistic: int, s: int, count: Any, bins: Any, rough: bool) -> int:
     return s
 
 
-@njit
+@njit(inline="always")
 def _two_valued(s: int, worth: int, count: Any, code: Any, distinct: bool, y: Yardsticks) -> int:
     """E7: values that recur, but not because they were rounded."""
     if s > worth:
@@ -253,7 +253,7 @@ def beside(real: Any, e: float) -> float:
     return e * other if min(e, other) >= c.STOPPING_BESIDE else 0.0
 
 
-@njit
+@njit(inline="always")
 def _stopping(e: float, worth: int, real: Any, count: Any, code: Any, distinct: bool, y: Yardsticks) -> int:
     """E14: a ticket; a page with E5 or E7 beside it, where the rows are not rounded."""
     if beside(real, e) > y.page and distinct and worth < 2:
@@ -273,7 +273,7 @@ def _bisection(s: int, count: Any) -> int:
     return s if octaves >= c.BISECTION_OCTAVES and halved >= c.BISECTION_FIELDS else 0
 
 
-@njit
+@njit(inline="always")
 def allowed(
     statistic: int, e: float, worth: int, real: Any, count: Any, code: Any, bins: Any, family: int, local: bool, known: int,
     distinct: bool, y: Yardsticks,
