@@ -1,7 +1,7 @@
 """Compiles the detectors' kernels before the first record comes.
 
-Numba compiles a kernel when it is first called, and keeps the result on disk. After an installation that takes two to three minutes (170
-s of CPU), in which an event loop would not answer, so a worker does it before it joins its group.
+Numba compiles a kernel when it is first called, and keeps the result on disk. After an installation that takes about two minutes (120 s
+of CPU), in which an event loop would not answer, so a worker does it before it joins its group.
 """
 
 from __future__ import annotations

@@ -105,7 +105,10 @@ def stream(
     """Applies rows in order; writes crossings into out (2 n, 6) int64 and out_evidence (2 n,), returns how many there are."""
     if fingerprint != FINGERPRINT:
         return STALE
-    crossings, gain, ticket = 0, population.gain, np.float32(y.ticket)
+    # Numbers of one type from the start: for each constant numba would compile what it is given to once more, with all the gates.
+    none: Any = np.int64(-1)
+    crossings: Any = np.int64(0)
+    gain, ticket = population.gain, np.float32(y.ticket)
     positions, fields, targets = columns.position.shape[1], columns.code.shape[1], columns.residual.shape[1]
     ring = at.STEP_1 + 2 * positions
     memory_at, stride_at, bins_at = 2 * c.RING * fields, (2 * c.RING + c.MEMORY) * fields, state.codes.shape[1] - 2 * c.OCTAVES
@@ -130,7 +133,7 @@ def stream(
         m = min(count[at.DISTINCT], c.RING)
         recent.distances(real, ring, g, distance)
         repeated = recent.equal_fields(code[: c.RING * fields].view(np.uint64), columns.value[i], limit, m, equal, often)
-        best, nearest, exact = np.float32(np.inf), -1, -1
+        best, nearest, exact = np.float32(np.inf), none, none
         for k in range(m - 1, -1, -1):
             if distance[k] == 0:
                 exact = k
@@ -155,7 +158,7 @@ def stream(
             if drifts and count[at.EXACT] > c.TWO_VALUED_REPEATS * count[at.DISTINCT]:  # a sensor's reading: nothing is combined anew
                 trials.trial(real, at.FIRST_ARM[at.TWO_VALUED], at.ARMS[at.TWO_VALUED], gain, False)
             if _loud(real, ticket):
-                crossings = _raise(i, slot[i], real, count, code, bins, population, y, 0.0, False, crossings, out, out_evidence)
+                crossings = _raise(i, slot[i], real, count, code, bins, population, y, 0.0, exact < 0, crossings, out, out_evidence)
             continue
 
         newest = (count[at.DISTINCT] - 1) % c.RING
@@ -229,5 +232,5 @@ def stream(
             code[(fields + f) * c.RING + k] = x[f]
 
         if composed > y.ticket or _loud(real, ticket):  # not asked of every row: passing the yardsticks on costs more than the question
-            crossings = _raise(i, slot[i], real, count, code, bins, population, y, composed, True, crossings, out, out_evidence)
-    return crossings
+            crossings = _raise(i, slot[i], real, count, code, bins, population, y, composed, exact < 0, crossings, out, out_evidence)
+    return int(crossings)
