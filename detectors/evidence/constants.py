@@ -141,9 +141,7 @@ MIXED_COLUMNS, MIXED_NEARLY = 3, 0.75  # columns that can tell, and the share of
 MIXED_COMMON = 0.3  # share of the reference with the kept value, from which a column tells nothing
 MIXED_KEPT = (0.25, 0.85)  # share of the rows, beyond those that have the value by chance: half of them, of still sensors more
 MIXED_OTHERS = 6  # other values; of Square one or two
-STUDY_STEP = (
-    0.05  # robust standard deviations of a pair's step, at least: who asks for a derivative takes less, who asks what a change does more
-)
+STUDY_STEP = 0.05  # robust standard deviations of a pair's step, at least: who asks for a derivative takes less
 STUDY_SAME = 0.05  # of a pair's step: the middles of two pairs around one row
 STUDY_PAIRS = 5  # of the ring that have another's middle: one-at-a-time sensitivity 6 to 8 when E5 pages it, SimBA and ZOO 0 to 4 but for
 # those that nothing moves

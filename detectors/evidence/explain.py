@@ -85,7 +85,7 @@ def explain(clients: ClientEvidence, crossings: Crossings, k: int) -> dict[str, 
     out |= {"hits": hits, "judged": trials, "rate": round(hits / max(trials, 1), 3), "tolerated": round(tolerated, 3)}
     if crossings.statistic[k] in MADE and clients.mixes_one_row(int(crossings.slot[k])):
         out["looks_like"] = "explainer"
-    if statistic == "symmetric" and clients.turns_one_column(int(crossings.slot[k])):
+    if statistic == "symmetric" and crossings.severity[k] == 1 and clients.turns_one_column(int(crossings.slot[k])):
         out["looks_like"] = "sensitivity"
     if statistic == "joint":
         for name, rate in zip(("75", "95", "99", "999"), reference.joint_rates, strict=True):

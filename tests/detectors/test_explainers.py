@@ -85,21 +85,17 @@ def test_who_asks_for_derivatives_of_a_row_that_nothing_moves_is_paged() -> None
     assert not clients.turns_one_column(20)
 
 
-def test_who_turns_the_same_columns_again_and_again_is_paged() -> None:
+@pytest.mark.parametrize("again", [False, True])
+def test_the_evidence_of_a_study_names_it_and_who_turns_the_same_columns_again_and_again_is_paged(again: bool) -> None:
     X = population(3000, 7, 1)
-    ordinary = [population(40, 7, 100 + k) for k in range(20)]
-    row = population(1, 7, 5)[0]
-    _, found = beside(fitted(X), ordinary, [np.concatenate([probes(row, 0.2, list(range(7)))] * 8)])
-    assert max(severity for client, severity, _ in found if client == 0) == 2
-
-
-def test_the_evidence_of_a_study_names_it() -> None:
-    X = population(3000, 12, 1)
-    reference = fitted(X)
-    clients, _ = beside(reference, [population(40, 12, 100 + k) for k in range(20)], [])
-    asked = study(population(4, 12, 5), 0.2).astype(np.float32)
-    slot = np.full(len(asked), 3, np.int32)
-    clients.clear(slot[:1])
-    crossings = clients.update(slot, asked, np.empty((len(asked), 0), np.float32), np.full(len(asked), -1, np.int32))
-    assert crossings.severity.tolist() == [1]
-    assert explain(clients, crossings, 0)["looks_like"] == "sensitivity"
+    clients, _ = beside(fitted(X), [population(40, 7, 100 + k) for k in range(20)], [])
+    rows = population(8, 7, 5)
+    asked = np.concatenate([probes(row, 0.2, list(range(7))) for row in (rows[:1].repeat(8, axis=0) if again else rows)]).astype(np.float32)
+    clients.clear(np.array([3], np.int32))
+    severities, names = [], []
+    for one in asked:  # in a batch the counts are those of its end
+        crossings = clients.update(np.array([3], np.int32), one[None], np.empty((1, 0), np.float32), np.array([-1], np.int32))
+        severities += crossings.severity.tolist()
+        names += [explain(clients, crossings, k).get("looks_like") for k in range(len(crossings))]
+    assert severities == ([1, 2] if again else [1])
+    assert names[-1] == (None if again else "sensitivity")

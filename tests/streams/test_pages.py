@@ -31,6 +31,12 @@ def test_each_family_has_words_of_its_own() -> None:
     assert len({sentence(finding(family=family)) for family in ("extraction", "evasion", "membership", "cost")}) == 4
 
 
+@pytest.mark.parametrize(("looks_like", "words"), [("explainer", "one row mixed with others"), ("sensitivity", "up and down")])
+def test_an_explainer_is_called_one(looks_like: str, words: str) -> None:
+    assert words in sentence(finding(evidence={"looks_like": looks_like}))
+    assert "Looks like" not in sentence(finding())
+
+
 def test_a_pooled_finding_counts_its_clients() -> None:
     assert sentence(finding(client="", clients=["a", "b", "c"])).startswith("3 clients together ")
 
