@@ -47,7 +47,7 @@ def mixes_one_row(memory: Any, held: int, share: Any) -> bool:
 
 @allocating
 def turns_one_column(real: Any, count: Any, code: Any, fields: int, far2: float) -> bool:
-    """Whether the latest rows turn single columns of a row up and down that stays where it is: most of their pairs have one middle.
+    """Whether the latest rows turn single columns of a row up and down that stays where it is: their pairs have one middle.
 
     Two rows in a row that differ in one sampled field at most, by `STUDY_STEP` at least, are a pair. Its middle is another pair's if they
     are less than `STUDY_SAME` of its step apart. `STUDY_PAIRS` that have another's are a study, unless two such middles lie near each

@@ -305,6 +305,6 @@ def _as_float32(residual: Residual, d: int) -> dict[str, Any]:
         "residual_offset": (residual.mean @ residual.weights).astype(np.float32),
         "curved_targets": np.empty(0, np.int64) if k is None else k.columns,
         "curved_knots": np.empty((0, d), np.float32) if k is None else np.ascontiguousarray(k.knots).astype(np.float32),
-        "curved_coefficients": np.empty((0, 0), np.float32) if k is None else np.ascontiguousarray(k.coefficients, np.float32),
+        "curved_coefficients": np.empty((0, 0), np.float32) if k is None else k.coefficients.astype(np.float32),
         "curved_scale": np.empty(0, np.float32) if k is None else k.scale.astype(np.float32),
     }

@@ -102,7 +102,8 @@ def fit_residual(Z: Floats, targets: NDArray[np.int64], curved: NDArray[np.bool_
         return Residual(m, W, None)
     columns = np.flatnonzero(curved)
     B, scale = _ridge(terms(Z, knots), Z)
-    return Residual(m, W, Curved(columns, knots, B[:, columns], scale[columns]))
+    coefficients = np.ascontiguousarray(B[:, columns])  # numba would compile the kernel again for another order
+    return Residual(m, W, Curved(columns, knots, coefficients, scale[columns]))
 
 
 def find_curved(Z: Floats, fold: NDArray[np.int64], knots: Floats) -> NDArray[np.bool_]:

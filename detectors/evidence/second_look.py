@@ -70,9 +70,7 @@ def fit_look(z: Floats, code: NDArray[np.uint8], columns: Sampled, curved: NDArr
         precision = np.asarray(np.linalg.inv(ledoit_wolf(rows)[1]), np.float64)
         k = fit_residual(rows, np.arange(fields), curved, knots).curved if curved.any() else None
         mean, sd = rows.mean(0), np.maximum(rows.std(0), 1e-3)
-        bent = none, np.empty((0, fields)), np.empty((0, 0)), np.empty(0)
-        if k is not None:
-            bent = k.columns, k.knots, np.ascontiguousarray(k.coefficients), k.scale  # in another order the kernel would be compiled again
+        bent = (none, np.empty((0, fields)), np.empty((0, 0)), np.empty(0)) if k is None else (k.columns, k.knots, k.coefficients, k.scale)
         return Look(step, zero, mean, sd, precision, *bent, share, 0.0, 0.0, np.zeros(2), *np.ones((2, len(c.LOOK_TIED_ROWS))))
 
     fold, back = rng.integers(0, 5, n), columns.decoded(code)

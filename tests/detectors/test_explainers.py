@@ -35,6 +35,11 @@ def population(n: int, columns: int, seed: int) -> Rows:
     return rng.normal(size=(n, 3)) @ mix + 0.5 * rng.normal(size=(n, columns))
 
 
+def service(columns: int) -> tuple[EvidenceReference, list[Rows]]:
+    """Its reference, and the rows of twenty ordinary clients."""
+    return fitted(population(3000, columns, 1)), [population(40, columns, 100 + k) for k in range(20)]
+
+
 def probes(row: Rows, step: float, columns: list[int]) -> Rows:
     """Each of these columns of a row a step up, then down."""
     out = np.repeat(row[None], 2 * len(columns), axis=0)
@@ -60,35 +65,28 @@ def search(row: Rows, step: float, way: float, rounds: int) -> Rows:
 @pytest.mark.parametrize("step", [0.1, 0.5])
 @pytest.mark.parametrize("columns", [7, 12, 30])
 def test_a_sensitivity_study_opens_a_ticket_and_says_so(columns: int, step: float) -> None:
-    X = population(3000, columns, 1)
-    ordinary = [population(40, columns, 100 + k) for k in range(20)]
-    clients, found = beside(fitted(X), ordinary, [study(population(12, columns, 5), step)])
+    clients, found = beside(*service(columns), [study(population(12, columns, 5), step)])
     assert {(client, severity, statistic) for client, severity, statistic in found} == {(0, 1, at.SYMMETRIC)}
     assert clients.turns_one_column(20)
 
 
 @pytest.mark.parametrize("columns", [7, 12])
 def test_a_search_by_the_same_probes_whose_row_moves_is_paged(columns: int) -> None:
-    X = population(3000, columns, 1)
-    ordinary = [population(40, columns, 100 + k) for k in range(20)]
-    _, found = beside(fitted(X), ordinary, [search(population(1, columns, 5)[0], 0.2, 0.1, 12)])
+    _, found = beside(*service(columns), [search(population(1, columns, 5)[0], 0.2, 0.1, 12)])
     assert max(severity for client, severity, _ in found if client == 0) == 2
     assert {client for client, _, _ in found} == {0}
 
 
 def test_who_asks_for_derivatives_of_a_row_that_nothing_moves_is_paged() -> None:
     """Of a model whose answers stand still a search by tiny steps (ZOO) never moves; nobody asks what a hundredth of a deviation does."""
-    X = population(3000, 12, 1)
-    ordinary = [population(40, 12, 100 + k) for k in range(20)]
-    clients, found = beside(fitted(X), ordinary, [study(population(12, 12, 5), 0.01)])
+    clients, found = beside(*service(12), [study(population(12, 12, 5), 0.01)])
     assert max(severity for client, severity, _ in found if client == 0) == 2
     assert not clients.turns_one_column(20)
 
 
 @pytest.mark.parametrize("again", [False, True])
 def test_the_evidence_of_a_study_names_it_and_who_turns_the_same_columns_again_and_again_is_paged(again: bool) -> None:
-    X = population(3000, 7, 1)
-    clients, _ = beside(fitted(X), [population(40, 7, 100 + k) for k in range(20)], [])
+    clients, _ = beside(*service(7), [])
     rows = population(8, 7, 5)
     asked = np.concatenate([probes(row, 0.2, list(range(7))) for row in (rows[:1].repeat(8, axis=0) if again else rows)]).astype(np.float32)
     clients.clear(np.array([3], np.int32))
