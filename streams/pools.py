@@ -27,7 +27,7 @@ MAX_POOLS = 64
 HIGHEST = 1
 """Tickets only. On a simulated set that no constant was chosen on, pages would have named 2 of 1,780 ordinary clients among the members of
 real swarms; 2 lets the detector's own pages through."""
-TELL_NS = 2 * NS
+TELL_NS = NS
 """New members of a swarm that is known are told at most so often, ..."""
 GROWTH = 0.25
 """... unless they are this share of those who were told."""

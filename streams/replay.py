@@ -39,7 +39,7 @@ from streams.tables import TableError
 BATCH = 500
 _READ = 50 * BATCH
 _ANY_S = 1e10
-_SETTLED_NS = NS
+_SETTLED_NS = 1
 _VERSION = "recorded"
 _KEY = b"a recording keeps nothing to itself"
 _NEEDED = ("ts", "client_id", "features")

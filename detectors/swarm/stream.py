@@ -33,7 +33,7 @@ from detectors.swarm.cusum import (
 from detectors.swarm.reference import PROBES, apart, place, probe, to_reference
 from detectors.swarm.spots import ALONE, COPY, SEARCH, WINDOW_S, spotted
 
-SPARSE, FLUSH_S = 8, 1.0
+SPARSE, FLUSH_S = 8, 0.25
 RING, ODD_RING = 96, 1024
 LINKS = 8
 _LINK, _TIGHT2, _CROWD = 1.0, np.float32(0.04), 5
