@@ -67,6 +67,13 @@ def test_a_swarm_of_synthetic_rows_is_named_with_its_members_only() -> None:
     assert cohorts[0].index < 200
 
 
+def test_who_joins_a_known_swarm_is_named_within_half_a_second_of_its_second_odd_row() -> None:
+    of = calibrated(swarm())
+    send(of, shuffled(400), 20, first=30, start=1200.0)
+    cohorts = send(of, shuffled(20, seed=4), 1, first=55, start=1601.0, pace=0.1)
+    assert min(c.at_s for c in cohorts if 55 in c.members) <= 1601.0 + 0.1 + 0.5
+
+
 def test_a_swarm_that_searches_around_shared_rows_is_named() -> None:
     of = swarm()
     send(of, natural(1200, 3), 20)
