@@ -38,8 +38,21 @@ def _halved_before(real: Any, g: Any, ring: int, distance: Any, m: int, a: int, 
 
 
 @njit
+def _kinds(values: Any) -> int:
+    """How many different ones there are."""
+    kinds = 0
+    for k in range(len(values)):
+        first = 1
+        for j in range(k):
+            if values[j] == values[k]:
+                first = 0
+        kinds += first
+    return kinds
+
+
+@njit
 def bisection(
-    real: Any, count: Any, gain: Any, g: Any, ring: int, distance: Any, m: int, a: int, edit: bool, values: Any, value: Any
+    real: Any, count: Any, gain: Any, g: Any, ring: int, distance: Any, m: int, a: int, edit: bool, values: Any, value: Any, before: int, image: bool
 ) -> None:  # fmt: skip
     """E9: is the row halfway between the nearest of the m recent ones, a, and another at the same distance (``distance`` is squared).
 
@@ -55,8 +68,16 @@ def bisection(
         for k in range(m):
             if k != a and distance[k] <= limit:
                 b = k
+    one = edit
     if b >= 0:
         hit = _on_line(g, real, ring, a, b, 1.0) <= np.float32(c.BISECTION_CENTRE**2) * distance[a]
+        if hit and not edit and not image:
+            moved, which = 0, 0
+            for f in range(len(value)):
+                if value[f] != values[f * c.RING + a]:
+                    moved, which = moved + 1, f
+            one = moved <= 1
+            hit = not one or before == a or before == b or _kinds(values[which * c.RING : which * c.RING + m]) <= c.BISECTION_KINDS
         hit = hit and (not edit or _halved_before(real, g, ring, distance, m, a, b))
     trial(real, at.FIRST_ARM[at.BISECTION], at.ARMS[at.BISECTION], gain, hit)
     if hit:
@@ -64,5 +85,5 @@ def bisection(
         octave = int(np.floor(0.5 * np.log2(distance[a])))  # of the distance itself
         count[at.BISECTED] |= 1 << (octave & 15)
         for f in range(len(value)):
-            if not edit or value[f] != values[f * c.RING + a]:
+            if not one or value[f] != values[f * c.RING + a]:
                 count[at.BISECTED] |= 1 << (16 + min(f, 14))

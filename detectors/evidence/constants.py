@@ -277,6 +277,7 @@ BISECTION_ROWS = 1_500
 BISECTION_Q = (0.04, 0.12, 0.4)
 BISECTION_OCTAVES = 4  # each step of a bisection is half of the last; gaps of a series filled in by the middle have one length
 BISECTION_DIMENSIONS = 3
+BISECTION_KINDS = 8
 BISECTION_FIELDS = 2  # that were halved at least: the highest loan for each of many applicants is sought in one
 
 # --- E10: amounts per column that recur from parent to child (`detectors.evidence.stride`) ------------------------------------------

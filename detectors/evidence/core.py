@@ -188,7 +188,7 @@ def stream(
                 trials.two_valued(real, count, code, gain, x, limit, often, m, y.coarse, y.least, y.image, nearest, cornered, walks)
 
         if m >= 2 and positions >= c.BISECTION_DIMENSIONS:
-            bisection(real, count, gain, g, ring, distance, m, nearest, edit, code, columns.value[i])
+            bisection(real, count, gain, g, ring, distance, m, nearest, edit, code, columns.value[i], before, y.image)
 
         stays = m > 0 and (distance[newest] < c.LOCAL_STEP**2 * y.far2 or equal[newest] >= min(y.like, y.edit_share) * fields)
         stopping(real, count, code, newest, fields, stays, answer)
