@@ -52,11 +52,14 @@ def _kinds(values: Any) -> int:
 
 @njit
 def bisection(
-    real: Any, count: Any, gain: Any, g: Any, ring: int, distance: Any, m: int, a: int, edit: bool, values: Any, value: Any, before: int, image: bool
+    real: Any, count: Any, gain: Any, g: Any, ring: int, distance: Any, m: int, a: int, edit: bool, values: Any, value: Any, before: int,
+    image: bool,
 ) -> None:  # fmt: skip
     """E9: is the row halfway between the nearest of the m recent ones, a, and another at the same distance (``distance`` is squared).
 
     Of an ``edit`` it must be the second halving at least: who turns a field to and fro meets the middle of two of its values, too.
+    Where one field moved alone and is no edit, since rows share nearly all fields anyway, one of the two must be the row ``before``,
+    or the field have few values: among sixteen readings of whole numbers there are middles by chance.
     """
     hit = False
     limit = np.float32(1 + c.BISECTION_EQUAL) * distance[a]
@@ -77,7 +80,8 @@ def bisection(
                 if value[f] != values[f * c.RING + a]:
                     moved, which = moved + 1, f
             one = moved <= 1
-            hit = not one or before == a or before == b or _kinds(values[which * c.RING : which * c.RING + m]) <= c.BISECTION_KINDS
+            follows = before in (a, b) or _kinds(values[which * c.RING : which * c.RING + m]) <= c.BISECTION_KINDS
+            hit = not one or follows
         hit = hit and (not edit or _halved_before(real, g, ring, distance, m, a, b))
     trial(real, at.FIRST_ARM[at.BISECTION], at.ARMS[at.BISECTION], gain, hit)
     if hit:

@@ -54,6 +54,11 @@ JOINT_EDGE_ROWS = 64  # rows with rare limit values that are not judged (integra
 JOINT_DEFAULT = 1_000  # weight of a row holding the reference's median, mean or zero where these are rare: never judged
 EDGE_RARE, DEFAULT_RARE = 0.03, 0.02  # share of reference rows below which a limit or default value is remarkable
 TEMPLATE_EXCESS = 0.15  # more equal fields than reference pairs have: the row continues the previous one, no fresh draw
+# Where the number of equal fields tells no edit, as on a table of counts some of whose rows are noughts: share of the reference below
+# which a value is rare, how many of them a row must have, and the share of them, or else of all fields, that an edit keeps. Of 24 people
+# at a form there 10 were paged, none is.
+KEPT_RARE, KEPT_LEAST, KEPT_SHARE = 0.1, 2, 0.6
+KEPT_USUAL = 0.4  # mean share of rare values in a column, from which it is asked: counts .6, tables of codes, yes and no 0 to .34
 IMPUTED_EXCESS = 0.15  # repeated inner values above the reference's: imputed fields, so E8 is silent
 IMPUTED_REPEATS = 3  # of the ring's rows
 
@@ -277,6 +282,8 @@ BISECTION_ROWS = 1_500
 BISECTION_Q = (0.04, 0.12, 0.4)
 BISECTION_OCTAVES = 4  # each step of a bisection is half of the last; gaps of a series filled in by the middle have one length
 BISECTION_DIMENSIONS = 3
+# Values of the one column that moved, in the ring, beyond which a middle must be next to the row before: where all columns but one hardly
+# ever differ, one of whole numbers that flickers meets middles by chance.
 BISECTION_KINDS = 8
 BISECTION_FIELDS = 2  # that were halved at least: the highest loan for each of many applicants is sought in one
 

@@ -199,6 +199,8 @@ def stream(
             count[at.EDGED] += 1
             fresh = False
         template = fresh and not y.image and equal[newest] / fields > y.equal_share + c.TEMPLATE_EXCESS
+        if y.keeps and fresh and m > 0:
+            template = template or recent.keeps_what_is_rare(code, columns.value[i], newest, y.below)
         if fresh and not template and m > 0 and y.bond.factor > 0:
             trials.independent(real, count, code, gain, x, newest, y.bond, bond[:fields])
         if (fresh or (close and not edit)) and not template and count[at.BLOCK] & 1:

@@ -62,6 +62,30 @@ def equal_fields(ring: Any, value: Any, limit: Any, m: int, out: Any, often: Any
 
 
 @njit
+def keeps_what_is_rare(code: Any, value: Any, k: int, below: Any) -> bool:
+    """Whether a row is an edit of the ring's row k: it keeps most of its rare values or, where that has hardly any, most of its fields.
+
+    Where some rows are noughts but for a field or two (the hits of a pitcher), two of these share more fields than an edit leaves.
+
+    Args:
+        code: the client's bytes; the ring's codes follow its values, field-major, `RING` a field.
+        value: (F,) hashes of the row's values.
+        k: slot of the row before.
+        below: (F, 257) share of the reference's rows below each code.
+    """
+    n = len(value)
+    rare = kept = alike = 0
+    for f in range(n):
+        old = np.int64(code[(n + f) * c.RING + k])
+        same = value[f] == code[f * c.RING + k]
+        alike += same
+        if below[f, old + 1] - below[f, old] < c.KEPT_RARE:
+            rare += 1
+            kept += same
+    return bool(kept >= c.KEPT_SHARE * rare) if rare >= c.KEPT_LEAST else bool(alike >= c.KEPT_SHARE * n)
+
+
+@njit
 def before(count: Any, distance: Any, equal: Any, m: int, best: float, near2: float, here2: float, like: float) -> int:
     """Slot of the row that a row continues: the previous one or, behind cover, the newest near one; -1 where it continues none.
 

@@ -47,6 +47,7 @@ class Yardsticks(NamedTuple):
     generated: Generated
     rough: bool  # ordinary neighbours are answered differently, too
     below: NDArray[np.float32]  # (F, 257) share of the reference's rows below each code
+    keeps: bool  # edits are told by the rare values that they keep, not by the number of equal fields
 
 
 def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -> Yardsticks:
@@ -60,8 +61,15 @@ def yardsticks(reference: EvidenceReference, ln_page: float, ln_ticket: float) -
         np.full(len(r.coarse), c.TWO_VALUED_BIG) if r.image else least_steps(r.look.share), r.fresh_share, _ordinary(r),
         float(np.exp(ln_page)), float(np.exp(ln_ticket)),
         r.look, r.middle, r.calm, r.bond, r.generated, bool(r.flip_rates[0] > c.FLIP_U[0]),
-        np.concatenate([np.zeros((len(r.look.share), 1), np.float32), r.look.share.cumsum(1)], axis=1),
+        np.concatenate([np.zeros((len(r.look.share), 1), np.float32), r.look.share.cumsum(1)], axis=1), _keeps(r),
     )  # fmt: skip
+
+
+def _keeps(reference: EvidenceReference) -> bool:
+    """Whether rows share most fields with each other here and there (some have noughts only), and yet most values are rare ones."""
+    share = reference.look.share
+    rare = np.where(share < c.KEPT_RARE, share, 0).sum(1).mean()
+    return bool(c.EDIT_SHARE < reference.edit_share <= 1 and rare >= c.KEPT_USUAL)
 
 
 def _covered(reference: EvidenceReference) -> NDArray[np.float32]:

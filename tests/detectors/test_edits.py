@@ -134,6 +134,75 @@ def test_a_search_on_whole_numbers_is_found() -> None:
     assert {statistic for _, _, statistic in found} == {at.LATTICE}
 
 
+def houses(n: int, seed: int) -> Rows:
+    """An area in whole numbers, and ten properties of which nearly all rows share nearly all."""
+    rng = np.random.default_rng(seed)
+    return np.column_stack([np.rint(rng.normal(5000, 1500, n)), rng.random((n, 10)) < 0.05])
+
+
+def flickering(n: int, seed: int, sd: float) -> Rows:
+    """An instrument of which only the whole number moves."""
+    X = np.repeat(houses(1, 200 + seed), n, axis=0)
+    X[:, 0] = np.rint(X[:, 0] + np.random.default_rng(seed).normal(0, sd, n))
+    return X
+
+
+def halved(seed: int) -> Rows:
+    """Halfway between two houses, one of which has a property more, then between the middle and one of both; of one pair after another."""
+    rng, out = np.random.default_rng(seed), []
+    for house in houses(20, 300 + seed):
+        near, far = house, house.copy()
+        far[0] += rng.choice([-1, 1]) * rng.integers(800, 1200)
+        far[1 + rng.integers(10)] += 1
+        out += [near, far]
+        for _ in range(8):
+            middle = np.rint((near + far) / 2 - 0.25)
+            near, far = (middle, far) if rng.random() < 0.5 else (near, middle)
+            out.append(middle)
+    return np.array(out)
+
+
+@pytest.mark.parametrize("sd", [3, 10, 30])
+def test_one_column_of_whole_numbers_that_flickers_has_middles_by_chance_and_is_no_bisection(sd: float) -> None:
+    asked = [flickering(400, seed, sd) for seed in range(8)]
+    clients, found = beside(fitted(houses(600, 1)), [houses(60, 100 + k) for k in range(20)], asked)
+    assert found == []
+    assert clients.counts(np.arange(20, 28))["bisections"].max() <= 0.05 * 400
+
+
+def test_halvings_of_that_column_are_counted_where_they_follow_each_other() -> None:
+    clients, _ = beside(fitted(houses(600, 1)), [houses(60, 100 + k) for k in range(20)], [halved(seed) for seed in range(4)])
+    assert clients.counts(np.arange(20, 24))["bisections"].min() >= 40
+
+
+def seasons(n: int, seed: int) -> Rows:
+    """Eleven counts that hang together; a third of the rows has hardly any, as pitchers have hardly any hits."""
+    rng = np.random.default_rng(seed)
+    way = np.random.default_rng(2).uniform(0.2, 2.5, 11)
+    size = np.where(rng.random(n) < 1 / 3, 0.02, rng.gamma(2.0, 20.0, n))
+    return rng.poisson(size[:, None] * way).astype(np.float64)
+
+
+def filled_in(n: int, seed: int) -> Rows:
+    """A person at a form: one to three fields of a row get another row's values, then one to three more; nine times a row."""
+    rng, other = np.random.default_rng(seed), seasons(n, 300 + seed)
+    X = np.repeat(seasons(n // 9 + 1, 200 + seed), 9, axis=0)[:n]
+    for k in range(n):
+        if k % 9:
+            X[k] = X[k - 1]
+            own = rng.choice(11, rng.integers(1, 4), replace=False)
+            X[k, own] = other[k, own]
+    return X
+
+
+def test_who_fills_in_a_form_is_not_taken_for_made_rows_where_many_rows_share_most_values() -> None:
+    """There the number of equal fields does not tell an edit; that the rare values stay does."""
+    reference = fitted(seasons(3000, 1))
+    assert reference.edit_share > 0.8
+    _, found = beside(reference, [seasons(60, 100 + k) for k in range(20)], [filled_in(240, seed) for seed in range(12)])
+    assert found == []
+
+
 @pytest.mark.parametrize(("moved", "flat"), [(3, 0), (4, 1), (6, 1)])
 def test_three_of_six_fields_are_too_few_for_a_step_of_equal_amounts(moved: int, flat: int) -> None:
     """Where a client leaves the others at a default, three amounts are equal by chance (E2)."""
