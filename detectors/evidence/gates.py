@@ -15,6 +15,7 @@ from numba import njit
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 from detectors.evidence import recent, trials
+from detectors.evidence.anew import combines_anew
 from detectors.evidence.averaged import are_averages
 from detectors.evidence.calm import are_calm
 from detectors.evidence.composed import confirms as looks_composed
@@ -239,10 +240,11 @@ def _flips(statistic: int, s: int, count: Any, bins: Any, rough: bool) -> int:
 
 @njit(inline="always")
 def _two_valued(s: int, worth: int, count: Any, code: Any, distinct: bool, y: Yardsticks) -> int:
-    """E7: values that recur, but not because they were rounded."""
+    """E7: values that recur, and are combined anew."""
     if s > worth:
         ring, m = recent.latest(code, count, len(y.look.step))
-        return s if distinct and not is_rounded(ring, m, y.look.share, count[at.DISTINCT]) else 0
+        newest = (count[at.DISTINCT] - 1) % c.RING
+        return s if distinct and combines_anew(ring, m, newest, y.look.share, count[at.DISTINCT], y.image) else 0
     return s
 
 

@@ -203,6 +203,30 @@ def test_who_fills_in_a_form_is_not_taken_for_made_rows_where_many_rows_share_mo
     assert found == []
 
 
+def journeys(n: int, seed: int) -> Rows:
+    """Prices in round numbers, times, changes and classes of two trains."""
+    rng = np.random.default_rng(seed)
+    way = np.rint(rng.gamma(6, 20, (n, 1)) / 5) * 5
+    time = np.clip(np.rint((way + rng.normal(0, 15, (n, 2))) / 5) * 5, 20, None)
+    price = np.rint(way * rng.uniform(20, 40, (n, 2)) / 75) * 75
+    return np.column_stack([price, time, rng.binomial(2, 0.3, (n, 2)), rng.integers(0, 3, (n, 2))])
+
+
+def offered(seed: int, a: int, b: int) -> Rows:
+    """Which values of two columns suit best: a grid of five by six, for each of eight customers."""
+    X, grid = np.repeat(journeys(8, 200 + seed), 30, axis=0), journeys(500, 300)
+    X[:, a] = np.tile(np.repeat(np.quantile(grid[:, a], np.linspace(0.1, 0.9, 5), method="nearest"), 6), 8)
+    X[:, b] = np.tile(np.quantile(grid[:, b], np.linspace(0.1, 0.9, 6), method="nearest"), 40)
+    return X
+
+
+def test_a_grid_over_two_columns_for_one_customer_after_the_other_combines_nothing_anew() -> None:
+    """The customer's columns change once, and never come back (E7)."""
+    asked = [offered(seed, a, b) for seed, (a, b) in enumerate([(0, 1), (0, 2), (2, 3), (2, 4), (3, 5), (1, 3), (2, 5), (0, 4)] * 2)]
+    _, found = beside(fitted(journeys(2000, 1)), [journeys(60, 100 + k) for k in range(20)], asked)
+    assert at.TWO_VALUED not in {statistic for _, _, statistic in found}
+
+
 @pytest.mark.parametrize(("moved", "flat"), [(3, 0), (4, 1), (6, 1)])
 def test_three_of_six_fields_are_too_few_for_a_step_of_equal_amounts(moved: int, flat: int) -> None:
     """Where a client leaves the others at a default, three amounts are equal by chance (E2)."""

@@ -1,0 +1,37 @@
+"""Before E7 speaks: are the values that recur combined anew, as corners of a box are?
+
+Who goes through a grid of two columns for one customer after the other meets each value again, too; but a customer's own columns change
+once, with the customer. A column has come back where it had more runs of one value than values, in the ring's rows by time: of a search
+three or more have. In pictures it is not asked: marks that are put here and there do not count for E7 there.
+
+A gate, not evidence, as `rounding`: it can only keep an alert back. Runs at a crossing only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from detectors.evidence import constants as c
+from detectors.evidence.rounding import is_rounded
+from detectors.lean import allocating
+
+
+@allocating
+def combines_anew(codes: Any, m: int, newest: int, share: Any, rows: int, image: bool) -> bool:
+    """Whether the ring's rows are changes of several columns that come back, and not rounded ones.
+
+    Args:
+        codes: of the ring, field-major, `RING` a field.
+        m: rows in it.
+        newest: slot of the latest.
+        share: (F, 256) of each code, of the reference.
+        rows: of the client so far.
+        image: whether rows are pictures.
+    """
+    by_time, back = (newest - np.arange(m)) % c.RING, 0
+    for f in range(len(share)):
+        column = codes[f * c.RING : (f + 1) * c.RING][by_time]
+        back += (column[1:] != column[:-1]).sum() >= len(np.unique(column))
+    return (image or back >= c.TWO_VALUED_FIELDS) and not is_rounded(codes, m, share, rows)
