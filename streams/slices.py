@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from schemas import suspects
 from schemas.suspects import SuspectRows
 
-_MAX_SLICES = 64
+_MAX_SLICES = 128
 _MAX_BYTES = 64 * 1024 * 1024
 """Of messages that wait, of one model version."""
 

@@ -13,7 +13,7 @@ from streams.pools import SwarmWatch
 from streams.references import Loaded
 from streams.slices import Slice
 
-MAX_LOG_SLICES = 64
+MAX_LOG_SLICES = 128
 MAX_LOG_BYTES = 512 * 1024
 """Of rows since the piece; beyond, the next copy writes the state anew."""
 

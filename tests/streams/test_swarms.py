@@ -311,7 +311,7 @@ def test_slices_that_nobody_judges_do_not_pile_up() -> None:
     for k in range(200):
         give(one, suspects.encode(message(one, sequence=k, start_ns=START + 5 * k * NS, end_ns=START + 5 * (k + 1) * NS)), k)
         one.tick(START)
-    assert one.counters()["suspects"] == 2 * (200 - 64)
+    assert one.counters()["suspects"] == 2 * (200 - 128)
 
 
 def test_whatever_floats_rows_hold_they_are_looked_at() -> None:
