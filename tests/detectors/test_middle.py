@@ -122,7 +122,7 @@ def test_remembered_rows_are_not_looked_through_at_every_repeat(
         looks.append(1)
         return False
 
-    for name in ("lies_in_the_middle", "could_be_bound", "is_rounded"):
+    for name in ("lies_in_the_middle", "could_be_bound", "combines_anew"):
         monkeypatch.setattr(gates, name, look)
     for name in ("_in_the_middle", "_smooth", "_independent", "_two_valued"):
         monkeypatch.setattr(gates, name, getattr(gates, name).py_func)
