@@ -143,7 +143,7 @@ class _Run:
         clock = msgspec.structs.replace(settings.clock, past_s=_ANY_S, future_s=_ANY_S)
         sampling = msgspec.structs.replace(settings.sampling, events_per_window=0)
         settings = msgspec.structs.replace(settings, clock=clock, sampling=sampling)
-        settings = msgspec.structs.replace(settings, window=msgspec.structs.replace(settings.window, settle_s=1e-9))
+        settings = msgspec.structs.replace(settings, window=msgspec.structs.replace(settings.window, settle_s=_SETTLED_NS / NS))
         if not labels:
             settings = msgspec.structs.replace(settings, labels=msgspec.structs.replace(settings.labels, events=0))
         self._labels, self._labelled = labels, 0

@@ -193,7 +193,7 @@ class Drift(_Section, frozen=True):
 class Swarm(_Section, frozen=True):
     """Rows that come together at the model's owner, so that swarms are found: many clients who together run one attack."""
 
-    slice_s: Annotated[float, msgspec.Meta(ge=0.1, le=300)] = 1.0
+    slice_s: Annotated[float, msgspec.Meta(ge=1, le=300)] = 1.0
     """How often rows come together; they are judged `window.settle_s` later."""
     rows_per_slice: Annotated[int, msgspec.Meta(ge=0, le=20_000)] = 200
     """Of one model and partition, in at most 512 KiB. Beyond, whole clients are left out, and counted. 0: no swarms are looked for."""

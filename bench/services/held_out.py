@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.services.tables import Table, columns, folder, from_columns, r_table, thirds
+from bench.services.tables import Table, all_but, columns, folder, from_columns, r_table, thirds
 
 
 def earnings() -> Table:
@@ -19,37 +19,37 @@ def earnings() -> Table:
 def expenses() -> Table:
     """Scores, a logarithm and codes: which third of the medical expenses (Ecdat, 5,574 rows, 14 columns)."""
     t = r_table("Ecdat/MedExp")
-    return from_columns(t, tuple(n for n in t if n not in ("", "med")), thirds(t["med"]))
+    return from_columns(t, all_but(t, "med"), thirds(t["med"]))
 
 
 def benefits() -> Table:
     """Counts and yes or no: does somebody out of work get benefits (Ecdat, 4,877 rows, 17 columns)."""
     t = r_table("Ecdat/Benefits")
-    return from_columns(t, tuple(n for n in t if n not in ("", "ui")), t["ui"])
+    return from_columns(t, all_but(t, "ui"), t["ui"])
 
 
 def budgets() -> Table:
     """Shares of a budget, income and age: one child or two (Ecdat's BudgetUK, 1,519 rows, 9 columns)."""
     t = r_table("Ecdat/BudgetUK")
-    return from_columns(t, tuple(n for n in t if n not in ("", "children")), t["children"])
+    return from_columns(t, all_but(t, "children"), t["children"])
 
 
 def insurance() -> Table:
     """Codes, ages and an income: is somebody insured (Ecdat's HI, 12,000 rows, 12 columns)."""
     t = r_table("Ecdat/HI")
-    return from_columns(t, tuple(n for n in t if n not in ("", "whi")), t["whi"])
+    return from_columns(t, all_but(t, "whi"), t["whi"])
 
 
 def contacts() -> Table:
     """An insurance's terms and a person's health: how often they see a doctor (Ecdat's DoctorContacts, 12,000 rows, 14 columns)."""
     t = r_table("Ecdat/DoctorContacts")
-    return from_columns(t, tuple(n for n in t if n not in ("", "mdu")), np.digitize(t["mdu"], [1, 4]))
+    return from_columns(t, all_but(t, "mdu"), np.digitize(t["mdu"], [1, 4]))
 
 
 def hours() -> Table:
     """Whole numbers: which third of the hours that a wife works (Ecdat's Workinghours, 3,382 rows, 11 columns)."""
     t = r_table("Ecdat/Workinghours")
-    return from_columns(t, tuple(n for n in t if n not in ("", "hours")), thirds(t["hours"]))
+    return from_columns(t, all_but(t, "hours"), thirds(t["hours"]))
 
 
 def quakes() -> Table:
@@ -61,13 +61,13 @@ def quakes() -> Table:
 def districts() -> Table:
     """Rates with tails, a yes or no, and blocks of equal values: which third of the prices (MASS's Boston, 506 rows, 13 columns)."""
     t = r_table("MASS/Boston")
-    return from_columns(t, tuple(n for n in t if n not in ("", "medv")), thirds(t["medv"]))
+    return from_columns(t, all_but(t, "medv"), thirds(t["medv"]))
 
 
 def scores() -> Table:
     """Sex, schooling, age and two tests in tens: which third of a third test (psych's sat.act, 687 rows, 5 columns)."""
     t = r_table("psych/sat.act")
-    return from_columns(t, tuple(n for n in t if n not in ("", "SATV")), thirds(np.nan_to_num(t["SATV"])))
+    return from_columns(t, all_but(t, "SATV"), thirds(np.nan_to_num(t["SATV"])))
 
 
 def moods() -> Table:
@@ -94,38 +94,38 @@ def schools() -> Table:
 def parks() -> Table:
     """Twelve answers from 1 to 5 and who gave them: would somebody pay for a park (Ecdat's Kakadu, 1,827 rows, 19 columns)."""
     t = r_table("Ecdat/Kakadu")
-    return from_columns(t, tuple(n for n in t if n not in ("", "lower", "upper", "answer")), np.unique(t["answer"], return_inverse=True)[1])
+    return from_columns(t, all_but(t, "lower", "upper", "answer"), t["answer"])
 
 
 def pupils() -> Table:
     """Two tests, codes and a school's number: in which kind of class a child is (Ecdat's Star, 5,748 rows, 7 columns)."""
     t = r_table("Ecdat/Star")
-    return from_columns(t, tuple(n for n in t if n not in ("", "classk")), np.unique(t["classk"], return_inverse=True)[1])
+    return from_columns(t, all_but(t, "classk"), t["classk"])
 
 
 def smokers() -> Table:
     """A logarithm, a share and codes: does a household buy tobacco (Ecdat's Tobacco, 2,724 rows, 8 columns)."""
     t = r_table("Ecdat/Tobacco")
-    return from_columns(t, tuple(n for n in t if n not in ("", "stobacco")), (t["stobacco"] > 0).astype(np.float64))
+    return from_columns(t, all_but(t, "stobacco"), t["stobacco"] > 0)
 
 
 def counties() -> Table:
     """People counted, over four orders of magnitude, and their shares: the state of a county (ggplot2's midwest, 437 rows, 20 columns)."""
     t = r_table("ggplot2/midwest")
     names = [n for n in t if t[n].dtype.kind == "f" and n not in ("", "PID", "inmetro")]
-    return from_columns(t, tuple(names[:20]), np.unique(t["state"], return_inverse=True)[1])
+    return from_columns(t, tuple(names[:20]), t["state"])
 
 
 def crimes() -> Table:
     """Rates, chances and wages of counties in seven years: which third of the crime rates (Ecdat, 630 rows, 21 columns)."""
     t = r_table("Ecdat/Crime")
-    return from_columns(t, tuple(n for n in t if n not in ("", "county", "year", "crmrte")), thirds(t["crmrte"]))
+    return from_columns(t, all_but(t, "county", "year", "crmrte"), thirds(t["crmrte"]))
 
 
 def heating() -> Table:
     """Costs in cents of five systems that hang together, and their quotients: which one is taken (Ecdat, 900 rows, 19 columns)."""
     t = r_table("Ecdat/Heating")
-    return from_columns(t, tuple(n for n in t if n not in ("", "idcase", "depvar")), np.unique(t["depvar"], return_inverse=True)[1])
+    return from_columns(t, all_but(t, "idcase", "depvar"), t["depvar"])
 
 
 def spells() -> Table:
@@ -137,11 +137,11 @@ def spells() -> Table:
 def trains() -> Table:
     """Prices and times of two trains in round numbers: which one is taken (Ecdat, 2,929 rows, 8 columns)."""
     t = r_table("Ecdat/Train")
-    return from_columns(t, tuple(n for n in t if n not in ("", "id", "choiceid", "choice")), np.unique(t["choice"], return_inverse=True)[1])
+    return from_columns(t, all_but(t, "id", "choiceid", "choice"), t["choice"])
 
 
 def cars() -> Table:
     """A plan of choices between six cars, each number one of a few: which one is taken (Ecdat's Car, 4,654 rows, 45 columns)."""
     t = r_table("Ecdat/Car")
     names = [n for n in t if t[n].dtype.kind == "f" and n]
-    return from_columns(t, tuple(names[:45]), np.unique(t["choice"], return_inverse=True)[1])
+    return from_columns(t, tuple(names[:45]), t["choice"])

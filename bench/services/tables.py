@@ -110,8 +110,13 @@ def thirds(values: NDArray[np.float64], parts: int = 3) -> NDArray[np.int64]:
     return np.searchsorted(np.quantile(values, np.arange(1, parts) / parts), values, side="left").astype(np.int64)
 
 
+def all_but(source: dict[str, NDArray[Any]], *left_out: str) -> tuple[str, ...]:
+    """The names of a table's columns without these, and without R's row names, which have none."""
+    return tuple(name for name in source if name not in ("", *left_out))
+
+
 def from_columns(source: dict[str, NDArray[Any]], names: tuple[str, ...], y: NDArray[Any]) -> Table:
-    """Numbers as they are, text as codes in alphabetical order; rows with a gap are left out, at most 12,000 kept."""
+    """Numbers as they are, text (also of ``y``) as codes in alphabetical order; rows with a gap are left out, at most 12,000 kept."""
     parts, codes = [], []
     for name in names:
         column = source[name]
@@ -136,19 +141,19 @@ def wages() -> Table:
 def visits() -> Table:
     """Counts, codes and an income: how often somebody sees the doctor (Ecdat, 4,406 rows, 18 columns)."""
     t = r_table("Ecdat/OFP")
-    return from_columns(t, tuple(n for n in t if n not in ("", "ofp")), np.digitize(t["ofp"], [1, 4, 9]))
+    return from_columns(t, all_but(t, "ofp"), np.digitize(t["ofp"], [1, 4, 9]))
 
 
 def answers() -> Table:
     """A questionnaire: 25 answers from 1 to 6, age and schooling; who answers like a man or a woman (psych, 2,236 rows, 27 columns)."""
     t = r_table("psych/bfi")
-    return from_columns(t, tuple(n for n in t if n not in ("", "gender")), t["gender"])
+    return from_columns(t, all_but(t, "gender"), t["gender"])
 
 
 def ability() -> Table:
     """Right or wrong in fifteen riddles, and so in the sixteenth (psych, 1,248 rows, 15 columns of two values)."""
     t = r_table("psych/ability")
-    return from_columns(t, tuple(n for n in t if n not in ("", "rotate.8")), t["rotate.8"])
+    return from_columns(t, all_but(t, "rotate.8"), t["rotate.8"])
 
 
 def films() -> Table:
@@ -173,7 +178,7 @@ def computers() -> Table:
 def loans() -> Table:
     """Ratios with outliers, scores and yes or no: is a mortgage refused (Ecdat, 2,380 rows, 12 columns)."""
     t = r_table("Ecdat/Hdma")
-    return from_columns(t, tuple(n for n in t if n not in ("", "deny")), t["deny"])
+    return from_columns(t, all_but(t, "deny"), t["deny"])
 
 
 def trades() -> Table:
@@ -185,7 +190,7 @@ def trades() -> Table:
 def houses() -> Table:
     """An area beside counts and yes or no: which third of the prices (Ecdat's Housing, 546 rows, 11 columns)."""
     t = r_table("Ecdat/Housing")
-    return from_columns(t, tuple(n for n in t if n not in ("", "price")), thirds(t["price"]))
+    return from_columns(t, all_but(t, "price"), thirds(t["price"]))
 
 
 def seasons() -> Table:

@@ -38,27 +38,30 @@ def _halved_before(real: Any, g: Any, ring: int, distance: Any, m: int, a: int, 
 
 
 @njit
-def _kinds(values: Any) -> int:
-    """How many different ones there are."""
-    kinds = 0
-    for k in range(len(values)):
-        first = 1
-        for j in range(k):
-            if values[j] == values[k]:
-                first = 0
-        kinds += first
-    return kinds
+def _has_few(values: Any, value: Any, m: int, a: int) -> bool:
+    """Whether the one field in which a row differs from the ring's row a has had few values in the m rows."""
+    for f in range(len(value)):
+        if value[f] != values[f * c.RING + a]:
+            kinds = 0
+            for k in range(m):
+                first = 1
+                for j in range(k):
+                    if values[f * c.RING + j] == values[f * c.RING + k]:
+                        first = 0
+                kinds += first
+            return bool(kinds <= c.BISECTION_KINDS)
+    return True
 
 
 @njit
 def bisection(
     real: Any, count: Any, gain: Any, g: Any, ring: int, distance: Any, m: int, a: int, edit: bool, values: Any, value: Any, before: int,
-    image: bool,
+    moved: int,
 ) -> None:  # fmt: skip
     """E9: is the row halfway between the nearest of the m recent ones, a, and another at the same distance (``distance`` is squared).
 
     Of an ``edit`` it must be the second halving at least: who turns a field to and fro meets the middle of two of its values, too.
-    Where one field moved alone and is no edit, since rows share nearly all fields anyway, one of the two must be the row ``before``,
+    Where one field ``moved`` alone and is no edit, since rows share nearly all fields anyway, one of the two must be the row ``before``,
     or the field have few values: among sixteen readings of whole numbers there are middles by chance.
     """
     hit = False
@@ -71,18 +74,13 @@ def bisection(
         for k in range(m):
             if k != a and distance[k] <= limit:
                 b = k
-    one = edit
+    one = edit or moved <= 1
     if b >= 0:
         hit = _on_line(g, real, ring, a, b, 1.0) <= np.float32(c.BISECTION_CENTRE**2) * distance[a]
-        if hit and not edit and not image:
-            moved, which = 0, 0
-            for f in range(len(value)):
-                if value[f] != values[f * c.RING + a]:
-                    moved, which = moved + 1, f
-            one = moved <= 1
-            follows = before in (a, b) or _kinds(values[which * c.RING : which * c.RING + m]) <= c.BISECTION_KINDS
-            hit = not one or follows
-        hit = hit and (not edit or _halved_before(real, g, ring, distance, m, a, b))
+        if hit and edit:
+            hit = _halved_before(real, g, ring, distance, m, a, b)
+        elif hit and one:
+            hit = before in (a, b) or _has_few(values, value, m, a)
     trial(real, at.FIRST_ARM[at.BISECTION], at.ARMS[at.BISECTION], gain, hit)
     if hit:
         count[at.BISECTIONS] += 1

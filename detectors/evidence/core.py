@@ -188,7 +188,8 @@ def stream(
                 trials.two_valued(real, count, code, gain, x, limit, often, m, y.coarse, y.least, y.image, nearest, cornered, walks)
 
         if m >= 2 and positions >= c.BISECTION_DIMENSIONS:
-            bisection(real, count, gain, g, ring, distance, m, nearest, edit, code, columns.value[i], before, y.image)
+            moved = fields if y.image else fields - equal[nearest]  # pictures are not edited field by field
+            bisection(real, count, gain, g, ring, distance, m, nearest, edit, code, columns.value[i], before, moved)
 
         stays = m > 0 and (distance[newest] < c.LOCAL_STEP**2 * y.far2 or equal[newest] >= min(y.like, y.edit_share) * fields)
         stopping(real, count, code, newest, fields, stays, answer)
