@@ -18,6 +18,7 @@ _LOG2 = np.log(2.0)
 _PROBES = np.zeros((c.COORDINATES, 16), np.float32)  # a run of sixteen a field, so that all signs are taken at once
 _PROBES[:, : c.OPPOSITE_BITS] = np.random.default_rng(0).normal(size=(c.OPPOSITE_BITS, c.COORDINATES)).astype(np.float32).T
 _SIGNS = np.int32((1 << c.OPPOSITE_BITS) - 1)
+_OPPOSED = np.int32(-1 << 31)  # the bit left beside 15 signs and 16 of length: this step was the opposite of another
 _LIKE_LESS, _LIKE_WIDE = np.int32(c.BLOCK_OCTAVE - 2), np.int32(2 * c.BLOCK_OCTAVE)
 
 
@@ -30,11 +31,16 @@ def _like(remembered: Any, signs: Any, octave: int) -> bool:
 
 
 @njit
-def _opposite(count: Any, step: Any, length: float, along: Any, turns: bool) -> tuple[bool, bool]:
+def _opposite(count: Any, step: Any, length: float, along: Any, turns: bool, returns: bool) -> tuple[bool, bool, bool]:
     """Whether the step is the opposite of one of the client's last OPPOSITES; then remembers it as 15 signs and its length.
 
     Of exactly the same length; or of about the same, and as many steps before as the last such pairs: rounding and limits bend a block of
-    antithetic noise. What comes round again (the step of twice as many before is the same) or does not turn (``turns``) is a sensor's.
+    antithetic noise. What comes round again (the step of twice as many before is the same) or does not turn (``turns``) is a sensor's, and
+    to a row that was asked before (``returns``) a step is remembered only.
+
+    Returns:
+        Whether it is one of exactly the same length; one in a known block; and whether it is in the first half of such a block: the step as
+        many before, or one beside that, was the opposite of another, and so this one is none.
     """
     for b in range(16):
         total = np.float32(0)
@@ -60,9 +66,15 @@ def _opposite(count: Any, step: Any, length: float, along: Any, turns: bool) -> 
         where = np.int32(where + np.int32(one * np.int32(k)))
     place = count[at.LATTICE_TRIALS] % c.OPPOSITES
     lag, sure = (count[at.BLOCK] >> 1) & 127, count[at.BLOCK] >> 8
+    first = False
+    if sure >= c.BLOCK_KNOWN:
+        for k in range(place - lag - 1, place - lag + 2):
+            first = first or steps[k % c.OPPOSITES] < 0
     again = turns and lag > 0 and found <= c.BLOCK_FOUND and _like(steps[(place - lag) % c.OPPOSITES], opposed, octave)
     hit = again and not (2 * lag <= c.OPPOSITES and _like(steps[(place - 2 * lag) % c.OPPOSITES], signs, octave))
-    if again:
+    if returns:
+        hit = False
+    elif again:
         sure = min(sure + c.BLOCK_SURE[0], c.BLOCK_SURE[1])
     elif found > 0:
         sure = max(sure - 1, 0)
@@ -70,8 +82,8 @@ def _opposite(count: Any, step: Any, length: float, along: Any, turns: bool) -> 
             lag = (place - where) % c.OPPOSITES
             lag, sure = (lag, c.BLOCK_SURE[0]) if lag >= 2 else (0, 0)
     count[at.BLOCK] = (count[at.BLOCK] & 1) | (lag << 1) | (sure << 8)
-    steps[place] = signs | (octave << c.OPPOSITE_BITS)
-    return bool(others < c.OPPOSITES), bool(hit)
+    steps[place] = np.int32(signs | (octave << c.OPPOSITE_BITS)) | (_OPPOSED if hit else np.int32(0))
+    return bool(others < c.OPPOSITES and not returns), bool(hit), bool(first)
 
 
 @njit
@@ -144,15 +156,17 @@ def consecutive(
         db += step[f] * before
         real[two + f] = before
         real[one + f] = step[f]
-    opposite = False
-    if n >= c.OPPOSITE_DIMENSIONS and not repeat and (equal <= c.OPPOSITE_EQUAL or moved >= c.BLOCK_FIELDS):  # polling goes to and fro
-        turns = db < c.BLOCK_TURN * np.sqrt(d2 * dn)
-        exactly, in_block = _opposite(
-            count, step, np.sqrt(d2), scratch[1], bool(turns and moved >= c.BLOCK_FIELDS and d2 < c.BLOCK_STEP**2 * far2)
-        )
-        opposite = bool(in_block or (exactly and turns and equal <= c.OPPOSITE_EQUAL))
     again = repeat and count[at.EXACT] > c.POLLED * count[at.DISTINCT]  # what one round of a health check shows each shows
-    if n2 > 0 and dn > 0 and not again:
+    opposite = twice = False
+    known = count[at.BLOCK] >> 8 >= c.BLOCK_KNOWN
+    first = known and moved < c.BLOCK_FIELDS
+    if n >= c.OPPOSITE_DIMENSIONS and not again and (equal <= c.OPPOSITE_EQUAL or moved >= c.BLOCK_FIELDS):  # polling goes to and fro
+        turns = bool(db < c.BLOCK_TURN * np.sqrt(d2 * dn))
+        in_turn = turns and moved >= c.BLOCK_FIELDS and d2 < c.BLOCK_STEP**2 * far2
+        exactly, in_block, first = _opposite(count, step, np.sqrt(d2), scratch[1], bool(in_turn), bool(repeat and not known))
+        opposite = bool(in_block or (exactly and turns and equal <= c.OPPOSITE_EQUAL))
+        twice = bool(in_block and exactly)
+    if n2 > 0 and dn > 0 and not again and not first:
         hit = (
             opposite
             or v2 < c.SYMMETRIC_CENTRE**2 * d2
@@ -163,7 +177,7 @@ def consecutive(
         hit = hit or back
         if not hit or best >= c.SYMMETRIC_RETURN**2 * d2:
             trial(real, at.FIRST_ARM[at.SYMMETRIC], at.ARMS[at.SYMMETRIC], gain, hit)
-            if back:  # by chance rarer than the square of the tolerated rate
+            if back or twice:  # by chance rarer than the square of the tolerated rate
                 trial(real, at.FIRST_ARM[at.SYMMETRIC], at.ARMS[at.SYMMETRIC], gain, True)
             count[at.PAIRS] += 1
             count[at.PAIR_HITS] += hit

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detectors.evidence import FAMILIES, STATISTICS, ClientEvidence, Crossings, EvidenceReference, explain
 from detectors.evidence.compiled import FINGERPRINT, STALE, call
 from detectors.state import StateError
+from tests.detectors.crowd import beside, fitted
 
 Rows = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -395,6 +396,32 @@ def test_antithetic_noise_is_found_where_rows_are_rounded_or_cut_at_limits(block
     coarse = EvidenceReference.fit(rounded(rows(800, 1)), nothing(800), None, low=np.full(D, -3.0), high=np.full(D, 3.0))
     found = feed(make(coarse), np.zeros(800, np.int32), rounded(antithetic(800, 3, block)), [])
     assert (1, 2, STATISTICS.index("symmetric")) in {(family, severity, statistic) for _, _, family, severity, statistic, _ in found}
+
+
+def test_one_block_of_antithetic_noise_in_four_whole_numbers_of_twelve_is_enough() -> None:
+    """The other eight are too small to move, so most rows share most fields, some come again, and later blocks are around no whole one."""
+
+    def counts(n: int, seed: int) -> NDArray[np.float64]:
+        rng = np.random.default_rng(seed)
+        own = rng.normal(size=(n, 1)) + rng.normal(0, 0.5, (n, 12))
+        return np.asarray(np.round(np.exp(0.7 + 0.3 * own) * np.repeat([1.0, 20.0], [8, 4])))
+
+    known, asked = counts(3000, 1), []
+    for seed in range(6):
+        noise = np.round(0.12 * known.std(0) * np.random.default_rng(seed).normal(size=(15, 12)))
+        asked.append(counts(1, 50 + seed) + np.concatenate([noise, -noise]))
+    _, found = beside(fitted(known), [counts(60, 100 + k) for k in range(20)], asked)
+    assert len({who for who, severity, which in found if (severity, which) == (2, STATISTICS.index("symmetric"))}) >= 5
+
+
+def test_a_client_that_returns_to_rows_goes_no_opposite_way(reference: EvidenceReference) -> None:
+    """From each record to three like it and back by the same way: every second step is the opposite of an earlier one."""
+    rng, asked = np.random.default_rng(2), []
+    for record in rows(40, 3):
+        a, b, c = record + 0.3 * rng.normal(size=(3, D))
+        asked += [record, a, b, c, b, a]
+    clients = many(np.array(asked, np.float32), reference)
+    assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("symmetric")] < LN_TICKET
 
 
 def coordinates(n: int, seed: int, updated: float) -> Rows:
