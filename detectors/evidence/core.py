@@ -12,6 +12,7 @@ from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 from detectors.evidence import recent, trials
 from detectors.evidence.bisection import bisection
+from detectors.evidence.box import corner
 from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.composed import over_all
 from detectors.evidence.consecutive import consecutive
@@ -177,13 +178,11 @@ def stream(
             flip = bool(answer > 0 and answers[nearest] > 0 and answer != answers[nearest])
             trials.near_flip(real, count, bins, gain, near, flip, edit)
             turned = not y.image and equal[newest] >= fields - 1  # one field, from the last row
-            cornered = (
-                m >= c.CORNER_ROWS
-                and most < fields
-                and not turned
-                and trials.corner(code, columns.value[i], x, limit, often, m, y.coarse, y.least, y.image, newest, bond, y.below)
-            )
-            if close or edit or cornered:
+            cornered: Any = np.int64(0)
+            if m > c.BOX_AROUND and most < fields and not turned:
+                cornered = corner(code, columns.value[i], x, limit, often, m, y.coarse, y.least, y.image, newest, bond, y.below)
+                cornered = min(cornered, 1) if close else cornered  # a sensor's readings flicker between two values a column, too
+            if close or edit or cornered > 0:
                 walks = turned or (not y.image and nearest == newest)
                 trials.two_valued(real, count, code, gain, x, limit, often, m, y.coarse, y.least, y.image, nearest, cornered, walks)
 

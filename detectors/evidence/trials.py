@@ -15,6 +15,7 @@ from numba import njit
 
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
+from detectors.evidence.box import passes
 from detectors.evidence.derive import RESIDUAL_STEPS
 from detectors.evidence.middle import WITHIN
 from detectors.evidence.recent import nearest_remembered, remember
@@ -91,65 +92,10 @@ def _left_often(code: Any, x: Any, limit: Any, coarse: Any, k: int) -> bool:
     return True
 
 
-@njit(inline="always")
-def _passes(step: Any, limit: Any, least: Any) -> bool:
-    """Whether a step of a column goes further than to its next value; of a value that the reference has not, than jitter."""
-    return bool(step >= (c.TWO_VALUED_BIG if limit & 2 else least))
-
-
-@njit
-def corner(
-    code: Any, value: Any, x: Any, limit: Any, often: Any, m: int, coarse: Any, least: Any, image: bool, newest: int, other: Any, below: Any
-) -> bool:  # fmt: skip
-    """Whether a new row is one more corner of a box: each column has one of two values that it had before, three or more have both.
-
-    The box is that of the row and of the newest other value of each column. All remembered rows are in it; or, of tables, `CORNER_INSIDE`
-    of the last `CORNER_LATEST` (the first of a search are around another row still), if of four columns three have both values time and
-    again: who compares a few choices leaves the other fields alone. There columns of few values count where one of the two is none that
-    the reference has (``below``). ``other`` (F,) is overwritten.
-    """
-    n = len(x)
-    for f in range(n):
-        if often[f] == 0:
-            return False
-    for f in range(n):
-        other[f] = -1
-        for back in range(m):
-            k = (newest - back) % c.RING
-            if code[f * c.RING + k] != value[f]:
-                other[f] = k
-                break
-    outside = 0
-    for back in range(m):
-        k = (newest - back) % c.RING
-        for f in range(n):
-            mine = code[f * c.RING + k]
-            if mine != value[f] and mine != code[f * c.RING + int(other[f])]:
-                outside += 1
-                break
-        if outside > 0 and (image or (back < c.CORNER_LATEST and outside > c.CORNER_LATEST - c.CORNER_INSIDE)):
-            return False
-    two: Any = 0
-    for f in range(n):
-        if other[f] < 0:
-            continue
-        old = np.int64(code[(n + f) * c.RING + int(other[f])])
-        step = abs(np.int64(x[f]) - old)
-        counts = not coarse[f] or limit[f] & 2
-        if outside > 0:
-            mine = 0
-            for back in range(c.CORNER_LATEST):
-                mine += code[f * c.RING + (newest - back) % c.RING] == value[f]
-            counts = counts or below[f, old + 1] == below[f, old]
-            counts = counts and 1 <= mine <= c.CORNER_LATEST - c.CORNER_RECUR
-        two += counts and _passes(step, limit[f], least[f]) and (not image or step <= c.CORNER_PICTURE_STEP)
-    return bool(two >= (c.CORNER_COLUMNS if outside == 0 else max(c.CORNER_COLUMNS, n - n // 4)))
-
-
 @njit
 def two_valued(
     real: Any, count: Any, code: Any, gain: Any, x: Any, limit: Any, often: Any, m: int, coarse: Any, least: Any, image: bool, k: int,
-    cornered: bool, walks: bool,
+    cornered: int, walks: bool,
 ) -> None:  # fmt: skip
     """E7: the step from the nearest recent row moves several columns by the same amount, or to values that recur.
 
@@ -178,15 +124,17 @@ def two_valued(
             squares += v * v
             moved += 1
             signs += 1 if v > 0 else -1
-            big += _passes(abs(v), limit[f], least[f])
+            big += passes(abs(v), limit[f], least[f])
             recurring += often[f] >= c.TWO_VALUED_RECUR
     flat_trial = moved >= c.TWO_VALUED_FIELDS and abs(signs) < moved
     anew = not walks and big >= 1 and varied >= c.TWO_VALUED_FIELDS and shared >= c.TWO_VALUED_SHARED * m * fine
-    if anew or flat_trial or cornered:
+    if anew or flat_trial or cornered > 0:
         mean = total / max(moved, 1)
-        hit = cornered or (flat_trial and big == moved and mean > _TWO_STEP and mean > c.TWO_VALUED_FLAT * np.sqrt(squares / moved))
+        hit = cornered > 0 or (flat_trial and big == moved and mean > _TWO_STEP and mean > c.TWO_VALUED_FLAT * np.sqrt(squares / moved))
         hit = hit or (anew and not image and big == moved and recurring == moved and _left_often(code, x, limit, coarse, k))
         trial(real, at.FIRST_ARM[at.TWO_VALUED], at.ARMS[at.TWO_VALUED], gain, hit)
+        if cornered == 2:  # by chance rarer than the square of the tolerated rate
+            trial(real, at.FIRST_ARM[at.TWO_VALUED], at.ARMS[at.TWO_VALUED], gain, hit)
         count[at.TWO_TRIALS] += 1
         count[at.TWO_HITS] += hit
 

@@ -595,20 +595,6 @@ def test_a_walk_over_two_values_a_column_is_paged_and_gaps_filled_by_a_default_a
     assert clients.severity(np.arange(1))[0, 1] == 2
 
 
-def corners(n: int, seed: int, columns: int = D) -> Rows:
-    """What Square asks: a row of which each column is moved up or down by its own amount, a few columns the other way each time."""
-    rng = np.random.default_rng(seed)
-    base, amount = rows(1, seed)[0], 0.3 * np.abs(rows(1, seed + 1)[0]) + 0.2
-    side = rng.choice([-1.0, 1.0], D)
-    out = []
-    for _ in range(n):
-        tried = side.copy()
-        tried[rng.integers(0, columns, 1 + (rng.random() < 0.5))] *= -1
-        out.append(base + amount * tried)
-        side = tried if rng.random() < 0.2 else side
-    return np.array(out, np.float32)
-
-
 def test_jacobian_steps_from_a_dozen_records_are_paged_within_forty_queries(reference: EvidenceReference) -> None:
     rng, seen = np.random.default_rng(9), rows(12, 71)
     while len(seen) < 40:
@@ -616,58 +602,6 @@ def test_jacobian_steps_from_a_dozen_records_are_paged_within_forty_queries(refe
     clients = many(seen[:40], reference)
     assert severities(clients)[0] == 2
     assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("flat")] > LN_PAGE
-
-
-def test_a_walk_over_the_corners_of_a_box_is_paged_within_a_hundred_queries(reference: EvidenceReference) -> None:
-    clients = many(corners(100, 60), reference)
-    assert severities(clients)[0] == 2
-    assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("two_valued")] > LN_PAGE
-
-
-def test_boxes_around_one_record_after_the_other_are_seen_in_four_columns_of_few_values() -> None:
-    def flowers(n: int, seed: int) -> Rows:
-        rng = np.random.default_rng(seed)
-        size = rng.normal(size=(n, 1))
-        return np.asarray(
-            (np.array([5.8, 3.0, 3.7, 1.2]) + size * [0.7, 0.2, 1.6, 0.7] + 0.3 * rng.normal(size=(n, 4))).round(1), np.float32
-        )
-
-    known = flowers(300, 1)
-    reference = EvidenceReference.fit(known, nothing(300), None, low=known.min(0), high=known.max(0))
-    rng, asked = np.random.default_rng(4), []
-    for row in flowers(8, 2):
-        sides = rng.choice([-1.0, 1.0], (30, 4))
-        asked += [row, *np.clip(row + sides * [0.287, 0.326, 0.802, 0.325], known.min(0), known.max(0))]
-    clients = make(reference, capacity=1)
-    feed(clients, np.zeros(len(asked), np.int32), np.array(asked, np.float32), [])
-    assert severities(clients)[0] == 2
-    assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("two_valued")] > LN_PAGE
-
-
-def test_who_compares_two_choices_in_three_fields_walks_over_no_box(reference: EvidenceReference) -> None:
-    rng, asked = np.random.default_rng(5), []
-    for base, other in zip(rows(12, 30), rows(12, 31), strict=True):
-        fields = np.isin(np.arange(D), rng.permutation(D)[:3])
-        asked += [np.where(fields & (rng.random(D) < 0.5), other, base) for _ in range(20)]
-    clients = many(np.array(asked, np.float32), reference)
-    assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("two_valued")] < LN_TICKET
-
-
-def test_two_columns_that_go_to_and_fro_are_no_box(reference: EvidenceReference) -> None:
-    clients = many(corners(300, 61, columns=2), reference)
-    assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("two_valued")] < LN_TICKET
-
-
-def test_a_form_filled_field_by_field_is_no_box(reference: EvidenceReference) -> None:
-    asked = []
-    for k in range(12):
-        row, wanted = rows(1, 70 + k)[0], rows(1, 90 + k)[0]
-        for f in range(D):
-            row = row.copy()
-            row[f] = wanted[f]
-            asked.append(row)
-    clients = many(np.array(asked, np.float32), reference)
-    assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("two_valued")] < LN_TICKET
 
 
 def test_first_rows_of_columns_of_three_values_are_no_steps() -> None:
