@@ -71,10 +71,10 @@ def corner(
     The box is that of the row and of the newest other value of each column. What is in it, of the rows that the ring remembers:
 
     - those since the row in its middle, where a search begins: `BOX_COLUMNS` of its columns lie between the two values, and nearly all of
-      the others have one that was asked again since (in pictures, which nobody edits field by field, any). Three are enough then;
+      the others have one that was asked again since; of a picture at least half differ. `BOX_AROUND` such rows are enough;
     - or all of them, `BOX_ROWS` at least;
     - or, of tables, `BOX_INSIDE` of the last `BOX_LATEST` (the first of a search are around another row still), if of four columns three
-      have both values time and again: who compares a few choices leaves the other fields alone.
+      go to and fro between the two: who compares a few choices leaves the other fields alone.
 
     In tables columns of few values count where one of the two is none that the reference has (``below``).
 

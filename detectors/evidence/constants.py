@@ -263,14 +263,12 @@ TWO_VALUED_REPEATS = 3  # exact repeats a distinct row from which each is a tria
 # Share of near rows for it: that sensor's are .9; Square's on whole numbers repeat 3 to 16 times, and 0 to .1 are near.
 TWO_VALUED_NEAR = 0.5
 BOX_ROWS, BOX_COLUMNS = 8, 3  # rows before, and columns with two values; of 2,000 ordinary clients none hits in 1 % of its rows
-# Of the last rows so many in the box, and the other value so often, where not all remembered ones are in it; then three of four columns,
-# too: of 696 clients who toggle three fields one is paged, thirteen without.
-BOX_LATEST, BOX_INSIDE, BOX_RECUR = 8, 6, 2
-# Rows after the one in the middle, and columns between for each that only that one has. Of 348 clients who toggle three fields 10 are paged
-# as before (four or five: 230 of 696, as before), and searches of four columns (which have sixteen corners) before a fifth.
+# Of the last rows so many in the box, where not all remembered ones are in it; then three of four columns must go to and fro, too.
+BOX_LATEST, BOX_INSIDE = 8, 6
+# Rows after the one in the middle, and columns between for each that only that one has.
 BOX_AROUND, BOX_LONE = 3, 2
-# From one value to the other among the last eight rows, in more than BOX_COLUMNS columns: counts twice. Once is what the row before the
-# present one's box leaves: then 34 of those 348 are paged.
+# From one value to the other among the last eight rows; in more than BOX_COLUMNS columns: counts twice. Once is what a change of base
+# leaves, with which 34 of 348 clients who toggle three fields were paged; without, 3 (by other evidence); of four or five fields 266 of 696
 BOX_TURNS = 2
 BOX_PICTURE_STEP = 48  # in pictures a step is no larger: black-and-white ones have two values everywhere, 83 apart
 ROUNDED_VALUES = 8  # of a column in the ring; with more they say nothing of how often each comes
