@@ -298,6 +298,7 @@ BISECTION_FIELDS = 2  # that were halved at least: the highest loan for each of 
 # --- E10: amounts per column that recur from parent to child (`detectors.evidence.stride`) ------------------------------------------
 STRIDE_STEP = 4  # code steps that count as a move; with 3 exposures of one picture hit in .09 of the rows, with 4 in none
 STRIDE_NATS = 9.5  # ln 96 for the choice of the parent, and five
+STRIDE_SURE = 14.0  # nats from which a hit counts twice: five of 3,012 ordinary clients have one at all
 STRIDE_SIDE = 2  # matches each way; with 1 sorted and focused clients hit in up to half of their rows
 STRIDE_SHARE = 0.7  # limits clip some columns of the parent
 STRIDE_COLUMNS, STRIDE_HELD = 4, 8

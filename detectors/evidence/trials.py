@@ -247,8 +247,10 @@ def steps(
             flat_step(real, count, memory, gain, x, limit, image, parent, away[parent])
         last = (count[at.REMEMBERED] - 1) % c.MEMORY
         hit = stride(memory, held, last, parent, kept, x, limit, image, plus, minus)
-        trial(real, at.FIRST_ARM[at.STRIDE], at.ARMS[at.STRIDE], gain, hit)
+        trial(real, at.FIRST_ARM[at.STRIDE], at.ARMS[at.STRIDE], gain, hit > 0)
+        if hit == 2:  # by chance rarer than the square of the tolerated rate
+            trial(real, at.FIRST_ARM[at.STRIDE], at.ARMS[at.STRIDE], gain, True)
         count[at.STRIDE_TRIALS] += 1
-        count[at.STRIDES] += hit
+        count[at.STRIDES] += hit > 0
     if fresh:
         remember(count, memory, x)

@@ -54,6 +54,13 @@ def test_augmentation_that_scales_every_column_in_its_own_way_is_found_within_th
     assert found.severity(np.arange(1))[0, 0] == 2
 
 
+def test_ten_columns_that_match_are_enough_after_eight_synthetic_rows(reference: EvidenceReference) -> None:
+    """Of twenty-four records and their children: a fifth of three rounds of augmentation, where a table is small."""
+    seeds = rows(24, 2)
+    children = augmented(seeds, UNITS * np.random.default_rng(3).uniform(0.2, 1.5, D), 4)
+    assert evidence(asked(np.concatenate([seeds, children[:8]]), reference)) > LN_PAGE
+
+
 def test_ordinary_rows_alone_reach_nothing(reference: EvidenceReference) -> None:
     assert evidence(asked(rows(2_000, 5), reference)) < LN_TICKET
 
@@ -94,4 +101,4 @@ def test_even_parts_of_photographs_match_together_or_not_at_all_and_are_no_augme
     kept = np.full(width(fields), 160, np.uint8)
     kept[fields] = 1
     room = np.zeros((2, MEMORY), np.uint8)
-    assert stride(memory.ravel(), MEMORY, MEMORY - 1, 7, kept, x, np.zeros(fields, np.uint8), image, room[0], room[1]) is hit
+    assert stride(memory.ravel(), MEMORY, MEMORY - 1, 7, kept, x, np.zeros(fields, np.uint8), image, room[0], room[1]) == 2 * hit
