@@ -13,8 +13,8 @@ The second is Chernoff's bound of so many matches by chance: 4.6 nats (ln 96) fo
 rows, so it holds whatever the values are like: whole numbers, few values, a population that has left the reference. From 14 nats on a hit
 counts twice: five of 3,012 ordinary clients have one at all. The signs must be mixed, for a series that moves evenly repeats its step, or
 the opposite of it. In a picture they must also turn on the way over it (in a twentieth of its columns): the sky and the ground of a
-photograph are even, so their pixels match together or not at all, which is no trial each. A is kept while it is matched and is replaced by the step from the nearest remembered row when its credit is out (2 for a match, at
-most 8, -1 for a miss).
+photograph are even, so their pixels match together or not at all, which is no trial each. A is kept while it is matched and is replaced
+by the step from the nearest remembered row when its credit is out (2 for a match, at most 8, -1 for a miss).
 
 Measured: of 1,027 ordinary clients of 11 services none hit in more than .03 of its rows (with 4 hits or more), also against references
 that were moved, scaled or made noisy; Jacobian augmentation hits in .07 to .7, from its first synthetic row.
