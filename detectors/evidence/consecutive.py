@@ -164,6 +164,7 @@ def consecutive(
         turns = bool(db < c.BLOCK_TURN * np.sqrt(d2 * dn))
         in_turn = turns and moved >= c.BLOCK_FIELDS and d2 < c.BLOCK_STEP**2 * far2
         exactly, in_block, first = _opposite(count, step, np.sqrt(d2), scratch[1], bool(in_turn), bool(repeat and not known))
+        exactly = exactly and count[at.EXACT] <= count[at.DISTINCT]  # who comes back to the same few rows goes there and back
         opposite = bool(in_block or (exactly and turns and equal <= c.OPPOSITE_EQUAL))
         twice = bool(in_block and exactly)
     if n2 > 0 and dn > 0 and not again and not first:

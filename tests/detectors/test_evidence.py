@@ -424,6 +424,15 @@ def test_a_client_that_returns_to_rows_goes_no_opposite_way(reference: EvidenceR
     assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("symmetric")] < LN_TICKET
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_client_of_few_rows_that_always_returns_to_one_goes_no_opposite_way(reference: EvidenceReference, seed: int) -> None:
+    """Twenty-five rows are more than the ring remembers, so many are new again, and the way to them is the opposite of the way back."""
+    rng, places = np.random.default_rng(seed), rows(26, 40 + seed)
+    asked = places[np.where(rng.random(400) < 0.7, 0, rng.integers(1, 26, 400))]
+    clients = many(asked, reference)
+    assert clients.log_evidence(np.arange(1))[0, STATISTICS.index("symmetric")] < LN_TICKET
+
+
 def coordinates(n: int, seed: int, updated: float) -> Rows:
     """What ZOO asks: x + h, x - h in one column after the other, then x, or x moved in that column, of which the next probe begins."""
     rng, h = np.random.default_rng(seed), 5e-4
