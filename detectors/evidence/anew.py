@@ -46,15 +46,14 @@ def _is_around_a_row(codes: Any, by_time: Any, fields: int) -> bool:
     """Whether `BOX_COLUMNS` columns of one of the ring's rows lie between the two values that all newer rows have there."""
     low, high = np.full(fields, 255), np.zeros(fields, np.int64)
     for back in range(len(by_time)):
-        between = 0
+        between, inside = 0, True
         for f in range(fields):
             now = np.int64(codes[f * c.RING + by_time[back]])
             between += low[f] < now < high[f]
+            inside = inside and (low[f] >= high[f] or now in (low[f], high[f]))
+            low[f], high[f] = min(low[f], now), max(high[f], now)
         if between >= c.BOX_COLUMNS and back >= c.BOX_ROWS - 1:
             return True
-        for f in range(fields):
-            now = np.int64(codes[f * c.RING + by_time[back]])
-            if low[f] < high[f] and now != low[f] and now != high[f]:
-                return False
-            low[f], high[f] = min(low[f], now), max(high[f], now)
+        if not inside:
+            return False
     return False

@@ -12,7 +12,7 @@ from numba import njit
 
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
-from detectors.evidence.trials import trial
+from detectors.evidence.trials import tried
 
 
 @njit(inline="always")
@@ -81,7 +81,7 @@ def bisection(
             hit = _halved_before(real, g, ring, distance, m, a, b)
         elif hit and one:
             hit = before in (a, b) or _has_few(values, value, m, a)
-    trial(real, at.FIRST_ARM[at.BISECTION], at.ARMS[at.BISECTION], gain, hit)
+    tried(real, at.BISECTION, gain, int(hit))
     if hit:
         count[at.BISECTIONS] += 1
         octave = int(np.floor(0.5 * np.log2(distance[a])))  # of the distance itself

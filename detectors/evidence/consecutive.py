@@ -12,7 +12,7 @@ from numba import njit
 
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
-from detectors.evidence.trials import add, trial
+from detectors.evidence.trials import add, tried
 
 _LOG2 = np.log(2.0)
 _PROBES = np.zeros((c.COORDINATES, 16), np.float32)  # a run of sixteen a field, so that all signs are taken at once
@@ -177,9 +177,7 @@ def consecutive(
         back = back and _elsewhere(count, step)
         hit = hit or back
         if not hit or best >= c.SYMMETRIC_RETURN**2 * d2:
-            trial(real, at.FIRST_ARM[at.SYMMETRIC], at.ARMS[at.SYMMETRIC], gain, hit)
-            if back or twice:  # by chance rarer than the square of the tolerated rate
-                trial(real, at.FIRST_ARM[at.SYMMETRIC], at.ARMS[at.SYMMETRIC], gain, True)
+            tried(real, at.SYMMETRIC, gain, 2 if back or twice else (1 if hit else 0))
             count[at.PAIRS] += 1
             count[at.PAIR_HITS] += hit
     count[at.LATTICE_TRIALS] += 1
@@ -192,7 +190,7 @@ def consecutive(
             if covered_gain[a, 0] > 0 and gain[arm, 0] > 0:  # without power an arm keeps what it has
                 real[arm] = min((real[arm] + np.float32(1)) * covered_gain[a, 1 if hit else 0], c.SR_CAP)
     else:
-        trial(real, at.FIRST_ARM[at.LATTICE], at.ARMS[at.LATTICE], gain, hit)
+        tried(real, at.LATTICE, gain, int(hit))
     count[at.LATTICE_FLIPS] += hit
     if flip:
         octave = min(int(np.log(max(2 * np.sqrt(far2 / d2), 1.0)) / _LOG2), c.OCTAVES - 1)

@@ -157,7 +157,7 @@ def stream(
             count[at.LAST] = count[at.LAST] >> c.COVER_SHIFT << c.COVER_SHIFT | exact
             drifts = count[at.NEAR] > c.TWO_VALUED_NEAR * count[at.DISTINCT]
             if drifts and count[at.EXACT] > c.TWO_VALUED_REPEATS * count[at.DISTINCT]:  # a sensor's reading: nothing is combined anew
-                trials.trial(real, at.FIRST_ARM[at.TWO_VALUED], at.ARMS[at.TWO_VALUED], gain, False)
+                trials.tried(real, at.TWO_VALUED, gain, 0)
             if _loud(real, ticket):
                 crossings = _raise(i, slot[i], real, count, code, bins, population, y, 0.0, exact < 0, crossings, out, out_evidence)
             continue

@@ -92,12 +92,12 @@ def _matches(memory: Any, held: int, last: int, kept: Any, x: Any, limit: Any, i
     s = most / usable
     if s <= p:
         return 0
-    nats = s * np.log(s / p) + ((1 - s) * np.log((1 - s) / (1 - p)) if s < 1 else 0.0)
-    if usable * nats < c.STRIDE_NATS:
+    nats = usable * (s * np.log(s / p) + ((1 - s) * np.log((1 - s) / (1 - p)) if s < 1 else 0.0))
+    if nats < c.STRIDE_NATS:
         return 0
     if image and not _turns(memory, held, last, kept, x, limit, plus, minus, most, usable):
         return 0
-    return 2 if usable * nats >= c.STRIDE_SURE else 1
+    return 2 if nats >= c.STRIDE_SURE else 1
 
 
 @njit

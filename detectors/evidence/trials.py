@@ -38,6 +38,14 @@ def trial(real: Any, first: int, number: int, gain: Any, hit: bool) -> None:
 
 
 @njit
+def tried(real: Any, statistic: int, gain: Any, times: int) -> None:
+    """One trial of all of a statistic's arms: a miss, a hit, or one that counts twice, rarer by chance than the tolerated rate's square."""
+    trial(real, at.FIRST_ARM[statistic], at.ARMS[statistic], gain, times > 0)
+    if times > 1:
+        trial(real, at.FIRST_ARM[statistic], at.ARMS[statistic], gain, True)
+
+
+@njit
 def mixture(real: Any, statistic: int) -> float:
     """Mean of the statistic's arms."""
     total = 0.0
@@ -71,7 +79,7 @@ def near_flip(real: Any, count: Any, bins: Any, gain: Any, near: float, flip: bo
         radius = min(c.FLIP_RADII[r], c.FLIP_EDIT_RADIUS) if edit else c.FLIP_RADII[r]
         trial(real, first + 4 * r, 4, gain, flip and near < radius)
     hit = flip and near < (c.FLIP_EDIT_RADIUS if edit else c.FLIP_RADII[0])
-    trial(real, at.FIRST_ARM[at.CLOSING], at.ARMS[at.CLOSING], gain, hit)
+    tried(real, at.CLOSING, gain, int(hit))
     if hit:
         count[at.FLIPPED] += 1
         b = min(max(int(-np.log(max(near, 1e-6)) / _LOG4), 0), c.OCTAVES - 1)
@@ -132,9 +140,7 @@ def two_valued(
         mean = total / max(moved, 1)
         hit = cornered > 0 or (flat_trial and big == moved and mean > _TWO_STEP and mean > c.TWO_VALUED_FLAT * np.sqrt(squares / moved))
         hit = hit or (anew and not image and big == moved and recurring == moved and _left_often(code, x, limit, coarse, k))
-        trial(real, at.FIRST_ARM[at.TWO_VALUED], at.ARMS[at.TWO_VALUED], gain, hit)
-        if cornered == 2:  # by chance rarer than the square of the tolerated rate
-            trial(real, at.FIRST_ARM[at.TWO_VALUED], at.ARMS[at.TWO_VALUED], gain, hit)
+        tried(real, at.TWO_VALUED, gain, max(cornered, 1 if hit else 0))
         count[at.TWO_TRIALS] += 1
         count[at.TWO_HITS] += hit
 
@@ -193,7 +199,7 @@ def independent(real: Any, count: Any, code: Any, gain: Any, x: Any, newest: int
     real[at.BOUND] = c.INDEPENDENT_FORGET * real[at.BOUND] + excess
     real[at.BOUND_SQUARES] = c.INDEPENDENT_FORGET**2 * real[at.BOUND_SQUARES] + excess * excess
     hit = together > bond.factor * apart and together > 2 * bond.least
-    trial(real, at.FIRST_ARM[at.INDEPENDENT], at.ARMS[at.INDEPENDENT], gain, hit)
+    tried(real, at.INDEPENDENT, gain, int(hit))
     count[at.INDEPENDENT_TRIALS] += 1
     count[at.INDEPENDENT_HITS] += hit
 
@@ -247,9 +253,7 @@ def steps(
             flat_step(real, count, memory, gain, x, limit, image, parent, away[parent])
         last = (count[at.REMEMBERED] - 1) % c.MEMORY
         hit = stride(memory, held, last, parent, kept, x, limit, image, plus, minus)
-        trial(real, at.FIRST_ARM[at.STRIDE], at.ARMS[at.STRIDE], gain, hit > 0)
-        if hit == 2:  # by chance rarer than the square of the tolerated rate
-            trial(real, at.FIRST_ARM[at.STRIDE], at.ARMS[at.STRIDE], gain, True)
+        tried(real, at.STRIDE, gain, hit)
         count[at.STRIDE_TRIALS] += 1
         count[at.STRIDES] += hit > 0
     if fresh:

@@ -10,6 +10,7 @@ from tests.detectors.crowd import beside, fitted
 Rows = NDArray[np.float64]
 D, E7 = 8, STATISTICS.index("two_valued")
 PAGE = (2, E7)
+LN_PAGE, LN_TICKET = float(np.log(1e7)), float(np.log(1e5))
 
 
 def sizes(n: int, seed: int) -> Rows:
@@ -29,10 +30,8 @@ def counts(n: int, seed: int) -> Rows:
     """Twelve whole numbers; a step of a twentieth of their range moves the last four alone."""
     rng = np.random.default_rng(seed)
     size = rng.normal(size=(n, 1))
-    few, many = (
-        rng.poisson(np.exp(0.3 * size + rng.normal(0, 0.2, (n, 8)))),
-        rng.poisson(np.exp(3.4 + 0.5 * size + rng.normal(0, 0.4, (n, 4)))),
-    )
+    few = rng.poisson(np.exp(0.3 * size + rng.normal(0, 0.2, (n, 8))))
+    many = rng.poisson(np.exp(3.4 + 0.5 * size + rng.normal(0, 0.4, (n, 4))))
     return np.asarray(np.hstack([few, many]), np.float64)
 
 
@@ -41,9 +40,11 @@ def reference() -> EvidenceReference:
     return fitted(sizes(800, 1))
 
 
-def raised(reference: EvidenceReference, ordinary: list[Rows], asked: list[Rows]) -> set[tuple[int, int]]:
-    """Severity and statistic of everybody who is raised, the ordinary ones last."""
-    return {(severity, which) for _, severity, which in beside(reference, ordinary, asked)[1]}
+def looked_at(reference: EvidenceReference, ordinary: list[Rows], asked: list[Rows]) -> tuple[set[tuple[int, int]], float]:
+    """Severity and statistic of everybody who is raised, and the most evidence of E7 that one of those in question ends with."""
+    clients, found = beside(reference, ordinary, asked)
+    evidence = clients.log_evidence(len(ordinary) + np.arange(len(asked)))[:, E7]
+    return {(severity, which) for _, severity, which in found}, float(evidence.max())
 
 
 def candidates(row: Rows, amount: Rows, n: int, rng: np.random.Generator, few: float = 0.4) -> list[Rows]:
@@ -69,7 +70,9 @@ def corners(n: int, seed: int, columns: int = D) -> Rows:
 
 
 def test_a_walk_over_the_corners_of_a_box_is_paged_within_a_hundred_queries(reference: EvidenceReference) -> None:
-    assert PAGE in raised(reference, [sizes(100, 500 + k) for k in range(20)], [corners(100, 60)])
+    raised, evidence = looked_at(reference, [sizes(100, 500 + k) for k in range(20)], [corners(100, 60)])
+    assert PAGE in raised
+    assert evidence > LN_PAGE
 
 
 def test_boxes_around_one_record_after_the_other_are_seen_in_four_columns_of_few_values() -> None:
@@ -77,7 +80,9 @@ def test_boxes_around_one_record_after_the_other_are_seen_in_four_columns_of_few
     for row in flowers(8, 2):
         sides = rng.choice([-1.0, 1.0], (30, 4))
         asked += [row, *np.clip(row + sides * [0.287, 0.326, 0.802, 0.325], known.min(0), known.max(0))]
-    assert PAGE in raised(fitted(known), [], [np.array(asked)])
+    raised, evidence = looked_at(fitted(known), [], [np.array(asked)])
+    assert PAGE in raised
+    assert evidence > LN_PAGE
 
 
 def test_one_box_of_four_columns_is_enough_though_it_has_sixteen_corners_only() -> None:
@@ -94,7 +99,7 @@ def test_a_box_begins_with_the_row_in_its_middle_whatever_was_asked_before(seed:
     rng, (before, row) = np.random.default_rng(seed), counts(2, 50 + seed)
     amount = np.repeat([0.2, 2.0], [8, 4])
     asked = np.round([*candidates(before, amount, 3, rng), *candidates(row, amount, 150, rng)])
-    assert PAGE in raised(fitted(counts(3000, 1)), [counts(60, 100 + k) for k in range(20)], [np.clip(asked, 0, None)])
+    assert PAGE in looked_at(fitted(counts(3000, 1)), [counts(60, 100 + k) for k in range(20)], [np.clip(asked, 0, None)])[0]
 
 
 def test_who_compares_two_choices_in_three_fields_walks_over_no_box(reference: EvidenceReference) -> None:
@@ -105,11 +110,13 @@ def test_who_compares_two_choices_in_three_fields_walks_over_no_box(reference: E
             fields = np.isin(np.arange(D), rng.permutation(D)[:3])
             asked += [np.where(fields & (rng.random(D) < 0.5), other, base) for _ in range(20)]
         people.append(np.array(asked))
-    assert raised(reference, [sizes(100, 500 + k) for k in range(20)], people) == set()
+    raised, evidence = looked_at(reference, [sizes(100, 500 + k) for k in range(20)], people)
+    assert raised == set()
+    assert evidence < LN_TICKET
 
 
 def test_two_columns_that_go_to_and_fro_are_no_box(reference: EvidenceReference) -> None:
-    assert raised(reference, [sizes(100, 500 + k) for k in range(20)], [corners(300, 61, columns=2)]).isdisjoint({PAGE, (1, E7)})
+    assert looked_at(reference, [sizes(100, 500 + k) for k in range(20)], [corners(300, 61, columns=2)])[1] < LN_TICKET
 
 
 def test_a_form_filled_field_by_field_is_no_box(reference: EvidenceReference) -> None:
@@ -120,4 +127,4 @@ def test_a_form_filled_field_by_field_is_no_box(reference: EvidenceReference) ->
             row = row.copy()
             row[f] = wanted[f]
             asked.append(row)
-    assert raised(reference, [sizes(100, 500 + k) for k in range(20)], [np.array(asked)]).isdisjoint({PAGE, (1, E7)})
+    assert looked_at(reference, [sizes(100, 500 + k) for k in range(20)], [np.array(asked)])[1] < LN_TICKET
