@@ -14,6 +14,24 @@ from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 from detectors.evidence.trials import tried
 
+_SURE = np.int32(-1 << 31)
+
+
+@njit(inline="always")
+def sure(count: Any) -> bool:
+    """Whether one row was halfway between two others as hardly any is by chance."""
+    return bool(count[at.BISECTED] < 0)
+
+
+@njit(inline="always")
+def halves(count: Any, rough: bool) -> bool:
+    """Whether a row was halfway between two others as hardly any is: flips of the answer beside that are a search's, at whatever scales.
+
+    Where ordinary neighbours are answered differently, too (``rough``), many flip; there several must have been so among few rows.
+    """
+    times = (count[at.BISECTED] >> 29) & 3
+    return bool(c.HALFWAY_OFTEN * times >= count[at.DISTINCT] and times > 1 if rough else times > 0)
+
 
 @njit(inline="always")
 def _on_line(g: Any, real: Any, ring: int, a: int, b: int, times: float) -> float:
@@ -54,11 +72,36 @@ def _has_few(values: Any, value: Any, m: int, a: int) -> bool:
 
 
 @njit
+def _halfway(code: Any, x: Any, least: Any, m: int, a: int) -> float:
+    """The chance that a row lies as it does, rounded, in the middle of the ring's row a and another of m; 1 where it does not.
+
+    Each column is within the ``least`` codes that tell two of its values apart, and would be by chance in (least + 1) / (gap + 1) of the
+    cases: many columns that are far apart leave little, a few of few values leave all.
+    """
+    n = len(x)
+    best = 1.0
+    for b in range(m):
+        p = 1.0 if b != a else 2.0
+        for f in range(n):
+            if p > 1.0:
+                break
+            first, second = np.int64(code[(n + f) * c.RING + a]), np.int64(code[(n + f) * c.RING + b])
+            if abs(2 * np.int64(x[f]) - first - second) > least[f]:
+                p = 2.0
+            else:
+                p *= min(1.0, (least[f] + 1.0) / (abs(first - second) + 1.0))
+        best = min(best, p)
+    return best
+
+
+@njit
 def bisection(
-    real: Any, count: Any, gain: Any, g: Any, ring: int, distance: Any, m: int, a: int, edit: bool, values: Any, value: Any, before: int,
-    moved: int,
+    real: Any, count: Any, gain: Any, g: Any, ring: int, distance: Any, m: int, a: int, edit: bool, code: Any, value: Any, before: int,
+    moved: int, x: Any, least: Any, image: bool,
 ) -> None:  # fmt: skip
     """E9: is the row halfway between the nearest of the m recent ones, a, and another at the same distance (``distance`` is squared).
+
+    Rounded rows never are exactly; of them (no ``image``), and of all others, one that would hardly be so by chance counts more than once.
 
     Of an ``edit`` it must be the second halving at least: who turns a field to and fro meets the middle of two of its values, too.
     Where one field ``moved`` alone and is no edit, since rows share nearly all fields anyway, one of the two must be the row ``before``,
@@ -80,12 +123,20 @@ def bisection(
         if hit and edit:
             hit = _halved_before(real, g, ring, distance, m, a, b)
         elif hit and one:
-            hit = before in (a, b) or _has_few(values, value, m, a)
-    tried(real, at.BISECTION, gain, int(hit))
-    if hit:
+            hit = before in (a, b) or _has_few(code, value, m, a)
+    times = int(hit)
+    if not image:
+        chance = _halfway(code, x, least, m, a)
+        times = max(times, 3 if chance < c.HALFWAY[1] else (2 if chance < c.HALFWAY[0] else 0))
+        if chance < c.HALFWAY[1]:
+            count[at.BISECTED] |= _SURE
+        if chance < c.HALFWAY[0] and (count[at.BISECTED] >> 29) & 3 < 3:
+            count[at.BISECTED] += 1 << 29
+    tried(real, at.BISECTION, gain, times)
+    if times > 0:
         count[at.BISECTIONS] += 1
         octave = int(np.floor(0.5 * np.log2(distance[a])))  # of the distance itself
         count[at.BISECTED] |= 1 << (octave & 15)
         for f in range(len(value)):
-            if not one or value[f] != values[f * c.RING + a]:
-                count[at.BISECTED] |= 1 << (16 + min(f, 14))
+            if not one or value[f] != code[f * c.RING + a]:
+                count[at.BISECTED] |= 1 << (16 + f % 13)

@@ -12,78 +12,10 @@ from numba import njit
 
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
+from detectors.evidence.earlier_steps import against_earlier
 from detectors.evidence.trials import add, tried
 
 _LOG2 = np.log(2.0)
-_PROBES = np.zeros((c.COORDINATES, 16), np.float32)  # a run of sixteen a field, so that all signs are taken at once
-_PROBES[:, : c.OPPOSITE_BITS] = np.random.default_rng(0).normal(size=(c.OPPOSITE_BITS, c.COORDINATES)).astype(np.float32).T
-_SIGNS = np.int32((1 << c.OPPOSITE_BITS) - 1)
-_OPPOSED = np.int32(-1 << 31)  # the bit left beside 15 signs and 16 of length: this step was the opposite of another
-_LIKE_LESS, _LIKE_WIDE = np.int32(c.BLOCK_OCTAVE - 2), np.int32(2 * c.BLOCK_OCTAVE)
-
-
-@njit(inline="always")
-def _like(remembered: Any, signs: Any, octave: int) -> bool:
-    """Whether a remembered step has these signs, but one at most, and about this length."""
-    x = np.int32(np.int32(remembered ^ signs) & _SIGNS)
-    apart = (np.int32(np.int32(remembered >> np.int32(c.OPPOSITE_BITS)) - octave) + c.BLOCK_OCTAVE) & 0xFFFF
-    return bool(x & np.int32(x - np.int32(1)) == 0 and apart <= _LIKE_WIDE)
-
-
-@njit
-def _opposite(count: Any, step: Any, length: float, along: Any, turns: bool, returns: bool) -> tuple[bool, bool, bool]:
-    """Whether the step is the opposite of one of the client's last OPPOSITES; then remembers it as 15 signs and its length.
-
-    Of exactly the same length; or of about the same, and as many steps before as the last such pairs: rounding and limits bend a block of
-    antithetic noise. What comes round again (the step of twice as many before is the same) or does not turn (``turns``) is a sensor's, and
-    to a row that was asked before (``returns``) a step is remembered only.
-
-    Returns:
-        Whether it is one of exactly the same length; one in a known block; and whether it is in the first half of such a block: the step as
-        many before, or one beside that, was the opposite of another, and so this one is none.
-    """
-    for b in range(16):
-        total = np.float32(0)
-        for f in range(16):
-            total += step[f] * _PROBES[f, b]
-        along[b] = total
-    signs = 0
-    for b in range(c.OPPOSITE_BITS):
-        signs |= int(along[b] > 0) << b
-    octave = int(np.floor(c.OPPOSITE_OCTAVE * np.log2(length))) & 0xFFFF
-    opposed, middle = np.int32(~signs), np.int32(octave)
-    steps = count[at.INT_COUNT : at.INT_COUNT + c.OPPOSITES]
-    others, found, where = np.int32(0), np.int32(0), np.int32(0)
-    for k in range(c.OPPOSITES):  # without a branch, and cut to 32 bits at every turn: sixteen at once
-        x = np.int32(np.int32(steps[k] ^ opposed) & _SIGNS)
-        x = np.int32(x & np.int32(x - np.int32(1)))  # what is left beside one bit
-        apart = np.int32(np.int32(np.int32(steps[k] >> np.int32(c.OPPOSITE_BITS)) - middle) + np.int32(2))
-        exactly = np.int32(apart & np.int32(0xFFFF))
-        others = np.int32(others + np.int32(np.int32(exactly > np.int32(4)) | np.int32(x != np.int32(0))))
-        about = np.int32(np.int32(apart + _LIKE_LESS) & np.int32(0xFFFF))
-        one = np.int32(np.int32(about <= _LIKE_WIDE) & np.int32(x == np.int32(0)))
-        found = np.int32(found + one)
-        where = np.int32(where + np.int32(one * np.int32(k)))
-    place = count[at.LATTICE_TRIALS] % c.OPPOSITES
-    lag, sure = (count[at.BLOCK] >> 1) & 127, count[at.BLOCK] >> 8
-    first = False
-    if sure >= c.BLOCK_KNOWN:
-        for k in range(place - lag - 1, place - lag + 2):
-            first = first or steps[k % c.OPPOSITES] < 0
-    again = turns and lag > 0 and found <= c.BLOCK_FOUND and _like(steps[(place - lag) % c.OPPOSITES], opposed, octave)
-    hit = again and not (2 * lag <= c.OPPOSITES and _like(steps[(place - 2 * lag) % c.OPPOSITES], signs, octave))
-    if returns:
-        hit = False
-    elif again:
-        sure = min(sure + c.BLOCK_SURE[0], c.BLOCK_SURE[1])
-    elif found > 0:
-        sure = max(sure - 1, 0)
-        if sure == 0 and found == 1:
-            lag = (place - where) % c.OPPOSITES
-            lag, sure = (lag, c.BLOCK_SURE[0]) if lag >= 2 else (0, 0)
-    count[at.BLOCK] = (count[at.BLOCK] & 1) | (lag << 1) | (sure << 8)
-    steps[place] = np.int32(signs | (octave << c.OPPOSITE_BITS)) | (_OPPOSED if hit else np.int32(0))
-    return bool(others < c.OPPOSITES and not returns), bool(hit), bool(first)
 
 
 @njit
@@ -131,13 +63,14 @@ def _elsewhere(count: Any, step: Any) -> bool:
 def consecutive(
     real: Any, count: Any, bins: Any, gain: Any, g: Any, ring: int, k: int, d2: float, best: float, flip: bool, equal: float, moved: int,
     repeat: bool, scratch: Any, equal_share: float, far2: float, covered: bool, covered_gain: Any, code: Any, x: Any, below: Any,
+    image: bool,
 ) -> None:  # fmt: skip
     """E5 and E6: what the step from the row in slot k, d2 its square, in ``moved`` fields, says; ``scratch`` (2, 16) is overwritten.
 
     That is the previous row; or, behind cover (``covered``), the newest near one, whose flips have factors of their own (3, 2). A step that
     ends much nearer to some recent row, ``best`` the square of that, has come back: several instruments behind one account. A tiny step of
-    one field that goes back by half ends in the centre of two probes. It counts twice, if it is of another field than the last one (ZOO):
-    one field alone may tick up and down by whole numbers.
+    one field that goes back by half ends in the centre of two probes, or has gone as far to the other side of it. That counts twice, if it
+    is of another field than the last one (ZOO): one field alone may tick up and down by whole numbers.
     """
     n = len(g)
     one, two = at.STEP_1, at.STEP_1 + n
@@ -157,27 +90,21 @@ def consecutive(
         real[two + f] = before
         real[one + f] = step[f]
     again = repeat and count[at.EXACT] > c.POLLED * count[at.DISTINCT]  # what one round of a health check shows each shows
-    opposite = twice = False
-    known = count[at.BLOCK] >> 8 >= c.BLOCK_KNOWN
-    first = known and moved < c.BLOCK_FIELDS
+    times, first = 0, count[at.BLOCK] >> 8 >= c.BLOCK_KNOWN and moved < c.BLOCK_FIELDS
     if n >= c.OPPOSITE_DIMENSIONS and not again and (equal <= c.OPPOSITE_EQUAL or moved >= c.BLOCK_FIELDS):  # polling goes to and fro
         turns = bool(db < c.BLOCK_TURN * np.sqrt(d2 * dn))
-        in_turn = turns and moved >= c.BLOCK_FIELDS and d2 < c.BLOCK_STEP**2 * far2
-        exactly, in_block, first = _opposite(count, step, np.sqrt(d2), scratch[1], bool(in_turn), bool(repeat and not known))
-        exactly = exactly and count[at.EXACT] <= count[at.DISTINCT]  # who comes back to the same few rows goes there and back
-        opposite = bool(in_block or (exactly and turns and equal <= c.OPPOSITE_EQUAL))
-        twice = bool(in_block and exactly)
+        times, first = against_earlier(count, step, scratch[1], d2, turns, equal, moved, repeat, far2, code, x, image)
     if n2 > 0 and dn > 0 and not again and not first:
         hit = (
-            opposite
+            times > 0
             or v2 < c.SYMMETRIC_CENTRE**2 * d2
             or (abs(vd) > c.SYMMETRIC_COSINE * np.sqrt(v2 * n2) and abs(dd) < c.SYMMETRIC_TURN * np.sqrt(n2 * d2))
         )
-        back = moved <= 1 and not repeat and dn < c.SYMMETRIC_PROBE**2 * far2 and back2 < c.SYMMETRIC_CENTRE**2 * dn
-        back = back and _elsewhere(count, step)
+        tiny = moved <= 1 and not repeat and dn < c.SYMMETRIC_PROBE**2 * far2
+        back = tiny and (back2 < c.SYMMETRIC_CENTRE**2 * dn or v2 < c.SYMMETRIC_CENTRE**2 * d2) and _elsewhere(count, step)
         hit = hit or back
         if not hit or best >= c.SYMMETRIC_RETURN**2 * d2:
-            tried(real, at.SYMMETRIC, gain, 2 if back or twice else (1 if hit else 0))
+            tried(real, at.SYMMETRIC, gain, 2 if back else max(times, 1 if hit else 0))
             count[at.PAIRS] += 1
             count[at.PAIR_HITS] += hit
     count[at.LATTICE_TRIALS] += 1

@@ -230,6 +230,10 @@ BLOCK_TURN = 0.5  # cosine to the step before, at most: a sensor's daily round g
 BLOCK_KNOWN = 18
 BLOCK_SURE = 6, 31  # what a pair at that lag adds, up to the second; each pair elsewhere takes one away
 
+# Steps that come again, both shorter: their shares, in OPPOSITE_OCTAVE of an octave, differ by so much, and a sixteenth (once) or a
+# sixty-fourth (counts twice) of themselves at most; smaller shares than the last are none.
+OPPOSITE_LIKE, SHRUNK_SHIFTS, SHRUNK_LEAST = 4, (4, 6), 16
+
 # --- E6: flips between consecutive rows that share most fields (walks on whole numbers) --------------------------------------------
 LATTICE_FIELDS = 3  # with two columns, one of them filled by a default, every step shares half of the fields
 LATTICE_EQUAL = 0.5
@@ -293,6 +297,11 @@ BISECTION_DIMENSIONS = 3
 # Values of the one column that moved, in the ring, beyond which a middle must be next to the row before: where all columns but one hardly
 # ever differ, one of whole numbers that flickers meets middles by chance.
 BISECTION_KINDS = 8
+# Rounded middles, by their chance: below the first count twice, below the second three times. Of 2.8 million rows of 19,000 ordinary
+# clients 6e-5 and 1.4e-6 are (BISECTION_U squared and to the third: 1e-4 and 1e-6); no client has two of the second kind.
+HALFWAY = (1e-2, 1e-4)
+HALFWAY_OCTAVES = 3  # lengths that are enough where one of the second kind was
+HALFWAY_OFTEN = 40  # distinct rows for each of several, where neighbours are answered differently anyway
 BISECTION_FIELDS = 2  # that were halved at least: the highest loan for each of many applicants is sought in one
 
 # --- E10: amounts per column that recur from parent to child (`detectors.evidence.stride`) ------------------------------------------
@@ -358,6 +367,8 @@ GENERATED_TIES = 0.05  # chance of two equal codes from which a column counts as
 # Share of the reference's equal pairs; columns with fewer; and standard deviations. No change of units does that: of newcomers of another
 # kind, 26 to 42 rows each, the second column is .7 to 2.2 below by chance, of made rows 2.7 to 9.
 GENERATED_TIED = 0.7, 2, 2.5
+# What columns tell of each other, below which such rows are no other population's: drawn ones 0, a trend's .1 and more.
+GENERATED_TOLD = 0.05
 # Of the rows above the first limit or the second, that say so as well: noise, prices that have moved and two sources less in 14 of 22
 # clients, made ones in 8 of 75.
 GENERATED_UNTIED = np.array([0.78, 0.45])

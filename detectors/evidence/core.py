@@ -149,7 +149,7 @@ def stream(
             flip = bool(answer > 0 and other > 0 and answer != other)
             consecutive(
                 real, count, bins, gain, g, ring, before, distance[before], best, flip, equal[before] / fields,
-                fields - equal[before], exact >= 0, step, y.equal_share, y.far2, before != last, y.covered, code, x, y.below,
+                fields - equal[before], exact >= 0, step, y.equal_share, y.far2, before != last, y.covered, code, x, y.below, y.image,
             )  # fmt: skip
         count[at.LAST] = count[at.LAST] & (1 << c.ANSWER_SHIFT) - 1 | answer << c.ANSWER_SHIFT
         if exact >= 0:
@@ -188,7 +188,9 @@ def stream(
 
         if m >= 2 and positions >= c.BISECTION_DIMENSIONS:
             moved = fields if y.image else fields - equal[nearest]  # pictures are not edited field by field
-            bisection(real, count, gain, g, ring, distance, m, nearest, edit, code, columns.value[i], before, moved)
+            bisection(
+                real, count, gain, g, ring, distance, m, nearest, edit, code, columns.value[i], before, moved, x, y.least, y.image,
+            )  # fmt: skip
 
         stays = m > 0 and (distance[newest] < c.LOCAL_STEP**2 * y.far2 or equal[newest] >= min(y.like, y.edit_share) * fields)
         stopping(real, count, code, newest, fields, stays, answer)

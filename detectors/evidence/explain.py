@@ -16,7 +16,7 @@ _SEEN = {
     "composed": "of all rows, more look made than of a client with any ordinary habit (mixed, crossed or drawn rows, also among others)",
     "flips": "the answer flips between neighbouring rows at ever smaller distances (a search for the decision boundary)",
     "closing": "some answers flip between neighbouring rows at many different distances (a boundary search among other queries)",
-    "symmetric": "probes in pairs on both sides of a row (finite differences, antithetic noise)",
+    "symmetric": "probes in pairs on both sides of a row (finite differences, antithetic noise), or blocks that shrink to one (Boundary)",
     "lattice": "rows a little off the one they follow in a few fields, where the answer flips (a boundary walk on whole numbers)",
     "two_valued": "several columns moved by plus or minus one fixed amount, or the same few values combined anew (Square)",
     "bisection": "rows halfway between two recent ones, at half the distance every time (a bisection towards the decision boundary)",

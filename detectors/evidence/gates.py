@@ -17,6 +17,7 @@ from detectors.evidence import layout as at
 from detectors.evidence import recent, trials
 from detectors.evidence.anew import combines_anew
 from detectors.evidence.averaged import are_averages
+from detectors.evidence.bisection import halves, sure
 from detectors.evidence.calm import are_calm
 from detectors.evidence.composed import confirms as looks_composed
 from detectors.evidence.consecutive import in_order
@@ -37,6 +38,7 @@ from detectors.evidence.place import (
 )
 from detectors.evidence.rounding import is_rounded
 from detectors.evidence.second_look import confirms
+from detectors.evidence.untied import is_drawn_anywhere
 from detectors.evidence.yardsticks import Yardsticks
 
 
@@ -78,7 +80,8 @@ def _confirmed(count: Any, code: Any, y: Yardsticks, statistic: int, family: int
             sure = confirms(memory, held, y.look) and not is_another_population(memory, held, y.look)
         else:
             sure = looks_made(memory, held, y.look, y.generated)
-        sure = sure and not is_elsewhere(memory, held, y.look, statistic == at.GENERATED)
+        if sure and is_elsewhere(memory, held, y.look, statistic == at.GENERATED):
+            sure = statistic == at.GENERATED and is_drawn_anywhere(memory, held, y.look)
         if statistic == at.GENERATED and family == 0:  # rows around one row share its values
             sure = sure and not is_coarser(memory, held, y.look.share) and comes_from_all_columns(memory, held, y.look, y.generated)
     if not sure:
@@ -271,8 +274,9 @@ def _bisection(s: int, count: Any) -> int:
     octaves = halved = 0
     for k in range(16):
         octaves += (count[at.BISECTED] >> k) & 1
-        halved += (count[at.BISECTED] >> 16 + k) & 1
-    return s if octaves >= c.BISECTION_OCTAVES and halved >= c.BISECTION_FIELDS else 0
+        halved += (count[at.BISECTED] >> 16 + k) & int(k < 13)
+    least = c.HALFWAY_OCTAVES if sure(count) else c.BISECTION_OCTAVES
+    return s if octaves >= least and halved >= c.BISECTION_FIELDS else 0
 
 
 @njit(inline="always")
@@ -293,9 +297,9 @@ def allowed(
     elif statistic == at.SYMMETRIC:
         s = _symmetric(s, worth, real, count, code, distinct, y)
     elif statistic == at.LATTICE:
-        s = s if _adjusts_at_all_scales(count, bins) else 0
+        s = s if halves(count, y.rough) or _adjusts_at_all_scales(count, bins) else 0
     elif statistic in (at.FLIPS, at.CLOSING):
-        s = _flips(statistic, s, count, bins, y.rough)
+        s = s if halves(count, y.rough) else _flips(statistic, s, count, bins, y.rough)
     elif statistic == at.TWO_VALUED:
         s = _two_valued(s, worth, count, code, distinct, y)
     elif statistic == at.STOPPING:

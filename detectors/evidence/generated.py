@@ -31,10 +31,11 @@ from detectors.evidence import constants as c
 from detectors.evidence.boosting import BLOCK, Trees, fit_trees, no_trees, score_block, scores
 from detectors.evidence.compiled import FINGERPRINT, STALE
 from detectors.evidence.examples import made, met
-from detectors.evidence.habits import careless, habits, measured, powers, shows, spread_of_pairs
+from detectors.evidence.habits import careless, habits, measured, shows
 from detectors.evidence.residual import Floats, ledoit_wolf
 from detectors.evidence.sampled import Sampled, parts, shares_of
 from detectors.evidence.second_look import Look, complete, decoded, filled, mapped
+from detectors.evidence.untied import repeat_less
 from detectors.lean import allocating
 
 Bytes = NDArray[np.uint8]
@@ -233,7 +234,7 @@ def confirms(memory: Any, held: int, look: Look, generated: Generated) -> bool:
     share, rates = shares(z, kept, look, generated), generated.rates
     if share[1] < c.GENERATED_SURE or not (share > np.maximum(rates + c.GENERATED_WAY * (1 - rates), generated.usual)).any():
         return False
-    if (share[:2] >= c.GENERATED_UNTIED).any() and _untied(memory, held, look, kept):
+    if (share[:2] >= c.GENERATED_UNTIED).any() and repeat_less(memory, held, look, kept):
         return True
     least = np.maximum(rates, c.GENERATED_MAPPED[0 if held < c.LOOK_REPAIRED_ROWS else 1])
     if held < c.LOOK_REPAIRED_ROWS or len(look.curved):  # maps of curves err, whatever the number of rows
@@ -270,29 +271,6 @@ def comes_from_all_columns(memory: Any, held: int, look: Look, generated: Genera
     z, kept = np.empty((held, len(look.step))), np.ones((held, len(look.step)), np.bool_)
     filled(memory, held, look, z, kept)
     return bool(without_any_column(z, kept, look, generated))
-
-
-@allocating
-def _untied(memory: Any, held: int, look: Look, kept: Any) -> Any:
-    """Whether values that repeat in the reference repeat less here: other units keep equal values equal, made rows do not.
-
-    By more than chance: of n values n (n - 1) S_2 ordered pairs are equal, with the spread of `spread_of_pairs`.
-    """
-    columns = 0
-    times = np.empty(256, np.int64)
-    for f in range(len(look.step)):
-        times[:] = 0
-        n = 0
-        for i in range(held):
-            if kept[i, f]:
-                times[memory[f * c.MEMORY + i]] += 1
-                n += 1
-        two, three = powers(look.share[f], -1)
-        if n >= c.LOOK_ROWS and two >= c.GENERATED_TIES:
-            equal, expected = (times * (times - 1)).sum(), two * n * (n - 1)
-            chance = c.GENERATED_TIED[2] * spread_of_pairs(n, two, three)
-            columns += equal < c.GENERATED_TIED[0] * expected and equal < expected - chance
-    return columns >= c.GENERATED_TIED[1]
 
 
 @allocating

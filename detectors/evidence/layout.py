@@ -51,6 +51,7 @@ MADE_1, MADE_2, MADE_3, STEPS, FLAT_STEPS, PAIRS, PAIR_HITS, LATTICE_TRIALS, LAT
 BISECTIONS, STRIDE_TRIALS, STRIDES, REMEMBERED, LAST, EDGED, BLOCK, SEVERITY, EPOCH = range(25, 34)
 # BLOCK: whether there is a last residual (bit 0), how many steps ago E5's opposites were (seven bits), and how sure that is
 BISECTED, LOOKED, INDEPENDENT_TRIALS, INDEPENDENT_HITS, GENERATED_TRIALS, GENERATED_LOOKED, COMPOSED_LOOKED = range(34, 41)
+# BISECTED: octaves (bits 0 to 15) and fields (16 to 28) of E9's hits, how many rounded ones (29, 30), whether a sure one (31)
 # LAST: slot of the previous row, whether it was a stranger (`constants.STRANGER`), how covered the client is (`recent.before`), its answer
 # IN_ORDER: the octave of the last flip (bits 0 to 3), which coordinate E5's last tiny step changed most (4 to 7), flips at like distances
 # SITTING: of E14 (`stopping.stopping`)

@@ -39,9 +39,9 @@ def trial(real: Any, first: int, number: int, gain: Any, hit: bool) -> None:
 
 @njit
 def tried(real: Any, statistic: int, gain: Any, times: int) -> None:
-    """One trial of all of a statistic's arms: a miss, a hit, or one that counts twice, rarer by chance than the tolerated rate's square."""
+    """One trial of all of a statistic's arms: a miss, a hit, or one that counts k times, as rare as the tolerated rate's k-th power."""
     trial(real, at.FIRST_ARM[statistic], at.ARMS[statistic], gain, times > 0)
-    if times > 1:
+    for _ in range(1, times):
         trial(real, at.FIRST_ARM[statistic], at.ARMS[statistic], gain, True)
 
 

@@ -129,9 +129,11 @@ def test_one_noisy_column_at_a_boundary_is_no_search() -> None:
 
 def test_a_search_on_whole_numbers_is_found() -> None:
     asked = [search(400, seed) for seed in range(8)]
-    _, found = beside(fitted(whole(3000, 1)), [whole(60, 100 + k) for k in range(20)], asked, upper)
+    clients, found = beside(fitted(whole(3000, 1)), [whole(60, 100 + k) for k in range(20)], asked, upper)
     assert len({client for client, severity, _ in found if severity == 2}) >= 7
-    assert {statistic for _, _, statistic in found} == {at.LATTICE}
+    assert min(client for client, _, _ in found) >= 0
+    evidence = clients.log_evidence(20 + np.arange(8))[:, at.LATTICE]
+    assert (evidence > np.log(1e7)).sum() >= 7  # halvings and flips at many distances (E9, E4) may be sooner
 
 
 def houses(n: int, seed: int) -> Rows:

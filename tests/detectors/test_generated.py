@@ -10,9 +10,10 @@ from detectors.evidence import layout as at
 from detectors.evidence.boosting import fit_trees, scores
 from detectors.evidence.derive import derive
 from detectors.evidence.examples import made, met
-from detectors.evidence.generated import _untied, confirms
+from detectors.evidence.generated import confirms
 from detectors.evidence.judge import judge
 from detectors.evidence.sampled import Sampled
+from detectors.evidence.untied import repeat_less
 from detectors.evidence.yardsticks import yardsticks
 from tests.detectors.crowd import beside, fitted, remembered
 
@@ -280,7 +281,7 @@ def test_trees_learn_what_two_bytes_say_together_and_nothing_from_noise() -> Non
 
 
 def untied(reference: EvidenceReference, X: Rows) -> bool:
-    return bool(_untied(remembered(reference, X), len(X), reference.look, np.ones((len(X), D), np.bool_)))
+    return bool(repeat_less(remembered(reference, X), len(X), reference.look, np.ones((len(X), D), np.bool_)))
 
 
 def test_a_few_dozen_rows_that_repeat_values_less_by_chance_are_not_taken_for_made_ones(reference: EvidenceReference) -> None:
