@@ -135,7 +135,8 @@ def _to_one_side(code: Any, x: Any, distinct: int, lag: int, image: bool) -> boo
     if lag >= c.RING or distinct < lag:
         return image
     n, k = len(x), (distinct - lag) % c.RING
-    up = down = 0
+    up: Any = 0
+    down: Any = 0
     for f in range(n):
         v = np.int64(x[f]) - np.int64(code[(n + f) * c.RING + k])
         up += v > 0

@@ -26,7 +26,8 @@ def reference() -> EvidenceReference:
 
 def boundary(block: int, share: float, n: int, seed: int, digits: int = 9) -> Rows:
     """What Boundary asks: a block around the best row, as far from the victim as that, and then all of it a share nearer to the victim."""
-    rng, (victim, at), out = np.random.default_rng(seed), sizes(2, seed), []
+    rng, (victim, at) = np.random.default_rng(seed), sizes(2, seed)
+    out: list[Rows] = []
     while len(out) < n:
         away = float(np.linalg.norm(at - victim))
         around = at + 0.02 * away * rng.normal(size=(block, D)) / np.sqrt(D)
@@ -34,7 +35,7 @@ def boundary(block: int, share: float, n: int, seed: int, digits: int = 9) -> Ro
         nearer = around + share * (victim - around)
         out += [*around, *nearer]
         at = nearer[rng.integers(block)]
-    return np.round(np.array(out[:n]), digits)
+    return np.asarray(np.round(np.array(out[:n]), digits))
 
 
 def evidence(reference: EvidenceReference, asked: list[Rows]) -> tuple[set[tuple[int, int]], float]:
@@ -77,7 +78,8 @@ def test_a_round_that_comes_again_with_other_noise_is_no_search(reference: Evide
 
 def probes(n: int, seed: int, columns: int = D) -> Rows:
     """ZOO as the Adversarial Robustness Toolbox asks it: x, x + h and x - h in one of so many columns, then x again."""
-    rng, x, out = np.random.default_rng(seed), sizes(1, seed)[0], []
+    rng, x = np.random.default_rng(seed), sizes(1, seed)[0]
+    out: list[Rows] = []
     while len(out) < n:
         step = np.where(np.arange(D) == rng.integers(columns), 1e-3, 0.0)
         out += [x, x + step, x - step]
