@@ -114,10 +114,12 @@ def _wide(bins: Any) -> int:
 
 @njit
 def _adjusts_at_all_scales(count: Any, bins: Any) -> bool:
-    """Whether some of E6's flips lie further apart than a sensor's noise reaches, and all come in order; the surer where they are few."""
+    """Whether some of E6's flips lie further apart than a sensor's noise reaches, and all come in order; the surer the fewer those are."""
     far = _far(bins)
-    well, often = c.LATTICE_ORDER
-    return bool((far >= c.LATTICE_WIDE[0] and in_order(count, bins, well)) or (far >= c.LATTICE_WIDE[1] and in_order(count, bins, often)))
+    for least, sigmas in c.LATTICE_ORDER:
+        if far >= least and in_order(count, bins, sigmas):
+            return True
+    return False
 
 
 @njit
@@ -297,7 +299,7 @@ def allowed(
     elif statistic == at.SYMMETRIC:
         s = _symmetric(s, worth, real, count, code, distinct, y)
     elif statistic == at.LATTICE:
-        s = s if halves(count, y.rough) or _adjusts_at_all_scales(count, bins) else 0
+        s = s if halves(count, False) or _adjusts_at_all_scales(count, bins) else 0
     elif statistic in (at.FLIPS, at.CLOSING):
         s = s if halves(count, y.rough) else _flips(statistic, s, count, bins, y.rough)
     elif statistic == at.TWO_VALUED:
