@@ -116,7 +116,7 @@ def _wide(bins: Any) -> int:
 def _adjusts_at_all_scales(count: Any, bins: Any) -> bool:
     """Whether some of E6's flips lie further apart than a sensor's noise reaches, and all come in order; the surer the fewer those are."""
     far = _far(bins)
-    for least, sigmas in c.LATTICE_ORDER:
+    for least, sigmas in c.LATTICE_ORDER:  # noqa: SIM110 - no `any` in compiled code
         if far >= least and in_order(count, bins, sigmas):
             return True
     return False

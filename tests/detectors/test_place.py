@@ -86,8 +86,8 @@ def test_flips_of_a_search_are_in_order_and_those_of_noise_are_not(seed: int) ->
     assert of_octaves(search)
     assert not of_octaves(search[: c.FLIP_ORDER_LEAST - 1])
     noise = rng.choice(12, 60, p=[0, 0, 0, 0, 0, 0.05, 0.1, 0.25, 0.4, 0.1, 0.06, 0.04])
-    assert of_octaves(search[:24], min(c.LATTICE_ORDER))
-    assert not of_octaves(noise, min(c.LATTICE_ORDER))
+    assert of_octaves(search[:24], min(sigmas for _, sigmas in c.LATTICE_ORDER))
+    assert not of_octaves(noise, min(sigmas for _, sigmas in c.LATTICE_ORDER))
 
 
 def test_one_absurd_row_does_not_hide_a_place_of_its_own(engines: EvidenceReference) -> None:
