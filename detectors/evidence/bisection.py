@@ -14,13 +14,26 @@ from detectors.evidence import constants as c
 from detectors.evidence import layout as at
 from detectors.evidence.trials import tried
 
+_OCTAVES, _FIELDS, _TIMES_AT = 16, 13, 29  # of `layout.BISECTED`: bits of lengths, bits of fields behind them, where the number begins
 _SURE = np.int32(-1 << 31)
 
 
+@njit
+def bisects(count: Any) -> bool:
+    """Whether E9's hits were of several lengths (fewer are enough beside a sure rounded middle) and in several fields."""
+    lengths = fields = 0
+    for k in range(_OCTAVES):
+        lengths += (count[at.BISECTED] >> k) & 1
+    for k in range(_FIELDS):
+        fields += (count[at.BISECTED] >> (_OCTAVES + k)) & 1
+    least = c.HALFWAY_OCTAVES if count[at.BISECTED] & _SURE else c.BISECTION_OCTAVES
+    return bool(lengths >= least and fields >= c.BISECTION_FIELDS)
+
+
 @njit(inline="always")
-def sure(count: Any) -> bool:
-    """Whether one row was halfway between two others as hardly any is by chance."""
-    return bool(count[at.BISECTED] < 0)
+def _times_halfway(count: Any) -> Any:
+    """How many rows were rounded middles as hardly any is by chance, three at most."""
+    return (count[at.BISECTED] >> _TIMES_AT) & 3
 
 
 @njit(inline="always")
@@ -29,7 +42,7 @@ def halves(count: Any, rough: bool) -> bool:
 
     Where ordinary neighbours are answered differently, too (``rough``), many flip; there several must have been so among few rows.
     """
-    times = (count[at.BISECTED] >> 29) & 3
+    times = _times_halfway(count)
     return bool(c.HALFWAY_OFTEN * times >= count[at.DISTINCT] and times > 1 if rough else times > 0)
 
 
@@ -125,18 +138,18 @@ def bisection(
         elif hit and one:
             hit = before in (a, b) or _has_few(code, value, m, a)
     times = int(hit)
-    if not image:
-        chance = _halfway(code, x, least, m, a)
-        times = max(times, 3 if chance < c.HALFWAY[1] else (2 if chance < c.HALFWAY[0] else 0))
+    chance = 1.0 if image else _halfway(code, x, least, m, a)
+    if chance < c.HALFWAY[0]:
+        times = 2
+        count[at.BISECTED] += (_times_halfway(count) < 3) << _TIMES_AT
         if chance < c.HALFWAY[1]:
+            times = 3
             count[at.BISECTED] |= _SURE
-        if chance < c.HALFWAY[0] and (count[at.BISECTED] >> 29) & 3 < 3:
-            count[at.BISECTED] += 1 << 29
     tried(real, at.BISECTION, gain, times)
     if times > 0:
         count[at.BISECTIONS] += 1
         octave = int(np.floor(0.5 * np.log2(distance[a])))  # of the distance itself
-        count[at.BISECTED] |= 1 << (octave & 15)
+        count[at.BISECTED] |= 1 << octave % _OCTAVES
         for f in range(len(value)):
             if not one or value[f] != code[f * c.RING + a]:
-                count[at.BISECTED] |= 1 << (16 + f % 13)
+                count[at.BISECTED] |= 1 << (_OCTAVES + f % _FIELDS)

@@ -12,7 +12,7 @@ from numba import njit
 
 from detectors.evidence import constants as c
 from detectors.evidence import layout as at
-from detectors.evidence.earlier_steps import against_earlier
+from detectors.evidence.earlier_steps import against_earlier, knows_block
 from detectors.evidence.trials import add, tried
 
 _LOG2 = np.log(2.0)
@@ -90,7 +90,7 @@ def consecutive(
         real[two + f] = before
         real[one + f] = step[f]
     again = repeat and count[at.EXACT] > c.POLLED * count[at.DISTINCT]  # what one round of a health check shows each shows
-    times, first = 0, count[at.BLOCK] >> 8 >= c.BLOCK_KNOWN and moved < c.BLOCK_FIELDS
+    times, first = 0, knows_block(count) and moved < c.BLOCK_FIELDS
     if n >= c.OPPOSITE_DIMENSIONS and not again and (equal <= c.OPPOSITE_EQUAL or moved >= c.BLOCK_FIELDS):  # polling goes to and fro
         turns = bool(db < c.BLOCK_TURN * np.sqrt(d2 * dn))
         times, first = against_earlier(count, step, scratch[1], d2, turns, equal, moved, repeat, far2, code, x, image)

@@ -232,7 +232,7 @@ BLOCK_SURE = 6, 31  # what a pair at that lag adds, up to the second; each pair 
 
 # Steps that come again, both shorter: their shares, in OPPOSITE_OCTAVE of an octave, differ by so much, and a sixteenth (once) or a
 # sixty-fourth (counts twice) of themselves at most; smaller shares than the last are none.
-OPPOSITE_LIKE, SHRUNK_SHIFTS, SHRUNK_LEAST = 4, (4, 6), 16
+SHRUNK_ALIKE, SHRUNK_SHIFTS, SHRUNK_LEAST = 4, (4, 6), 16
 
 # --- E6: flips between consecutive rows that share most fields (walks on whole numbers) --------------------------------------------
 LATTICE_FIELDS = 3  # with two columns, one of them filled by a default, every step shares half of the fields

@@ -24,6 +24,12 @@ _LIKE_LESS, _LIKE_WIDE = np.int32(c.BLOCK_OCTAVE - 2), np.int32(2 * c.BLOCK_OCTA
 
 
 @njit(inline="always")
+def knows_block(count: Any) -> bool:
+    """Whether it is known how far apart the client's blocks of opposite steps are."""
+    return bool(count[at.BLOCK] >> 8 >= c.BLOCK_KNOWN)
+
+
+@njit(inline="always")
 def _like(remembered: Any, signs: Any, octave: int) -> bool:
     """Whether a remembered step has these signs, but one at most, and about this length."""
     x = np.int32(np.int32(remembered ^ signs) & _SIGNS)
@@ -70,8 +76,8 @@ def _shrunk(count: Any, signs: int, octave: int) -> tuple[int, bool]:
         apart = np.int32(abs(np.int32(other - less)))
         one = np.int32(np.int32(less >= np.int32(c.SHRUNK_LEAST)) & np.int32(less < np.int32(c.OPPOSITE_OCTAVE)))
         one = np.int32(one & np.int32(x == np.int32(0)))
-        about = np.int32(np.int32(c.OPPOSITE_LIKE) + np.int32(less >> np.int32(c.SHRUNK_SHIFTS[0])))
-        exact = np.int32(np.int32(c.OPPOSITE_LIKE) + np.int32(less >> np.int32(c.SHRUNK_SHIFTS[1])))
+        about = np.int32(np.int32(c.SHRUNK_ALIKE) + np.int32(less >> np.int32(c.SHRUNK_SHIFTS[0])))
+        exact = np.int32(np.int32(c.SHRUNK_ALIKE) + np.int32(less >> np.int32(c.SHRUNK_SHIFTS[1])))
         back = np.int32(np.int32(np.int32(np.int32(place) - np.int32(k + 1)) & np.int32(c.OPPOSITES - 1)) + np.int32(1))
         found = np.int32(one & np.int32(apart <= about))
         lag = np.int32(min(lag, np.int32(back | np.int32(np.int32(np.int32(1) - found) << np.int32(16)))))
@@ -107,7 +113,7 @@ def _opposite(count: Any, signs: int, octave: int, turns: bool, returns: bool) -
     place = count[at.LATTICE_TRIALS] % c.OPPOSITES
     lag, sure = (count[at.BLOCK] >> 1) & 127, count[at.BLOCK] >> 8
     first = False
-    if sure >= c.BLOCK_KNOWN:
+    if knows_block(count):
         for k in range(place - lag - 1, place - lag + 2):
             first = first or steps[k % c.OPPOSITES] < 0
     again = turns and lag > 0 and found <= c.BLOCK_FOUND and _like(steps[(place - lag) % c.OPPOSITES], opposed, octave)
@@ -168,14 +174,14 @@ def against_earlier(
     Returns:
         How many times it counts as one of a pair, and whether it is none because it is in the first half of a known block.
     """
-    known = count[at.BLOCK] >> 8 >= c.BLOCK_KNOWN
+    returns = bool(repeat and not knows_block(count))
     signs, octave = _signature(step, np.sqrt(d2), along)
+    in_many = turns and moved >= c.BLOCK_FIELDS
     shrunk = sharp = False
-    if turns and moved >= c.BLOCK_FIELDS and not repeat and d2 < c.LOCAL_STEP**2 * far2:
+    if in_many and not repeat and d2 < c.LOCAL_STEP**2 * far2:
         lag, sharp = _shrunk(count, signs, octave)
         shrunk = lag > 0 and not _to_one_side(code, x, count[at.DISTINCT], lag, image)
-    in_turn = turns and moved >= c.BLOCK_FIELDS and d2 < c.BLOCK_STEP**2 * far2
-    exactly, in_block, first = _opposite(count, signs, octave, bool(in_turn), bool(repeat and not known))
+    exactly, in_block, first = _opposite(count, signs, octave, bool(in_many and d2 < c.BLOCK_STEP**2 * far2), returns)
     exactly = exactly and count[at.EXACT] <= count[at.DISTINCT]  # who comes back to the same few rows goes there and back
     if (in_block and exactly) or (shrunk and sharp):
         return 2, first

@@ -17,7 +17,7 @@ from detectors.evidence import layout as at
 from detectors.evidence import recent, trials
 from detectors.evidence.anew import combines_anew
 from detectors.evidence.averaged import are_averages
-from detectors.evidence.bisection import halves, sure
+from detectors.evidence.bisection import bisects, halves
 from detectors.evidence.calm import are_calm
 from detectors.evidence.composed import confirms as looks_composed
 from detectors.evidence.consecutive import in_order
@@ -270,17 +270,6 @@ def _stopping(e: float, worth: int, real: Any, count: Any, code: Any, distinct: 
     return 1 if e > y.ticket else 0
 
 
-@njit
-def _bisection(s: int, count: Any) -> int:
-    """E9: halvings of several lengths and several fields."""
-    octaves = halved = 0
-    for k in range(16):
-        octaves += (count[at.BISECTED] >> k) & 1
-        halved += (count[at.BISECTED] >> 16 + k) & int(k < 13)
-    least = c.HALFWAY_OCTAVES if sure(count) else c.BISECTION_OCTAVES
-    return s if octaves >= least and halved >= c.BISECTION_FIELDS else 0
-
-
 @njit(inline="always")
 def allowed(
     statistic: int, e: float, worth: int, real: Any, count: Any, code: Any, bins: Any, family: int, local: bool, known: int,
@@ -299,6 +288,7 @@ def allowed(
     elif statistic == at.SYMMETRIC:
         s = _symmetric(s, worth, real, count, code, distinct, y)
     elif statistic == at.LATTICE:
+        # On rough services, too: no ordinary client with E6's evidence has a halving.
         s = s if halves(count, False) or _adjusts_at_all_scales(count, bins) else 0
     elif statistic in (at.FLIPS, at.CLOSING):
         s = s if halves(count, y.rough) else _flips(statistic, s, count, bins, y.rough)
@@ -307,5 +297,5 @@ def allowed(
     elif statistic == at.STOPPING:
         s = _stopping(e, worth, real, count, code, distinct, y)
     elif statistic == at.BISECTION:
-        s = _bisection(s, count)
+        s = s if bisects(count) else 0
     return s

@@ -10,7 +10,6 @@ from tests.detectors.crowd import beside, fitted
 Rows = NDArray[np.float64]
 D, E9 = 9, STATISTICS.index("bisection")
 PAGE = (2, E9)
-LN_TICKET = float(np.log(1e5))
 
 
 def counts(n: int, seed: int) -> Rows:
